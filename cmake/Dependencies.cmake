@@ -1,0 +1,57 @@
+# Every third-party package, found once. A missing one is reported with the Debian package that brings it.
+
+function(denoised_require_failed name packages)
+  message(FATAL_ERROR "${name} was not found. On Debian 12 and later install it with\n"
+                      "  apt-get install ${packages}\n"
+                      "or run scripts/setup.sh, which installs everything that is needed.")
+endfunction()
+
+macro(denoised_find name packages)
+  find_package(${name} ${ARGN})
+  if(NOT ${name}_FOUND)
+    denoised_require_failed(${name} "${packages}")
+  endif()
+endmacro()
+
+denoised_find(Threads libc6-dev)
+denoised_find(PkgConfig pkg-config) # gRPC's own CMake files ask for it
+denoised_find(Protobuf "libprotobuf-dev protobuf-compiler")
+denoised_find(absl libabsl-dev CONFIG)
+denoised_find(gRPC "libgrpc++-dev protobuf-compiler-grpc" CONFIG)
+denoised_find(OpenSSL libssl-dev)
+denoised_find(ZLIB zlib1g-dev)
+denoised_find(OpenCV libopencv-dev COMPONENTS core imgproc imgcodecs)
+denoised_find(prometheus-cpp "prometheus-cpp-dev civetweb" CONFIG)
+denoised_find(nlohmann_json nlohmann-json3-dev CONFIG)
+denoised_find(spdlog libspdlog-dev CONFIG)
+denoised_find(CLI11 libcli11-dev CONFIG)
+denoised_find(Torch libtorch-dev)
+
+find_path(HTTPLIB_INCLUDE_DIR httplib.h)
+find_library(HTTPLIB_LIBRARY cpp-httplib)
+if(NOT HTTPLIB_INCLUDE_DIR OR NOT HTTPLIB_LIBRARY)
+  denoised_require_failed(cpp-httplib libcpp-httplib-dev)
+endif()
+add_library(denoised_httplib INTERFACE)
+target_include_directories(denoised_httplib SYSTEM INTERFACE ${HTTPLIB_INCLUDE_DIR})
+target_link_libraries(denoised_httplib INTERFACE ${HTTPLIB_LIBRARY} Threads::Threads)
+
+# Where the standard protos of health checking and reflection live.
+find_path(GRPC_PROTO_DIR grpc/health/v1/health.proto PATH_SUFFIXES share/grpc-proto)
+if(NOT GRPC_PROTO_DIR)
+  denoised_require_failed("grpc/health/v1/health.proto" grpc-proto)
+endif()
+
+# LibTorch wrapped once: its headers are not ours to warn about.
+add_library(denoised_torch INTERFACE)
+target_include_directories(denoised_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_link_libraries(denoised_torch INTERFACE ${TORCH_LIBRARIES})
+separate_arguments(denoised_torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
+target_compile_options(denoised_torch INTERFACE ${denoised_torch_flags})
+if(DENOISED_CUDA)
+  find_package(CUDAToolkit QUIET)
+  if(NOT CUDAToolkit_FOUND OR NOT TORCH_CUDA_LIBRARIES)
+    message(FATAL_ERROR "DENOISED_CUDA is ON, but this LibTorch (${TORCH_INSTALL_PREFIX}) has no CUDA or no CUDA Toolkit "
+                        "was found. Point CMAKE_PREFIX_PATH at a LibTorch for CUDA, or use the preset release.")
+  endif()
+endif()

@@ -1,0 +1,24 @@
+# denoised_add_test(<name> LABELS <label>... [TIMEOUT <s>] [SOURCES <file>...] LIBS <target>...)
+#
+# One GoogleTest binary per tested source file: tests/<folder>/<x>_test.cc tests <folder>/<x>.cc. A test labelled `pure`
+# links neither gRPC nor LibTorch and joins the target denoised_pure_tests, which the tsan preset builds.
+denoised_find(GTest "libgtest-dev libgmock-dev")
+include(GoogleTest)
+add_custom_target(denoised_pure_tests)
+
+function(denoised_add_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;SOURCES;LIBS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  string(REPLACE "/" "_" target "${name}")
+  add_executable(${target} ${name}.cc ${arg_SOURCES})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${target} PRIVATE ${arg_LIBS} denoised_warnings GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${target} PRIVATE
+    DENOISED_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DENOISED_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+  if("pure" IN_LIST arg_LABELS)
+    add_dependencies(denoised_pure_tests ${target})
+  endif()
+endfunction()

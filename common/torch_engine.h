@@ -1,0 +1,48 @@
+// File: torch_engine.h
+//
+// The engine that runs a checkpoint with LibTorch, on the CPU or on a CUDA device.
+//
+//   absl::StatusOr<std::unique_ptr<Engine>> engine =
+//       MakeTorchEngine(checkpoint, {.device = "auto", .num_slots = 16, .num_threads = 2});
+//
+// On the CPU every image is a network call of its own with one row, and the rows of a step are shared out over
+// single-threaded workers. There is one batch shape, so an image's bits depend neither on its company nor on the load;
+// and single-threaded workers are faster than one call spread over the same cores, because a network this small spends
+// its time waiting for its own threads otherwise.
+//
+// On CUDA all rows of a step are one network call, padded up to a size from a small fixed set. Images may then differ in
+// their last bits between batch sizes.
+#ifndef DENOISED_COMMON_TORCH_ENGINE_H_
+#define DENOISED_COMMON_TORCH_ENGINE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/checkpoint.h"
+#include "common/engine.h"
+
+namespace denoised {
+
+struct TorchEngineOptions {
+  std::string device = "auto";  // "auto": CUDA where there is one, else the CPU; "cpu"; "cuda" or "cuda:N"
+  int num_slots = 16;           // images in the making at once, at least 1
+  int num_threads = 0;          // CPU workers; 0: one per core that this process may use
+  // Uses the batched path of CUDA whatever the device, to test it where there is no GPU.
+  bool force_batched = false;
+};
+
+// "cpu" or "cuda:N" for options.device on this machine. INVALID_ARGUMENT for a malformed name; FAILED_PRECONDITION,
+// saying why, for a device that is not there.
+absl::StatusOr<std::string> ResolveDevice(const std::string& device);
+
+// Cores that this process may run on: its CPU affinity, lowered by a container's CPU quota. At least 1.
+int AvailableCores();
+
+// Copies what it needs from the checkpoint, and warms up: every shape has run when it returns.
+absl::StatusOr<std::unique_ptr<Engine>> MakeTorchEngine(const Checkpoint& checkpoint,
+                                                        const TorchEngineOptions& options);
+
+}  // namespace denoised
+
+#endif  // DENOISED_COMMON_TORCH_ENGINE_H_

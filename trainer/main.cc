@@ -1,0 +1,87 @@
+// denoise-train: learns a model from MNIST and writes checkpoints. See --help.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/build_info.h"
+#include "trainer/mnist.h"
+#include "trainer/progress_bar.h"
+#include "trainer/train.h"
+
+namespace denoised {
+namespace {
+
+struct Flags {
+  std::string data = "data";
+  bool verify_data = true;
+  std::string architecture = "compact";
+};
+
+void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
+  app.set_version_flag("--version", absl::StrFormat("denoise-train %s (%s)", kVersion, kSourceRevision));
+  app.option_defaults()->always_capture_default();
+  app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
+  app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
+  app.add_option("--out", options.out, "Folder for best.pt, last.pt, state.pt, samples.png and log.jsonl");
+  app.add_option("--arch", flags.architecture, "Network and its recipe: compact, or seed with the original's own recipe");
+  app.add_option("--epochs", options.epochs, "Passes over the data, at most");
+  app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
+  app.add_option("--batch_size", options.batch_size, "Images per optimizer step");
+  app.add_option("--learning_rate", options.learning_rate, "Highest learning rate");
+  app.add_option("--weight_decay", options.weight_decay, "AdamW's weight decay; 0 makes it Adam");
+  app.add_flag("--cosine,!--nocosine", options.cosine, "Learning rate: warm-up, then cosine to 0; else constant");
+  app.add_option("--clip_norm", options.clip_norm, "Largest gradient norm; 0: no clipping");
+  app.add_option("--ema_decay", options.ema_decay, "Decay of the averaged weights that are saved; 0: save the raw ones");
+  app.add_option("--label_dropout", options.label_dropout, "Share of labels hidden in training, so that guidance works");
+  app.add_option("--seed", options.seed, "Seed of all random numbers");
+  app.add_option("--threads", options.threads, "Worker threads; 0: one per core");
+  app.add_option("--sample_every", options.sample_every, "Epochs between sample grids; 0: none");
+  app.add_flag("--resume", options.resume, "Go on from state.pt in --out");
+}
+
+int Fail(const absl::Status& status) {
+  ClearProgress();
+  absl::FPrintF(stderr, "denoise-train: error: %s\n", status.message());
+  return EXIT_FAILURE;
+}
+
+// The architecture decides the defaults of the other flags, so it is read first.
+absl::StatusOr<TrainingOptions> RecipeFromArguments(int argc, char** argv) {
+  CLI::App probe;
+  std::string architecture = "compact";
+  probe.add_option("--arch", architecture);
+  probe.allow_extras();
+  probe.set_help_flag();
+  try {
+    probe.parse(argc, argv);
+  } catch (const CLI::ParseError&) {
+    // The real parser reports it.
+  }
+  return DefaultTrainingOptions(architecture);
+}
+
+int Main(int argc, char** argv) {
+  absl::StatusOr<TrainingOptions> options = RecipeFromArguments(argc, argv);
+  if (!options.ok()) return Fail(options.status());
+  Flags flags;
+  CLI::App app("Learns to draw MNIST's digits and writes TorchScript checkpoints for denoised.", "denoise-train");
+  AddOptions(app, flags, *options);
+  CLI11_PARSE(app, argc, argv);
+  options->command = absl::StrJoin(argv + 1, argv + argc, " ");
+
+  const absl::StatusOr<Dataset> data = LoadMnist(flags.data, Split::kTrain, {.verify_checksums = flags.verify_data});
+  if (!data.ok()) return Fail(data.status());
+  absl::FPrintF(stderr, "%d images from %s; writing to %s/\n", data->size(), flags.data, options->out);
+  const absl::StatusOr<TrainingSummary> summary = Train(*data, *options);
+  if (!summary.ok()) return Fail(summary.status());
+  absl::PrintF("%s: best loss %.5f after %d epochs in %s%s\n", summary->checkpoint, summary->best_loss,
+               summary->epochs, FormatDuration(summary->seconds), summary->stopped_early ? ", stopped early" : "");
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace denoised
+
+int main(int argc, char** argv) { return denoised::Main(argc, argv); }
