@@ -1,6 +1,7 @@
 # denoised_add_test(<name> LABELS <label>... [TIMEOUT <s>] [SOURCES <file>...] LIBS <target>...)
 #
-# One GoogleTest binary per tested source file: tests/<folder>/<x>_test.cc tests <folder>/<x>.cc. A test labelled `pure`
+# One GoogleTest binary per tested source file: tests/<folder>/<x>_test.cc tests <folder>/<x>.cc, and its target is
+# <folder>_<x>_test. A test labelled `pure`
 # links neither gRPC nor LibTorch and joins the target denoised_pure_tests, which the tsan preset builds.
 denoised_find(GTest "libgtest-dev libgmock-dev")
 include(GoogleTest)
@@ -11,7 +12,8 @@ function(denoised_add_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
-  string(REPLACE "/" "_" target "${name}")
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
+  set(target ${folder}_${name})
   add_executable(${target} ${name}.cc ${arg_SOURCES})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} PRIVATE ${arg_LIBS} denoised_warnings GTest::gmock GTest::gtest_main)

@@ -55,6 +55,9 @@ class Engine {
   // Copies a slot's kModelPixels pixels, nominally in [-1, 1]. INTERNAL when they are not finite numbers.
   virtual absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) = 0;
 
+  // Network rows that a step computes when it wants `rows` of them: more where batch sizes are padded.
+  virtual int ComputedRows(int rows) const { return rows; }
+
   // Seconds spent inside the network so far, of the wall clock of the thread that calls Step.
   virtual double network_seconds() const { return 0; }
 };

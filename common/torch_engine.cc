@@ -162,6 +162,7 @@ class BatchedEngine : public Engine {
 
   const std::vector<int>& batch_sizes() const { return batch_sizes_; }
   int num_slots() const override { return num_slots_; }
+  int ComputedRows(int rows) const override { return *std::lower_bound(batch_sizes_.begin(), batch_sizes_.end(), rows); }
   double network_seconds() const override { return network_seconds_; }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
@@ -194,7 +195,7 @@ class BatchedEngine : public Engine {
     for (size_t i = 0; i < rows.size(); ++i) {
       if (rows[i].guidance_scale != 1) null_rows[i] = used++;
     }
-    const int64_t batch = *std::lower_bound(batch_sizes_.begin(), batch_sizes_.end(), used);
+    const int64_t batch = ComputedRows(used);
     at::Tensor x = torch::zeros({batch, 1, kModelSize, kModelSize}, torch::kFloat32);
     at::Tensor t = torch::zeros({batch}, torch::kInt64);
     at::Tensor y = torch::zeros({batch}, torch::kInt64);

@@ -1,0 +1,32 @@
+// LoadServingModel, apart from the rest of serving_model.h because LibTorch's headers are slow to compile.
+#include "common/checkpoint.h"
+#include "common/status_macros.h"
+#include "common/torch_engine.h"
+#include "server/serving_model.h"
+
+namespace denoised {
+namespace {
+
+constexpr int kCpuBatchRows = 16;
+constexpr int kCudaBatchRows = 256;
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingModelOptions& options,
+                                                               SchedulerObserver* observer) {
+  DENOISED_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
+  DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.checkpoint));
+  const int default_rows = device == "cpu" ? kCpuBatchRows : kCudaBatchRows;
+  const int rows = options.max_batch_rows > 0 ? options.max_batch_rows : default_rows;
+  ModelInfo info{.metadata = checkpoint.metadata,
+                 .sha256 = checkpoint.sha256,
+                 .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
+                 .device = device};
+  const auto make_engine = [&] {
+    return MakeTorchEngine(checkpoint, {.device = device, .num_slots = rows, .num_threads = options.threads});
+  };
+  return ServingModel::Start(std::move(info), make_engine,
+                             {.max_batch_rows = rows, .max_queued_images = options.max_queued_images}, observer);
+}
+
+}  // namespace denoised

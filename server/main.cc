@@ -1,0 +1,99 @@
+// denoised: the inference server. See --help.
+#include <grpc/support/log.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "common/build_info.h"
+#include "server/options.h"
+#include "server/server.h"
+
+namespace denoised {
+namespace {
+
+// gRPC tells in several lines, with source positions, what this server says in one of its own.
+void LogFromGrpc(gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); }
+
+void SetUpLogging(const std::string& level) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("denoised"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_level(spdlog::level::from_str(level));
+  gpr_set_log_function(LogFromGrpc);
+}
+
+// The signals that this server waits for, blocked in every thread so that only the main one takes them.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+int WaitForSignal(const sigset_t& signals) {
+  int signal = 0;
+  sigwait(&signals, &signal);
+  return signal;
+}
+
+bool StopSignalPending() {
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
+}
+
+void Reload(Server& server) {
+  spdlog::info("SIGHUP: loading the checkpoint again");
+  const absl::Status status = server.ReloadModel();
+  if (!status.ok()) spdlog::error("the old model goes on serving: {}", std::string(status.message()));
+}
+
+int Serve(const ServerOptions& options) {
+  const sigset_t signals = BlockSignals();
+  const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
+  if (!server.ok()) {
+    std::fprintf(stderr, "denoised: error: %s\n", std::string(server.status().message()).c_str());
+    return EXIT_FAILURE;
+  }
+  const std::string host = options.listen.substr(0, options.listen.rfind(':'));
+  spdlog::info("listening on {}:{}{}", host, (*server)->port(), options.tls.cert.empty() ? "" : " with TLS");
+  if (!options.metrics_listen.empty()) {
+    spdlog::info("metrics on http://{}:{}/metrics", options.metrics_listen.substr(0, options.metrics_listen.rfind(':')),
+                 (*server)->metrics_port());
+  }
+  int signal = WaitForSignal(signals);
+  for (; signal == SIGHUP; signal = WaitForSignal(signals)) Reload(**server);
+  spdlog::info("{}: draining; a second signal ends it at once", signal == SIGINT ? "SIGINT" : "SIGTERM");
+  const bool finished = (*server)->Drain(&StopSignalPending);
+  spdlog::info(finished ? "stopped; every request was finished" : "stopped; requests in flight were dropped");
+  return EXIT_SUCCESS;
+}
+
+int Main(int argc, char** argv) {
+  ServerOptions options;
+  CLI::App app("Serves a diffusion model that draws handwritten digits, over gRPC.", "denoised");
+  app.set_version_flag("--version", std::string("denoised ") + kVersion + " (" + kSourceRevision + ")");
+  app.footer("Each option can also be set by an environment variable: --max_batch_rows by DENOISED_MAX_BATCH_ROWS, and so on.\n"
+             "SIGTERM and SIGINT drain and stop; SIGHUP loads the checkpoint again.");
+  AddServerOptions(app, options);
+  CLI11_PARSE(app, argc, argv);
+  SetUpLogging(options.log_level);
+  if (options.model.checkpoint.empty()) {
+    absl::StatusOr<std::string> found = FindDefaultCheckpoint();
+    if (!found.ok()) {
+      std::fprintf(stderr, "denoised: error: %s\n", std::string(found.status().message()).c_str());
+      return EXIT_FAILURE;
+    }
+    options.model.checkpoint = *std::move(found);
+  }
+  return Serve(options);
+}
+
+}  // namespace
+}  // namespace denoised
+
+int main(int argc, char** argv) { return denoised::Main(argc, argv); }

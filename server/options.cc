@@ -1,0 +1,81 @@
+#include "server/options.h"
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <system_error>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace denoised {
+namespace {
+
+std::string EnvironmentName(std::string flag) {
+  std::transform(flag.begin(), flag.end(), flag.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return absl::StrCat("DENOISED_", flag);
+}
+
+template <typename Value>
+CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
+  return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName(name));
+}
+
+}  // namespace
+
+void AddServerOptions(CLI::App& app, ServerOptions& options) {
+  app.option_defaults()->always_capture_default();
+  Add(app, "checkpoint", options.model.checkpoint,
+      "Checkpoint written by denoise-train; none: models/mnist.pt of this installation");
+  Add(app, "device", options.model.device, "Where the network runs: auto (CUDA where there is one), cpu, cuda or cuda:N");
+  Add(app, "listen", options.listen, "Address and port for gRPC; port 0 picks a free one");
+  Add(app, "metrics_listen", options.metrics_listen,
+      "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, an empty text turns it off");
+  Add(app, "max_batch_rows", options.model.max_batch_rows,
+      "Network rows in one denoising step at most, 2 to 4096; a guided image takes two; 0: 16 on the CPU, 256 on CUDA")
+      ->check(CLI::Range(0, 4096));
+  Add(app, "max_queued_images", options.model.max_queued_images,
+      "Images that may wait beyond those being drawn; more are refused with RESOURCE_EXHAUSTED")
+      ->check(CLI::Range(0, 1'000'000));
+  Add(app, "max_images_per_request", options.service.max_images_per_request, "Upper limit of a request's count")
+      ->check(CLI::Range(1, 100'000));
+  Add(app, "threads", options.model.threads, "CPU threads for the network; 0: one per core this process may use")
+      ->check(CLI::Range(0, 1024));
+  Add(app, "lame_duck", options.lame_duck_seconds,
+      "Seconds between SIGTERM, when health turns NOT_SERVING, and the first refused request")
+      ->check(CLI::Range(0.0, 3600.0));
+  Add(app, "drain_timeout", options.drain_timeout_seconds,
+      "Seconds that requests in flight get after that, before they are dropped")
+      ->check(CLI::Range(0.0, 86400.0));
+  Add(app, "write_timeout", options.write_timeout_seconds,
+      "Seconds a client may take to read one event before its call is cancelled")
+      ->check(CLI::Range(0.001, 3600.0));
+  Add(app, "tls_cert", options.tls.cert, "Certificate chain, PEM; turns TLS on, with --tls_key");
+  Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
+  Add(app, "tls_client_ca", options.tls.client_ca, "Certificates that clients' own must be signed by, PEM; turns mutual TLS on");
+  Add(app, "log_level", options.log_level, "Least level that is logged: debug, info, warn, error or off")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
+}
+
+absl::StatusOr<std::string> FindDefaultCheckpoint() {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  std::vector<fs::path> candidates = {fs::path("models") / "mnist.pt"};
+  // build/<preset>/bin/denoised in the source tree; bin/denoised in an installation.
+  const fs::path bin = program.parent_path();
+  candidates.push_back(bin / "../../../models/mnist.pt");
+  candidates.push_back(bin / "../share/denoised/mnist.pt");
+  for (const fs::path& candidate : candidates) {
+    if (fs::is_regular_file(candidate, error)) return candidate.lexically_normal().string();
+  }
+  return absl::NotFoundError(absl::StrCat(
+      "no checkpoint was named and none was found at ",
+      absl::StrJoin(candidates, ", ",
+                    [](std::string* out, const fs::path& path) { out->append(path.lexically_normal().string()); }),
+      "; name one with --checkpoint, or train one with denoise-train"));
+}
+
+}  // namespace denoised

@@ -1,0 +1,287 @@
+// File: scheduler.h
+//
+// Batches the denoising steps of all requests: batches form per step, not per request, so a new request waits for one
+// step and not for a whole chain, and nothing ever waits for a batch to fill. Knows neither gRPC nor LibTorch.
+//
+//   Scheduler scheduler(engine, {.max_batch_rows = 16, .max_queued_images = 256});
+//   std::thread thread([&] { scheduler.Run(); });
+//   absl::StatusOr<Admission> admission = scheduler.Submit(request, listener);   // listener->OnImage, ..., OnDone
+//
+// The life of one image:
+//
+//                 Submit                  a row is free              last row of the plan
+//     (refused) <-------- waiting -----------------------> denoising ---------------------> finished: OnImage
+//                            |                             |       ^|
+//                            |                             +-------+  one Step of the engine, maybe OnPreview
+//                            |                             |
+//                            +-------------+---------------+
+//                                          |  at the next step, if its request was cancelled, is past its deadline,
+//                                          v  was in a batch that failed, or the scheduler shuts down
+//                                       dropped
+//
+// and of its request: OnDone(OK) after the last OnImage, or OnDone(error) once the rest has been dropped.
+//
+// Every pass of the loop (RunStep) does: drop; admit waiting images while rows are free; one Engine::Step with all rows;
+// hand out previews and finished images. Who goes next: of the requests with waiting images, the one with the fewest
+// images in the making, and among equals the oldest. So a request for a hundred images cannot hold up one for a single
+// image, and still always gets its turn. A guided image takes two rows; it waits for both, and nobody overtakes it.
+//
+// Invariants:
+//   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
+//   2. Images of all unreleased tickets together: at most num_slots + max_queued_images.
+//   3. Rows in one Step: at most max_batch_rows.
+//   4. A listener hears OnDone exactly once, last, unless its Submit was refused; then it hears nothing.
+#ifndef DENOISED_SERVER_SCHEDULER_H_
+#define DENOISED_SERVER_SCHEDULER_H_
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/engine.h"
+#include "common/image.h"
+#include "common/step_plan.h"
+#include "server/slot_table.h"
+#include "server/step_time_model.h"
+
+namespace denoised {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+// What to draw. Values are valid already: request_validation.h.
+struct DrawRequest {
+  int label = 0;
+  uint32_t count = 1;  // images, at least 1
+  uint64_t seed = 0;
+  SamplerType sampler = SamplerType::kDdpm;    // for the metrics; the plan says the rest
+  std::shared_ptr<const StepPlan> plan;        // not empty
+  float guidance_scale = 1;                    // 1 is off
+  uint32_t preview_every = 0;                  // steps; 0: none
+  FrameKind preview_kind = FrameKind::kNoisy;
+  SteadyTime deadline = SteadyTime::max();
+};
+
+using ModelPixels = std::array<float, kModelPixels>;  // nominally in [-1, 1]
+
+struct PreviewFrame {
+  uint32_t image_index = 0;
+  uint32_t step = 0;  // steps done, 1 to total_steps
+  uint32_t total_steps = 0;
+  ModelPixels pixels{};
+};
+
+struct FinishedImage {
+  uint32_t image_index = 0;
+  ModelPixels pixels{};
+  std::chrono::nanoseconds queue_duration{};    // from Submit to the start of the first step
+  std::chrono::nanoseconds denoise_duration{};  // from there to the end of the last one
+};
+
+// Hears what becomes of a request. Called on the scheduler's thread, never while it holds a lock; must return at once.
+class DrawListener {
+ public:
+  virtual ~DrawListener() = default;
+  virtual void OnPreview(const PreviewFrame& frame) = 0;
+  virtual void OnImage(const FinishedImage& image) = 0;
+  // OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL (the engine failed) or UNAVAILABLE (the scheduler was shut down).
+  virtual void OnDone(const absl::Status& status) = 0;
+};
+
+// Why work was refused or thrown away, as the metrics' label `reason` says it.
+enum class DropReason { kQueueFull, kDeadline, kDraining, kCancelled, kEngineError };
+const char* DropReasonName(DropReason reason);
+
+// Hears what the scheduler does, for metrics. OnRejected is called by threads that call Submit, the rest on the
+// scheduler's thread.
+class SchedulerObserver {
+ public:
+  virtual ~SchedulerObserver() = default;
+  // `rows` network rows were wanted, `padding_rows` were computed in vain; `network` is the time inside the network.
+  virtual void OnStep(int rows, int padding_rows, std::chrono::nanoseconds step, std::chrono::nanoseconds network) = 0;
+  virtual void OnImageStarted(std::chrono::nanoseconds queue_wait) = 0;
+  virtual void OnImageFinished(SamplerType sampler, std::chrono::nanoseconds denoise_duration) = 0;
+  virtual void OnRejected(DropReason reason) = 0;
+  // Steps that were computed for an image that nobody got.
+  virtual void OnWasted(DropReason reason, uint64_t steps) = 0;
+};
+
+struct SchedulerOptions {
+  int max_batch_rows = 16;      // at least 2, so that a guided image fits; at most the engine's slots
+  int max_queued_images = 256;  // beyond those that the engine can have in the making
+};
+
+// A point in time's view, for gauges.
+struct SchedulerStats {
+  int waiting_images = 0;
+  int denoising_images = 0;
+  std::chrono::nanoseconds oldest_wait{};  // of the image that has waited longest; 0 if none waits
+};
+
+// The expected wait that goes with RESOURCE_EXHAUSTED: carried in the status as a payload.
+void SetRetryAfter(absl::Status& status, std::chrono::nanoseconds wait);
+std::optional<std::chrono::nanoseconds> GetRetryAfter(const absl::Status& status);
+
+// A request's place in the scheduler, which bounds how many there are. Destroying it gives the place back, and drops
+// what has not been drawn. Movable; thread-compatible. Must not outlive the scheduler.
+class Ticket {
+ public:
+  Ticket();
+  ~Ticket();
+  Ticket(Ticket&& other) noexcept;
+  Ticket& operator=(Ticket&& other) noexcept;
+
+  // Drops the rest of the request at the next step; its listener hears CANCELLED unless it is done already.
+  void Cancel();
+
+ private:
+  friend class Scheduler;
+  struct State;
+  explicit Ticket(std::unique_ptr<State> state);
+  void Release();
+
+  std::unique_ptr<State> state_;
+};
+
+struct Admission {
+  Ticket ticket;
+  uint32_t queue_position = 0;                    // images waiting ahead of this request's first
+  std::chrono::nanoseconds estimated_duration{};  // until its last image; 0: not known yet
+};
+
+// Thread-safe, except that Run and RunStep belong to one thread: the scheduler's.
+class Scheduler {
+ public:
+  using ClockFunction = std::function<SteadyTime()>;
+
+  // `engine` and `observer` (which may be null) outlive the scheduler.
+  Scheduler(Engine& engine, const SchedulerOptions& options, SchedulerObserver* observer = nullptr,
+            ClockFunction now = &std::chrono::steady_clock::now);
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // Measures the engine with one and with max_batch_rows rows, so that the first estimates are right and the first
+  // request meets a warm engine. Before Run, on its thread. The engine's error if it cannot step.
+  absl::Status Calibrate();
+
+  // Admits a request, or refuses it without a trace:
+  //   RESOURCE_EXHAUSTED  too many images are waiting; GetRetryAfter tells when to come back
+  //   DEADLINE_EXCEEDED   the deadline has passed, or is shorter than half of what this request takes when alone
+  //   UNAVAILABLE         draining or shut down
+  absl::StatusOr<Admission> Submit(const DrawRequest& request, std::shared_ptr<DrawListener> listener);
+
+  // Refuses new requests from now on; admitted ones go on.
+  void StopAdmitting();
+
+  // True once every admitted request has heard OnDone.
+  bool idle() const;
+
+  // Stops admitting, drops everything at the next step with UNAVAILABLE, and lets Run return.
+  void Shutdown();
+
+  // The loop: steps while there is work, waits while there is none, returns after Shutdown.
+  void Run();
+
+  // One pass. Returns whether there was anything to do.
+  bool RunStep();
+
+  SchedulerStats stats() const;
+  const SchedulerOptions& options() const { return options_; }
+
+ private:
+  friend class Ticket;
+
+  struct Drop {
+    DropReason reason;
+    absl::Status status;
+  };
+
+  struct Request {
+    Request(const DrawRequest& wanted, std::shared_ptr<DrawListener> hears, SteadyTime at)
+        : draw(wanted), listener(std::move(hears)), submitted(at) {}
+    int rows_per_image() const { return draw.guidance_scale == 1 ? 1 : 2; }
+    int steps() const { return static_cast<int>(draw.plan->size()); }
+
+    // Constant after construction.
+    const DrawRequest draw;
+    const std::shared_ptr<DrawListener> listener;
+    const SteadyTime submitted;
+
+    std::atomic<bool> cancelled{false};
+
+    // Written by the scheduler's thread while it holds the mutex.
+    uint32_t started = 0;  // images that have left the queue
+
+    // Of the scheduler's thread alone.
+    uint32_t denoising = 0;
+    uint32_t finished = 0;
+    std::optional<Drop> drop;
+  };
+
+  // One image in the making.
+  struct ActiveImage {
+    std::shared_ptr<Request> request;
+    uint32_t image_index = 0;
+    SlotHandle slot;
+    int step = 0;  // rows of the plan done
+    SteadyTime started;
+  };
+
+  // What the images in the making still cost, for those who ask from other threads.
+  struct Load {
+    int images = 0;
+    int rows = 0;
+    int64_t row_steps = 0;          // network rows until all are finished
+    int steps_to_next_finish = 0;
+  };
+
+  // The loop's parts, on the scheduler's thread.
+  void Judge(Request& request, SteadyTime now, bool shutdown) const;
+  std::vector<std::shared_ptr<Request>> TakeDropped(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
+  void Admit(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
+  size_t NextWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status StepActive() ABSL_LOCKS_EXCLUDED(mu_);
+  void AdvanceActive() ABSL_LOCKS_EXCLUDED(mu_);
+  bool HandOut(const ActiveImage& image, SteadyTime now);
+  void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
+  void UpdateLoad() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int ActiveRows() const;
+
+  absl::Status CheckAdmission(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int64_t WaitingImages() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::chrono::nanoseconds EstimateAlone(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::chrono::nanoseconds EstimateDuration(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Constant after construction.
+  Engine& engine_;
+  const SchedulerOptions options_;
+  SchedulerObserver* const observer_;
+  const ClockFunction now_;
+
+  // Of the scheduler's thread alone.
+  std::vector<ActiveImage> active_;
+  SlotTable slots_;
+
+  mutable absl::Mutex mu_;
+  bool admitting_ ABSL_GUARDED_BY(mu_) = true;
+  bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
+  int64_t ticketed_images_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t unfinished_requests_ ABSL_GUARDED_BY(mu_) = 0;                // admitted, and OnDone not heard yet
+  std::vector<std::shared_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);  // those with images to start, oldest first
+  Load load_ ABSL_GUARDED_BY(mu_);
+  StepTimeModel step_times_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_SCHEDULER_H_

@@ -1,0 +1,178 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/file.h"
+#include "common/status_macros.h"
+#include "server/call_metrics.h"
+
+namespace denoised {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr char kServiceName[] = "denoised.v1.DigitService";
+constexpr auto kPollInterval = std::chrono::milliseconds(20);
+constexpr auto kCloseTimeout = std::chrono::seconds(5);
+constexpr uint64_t kMaxPemBytes = 1 << 20;
+constexpr int kMaxRequestBytes = 64 << 10;  // a request is a few dozen bytes
+
+struct HostPort {
+  std::string host;
+  int port = 0;
+};
+
+absl::StatusOr<HostPort> ParseHostPort(const std::string& flag, const std::string& address) {
+  const size_t colon = address.rfind(':');
+  HostPort parsed;
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &parsed.port) || parsed.port < 0 ||
+      parsed.port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " must be an address and a port, such as 0.0.0.0:50051, got \"", address, "\""));
+  }
+  parsed.host = address.substr(0, colon);
+  return parsed;
+}
+
+absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
+  absl::StatusOr<std::string> pem = ReadFile(path, kMaxPemBytes);
+  if (!pem.ok()) return absl::Status(pem.status().code(), absl::StrCat(flag, ": ", std::string(pem.status().message())));
+  if (pem->find("-----BEGIN ") == std::string::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, ": ", path, " is not a PEM file"));
+  }
+  return pem;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const TlsOptions& tls) {
+  if (tls.cert.empty() != tls.key.empty()) {
+    return absl::InvalidArgumentError("--tls_cert and --tls_key belong together: give both, or neither for plain text");
+  }
+  if (tls.cert.empty()) {
+    if (!tls.client_ca.empty()) return absl::InvalidArgumentError("--tls_client_ca needs --tls_cert and --tls_key");
+    return grpc::InsecureServerCredentials();
+  }
+  grpc::SslServerCredentialsOptions options;
+  DENOISED_ASSIGN_OR_RETURN(std::string cert, ReadPem("--tls_cert", tls.cert));
+  DENOISED_ASSIGN_OR_RETURN(std::string key, ReadPem("--tls_key", tls.key));
+  options.pem_key_cert_pairs.push_back({std::move(key), std::move(cert)});
+  if (!tls.client_ca.empty()) {
+    DENOISED_ASSIGN_OR_RETURN(options.pem_root_certs, ReadPem("--tls_client_ca", tls.client_ca));
+    options.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  }
+  return grpc::SslServerCredentials(options);
+}
+
+// Waits until `done`, at most so long; true if it came to that.
+bool WaitFor(double seconds, const std::function<bool()>& done, const std::function<bool()>& hurry) {
+  const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  while (!done()) {
+    if (Clock::now() >= end || hurry()) return false;
+    std::this_thread::sleep_for(kPollInterval);
+  }
+  return true;
+}
+
+DigitServiceOptions ServiceOptions(const ServerOptions& options) {
+  DigitServiceOptions service = options.service;
+  service.write_timeout =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(options.write_timeout_seconds));
+  return service;
+}
+
+}  // namespace
+
+Server::Server(const ServerOptions& options, ModelLoader load_model)
+    : options_(options), load_model_(std::move(load_model)), health_({kServiceName}), service_(ServiceOptions(options), metrics_) {
+  metrics_.SetStatsSource([this] { return Stats(); });
+}
+
+Server::~Server() {
+  health_.Drain();
+  if (grpc_server_ != nullptr) grpc_server_->Shutdown(std::chrono::system_clock::now() + kCloseTimeout);
+}
+
+SchedulerStats Server::Stats() const {
+  const std::shared_ptr<ServingModel> model = service_.model();
+  return model == nullptr ? SchedulerStats{} : model->scheduler().stats();
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const ModelLoader& load_model) {
+  if (options.model.max_batch_rows == 1) {
+    return absl::InvalidArgumentError("--max_batch_rows must be at least 2, because a guided image takes two rows");
+  }
+  std::unique_ptr<Server> server(new Server(options, load_model));
+  DENOISED_RETURN_IF_ERROR(server->StartGrpc());
+  DENOISED_RETURN_IF_ERROR(server->StartMetricsEndpoint());
+  DENOISED_RETURN_IF_ERROR(server->LoadModel());
+  server->health_.SetServing(true);
+  return server;
+}
+
+absl::Status Server::StartMetricsEndpoint() {
+  if (options_.metrics_listen.empty()) return absl::OkStatus();
+  DENOISED_ASSIGN_OR_RETURN(const HostPort address, ParseHostPort("--metrics_listen", options_.metrics_listen));
+  DENOISED_ASSIGN_OR_RETURN(metrics_endpoint_,
+                            MetricsEndpoint::Start(
+                                address.host, address.port, [this] { return metrics_.Scrape(); },
+                                [this] { return health_.serving(); }));
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartGrpc() {
+  DENOISED_RETURN_IF_ERROR(ParseHostPort("--listen", options_.listen).status());
+  DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeCredentials(options_.tls));
+  static std::once_flag reflection;
+  std::call_once(reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
+  grpc::ServerBuilder builder;
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two servers would share the port in silence
+  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
+  builder.AddListeningPort(options_.listen, credentials, &port_);
+  builder.RegisterService(&service_);
+  builder.RegisterService(&health_);
+  builder.experimental().SetInterceptorCreators(CallMetricsInterceptors(metrics_));
+  grpc_server_ = builder.BuildAndStart();
+  if (grpc_server_ == nullptr || port_ == 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen on ", options_.listen, ": ",
+        options_.tls.cert.empty() ? "" : "the certificate and key do not belong together, or ",
+        "the port is taken, or the address is not this machine's; choose another with --listen"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::LoadModel() {
+  DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_model_(options_.model, &metrics_));
+  const ModelInfo& info = model->info();
+  spdlog::info("model {} ({}, {} parameters) on {}", info.version(), info.metadata.unet.architecture, info.parameter_count,
+               info.device);
+  service_.SetModel(std::move(model));
+  return absl::OkStatus();
+}
+
+absl::Status Server::ReloadModel() {
+  const absl::Status status = LoadModel();
+  metrics_.OnModelReload(status.ok());
+  return status;
+}
+
+bool Server::Drain(const std::function<bool()>& hurry) {
+  health_.Drain();
+  WaitFor(options_.lame_duck_seconds, [] { return false; }, hurry);
+  const std::shared_ptr<ServingModel> model = service_.model();
+  model->scheduler().StopAdmitting();
+  const bool finished = WaitFor(options_.drain_timeout_seconds, [&] { return metrics_.requests_in_flight() == 0; }, hurry);
+  model->scheduler().Shutdown();
+  grpc_server_->Shutdown(std::chrono::system_clock::now() + kCloseTimeout);
+  return finished;
+}
+
+}  // namespace denoised

@@ -1,0 +1,97 @@
+// File: server.h
+//
+// The whole server, wired: gRPC services, scheduler, metrics endpoint, and the way they start and stop.
+//
+//   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
+//   ... until SIGTERM ...
+//   (*server)->Drain(interrupted);
+//
+// Stopping, in order: health turns NOT_SERVING and its watches end, while calls are still taken (lame duck, so that load
+// balancers can look away); new calls are refused with UNAVAILABLE; calls in flight get drain_timeout; what is left is
+// dropped with UNAVAILABLE; the listeners close.
+#ifndef DENOISED_SERVER_SERVER_H_
+#define DENOISED_SERVER_SERVER_H_
+
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/digit_service.h"
+#include "server/health_service.h"
+#include "server/metrics.h"
+#include "server/metrics_endpoint.h"
+#include "server/serving_model.h"
+
+namespace denoised {
+
+struct TlsOptions {
+  std::string cert;       // files, PEM; empty: no TLS
+  std::string key;
+  std::string client_ca;  // empty: clients need no certificate
+};
+
+struct ServerOptions {
+  ServingModelOptions model;
+  DigitServiceOptions service;
+  std::string listen = "0.0.0.0:50051";
+  std::string metrics_listen = "0.0.0.0:9464";  // empty: off
+  double lame_duck_seconds = 2;
+  double drain_timeout_seconds = 30;
+  double write_timeout_seconds = 30;
+  TlsOptions tls;
+  std::string log_level = "info";
+};
+
+// Thread-safe after Start, except that Drain is called once.
+class Server {
+ public:
+  // How the model comes to be; LoadServingModel, but for tests.
+  using ModelLoader = std::function<absl::StatusOr<std::shared_ptr<ServingModel>>(const ServingModelOptions&, SchedulerObserver*)>;
+
+  // Binds both ports, then loads the model, and returns once it is warm and health says SERVING. Errors of the loader;
+  // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address, or TLS files that do not belong
+  // together; NOT_FOUND for TLS files that are missing.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
+                                                       const ModelLoader& load_model = LoadServingModel);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  int port() const { return port_; }
+  // 0 when it is off.
+  int metrics_port() const { return metrics_endpoint_ == nullptr ? 0 : metrics_endpoint_->port(); }
+
+  // Loads the checkpoint anew, from the same path. On an error the old model goes on serving.
+  absl::Status ReloadModel();
+
+  // Stops as said above. `hurry` is asked while waiting; once it says true, waiting ends. True: all calls were finished.
+  bool Drain(const std::function<bool()>& hurry);
+
+ private:
+  Server(const ServerOptions& options, ModelLoader load_model);
+
+  absl::Status StartMetricsEndpoint();
+  absl::Status StartGrpc();
+  absl::Status LoadModel();
+  SchedulerStats Stats() const;
+
+  // Constant after Start.
+  const ServerOptions options_;
+  const ModelLoader load_model_;
+  int port_ = 0;
+
+  Metrics metrics_;
+  HealthService health_;
+  DigitService service_;
+  std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
+  std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: last, so that it ends before its services
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_SERVER_H_
