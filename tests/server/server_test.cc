@@ -1,0 +1,496 @@
+// The whole server in one process, over a real socket, with a puppet in the engine's place.
+#include "server/server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "common/image.h"
+#include "denoised/v1/digit_service.grpc.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "tests/server/puppet_engine.h"
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using grpc::health::v1::HealthCheckResponse;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr int kSlots = 4;
+
+// What a client saw of one call.
+struct Answer {
+  std::vector<v1::GenerateDigitResponse> events;
+  grpc::Status status;
+
+  std::vector<v1::GenerateDigitResponse::Image> images() const {
+    std::vector<v1::GenerateDigitResponse::Image> found;
+    for (const auto& event : events) {
+      if (event.has_image()) found.push_back(event.image());
+    }
+    return found;
+  }
+  std::vector<v1::GenerateDigitResponse::Preview> previews() const {
+    std::vector<v1::GenerateDigitResponse::Preview> found;
+    for (const auto& event : events) {
+      if (event.has_preview()) found.push_back(event.preview());
+    }
+    return found;
+  }
+};
+
+v1::GenerateDigitRequest Request(int digit, uint32_t steps = 1) {
+  v1::GenerateDigitRequest request;
+  request.set_digit(digit);
+  request.set_seed(42);
+  request.set_steps(steps);
+  request.mutable_image()->set_size(32);
+  return request;
+}
+
+uint8_t GreyLevel(float pixel) { return FromModelPixels(std::vector<float>(1, pixel), 1, 1).pixels[0]; }
+
+class ServerTest : public testing::Test {
+ protected:
+  ServerTest() {
+    options_.listen = "127.0.0.1:0";
+    options_.metrics_listen = "127.0.0.1:0";
+    options_.lame_duck_seconds = 0;
+    options_.drain_timeout_seconds = 60;
+    options_.model.max_queued_images = 2;
+    info_.sha256 = std::string(64, 'c');
+    info_.parameter_count = 123;
+    info_.device = "cpu";
+    info_.metadata.null_label = 10;
+  }
+
+  void TearDown() override {
+    if (engine_ != nullptr) engine_->LetGo();
+  }
+
+  Server::ModelLoader PuppetLoader() {
+    return [this](const ServingModelOptions& options, SchedulerObserver* observer) {
+      const auto make_engine = [this]() -> absl::StatusOr<std::unique_ptr<Engine>> {
+        auto engine = std::make_unique<PuppetEngine>(kSlots);
+        engine_ = engine.get();
+        return engine;
+      };
+      return ServingModel::Start(info_, make_engine,
+                                 {.max_batch_rows = kSlots, .max_queued_images = options.max_queued_images}, observer);
+    };
+  }
+
+  void Start() {
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options_, PuppetLoader());
+    ASSERT_THAT(server, IsOk());
+    server_ = *std::move(server);
+    engine_->ForgetBatches();  // those of the warm-up
+    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials());
+    stub_ = v1::DigitService::NewStub(channel_);
+    health_ = grpc::health::v1::Health::NewStub(channel_);
+  }
+
+  Answer Generate(const v1::GenerateDigitRequest& request) {
+    grpc::ClientContext context;
+    return Generate(context, request);
+  }
+
+  Answer Generate(grpc::ClientContext& context, const v1::GenerateDigitRequest& request) {
+    Answer answer;
+    const auto reader = stub_->GenerateDigit(&context, request);
+    for (v1::GenerateDigitResponse event; reader->Read(&event);) answer.events.push_back(event);
+    answer.status = reader->Finish();
+    return answer;
+  }
+
+  std::string Metric(const std::string& name) {
+    const httplib::Result page = httplib::Client("127.0.0.1", server_->metrics_port()).Get("/metrics");
+    if (!page) return "no answer";
+    const size_t at = page->body.find("\n" + name + " ");
+    if (at == std::string::npos) return "no such metric";
+    const size_t begin = at + name.size() + 2;
+    return page->body.substr(begin, page->body.find('\n', begin) - begin);
+  }
+
+  // For what another thread does soon: no deadline of its own, the test's timeout ends it.
+  void AwaitMetric(const std::string& name, const std::string& value) {
+    while (Metric(name) != value) std::this_thread::yield();
+  }
+
+  grpc::Status Check(const std::string& service, HealthCheckResponse* response) {
+    grpc::ClientContext context;
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    return health_->Check(&context, request, response);
+  }
+
+  ServerOptions options_;
+  ModelInfo info_;
+  PuppetEngine* engine_ = nullptr;
+  std::unique_ptr<Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::DigitService::Stub> stub_;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+};
+
+TEST_F(ServerTest, AcceptedComesFirstThenTheImage) {
+  Start();
+  const Answer answer = Generate(Request(7, 3));
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  ASSERT_THAT(answer.events, SizeIs(2));
+  const v1::GenerateDigitResponse::Accepted& accepted = answer.events[0].accepted();
+  EXPECT_EQ(accepted.seed(), 42u);
+  EXPECT_EQ(accepted.steps(), 3u);
+  EXPECT_EQ(accepted.model_version(), "cccccccccccc");
+  EXPECT_EQ(accepted.queue_position(), 0u);
+  const v1::GenerateDigitResponse::Image& image = answer.events[1].image();
+  EXPECT_EQ(image.seed(), 42u);
+  EXPECT_EQ(image.width(), 32u);
+  EXPECT_EQ(image.height(), 32u);
+  EXPECT_TRUE(image.has_denoise_duration());
+  const absl::StatusOr<GreyImage> decoded = DecodePng(image.png());
+  ASSERT_THAT(decoded, IsOk());
+  EXPECT_EQ(decoded->width, 32);
+  EXPECT_EQ(decoded->pixels[0], GreyLevel(PuppetPixel(7, 42, 0, 3)));
+}
+
+TEST_F(ServerTest, EachImageAskedForComesOnce) {
+  Start();
+  v1::GenerateDigitRequest request = Request(1, 2);
+  request.set_count(6);
+  const Answer answer = Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  std::set<uint32_t> indices;
+  for (const auto& image : answer.images()) {
+    indices.insert(image.image_index());
+    EXPECT_EQ(DecodePng(image.png())->pixels[0], GreyLevel(PuppetPixel(1, 42, image.image_index(), 2)));
+  }
+  EXPECT_THAT(indices, ElementsAre(0, 1, 2, 3, 4, 5));
+}
+
+TEST_F(ServerTest, AbsentSeedIsDrawnAndToldBack) {
+  Start();
+  v1::GenerateDigitRequest request = Request(1);
+  request.clear_seed();
+  const Answer first = Generate(request);
+  const Answer second = Generate(request);
+  EXPECT_NE(first.events.at(0).accepted().seed(), second.events.at(0).accepted().seed());
+  EXPECT_EQ(first.images().at(0).seed(), first.events.at(0).accepted().seed());
+}
+
+TEST_F(ServerTest, PngHasTheSizeAskedFor) {
+  Start();
+  v1::GenerateDigitRequest request = Request(1);
+  request.mutable_image()->set_size(100);
+  const Answer answer = Generate(request);
+  EXPECT_EQ(answer.images().at(0).width(), 100u);
+  EXPECT_EQ(DecodePng(answer.images().at(0).png())->height, 100);
+}
+
+TEST_F(ServerTest, ReaderThatKeepsUpGetsEveryPreview) {
+  Start();
+  engine_->HoldSteps();
+  v1::GenerateDigitRequest request = Request(3, 4);
+  request.mutable_preview()->set_every_steps(2);
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, request);
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_TRUE(event.has_accepted());
+  engine_->AllowSteps(2);
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_EQ(event.preview().step(), 2u);
+  EXPECT_EQ(event.preview().total_steps(), 4u);
+  EXPECT_EQ(DecodePng(event.preview().png())->pixels[0], GreyLevel(PuppetPixel(3, 42, 0, 2)));
+  engine_->AllowSteps(2);
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_EQ(event.preview().step(), 4u);
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_TRUE(event.has_image());
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(Metric("denoised_time_to_first_preview_seconds_count"), "1");
+}
+
+// A reader that sleeps while big previews pile up: it loses previews, gets its image, and holds nobody up.
+TEST_F(ServerTest, SlowReaderLosesPreviewsNeverTheImage) {
+  Start();
+  v1::GenerateDigitRequest request = Request(3, 1000);
+  request.mutable_preview()->set_every_steps(1);
+  request.mutable_image()->set_size(1024);
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, request);
+  const Answer other = Generate(Request(5, 1000));  // meanwhile the first one reads nothing
+  ASSERT_TRUE(other.status.ok());
+  AwaitMetric("denoised_images_total{sampler=\"ddpm\"}", "2");
+  EXPECT_NE(Metric("denoised_previews_dropped_total"), "0");
+  Answer slow;
+  for (v1::GenerateDigitResponse event; reader->Read(&event);) slow.events.push_back(event);
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(slow.images(), SizeIs(1));
+  EXPECT_LT(slow.previews().size(), 1000u);
+  EXPECT_TRUE(slow.events.back().has_image());
+}
+
+TEST_F(ServerTest, BadRequestNamesTheFieldAndCostsNothing) {
+  Start();
+  const Answer answer = Generate(Request(10));
+  EXPECT_THAT(answer.events, IsEmpty());
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(answer.status.error_message(), "digit must be 0 to 9, got 10");
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(answer.status.error_details()));
+  google::rpc::BadRequest bad;
+  ASSERT_TRUE(details.details(0).UnpackTo(&bad));
+  EXPECT_EQ(bad.field_violations(0).field(), "digit");
+  EXPECT_THAT(engine_->batches(), IsEmpty());
+}
+
+TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
+  Start();
+  engine_->HoldSteps();
+  v1::GenerateDigitRequest big = Request(1, 5);
+  big.set_count(kSlots + 2);
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, big);
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));  // accepted
+  const Answer refused = Generate(Request(2));
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("the queue is full: 6 images are being drawn or waiting, 6 are the "
+                                                        "limit, and this request asks for 1 more; try again in about"));
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(refused.status.error_details()));
+  google::rpc::RetryInfo retry;
+  ASSERT_TRUE(details.details(0).UnpackTo(&retry));
+  EXPECT_GT(retry.retry_delay().seconds() * 1'000'000'000 + retry.retry_delay().nanos(), 0);
+  EXPECT_EQ(Metric("denoised_rejected_total{reason=\"queue_full\"}"), "1");
+  engine_->LetGo();
+  int images = 0;
+  while (reader->Read(&event)) images += event.has_image() ? 1 : 0;
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(images, kSlots + 2);
+  EXPECT_TRUE(Generate(Request(2)).status.ok()) << "the places must have come back";
+}
+
+TEST_F(ServerTest, ClientThatLeavesFreesItsRowAtTheNextStep) {
+  Start();
+  engine_->HoldSteps();
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, Request(1, 1000));
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  engine_->AllowSteps(3);
+  engine_->WaitForBatches(3);
+  context.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  AwaitMetric("denoised_requests_in_flight", "0");
+  engine_->AllowSteps(1);  // the step that had begun
+  AwaitMetric("denoised_wasted_steps_total{reason=\"cancelled\"}", "4");
+  EXPECT_EQ(Metric("denoised_images_total{sampler=\"ddpm\"}"), "0");
+}
+
+TEST_F(ServerTest, PassedDeadlineEndsTheCall) {
+  Start();
+  engine_->HoldSteps();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+  const Answer answer = Generate(context, Request(1, 1000));
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  engine_->LetGo();
+  AwaitMetric("denoised_requests_in_flight", "0");
+}
+
+TEST_F(ServerTest, EngineFailureIsInternalForThatBatchOnly) {
+  Start();
+  engine_->FailNextStep(absl::InternalError("the network failed: out of memory"));
+  const Answer failed = Generate(Request(1, 5));
+  EXPECT_EQ(failed.status.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_EQ(failed.status.error_message(), "the network failed: out of memory");
+  EXPECT_TRUE(Generate(Request(1, 5)).status.ok());
+}
+
+TEST_F(ServerTest, StalledReaderLosesItsCall) {
+  options_.write_timeout_seconds = 0.05;
+  Start();
+  v1::GenerateDigitRequest request = Request(3, 400);
+  request.mutable_preview()->set_every_steps(1);
+  request.mutable_image()->set_size(1024);
+  request.set_count(6);
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1024);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  const auto narrow = v1::DigitService::NewStub(grpc::CreateCustomChannel(
+      "127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext context;
+  const auto reader = narrow->GenerateDigit(&context, request);  // and never reads
+  AwaitMetric("grpc_server_started_total{grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"}", "1");
+  AwaitMetric("denoised_requests_in_flight", "0");
+  EXPECT_NE(reader->Finish().error_code(), grpc::StatusCode::OK);
+}
+
+TEST_F(ServerTest, GetModelDescribesModelAndLimits) {
+  options_.service.max_images_per_request = 50;
+  Start();
+  grpc::ClientContext context;
+  v1::GetModelResponse model;
+  ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+  EXPECT_EQ(model.model_version(), "cccccccccccc");
+  EXPECT_EQ(model.sha256(), std::string(64, 'c'));
+  EXPECT_EQ(model.architecture(), "compact");
+  EXPECT_EQ(model.parameter_count(), 123u);
+  EXPECT_EQ(model.noise_schedule().num_train_timesteps(), 1000u);
+  EXPECT_EQ(model.noise_schedule().prediction_type(), "epsilon");
+  EXPECT_EQ(model.class_names_size(), 10);
+  EXPECT_TRUE(model.supports_guidance());
+  EXPECT_EQ(model.device(), "cpu");
+  EXPECT_EQ(model.max_images_per_request(), 50u);
+  EXPECT_EQ(model.max_batch_rows(), 4u);
+  EXPECT_EQ(model.max_queued_images(), 2u);
+  EXPECT_THAT(model.metadata_json(), HasSubstr("\"beta_schedule\": \"linear\""));
+}
+
+TEST_F(ServerTest, HealthKnowsTheServerAndTheService) {
+  Start();
+  HealthCheckResponse response;
+  for (const char* service : {"", "denoised.v1.DigitService"}) {
+    ASSERT_TRUE(Check(service, &response).ok());
+    EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  }
+  const grpc::Status unknown = Check("nobody", &response);
+  EXPECT_EQ(unknown.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(unknown.error_message(), "this server has no service \"nobody\" to report on");
+}
+
+TEST_F(ServerTest, WatchOfAnUnknownServiceStaysOpen) {
+  Start();
+  grpc::ClientContext context;
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service("nobody");
+  const auto watch = health_->Watch(&context, request);
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVICE_UNKNOWN);
+  context.TryCancel();
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServerTest, DrainFinishesWhatRunsAndRefusesWhatComes) {
+  Start();
+  engine_->HoldSteps();
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, Request(1, 10));
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  grpc::ClientContext watch_context;
+  const auto watch = health_->Watch(&watch_context, {});
+  HealthCheckResponse health;
+  ASSERT_TRUE(watch->Read(&health));
+  EXPECT_EQ(health.status(), HealthCheckResponse::SERVING);
+
+  bool finished = false;
+  std::thread drain([&] { finished = server_->Drain([] { return false; }); });
+  ASSERT_TRUE(watch->Read(&health));
+  EXPECT_EQ(health.status(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_FALSE(watch->Read(&health)) << "a watch must end, or it would hold up the shutdown";
+  EXPECT_TRUE(watch->Finish().ok());
+  Answer late = Generate(Request(2));
+  while (late.status.ok()) late = Generate(Request(2));  // the lame duck still serves
+  EXPECT_EQ(late.status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(late.status.error_message(), "the server is shutting down; try another replica");
+  engine_->LetGo();
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_TRUE(event.has_image());
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_TRUE(reader->Finish().ok());
+  drain.join();
+  EXPECT_TRUE(finished);
+}
+
+TEST_F(ServerTest, DrainInAHurryDropsWhatRuns) {
+  Start();
+  engine_->HoldSteps();
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, Request(1, 10));
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  bool finished = true;
+  std::thread drain([&] { finished = server_->Drain([] { return true; }); });
+  engine_->AllowSteps(1);
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  drain.join();
+  EXPECT_FALSE(finished);
+}
+
+TEST_F(ServerTest, ReloadServesTheNewModelAndKeepsTheOldOneOnAnError) {
+  Start();
+  info_.sha256 = std::string(64, 'd');
+  ASSERT_THAT(server_->ReloadModel(), IsOk());
+  EXPECT_EQ(Generate(Request(1)).events.at(0).accepted().model_version(), "dddddddddddd");
+  info_.metadata.noise_schedule.num_train_timesteps = -1;
+  EXPECT_EQ(server_->ReloadModel().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Generate(Request(1)).events.at(0).accepted().model_version(), "dddddddddddd");
+  EXPECT_EQ(Metric("denoised_model_reloads_total{result=\"ok\"}"), "1");
+  EXPECT_EQ(Metric("denoised_model_reloads_total{result=\"error\"}"), "1");
+}
+
+TEST_F(ServerTest, CallsAreCountedByCode) {
+  Start();
+  Generate(Request(1));
+  Generate(Request(10));
+  const std::string labels = "grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"";
+  AwaitMetric("grpc_server_handled_total{grpc_code=\"OK\"," + labels + "}", "1");
+  AwaitMetric("grpc_server_handled_total{grpc_code=\"InvalidArgument\"," + labels + "}", "1");
+  EXPECT_EQ(Metric("grpc_server_started_total{" + labels + "}"), "2");
+  EXPECT_EQ(Metric("grpc_server_handling_seconds_count{" + labels + "}"), "2");
+}
+
+TEST_F(ServerTest, OccupiedPortIsSaid) {
+  Start();
+  ServerOptions second = options_;
+  second.listen = "127.0.0.1:" + std::to_string(server_->port());
+  EXPECT_THAT(Server::Start(second, PuppetLoader()),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       "cannot listen on " + second.listen +
+                           ": the port is taken, or the address is not this machine's; choose another with --listen"));
+}
+
+TEST_F(ServerTest, MalformedAddressIsSaid) {
+  options_.listen = "localhost";
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "--listen must be an address and a port, such as 0.0.0.0:50051, got \"localhost\""));
+}
+
+TEST_F(ServerTest, TlsFilesMustBelongTogetherAndExist) {
+  options_.tls.cert = "/nowhere/cert.pem";
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "--tls_cert and --tls_key belong together: give both, or neither for plain text"));
+  options_.tls.key = "/nowhere/key.pem";
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("--tls_cert: cannot open /nowhere/cert.pem")));
+}
+
+TEST_F(ServerTest, OneRowIsTooFew) {
+  options_.model.max_batch_rows = 1;
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "--max_batch_rows must be at least 2, because a guided image takes two rows"));
+}
+
+}  // namespace
+}  // namespace denoised
