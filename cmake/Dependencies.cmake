@@ -27,14 +27,13 @@ denoised_find(spdlog libspdlog-dev CONFIG)
 denoised_find(CLI11 libcli11-dev CONFIG)
 denoised_find(Torch libtorch-dev)
 
-find_path(HTTPLIB_INCLUDE_DIR httplib.h)
-find_library(HTTPLIB_LIBRARY cpp-httplib)
-if(NOT HTTPLIB_INCLUDE_DIR OR NOT HTTPLIB_LIBRARY)
+# NOTE: by pkg-config, which brings the definitions that the library was built with; without them the header's classes
+# have another size than the library's.
+pkg_check_modules(HTTPLIB IMPORTED_TARGET cpp-httplib)
+if(NOT HTTPLIB_FOUND)
   denoised_require_failed(cpp-httplib libcpp-httplib-dev)
 endif()
-add_library(denoised_httplib INTERFACE)
-target_include_directories(denoised_httplib SYSTEM INTERFACE ${HTTPLIB_INCLUDE_DIR})
-target_link_libraries(denoised_httplib INTERFACE ${HTTPLIB_LIBRARY} Threads::Threads)
+add_library(denoised_httplib ALIAS PkgConfig::HTTPLIB)
 
 # Where the standard protos of health checking and reflection live.
 find_path(GRPC_PROTO_DIR grpc/health/v1/health.proto PATH_SUFFIXES share/grpc-proto)

@@ -68,28 +68,17 @@ class CallMetricsFactory : public grpc::experimental::ServerInterceptorFactoryIn
 }  // namespace
 
 std::string StatusCodeLabel(grpc::StatusCode code) {
-  constexpr const char* kLabels[] = {"OK",
-                                     "Canceled",
-                                     "Unknown",
-                                     "InvalidArgument",
-                                     "DeadlineExceeded",
-                                     "NotFound",
-                                     "AlreadyExists",
-                                     "PermissionDenied",
-                                     "ResourceExhausted",
-                                     "FailedPrecondition",
-                                     "Aborted",
-                                     "OutOfRange",
-                                     "Unimplemented",
-                                     "Internal",
-                                     "Unavailable",
-                                     "DataLoss",
-                                     "Unauthenticated"};
+  constexpr const char* kLabels[] = {
+      "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+      "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+      "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+      "DataLoss", "Unauthenticated"};
   const size_t index = static_cast<size_t>(code);
   return index < std::size(kLabels) ? kLabels[index] : "Unknown";
 }
 
-std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallMetricsInterceptors(Metrics& metrics) {
+std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallMetricsInterceptors(
+    Metrics& metrics) {
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> factories;
   factories.push_back(std::make_unique<CallMetricsFactory>(metrics));
   return factories;

@@ -17,7 +17,8 @@
 namespace denoised {
 
 // `metrics` outlives the server.
-std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallMetricsInterceptors(Metrics& metrics);
+std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallMetricsInterceptors(
+    Metrics& metrics);
 
 // "OK", "DeadlineExceeded", "Canceled": codes as the gRPC ecosystem's metrics write them.
 std::string StatusCodeLabel(grpc::StatusCode code);

@@ -87,7 +87,8 @@ uint64_t DigitService::RandomSeed() {
   return seeds_();
 }
 
-GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* context, const v1::GenerateDigitRequest* request) {
+GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* context,
+                                             const v1::GenerateDigitRequest* request) {
   const std::shared_ptr<ServingModel> served = model();
   if (served == nullptr) return new RefusedCall(NoModelStatus());
   absl::StatusOr<ValidRequest> valid = ValidateRequest(*request, served->info().metadata, served->schedule(),

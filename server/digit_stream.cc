@@ -38,7 +38,8 @@ class DigitStream::CallReactor : public Reactor {
   const std::shared_ptr<DigitStream> stream_;
 };
 
-DigitStream::DigitStream(const Environment& environment, std::shared_ptr<ServingModel> model, const ValidRequest& request)
+DigitStream::DigitStream(const Environment& environment, std::shared_ptr<ServingModel> model,
+                         const ValidRequest& request)
     : environment_(environment), request_(request), model_(std::move(model)) {}
 
 DigitStream::Reactor* DigitStream::Open(grpc::CallbackServerContext* context, const v1::GenerateDigitResponse& accepted,
@@ -92,8 +93,9 @@ void DigitStream::OnDone(const absl::Status& status) {
 void DigitStream::Pump() {
   if (reactor_ == nullptr || busy_ || finished_) return;
   if (broken_) {
-    Finish(request_.draw.deadline <= std::chrono::steady_clock::now() ? absl::DeadlineExceededError("the deadline passed")
-                                                                      : absl::CancelledError("the client left"));
+    Finish(request_.draw.deadline <= std::chrono::steady_clock::now()
+               ? absl::DeadlineExceededError("the deadline passed")
+               : absl::CancelledError("the client left"));
   } else if (!events_.empty()) {
     busy_ = true;
     environment_.encoders->Add([self = shared_from_this()] { self->EncodeAndWrite(); });
@@ -105,6 +107,7 @@ void DigitStream::Pump() {
 void DigitStream::Finish(const absl::Status& status) {
   finished_ = true;
   LogEnd(status);
+  ticket_ = Ticket();  // first, so that the place is free again when the client hears that the call is over
   reactor_->Finish(ToGrpcStatus(status));
 }
 
@@ -206,13 +209,13 @@ void DigitStream::GiveUp() {
 
 void DigitStream::CallOver() {
   environment_.metrics->OnRequestFinished();
+  // NOTE: these end after the lock is released, the ticket before the model that it refers to.
   std::shared_ptr<ServingModel> model;
   Ticket ticket;
   std::unique_ptr<grpc::Alarm> alarm;
   const absl::MutexLock lock(&mu_);
   reactor_ = nullptr;
   context_ = nullptr;
-  // NOTE: these end after the lock is released, the ticket before the model that it refers to.
   model = std::move(model_);
   ticket = std::move(ticket_);
   alarm = std::move(alarm_);

@@ -97,9 +97,9 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   bool finished_ ABSL_GUARDED_BY(mu_) = false;       // Finish was called
   bool previewed_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<Event> events_ ABSL_GUARDED_BY(mu_);
-  std::optional<absl::Status> done_ ABSL_GUARDED_BY(mu_);  // the scheduler's last word
+  std::optional<absl::Status> done_ ABSL_GUARDED_BY(mu_);    // the scheduler's last word
   v1::GenerateDigitResponse response_ ABSL_GUARDED_BY(mu_);  // being written
-  uint64_t write_ ABSL_GUARDED_BY(mu_) = 0;                // number of the write that runs
+  uint64_t write_ ABSL_GUARDED_BY(mu_) = 0;                  // number of the write that runs
   std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mu_);
 };
 

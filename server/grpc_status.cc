@@ -25,8 +25,8 @@ absl::Status BadRequestStatus(const std::vector<FieldViolation>& violations) {
     added.set_field(violation.field);
     added.set_description(violation.description);
   }
-  absl::Status status = absl::InvalidArgumentError(
-      absl::StrJoin(violations, "; ", [](std::string* out, const FieldViolation& violation) {
+  absl::Status status =
+      absl::InvalidArgumentError(absl::StrJoin(violations, "; ", [](std::string* out, const FieldViolation& violation) {
         absl::StrAppend(out, violation.field, " ", violation.description);
       }));
   status.SetPayload(kBadRequestUrl, absl::Cord(details.SerializeAsString()));

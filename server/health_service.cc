@@ -8,8 +8,8 @@ namespace denoised {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-// One Watch call: writes the newest status whenever it differs from the last one written. All members are guarded by the
-// service's mutex.
+// One Watch call: writes the newest status whenever it differs from the last one written. All members are guarded by
+// the service's mutex.
 class HealthService::Watcher : public grpc::ServerWriteReactor<HealthCheckResponse> {
  public:
   Watcher(HealthService& owner, std::string service) : owner_(owner), service_(std::move(service)) {}

@@ -77,8 +77,10 @@ int Main(int argc, char** argv) {
   ServerOptions options;
   CLI::App app("Serves a diffusion model that draws handwritten digits, over gRPC.", "denoised");
   app.set_version_flag("--version", std::string("denoised ") + kVersion + " (" + kSourceRevision + ")");
-  app.footer("Each option can also be set by an environment variable: --max_batch_rows by DENOISED_MAX_BATCH_ROWS, and so on.\n"
-             "SIGTERM and SIGINT drain and stop; SIGHUP loads the checkpoint again.");
+  app.footer(
+      "Each option can also be set by an environment variable: --max_batch_rows by DENOISED_MAX_BATCH_ROWS, and so "
+      "on.\n"
+      "SIGTERM and SIGINT drain and stop; SIGHUP loads the checkpoint again.");
   AddServerOptions(app, options);
   CLI11_PARSE(app, argc, argv);
   SetUpLogging(options.log_level);

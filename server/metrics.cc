@@ -16,7 +16,8 @@ using prometheus::Histogram;
 double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
 // From a fast sampler on a GPU to a full chain on a busy CPU.
-const Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150};
+const Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                                     1,     2.5,  5,     10,   25,  60,   150};
 const Histogram::BucketBoundaries kStepSeconds = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
                                                   0.01,    0.025,  0.05,    0.1,    0.25,  1};
 const Histogram::BucketBoundaries kRows = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
@@ -26,7 +27,8 @@ auto& MakeFamily(prometheus::Registry& registry, Builder builder, const char* na
   return builder.Name(name).Help(help).Register(registry);
 }
 
-prometheus::Family<prometheus::Counter>& CounterFamily(prometheus::Registry& registry, const char* name, const char* help) {
+prometheus::Family<prometheus::Counter>& CounterFamily(prometheus::Registry& registry, const char* name,
+                                                       const char* help) {
   return MakeFamily(registry, prometheus::BuildCounter(), name, help);
 }
 
@@ -63,7 +65,8 @@ Metrics::Metrics()
       queue_oldest_seconds_(OneGauge(registry_, "denoised_queue_oldest_seconds",
                                      "How long the oldest request with a waiting image has waited, in seconds")),
       queue_wait_seconds_(OneHistogram(registry_, "denoised_queue_wait_seconds",
-                                       "Time from admission to an image's first denoising step, in seconds", kRequestSeconds)),
+                                       "Time from admission to an image's first denoising step, in seconds",
+                                       kRequestSeconds)),
       denoise_seconds_(HistogramFamily(registry_, "denoised_denoise_seconds",
                                        "Time from an image's first denoising step to its last, in seconds")),
       time_to_first_preview_seconds_(OneHistogram(registry_, "denoised_time_to_first_preview_seconds",
@@ -75,8 +78,8 @@ Metrics::Metrics()
       network_seconds_(OneCounter(registry_, "denoised_network_seconds_total",
                                   "The part of the step time that was spent inside the network, in seconds")),
       batch_rows_(OneHistogram(registry_, "denoised_batch_rows", "Network rows of a denoising step", kRows)),
-      padding_rows_(OneCounter(registry_, "denoised_padding_rows_total",
-                               "Network rows computed only to fill up a batch size")),
+      padding_rows_(
+          OneCounter(registry_, "denoised_padding_rows_total", "Network rows computed only to fill up a batch size")),
       wasted_steps_(CounterFamily(registry_, "denoised_wasted_steps_total",
                                   "Denoising steps of images that were dropped before they were finished")),
       images_(CounterFamily(registry_, "denoised_images_total", "Images finished")),

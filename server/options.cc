@@ -14,7 +14,8 @@ namespace denoised {
 namespace {
 
 std::string EnvironmentName(std::string flag) {
-  std::transform(flag.begin(), flag.end(), flag.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::transform(flag.begin(), flag.end(), flag.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   return absl::StrCat("DENOISED_", flag);
 }
 
@@ -29,7 +30,8 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   app.option_defaults()->always_capture_default();
   Add(app, "checkpoint", options.model.checkpoint,
       "Checkpoint written by denoise-train; none: models/mnist.pt of this installation");
-  Add(app, "device", options.model.device, "Where the network runs: auto (CUDA where there is one), cpu, cuda or cuda:N");
+  Add(app, "device", options.model.device,
+      "Where the network runs: auto (CUDA where there is one), cpu, cuda or cuda:N");
   Add(app, "listen", options.listen, "Address and port for gRPC; port 0 picks a free one");
   Add(app, "metrics_listen", options.metrics_listen,
       "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, an empty text turns it off");
@@ -54,7 +56,8 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       ->check(CLI::Range(0.001, 3600.0));
   Add(app, "tls_cert", options.tls.cert, "Certificate chain, PEM; turns TLS on, with --tls_key");
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
-  Add(app, "tls_client_ca", options.tls.client_ca, "Certificates that clients' own must be signed by, PEM; turns mutual TLS on");
+  Add(app, "tls_client_ca", options.tls.client_ca,
+      "Certificates that clients' own must be signed by, PEM; turns mutual TLS on");
   Add(app, "log_level", options.log_level, "Least level that is logged: debug, info, warn, error or off")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
 }

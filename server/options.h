@@ -1,7 +1,7 @@
 // File: options.h
 //
-// denoised's flags. Each is also an environment variable, DENOISED_ and the name in capitals, since containers set those;
-// a flag wins over its variable.
+// denoised's flags. Each is also an environment variable, DENOISED_ and the name in capitals, since containers set
+// those; a flag wins over its variable.
 //
 //   ServerOptions options;
 //   CLI::App app;

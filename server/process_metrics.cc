@@ -46,7 +46,8 @@ double BootTime() {
 int OpenDescriptors() {
   std::error_code error;
   int count = 0;
-  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end; it.increment(error)) ++count;
+  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end; it.increment(error))
+    ++count;
   return count;
 }
 
@@ -63,7 +64,8 @@ std::vector<prometheus::MetricFamily> CollectProcessMetrics() {
                               MetricType::Counter, (field(14) + field(15)) / ticks));
     families.push_back(Family("process_start_time_seconds", "Start time since the Unix epoch, in seconds",
                               MetricType::Gauge, BootTime() + field(22) / ticks));
-    families.push_back(Family("process_virtual_memory_bytes", "Virtual memory size, in bytes", MetricType::Gauge, field(23)));
+    families.push_back(
+        Family("process_virtual_memory_bytes", "Virtual memory size, in bytes", MetricType::Gauge, field(23)));
     families.push_back(Family("process_resident_memory_bytes", "Resident memory size, in bytes", MetricType::Gauge,
                               field(24) * static_cast<double>(sysconf(_SC_PAGESIZE))));
   }

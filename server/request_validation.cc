@@ -79,7 +79,8 @@ class Validator {
     const uint32_t max_steps = static_cast<uint32_t>(schedule_.num_train_timesteps());
     const bool steps_valid = request_.steps() <= max_steps;
     if (!steps_valid) {
-      Refuse("steps", absl::StrCat("must be 1 to ", max_steps, ", or 0 for the sampler's default, got ", request_.steps()));
+      Refuse("steps",
+             absl::StrCat("must be 1 to ", max_steps, ", or 0 for the sampler's default, got ", request_.steps()));
     }
     const bool eta_valid = ReadEta(sampler);
     if (!sampler.has_value() || !steps_valid || !eta_valid) return;
@@ -115,9 +116,10 @@ class Validator {
     if (!(scale >= 1 && scale <= kMaxGuidanceScale)) {
       Refuse("guidance_scale", absl::StrFormat("must be 1 (off) to %g, got %g", kMaxGuidanceScale, scale));
     } else if (scale != 1 && !model_.null_label.has_value()) {
-      Refuse("guidance_scale", absl::StrFormat("must be 1 (off) here, got %g: this checkpoint was trained without label "
-                                               "dropout, so it cannot guide",
-                                               scale));
+      Refuse("guidance_scale",
+             absl::StrFormat("must be 1 (off) here, got %g: this checkpoint was trained without label "
+                             "dropout, so it cannot guide",
+                             scale));
     }
   }
 
@@ -158,9 +160,8 @@ class Validator {
         valid_.format.interpolation = Interpolation::kLanczos;
         return;
       default:
-        Refuse("image.interpolation",
-               absl::StrCat("must be INTERPOLATION_NEAREST, _LINEAR, _CUBIC or _LANCZOS, got ",
-                            static_cast<int>(request_.image().interpolation())));
+        Refuse("image.interpolation", absl::StrCat("must be INTERPOLATION_NEAREST, _LINEAR, _CUBIC or _LANCZOS, got ",
+                                                   static_cast<int>(request_.image().interpolation())));
     }
   }
 

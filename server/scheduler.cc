@@ -366,7 +366,8 @@ bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
     return status.ok();
   };
   if (request.draw.preview_every > 0 && step % request.draw.preview_every == 0) {
-    PreviewFrame frame{.image_index = image.image_index, .step = step, .total_steps = static_cast<uint32_t>(request.steps())};
+    PreviewFrame frame{
+        .image_index = image.image_index, .step = step, .total_steps = static_cast<uint32_t>(request.steps())};
     if (!read(request.draw.preview_kind, frame.pixels)) return false;
     request.listener->OnPreview(frame);
   }

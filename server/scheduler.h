@@ -21,10 +21,11 @@
 //
 // and of its request: OnDone(OK) after the last OnImage, or OnDone(error) once the rest has been dropped.
 //
-// Every pass of the loop (RunStep) does: drop; admit waiting images while rows are free; one Engine::Step with all rows;
-// hand out previews and finished images. Who goes next: of the requests with waiting images, the one with the fewest
-// images in the making, and among equals the oldest. So a request for a hundred images cannot hold up one for a single
-// image, and still always gets its turn. A guided image takes two rows; it waits for both, and nobody overtakes it.
+// Every pass of the loop (RunStep) does: drop; admit waiting images while rows are free; one Engine::Step with all
+// rows; hand out previews and finished images. Who goes next: of the requests with waiting images, the one with the
+// fewest images in the making, and among equals the oldest. So a request for a hundred images cannot hold up one for a
+// single image, and still always gets its turn. A guided image takes two rows; it waits for both, and nobody overtakes
+// it.
 //
 // Invariants:
 //   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
@@ -63,10 +64,10 @@ struct DrawRequest {
   int label = 0;
   uint32_t count = 1;  // images, at least 1
   uint64_t seed = 0;
-  SamplerType sampler = SamplerType::kDdpm;    // for the metrics; the plan says the rest
-  std::shared_ptr<const StepPlan> plan;        // not empty
-  float guidance_scale = 1;                    // 1 is off
-  uint32_t preview_every = 0;                  // steps; 0: none
+  SamplerType sampler = SamplerType::kDdpm;  // for the metrics; the plan says the rest
+  std::shared_ptr<const StepPlan> plan;      // not empty
+  float guidance_scale = 1;                  // 1 is off
+  uint32_t preview_every = 0;                // steps; 0: none
   FrameKind preview_kind = FrameKind::kNoisy;
   SteadyTime deadline = SteadyTime::max();
 };
@@ -241,7 +242,7 @@ class Scheduler {
   struct Load {
     int images = 0;
     int rows = 0;
-    int64_t row_steps = 0;          // network rows until all are finished
+    int64_t row_steps = 0;  // network rows until all are finished
     int steps_to_next_finish = 0;
   };
 

@@ -45,7 +45,8 @@ absl::StatusOr<HostPort> ParseHostPort(const std::string& flag, const std::strin
 
 absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
   absl::StatusOr<std::string> pem = ReadFile(path, kMaxPemBytes);
-  if (!pem.ok()) return absl::Status(pem.status().code(), absl::StrCat(flag, ": ", std::string(pem.status().message())));
+  if (!pem.ok())
+    return absl::Status(pem.status().code(), absl::StrCat(flag, ": ", std::string(pem.status().message())));
   if (pem->find("-----BEGIN ") == std::string::npos) {
     return absl::InvalidArgumentError(absl::StrCat(flag, ": ", path, " is not a PEM file"));
   }
@@ -73,7 +74,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const T
 
 // Waits until `done`, at most so long; true if it came to that.
 bool WaitFor(double seconds, const std::function<bool()>& done, const std::function<bool()>& hurry) {
-  const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  const Clock::time_point end =
+      Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   while (!done()) {
     if (Clock::now() >= end || hurry()) return false;
     std::this_thread::sleep_for(kPollInterval);
@@ -83,15 +85,18 @@ bool WaitFor(double seconds, const std::function<bool()>& done, const std::funct
 
 DigitServiceOptions ServiceOptions(const ServerOptions& options) {
   DigitServiceOptions service = options.service;
-  service.write_timeout =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(options.write_timeout_seconds));
+  service.write_timeout = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::chrono::duration<double>(options.write_timeout_seconds));
   return service;
 }
 
 }  // namespace
 
 Server::Server(const ServerOptions& options, ModelLoader load_model)
-    : options_(options), load_model_(std::move(load_model)), health_({kServiceName}), service_(ServiceOptions(options), metrics_) {
+    : options_(options),
+      load_model_(std::move(load_model)),
+      health_({kServiceName}),
+      service_(ServiceOptions(options), metrics_) {
   metrics_.SetStatsSource([this] { return Stats(); });
 }
 
@@ -120,10 +125,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 absl::Status Server::StartMetricsEndpoint() {
   if (options_.metrics_listen.empty()) return absl::OkStatus();
   DENOISED_ASSIGN_OR_RETURN(const HostPort address, ParseHostPort("--metrics_listen", options_.metrics_listen));
-  DENOISED_ASSIGN_OR_RETURN(metrics_endpoint_,
-                            MetricsEndpoint::Start(
-                                address.host, address.port, [this] { return metrics_.Scrape(); },
-                                [this] { return health_.serving(); }));
+  DENOISED_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(
+                                                   address.host, address.port, [this] { return metrics_.Scrape(); },
+                                                   [this] { return health_.serving(); }));
   return absl::OkStatus();
 }
 
@@ -141,10 +145,10 @@ absl::Status Server::StartGrpc() {
   builder.experimental().SetInterceptorCreators(CallMetricsInterceptors(metrics_));
   grpc_server_ = builder.BuildAndStart();
   if (grpc_server_ == nullptr || port_ == 0) {
-    return absl::UnavailableError(absl::StrCat(
-        "cannot listen on ", options_.listen, ": ",
-        options_.tls.cert.empty() ? "" : "the certificate and key do not belong together, or ",
-        "the port is taken, or the address is not this machine's; choose another with --listen"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options_.listen, ": ",
+                     options_.tls.cert.empty() ? "" : "the certificate and key do not belong together, or ",
+                     "the port is taken, or the address is not this machine's; choose another with --listen"));
   }
   return absl::OkStatus();
 }
@@ -152,8 +156,8 @@ absl::Status Server::StartGrpc() {
 absl::Status Server::LoadModel() {
   DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_model_(options_.model, &metrics_));
   const ModelInfo& info = model->info();
-  spdlog::info("model {} ({}, {} parameters) on {}", info.version(), info.metadata.unet.architecture, info.parameter_count,
-               info.device);
+  spdlog::info("model {} ({}, {} parameters) on {}", info.version(), info.metadata.unet.architecture,
+               info.parameter_count, info.device);
   service_.SetModel(std::move(model));
   return absl::OkStatus();
 }
@@ -166,10 +170,12 @@ absl::Status Server::ReloadModel() {
 
 bool Server::Drain(const std::function<bool()>& hurry) {
   health_.Drain();
-  WaitFor(options_.lame_duck_seconds, [] { return false; }, hurry);
+  WaitFor(
+      options_.lame_duck_seconds, [] { return false; }, hurry);
   const std::shared_ptr<ServingModel> model = service_.model();
   model->scheduler().StopAdmitting();
-  const bool finished = WaitFor(options_.drain_timeout_seconds, [&] { return metrics_.requests_in_flight() == 0; }, hurry);
+  const bool finished = WaitFor(
+      options_.drain_timeout_seconds, [&] { return metrics_.requests_in_flight() == 0; }, hurry);
   model->scheduler().Shutdown();
   grpc_server_->Shutdown(std::chrono::system_clock::now() + kCloseTimeout);
   return finished;

@@ -6,9 +6,9 @@
 //   ... until SIGTERM ...
 //   (*server)->Drain(interrupted);
 //
-// Stopping, in order: health turns NOT_SERVING and its watches end, while calls are still taken (lame duck, so that load
-// balancers can look away); new calls are refused with UNAVAILABLE; calls in flight get drain_timeout; what is left is
-// dropped with UNAVAILABLE; the listeners close.
+// Stopping, in order: health turns NOT_SERVING and its watches end, while calls are still taken (lame duck, so that
+// load balancers can look away); new calls are refused with UNAVAILABLE; calls in flight get drain_timeout; what is
+// left is dropped with UNAVAILABLE; the listeners close.
 #ifndef DENOISED_SERVER_SERVER_H_
 #define DENOISED_SERVER_SERVER_H_
 
@@ -30,7 +30,7 @@
 namespace denoised {
 
 struct TlsOptions {
-  std::string cert;       // files, PEM; empty: no TLS
+  std::string cert;  // files, PEM; empty: no TLS
   std::string key;
   std::string client_ca;  // empty: clients need no certificate
 };
@@ -51,7 +51,8 @@ struct ServerOptions {
 class Server {
  public:
   // How the model comes to be; LoadServingModel, but for tests.
-  using ModelLoader = std::function<absl::StatusOr<std::shared_ptr<ServingModel>>(const ServingModelOptions&, SchedulerObserver*)>;
+  using ModelLoader =
+      std::function<absl::StatusOr<std::shared_ptr<ServingModel>>(const ServingModelOptions&, SchedulerObserver*)>;
 
   // Binds both ports, then loads the model, and returns once it is warm and health says SERVING. Errors of the loader;
   // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address, or TLS files that do not belong
@@ -69,7 +70,8 @@ class Server {
   // Loads the checkpoint anew, from the same path. On an error the old model goes on serving.
   absl::Status ReloadModel();
 
-  // Stops as said above. `hurry` is asked while waiting; once it says true, waiting ends. True: all calls were finished.
+  // Stops as said above. `hurry` is asked while waiting; once it says true, waiting ends. True: all calls were
+  // finished.
   bool Drain(const std::function<bool()>& hurry);
 
  private:

@@ -2,8 +2,8 @@
 //
 // One model being served: what is known about it, its engine, and the scheduler on a thread of its own.
 //
-//   absl::StatusOr<std::shared_ptr<ServingModel>> model = LoadServingModel({.checkpoint = "models/mnist.pt"}, observer);
-//   absl::StatusOr<Admission> admission = (*model)->scheduler().Submit(request, listener);
+//   absl::StatusOr<std::shared_ptr<ServingModel>> model = LoadServingModel({.checkpoint = "models/mnist.pt"},
+//   observer); absl::StatusOr<Admission> admission = (*model)->scheduler().Submit(request, listener);
 //
 // Thread-safe. Destroying it shuts the scheduler down and joins its thread, so never from that thread.
 #ifndef DENOISED_SERVER_SERVING_MODEL_H_

@@ -27,7 +27,8 @@ TEST(GrpcStatusTest, CodeAndMessageCarryOver) {
 }
 
 TEST(GrpcStatusTest, BadRequestNamesEveryField) {
-  const absl::Status bad = BadRequestStatus({{"digit", "must be 0 to 9, got 10"}, {"image.size", "must be 32 to 1024, got 31"}});
+  const absl::Status bad =
+      BadRequestStatus({{"digit", "must be 0 to 9, got 10"}, {"image.size", "must be 32 to 1024, got 31"}});
   const grpc::Status status = ToGrpcStatus(bad);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(status.error_message(), "digit must be 0 to 9, got 10; image.size must be 32 to 1024, got 31");

@@ -103,9 +103,8 @@ TEST(MetricsTest, WorkIsCounted) {
 
 TEST(MetricsTest, QueueGaugesAreReadAtTheScrape) {
   Metrics metrics;
-  metrics.SetStatsSource([] {
-    return SchedulerStats{.waiting_images = 5, .denoising_images = 2, .oldest_wait = milliseconds(2500)};
-  });
+  metrics.SetStatsSource(
+      [] { return SchedulerStats{.waiting_images = 5, .denoising_images = 2, .oldest_wait = milliseconds(2500)}; });
   const std::string page = metrics.Scrape();
   EXPECT_THAT(page, HasSubstr("\ndenoised_queue_depth 5\n"));
   EXPECT_THAT(page, HasSubstr("\ndenoised_queue_oldest_seconds 2.5\n"));
@@ -137,7 +136,8 @@ TEST(MetricsTest, ProcessFiguresAreSane) {
 TEST(MetricsEndpointTest, ServesMetricsAndHealth) {
   Metrics metrics;
   bool healthy = false;
-  const auto endpoint = MetricsEndpoint::Start("127.0.0.1", 0, [&] { return metrics.Scrape(); }, [&] { return healthy; });
+  const auto endpoint = MetricsEndpoint::Start(
+      "127.0.0.1", 0, [&] { return metrics.Scrape(); }, [&] { return healthy; });
   ASSERT_THAT(endpoint, IsOk());
   httplib::Client client("127.0.0.1", (*endpoint)->port());
   const httplib::Result page = client.Get("/metrics");

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <random>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -21,7 +22,8 @@
 namespace denoised {
 
 inline float PuppetPixel(int label, uint64_t seed, uint32_t image_index, int steps_done) {
-  const uint64_t mixed = (static_cast<uint64_t>(label) * 31 + seed * 17 + image_index * 7 + static_cast<uint64_t>(steps_done)) % 251;
+  const uint64_t mixed =
+      (static_cast<uint64_t>(label) * 31 + seed * 17 + image_index * 7 + static_cast<uint64_t>(steps_done)) % 251;
   return static_cast<float>(mixed) / 125.0f - 1.0f;
 }
 
@@ -64,6 +66,9 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     if (slot == unreadable_slot_) return absl::InternalError("the puppet cannot read this slot");
     std::fill(pixels.begin(), pixels.end(), kind == FrameKind::kNoisy ? values_[slot] : clean_[slot]);
+    if (noisy_) {
+      for (float& pixel : pixels) pixel = std::uniform_real_distribution<float>(-1.0f, 1.0f)(noise_);
+    }
     return absl::OkStatus();
   }
 
@@ -77,6 +82,11 @@ class PuppetEngine : public Engine {
   void FailNextStep(absl::Status error) {
     const absl::MutexLock lock(&mu_);
     next_error_ = std::move(error);
+  }
+  // From now on, pixels are noise, whose PNGs are big.
+  void DrawNoise() {
+    const absl::MutexLock lock(&mu_);
+    noisy_ = true;
   }
   void MakeUnreadable(int slot) {
     const absl::MutexLock lock(&mu_);
@@ -126,6 +136,8 @@ class PuppetEngine : public Engine {
   std::vector<std::vector<StepRow>> batches_ ABSL_GUARDED_BY(mu_);
   absl::Status next_error_ ABSL_GUARDED_BY(mu_);
   int unreadable_slot_ ABSL_GUARDED_BY(mu_) = -1;
+  bool noisy_ ABSL_GUARDED_BY(mu_) = false;
+  std::minstd_rand noise_ ABSL_GUARDED_BY(mu_);
   FakeClock* clock_ ABSL_GUARDED_BY(mu_) = nullptr;
   std::chrono::nanoseconds step_time_ ABSL_GUARDED_BY(mu_){};
   bool held_ ABSL_GUARDED_BY(mu_) = false;

@@ -150,7 +150,8 @@ TEST_F(RequestValidationTest, GuidanceNeedsACheckpointThatLearnedTheNullLabel) {
   model_.null_label.reset();
   request_.set_guidance_scale(2);
   ExpectRefusal(
-      "guidance_scale must be 1 (off) here, got 2: this checkpoint was trained without label dropout, so it cannot guide");
+      "guidance_scale must be 1 (off) here, got 2: this checkpoint was trained without label dropout, so it cannot "
+      "guide");
   request_.set_guidance_scale(1);
   EXPECT_THAT(Validate(), IsOk());
 }

@@ -40,7 +40,9 @@ class Recorder : public DrawListener {
 
 class CountingObserver : public SchedulerObserver {
  public:
-  void OnStep(int rows, int, std::chrono::nanoseconds, std::chrono::nanoseconds) override { rows_per_step.push_back(rows); }
+  void OnStep(int rows, int, std::chrono::nanoseconds, std::chrono::nanoseconds) override {
+    rows_per_step.push_back(rows);
+  }
   void OnImageStarted(std::chrono::nanoseconds wait) override { queue_waits.push_back(wait); }
   void OnImageFinished(SamplerType, std::chrono::nanoseconds) override { ++finished; }
   void OnRejected(DropReason reason) override { ++rejected[DropReasonName(reason)]; }
@@ -103,7 +105,8 @@ class SchedulerTest : public testing::Test {
   FakeClock clock_;
   PuppetEngine engine_{4};
   CountingObserver observer_;
-  Scheduler scheduler_{engine_, {.max_batch_rows = 4, .max_queued_images = 4}, &observer_, [this] { return clock_.now(); }};
+  Scheduler scheduler_{
+      engine_, {.max_batch_rows = 4, .max_queued_images = 4}, &observer_, [this] { return clock_.now(); }};
 };
 
 TEST_F(SchedulerTest, ImageTakesOneStepForEachRowOfItsPlan) {
@@ -249,7 +252,8 @@ TEST_F(SchedulerTest, ExpiredRequestIsDroppedAtTheNextStep) {
   Client client = Submit(request);
   RunUntilIdle();
   EXPECT_THAT(engine_.batches(), SizeIs(3));
-  EXPECT_THAT(*client.heard->done, StatusIs(absl::StatusCode::kDeadlineExceeded, "the deadline passed after 0 of 1 images"));
+  EXPECT_THAT(*client.heard->done,
+              StatusIs(absl::StatusCode::kDeadlineExceeded, "the deadline passed after 0 of 1 images"));
   EXPECT_EQ(observer_.wasted["deadline"], 3u);
 }
 
@@ -264,10 +268,11 @@ TEST_F(SchedulerTest, DeadlineThatCannotBeMetIsRefusedAtAdmission) {
   ASSERT_THAT(scheduler_.Calibrate(), IsOk());
   DrawRequest request = Draw(1000);  // a second at a millisecond a step
   request.deadline = clock_.now() + milliseconds(400);
-  EXPECT_THAT(Refusal(request),
-              StatusIs(absl::StatusCode::kDeadlineExceeded,
-                       "the deadline cannot be met: 0.4 s are left, and this request takes about 1 s on an idle server; "
-                       "allow more time or ask for fewer steps or images"));
+  EXPECT_THAT(
+      Refusal(request),
+      StatusIs(absl::StatusCode::kDeadlineExceeded,
+               "the deadline cannot be met: 0.4 s are left, and this request takes about 1 s on an idle server; "
+               "allow more time or ask for fewer steps or images"));
   request.deadline = clock_.now() + milliseconds(600);  // the machine may speed up
   EXPECT_THAT(Refusal(request), IsOk());
 }
@@ -278,9 +283,10 @@ TEST_F(SchedulerTest, FullQueueRefusesAndSaysWhenToComeBack) {
   Client waiting = Submit(Draw(100, 4));
   RunSteps(40);
   const absl::Status refusal = Refusal(Draw(1));
-  EXPECT_THAT(refusal, StatusIs(absl::StatusCode::kResourceExhausted,
-                                "the queue is full: 8 images are being drawn or waiting, 8 are the limit, and this request "
-                                "asks for 1 more; try again in about 0.06 s"));
+  EXPECT_THAT(refusal,
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "the queue is full: 8 images are being drawn or waiting, 8 are the limit, and this request "
+                       "asks for 1 more; try again in about 0.06 s"));
   EXPECT_THAT(GetRetryAfter(refusal), testing::Optional(milliseconds(60)));
   EXPECT_EQ(observer_.rejected["queue_full"], 1);
   RunUntilIdle();
@@ -434,7 +440,9 @@ TEST(SchedulerStressTest, EveryRequestEndsOnceWithItsOwnImagesUnderRacingCancels
         request.seed = random();
         request.guidance_scale = random() % 4 == 0 ? 2.0f : 1.0f;
         auto recorder = std::make_shared<AtomicRecorder>();
-        recorder->expected = [request, steps](uint32_t index) { return PuppetPixel(request.label, request.seed, index, steps); };
+        recorder->expected = [request, steps](uint32_t index) {
+          return PuppetPixel(request.label, request.seed, index, steps);
+        };
         absl::StatusOr<Admission> admission = scheduler.Submit(request, recorder);
         ASSERT_THAT(admission.status(), IsOk());
         heard[thread].push_back(std::move(recorder));

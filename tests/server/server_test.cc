@@ -7,6 +7,7 @@
 #include <httplib.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <map>
 #include <thread>
@@ -269,8 +270,9 @@ TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
   ASSERT_TRUE(reader->Read(&event));  // accepted
   const Answer refused = Generate(Request(2));
   EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(refused.status.error_message(), HasSubstr("the queue is full: 6 images are being drawn or waiting, 6 are the "
-                                                        "limit, and this request asks for 1 more; try again in about"));
+  EXPECT_THAT(refused.status.error_message(),
+              HasSubstr("the queue is full: 6 images are being drawn or waiting, 6 are the "
+                        "limit, and this request asks for 1 more; try again in about"));
   google::rpc::Status details;
   ASSERT_TRUE(details.ParseFromString(refused.status.error_details()));
   google::rpc::RetryInfo retry;
@@ -325,8 +327,8 @@ TEST_F(ServerTest, EngineFailureIsInternalForThatBatchOnly) {
 TEST_F(ServerTest, StalledReaderLosesItsCall) {
   options_.write_timeout_seconds = 0.05;
   Start();
-  v1::GenerateDigitRequest request = Request(3, 400);
-  request.mutable_preview()->set_every_steps(1);
+  engine_->DrawNoise();
+  v1::GenerateDigitRequest request = Request(3);
   request.mutable_image()->set_size(1024);
   request.set_count(6);
   grpc::ChannelArguments arguments;
@@ -336,8 +338,14 @@ TEST_F(ServerTest, StalledReaderLosesItsCall) {
       "127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials(), arguments));
   grpc::ClientContext context;
   const auto reader = narrow->GenerateDigit(&context, request);  // and never reads
-  AwaitMetric("grpc_server_started_total{grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"}", "1");
+  AwaitMetric(
+      "grpc_server_started_total{grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type="
+      "\"server_stream\"}",
+      "1");
   AwaitMetric("denoised_requests_in_flight", "0");
+  int images = 0;
+  for (v1::GenerateDigitResponse event; reader->Read(&event);) images += event.has_image() ? 1 : 0;
+  EXPECT_LT(images, 6);
   EXPECT_NE(reader->Finish().error_code(), grpc::StatusCode::OK);
 }
 
@@ -423,12 +431,19 @@ TEST_F(ServerTest, DrainInAHurryDropsWhatRuns) {
   Start();
   engine_->HoldSteps();
   grpc::ClientContext context;
-  const auto reader = stub_->GenerateDigit(&context, Request(1, 10));
+  const auto reader = stub_->GenerateDigit(&context, Request(1, 1000));
   v1::GenerateDigitResponse event;
   ASSERT_TRUE(reader->Read(&event));
   bool finished = true;
-  std::thread drain([&] { finished = server_->Drain([] { return true; }); });
-  engine_->AllowSteps(1);
+  std::atomic<bool> drained = false;
+  std::thread drain([&] {
+    finished = server_->Drain([] { return true; });
+    drained = true;
+  });
+  while (!drained) {  // far slower than the drain is
+    engine_->AllowSteps(1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   EXPECT_FALSE(reader->Read(&event));
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   drain.join();
@@ -451,7 +466,8 @@ TEST_F(ServerTest, CallsAreCountedByCode) {
   Start();
   Generate(Request(1));
   Generate(Request(10));
-  const std::string labels = "grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"";
+  const std::string labels =
+      "grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"";
   AwaitMetric("grpc_server_handled_total{grpc_code=\"OK\"," + labels + "}", "1");
   AwaitMetric("grpc_server_handled_total{grpc_code=\"InvalidArgument\"," + labels + "}", "1");
   EXPECT_EQ(Metric("grpc_server_started_total{" + labels + "}"), "2");
