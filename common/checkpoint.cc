@@ -27,8 +27,10 @@ constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-tr
 // Parameters and buffers, contiguous on the CPU, in the module's own order.
 std::vector<std::pair<std::string, at::Tensor>> NamedTensors(const Module& unet) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  for (const auto& tensor : unet.named_parameters()) tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
-  for (const auto& tensor : unet.named_buffers()) tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
+  for (const auto& tensor : unet.named_parameters())
+    tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
+  for (const auto& tensor : unet.named_buffers())
+    tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
   return tensors;
 }
 
@@ -80,17 +82,17 @@ std::map<std::string, std::string> CodeOfThisBuild(const UnetConfig& config) {
 absl::Status NotAnArchive(const std::string& name, std::string_view bytes) {
   if (bytes.empty()) return absl::InvalidArgumentError(absl::StrCat(name, " is empty; ", kCopyAgain));
   if (bytes.starts_with("PK")) {
-    return absl::InvalidArgumentError(absl::StrCat(name, " is a damaged or truncated archive (", bytes.size(),
-                                                   " bytes); ", kCopyAgain));
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " is a damaged or truncated archive (", bytes.size(), " bytes); ", kCopyAgain));
   }
   return absl::InvalidArgumentError(
       absl::StrCat(name, " is not a TorchScript archive; --checkpoint needs a file written by denoise-train"));
 }
 
 absl::Status ForeignCode(const std::string& name, const UnetConfig& unet) {
-  return absl::PermissionDeniedError(absl::StrCat(
-      name, " brings code that this build does not write for architecture \"", unet.architecture,
-      "\"; it was not run. Use a checkpoint written by this version of denoise-train"));
+  return absl::PermissionDeniedError(
+      absl::StrCat(name, " brings code that this build does not write for architecture \"", unet.architecture,
+                   "\"; it was not run. Use a checkpoint written by this version of denoise-train"));
 }
 
 // Reads denoised.json and judges the code, running nothing.
@@ -136,8 +138,8 @@ absl::Status CheckParameters(const std::string& name, const ModelMetadata& metad
     }
   }
   if (ParametersSha256(unet) != metadata.parameters_sha256) {
-    return absl::DataLossError(absl::StrCat(name, ": the parameters do not match their SHA-256; the file is damaged, ",
-                                            kCopyAgain));
+    return absl::DataLossError(
+        absl::StrCat(name, ": the parameters do not match their SHA-256; the file is damaged, ", kCopyAgain));
   }
   return absl::OkStatus();
 }

@@ -25,8 +25,8 @@ namespace denoised {
 
 struct Checkpoint {
   ModelMetadata metadata;
-  torch::jit::Module unet;     // on the CPU, as MakeUnet(metadata.unet)
-  std::string sha256;          // of the file's bytes, hexadecimal
+  torch::jit::Module unet;  // on the CPU, as MakeUnet(metadata.unet)
+  std::string sha256;       // of the file's bytes, hexadecimal
   int64_t parameter_count = 0;
 };
 

@@ -23,9 +23,9 @@ namespace denoised {
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes);
 
 // Replaces the file at `path` so that at any moment, power cuts included, it holds either its old bytes or the new
-// ones: temporary file in the same folder, fsync, rename, fsync of the folder. On an error the old file is untouched and
-// the temporary one is removed. RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED, NOT_FOUND for a missing
-// folder, UNAVAILABLE otherwise.
+// ones: temporary file in the same folder, fsync, rename, fsync of the folder. On an error the old file is untouched
+// and the temporary one is removed. RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED, NOT_FOUND for a
+// missing folder, UNAVAILABLE otherwise.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
 // Makes the folder and its parents, and proves that files can be made in it.

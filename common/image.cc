@@ -88,11 +88,13 @@ absl::StatusOr<GreyImage> DecodePng(std::string_view png) {
 }
 
 absl::StatusOr<GreyImage> MakeGrid(const std::vector<GreyImage>& images, int columns, int padding, uint8_t background) {
-  if (images.empty() || columns < 1) return absl::InvalidArgumentError("a grid needs at least one image and one column");
+  if (images.empty() || columns < 1)
+    return absl::InvalidArgumentError("a grid needs at least one image and one column");
   const int width = images[0].width;
   const int height = images[0].height;
   const int rows = (static_cast<int>(images.size()) + columns - 1) / columns;
-  GreyImage grid{.width = padding + columns * (width + padding), .height = padding + rows * (height + padding), .pixels = {}};
+  GreyImage grid{
+      .width = padding + columns * (width + padding), .height = padding + rows * (height + padding), .pixels = {}};
   grid.pixels.assign(static_cast<size_t>(grid.width) * grid.height, background);
   for (size_t i = 0; i < images.size(); ++i) {
     if (images[i].width != width || images[i].height != height) {

@@ -27,11 +27,11 @@ inline constexpr int kCheckpointFormatVersion = 1;
 
 // A U-Net by name and size. Which fields an architecture uses is said in unet.h.
 struct UnetConfig {
-  std::string architecture = "compact";      // "compact" or "seed"
+  std::string architecture = "compact";       // "compact" or "seed"
   std::vector<int> channels = {32, 64, 128};  // per resolution, finest first
-  int embedding_dim = 128;                   // of timestep and label, even
-  int norm_groups = 8;                       // of GroupNorm; divides every channel count
-  int num_labels = 11;                       // rows of the label embedding: the classes, and the null label if any
+  int embedding_dim = 128;                    // of timestep and label, even
+  int norm_groups = 8;                        // of GroupNorm; divides every channel count
+  int num_labels = 11;                        // rows of the label embedding: the classes, and the null label if any
 
   friend bool operator==(const UnetConfig&, const UnetConfig&) = default;
 };
@@ -44,10 +44,10 @@ struct TrainingRecord {
   std::vector<std::pair<std::string, std::string>> data_sha256;  // file name, SHA-256 of its unpacked bytes
   int64_t epochs = 0;
   int64_t images_seen = 0;
-  double best_loss = 0;    // lowest epoch mean of the squared error of the prediction
-  double ema_decay = 0;    // 0: the weights are not averaged
+  double best_loss = 0;  // lowest epoch mean of the squared error of the prediction
+  double ema_decay = 0;  // 0: the weights are not averaged
   uint64_t seed = 0;
-  std::string command;     // the flags that differ from their defaults
+  std::string command;  // the flags that differ from their defaults
   std::string source_revision;
   std::string libtorch_version;
 

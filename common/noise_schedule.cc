@@ -53,8 +53,8 @@ absl::StatusOr<NoiseSchedule> NoiseSchedule::Create(const NoiseScheduleConfig& c
     return NoiseSchedule(config, SquaredCosineBetas(config.num_train_timesteps));
   }
   if (config.beta_schedule != "linear") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "beta_schedule must be \"linear\" or \"squaredcos_cap_v2\", got \"", config.beta_schedule, "\""));
+    return absl::InvalidArgumentError(
+        absl::StrCat("beta_schedule must be \"linear\" or \"squaredcos_cap_v2\", got \"", config.beta_schedule, "\""));
   }
   if (!(config.beta_start > 0 && config.beta_start <= config.beta_end && config.beta_end < 1)) {
     return absl::InvalidArgumentError(absl::StrCat("betas must satisfy 0 < beta_start <= beta_end < 1, got beta_start ",

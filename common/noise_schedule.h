@@ -5,8 +5,8 @@
 //   absl::StatusOr<NoiseSchedule> schedule = NoiseSchedule::Create(NoiseScheduleConfig{});
 //   double signal = std::sqrt(schedule->alphas_cumprod()[t]);   // x_t = signal*x_0 + sqrt(1-signal^2)*epsilon
 //
-// Source: Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models" (arXiv 2006.11239), section 2; the squared cosine
-// from Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models" (arXiv 2102.09672), equation 17.
+// Source: Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models" (arXiv 2006.11239), section 2; the squared
+// cosine from Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models" (arXiv 2102.09672), equation 17.
 #ifndef DENOISED_COMMON_NOISE_SCHEDULE_H_
 #define DENOISED_COMMON_NOISE_SCHEDULE_H_
 

@@ -12,10 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define DENOISED_RETURN_IF_ERROR(expression)             \
-  do {                                                   \
-    absl::Status denoised_status = (expression);         \
-    if (!denoised_status.ok()) return denoised_status;   \
+#define DENOISED_RETURN_IF_ERROR(expression)           \
+  do {                                                 \
+    absl::Status denoised_status = (expression);       \
+    if (!denoised_status.ok()) return denoised_status; \
   } while (false)
 
 #define DENOISED_CONCAT_INNER(a, b) a##b

@@ -51,8 +51,7 @@ void AddDdpm(const Transition& step, VarianceType variance_type, Row& row) {
 }
 
 void AddDdim(const Transition& step, double eta, Row& row) {
-  const double sigma =
-      eta * std::sqrt((1 - step.ab_next) / (1 - step.ab)) * std::sqrt(1 - step.ab / step.ab_next);
+  const double sigma = eta * std::sqrt((1 - step.ab_next) / (1 - step.ab)) * std::sqrt(1 - step.ab / step.ab_next);
   const double direction = std::sqrt(std::max(0.0, 1 - step.ab_next - sigma * sigma));
   row.a = direction / std::sqrt(1 - step.ab);
   row.b = std::sqrt(step.ab_next) - row.a * std::sqrt(step.ab);

@@ -43,17 +43,17 @@ absl::StatusOr<VarianceType> ParseVarianceType(const std::string& name);
 
 struct StepPlanOptions {
   SamplerType sampler = SamplerType::kDdpm;
-  int steps = 0;                                         // 1 to T; 0 means DefaultSteps
-  double eta = 0;                                        // DDIM only: 0 is deterministic, 1 the DDPM of the same steps
+  int steps = 0;   // 1 to T; 0 means DefaultSteps
+  double eta = 0;  // DDIM only: 0 is deterministic, 1 the DDPM of the same steps
   VarianceType variance_type = VarianceType::kFixedSmall;  // DDPM only
-  bool clip_sample = true;                               // clamp the predicted clean image to [-1, 1]
+  bool clip_sample = true;                                 // clamp the predicted clean image to [-1, 1]
 };
 
 // One row of a plan; the letters are those of the formula at the top of this file.
 struct StepCoefficients {
-  int timestep = 0;       // what the network is told, 0 to T-1
-  float p = 0, q = 0;     // predicted clean image
-  float lo = 0, hi = 0;   // its clamp; -inf and +inf when off
+  int timestep = 0;                  // what the network is told, 0 to T-1
+  float p = 0, q = 0;                // predicted clean image
+  float lo = 0, hi = 0;              // its clamp; -inf and +inf when off
   float a = 0, b = 0, c = 0, d = 0;  // next image
 };
 

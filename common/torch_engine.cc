@@ -91,9 +91,7 @@ class CpuEngine : public Engine {
     if (used == 0) return absl::OkStatus();
     std::vector<absl::Status> results(used);
     std::vector<double> network_seconds(used, 0.0);
-    pool_.Run(used, [&](int worker) {
-      results[worker] = RunShare(rows, worker, used, network_seconds[worker]);
-    });
+    pool_.Run(used, [&](int worker) { results[worker] = RunShare(rows, worker, used, network_seconds[worker]); });
     network_seconds_ += *std::max_element(network_seconds.begin(), network_seconds.end());
     for (const absl::Status& result : results) DENOISED_RETURN_IF_ERROR(result);
     return absl::OkStatus();
@@ -162,7 +160,9 @@ class BatchedEngine : public Engine {
 
   const std::vector<int>& batch_sizes() const { return batch_sizes_; }
   int num_slots() const override { return num_slots_; }
-  int ComputedRows(int rows) const override { return *std::lower_bound(batch_sizes_.begin(), batch_sizes_.end(), rows); }
+  int ComputedRows(int rows) const override {
+    return *std::lower_bound(batch_sizes_.begin(), batch_sizes_.end(), rows);
+  }
   double network_seconds() const override { return network_seconds_; }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
@@ -235,7 +235,8 @@ class BatchedEngine : public Engine {
 absl::Status WarmUpCpu(CpuEngine& engine, int num_threads) {
   const StepPlan plan = {StepCoefficients{}};
   std::vector<StepRow> rows;
-  for (int slot = 0; slot < std::min(engine.num_slots(), num_threads); ++slot) rows.push_back({.slot = slot, .plan = &plan});
+  for (int slot = 0; slot < std::min(engine.num_slots(), num_threads); ++slot)
+    rows.push_back({.slot = slot, .plan = &plan});
   for (int i = 0; i < 3; ++i) DENOISED_RETURN_IF_ERROR(engine.Step(rows));
   return absl::OkStatus();
 }
@@ -273,8 +274,7 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
   int index = 0;
   if (!absl::ConsumePrefix(&rest, "cuda") ||
       (!rest.empty() && !(absl::ConsumePrefix(&rest, ":") && absl::SimpleAtoi(rest, &index) && index >= 0))) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--device must be auto, cpu, cuda or cuda:N, got \"", device, "\""));
+    return absl::InvalidArgumentError(absl::StrCat("--device must be auto, cpu, cuda or cuda:N, got \"", device, "\""));
   }
   if (!available) {
     return absl::FailedPreconditionError(
@@ -313,8 +313,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeTorchEngine(const Checkpoint& checkp
   try {
     if (device == "cpu" && !options.force_batched) {
       const int threads = options.num_threads > 0 ? options.num_threads : AvailableCores();
-      auto engine = std::make_unique<CpuEngine>(Freeze(checkpoint.unet, torch::kCPU), null_label, options.num_slots,
-                                                threads);
+      auto engine =
+          std::make_unique<CpuEngine>(Freeze(checkpoint.unet, torch::kCPU), null_label, options.num_slots, threads);
       DENOISED_RETURN_IF_ERROR(WarmUpCpu(*engine, threads));
       return engine;
     }

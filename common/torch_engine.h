@@ -10,8 +10,8 @@
 // and single-threaded workers are faster than one call spread over the same cores, because a network this small spends
 // its time waiting for its own threads otherwise.
 //
-// On CUDA all rows of a step are one network call, padded up to a size from a small fixed set. Images may then differ in
-// their last bits between batch sizes.
+// On CUDA all rows of a step are one network call, padded up to a size from a small fixed set. Images may then differ
+// in their last bits between batch sizes.
 #ifndef DENOISED_COMMON_TORCH_ENGINE_H_
 #define DENOISED_COMMON_TORCH_ENGINE_H_
 

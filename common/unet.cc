@@ -221,7 +221,11 @@ def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
 }  // namespace
 
 UnetConfig SeedUnetConfig() {
-  return {.architecture = "seed", .channels = {64, 128, 256, 512}, .embedding_dim = 256, .norm_groups = 8, .num_labels = 10};
+  return {.architecture = "seed",
+          .channels = {64, 128, 256, 512},
+          .embedding_dim = 256,
+          .norm_groups = 8,
+          .num_labels = 10};
 }
 
 Module MakeUnet(const UnetConfig& config) {

@@ -13,8 +13,8 @@
 // and label (Nichol and Dhariwal, arXiv 2102.09672); second convolutions start at zero. 1.6 M parameters and 0.09 GFLOP
 // a row with the default sizes.
 //
-// "seed": the U-Net this project grew from, 6,593,729 parameters and 2.5 GFLOP a row with channels 64, 128, 256, 512 and
-// embedding_dim 256: (3x3 convolution, GroupNorm, LeakyReLU 0.1) twice per level, max-pooling down, transposed
+// "seed": the U-Net this project grew from, 6,593,729 parameters and 2.5 GFLOP a row with channels 64, 128, 256, 512
+// and embedding_dim 256: (3x3 convolution, GroupNorm, LeakyReLU 0.1) twice per level, max-pooling down, transposed
 // convolutions up, label and timestep added once, at the bottleneck.
 #ifndef DENOISED_COMMON_UNET_H_
 #define DENOISED_COMMON_UNET_H_

@@ -25,7 +25,8 @@ void WorkerPool::Run(int used, const std::function<void(int)>& work) {
   work(0);
   if (used > 1) {
     const absl::MutexLock lock(&mu_);
-    mu_.Await(absl::Condition(+[](int* running) { return *running == 0; }, &running_));
+    mu_.Await(absl::Condition(
+        +[](int* running) { return *running == 0; }, &running_));
   }
 }
 

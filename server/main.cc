@@ -5,10 +5,13 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 #include "common/build_info.h"
+#include "common/signal_queue.h"
 #include "server/options.h"
 #include "server/server.h"
 
@@ -25,27 +28,6 @@ void SetUpLogging(const std::string& level) {
   gpr_set_log_function(LogFromGrpc);
 }
 
-// The signals that this server waits for, blocked in every thread so that only the main one takes them.
-sigset_t BlockSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signals;
-}
-
-int WaitForSignal(const sigset_t& signals) {
-  int signal = 0;
-  sigwait(&signals, &signal);
-  return signal;
-}
-
-bool StopSignalPending() {
-  sigset_t pending;
-  sigpending(&pending);
-  return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
-}
-
 void Reload(Server& server) {
   spdlog::info("SIGHUP: loading the checkpoint again");
   const absl::Status status = server.ReloadModel();
@@ -53,7 +35,7 @@ void Reload(Server& server) {
 }
 
 int Serve(const ServerOptions& options) {
-  const sigset_t signals = BlockSignals();
+  SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
   const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
   if (!server.ok()) {
     std::fprintf(stderr, "denoised: error: %s\n", std::string(server.status().message()).c_str());
@@ -65,10 +47,15 @@ int Serve(const ServerOptions& options) {
     spdlog::info("metrics on http://{}:{}/metrics", options.metrics_listen.substr(0, options.metrics_listen.rfind(':')),
                  (*server)->metrics_port());
   }
-  int signal = WaitForSignal(signals);
-  for (; signal == SIGHUP; signal = WaitForSignal(signals)) Reload(**server);
+  int signal = signals.Wait();
+  for (; signal == SIGHUP; signal = signals.Wait()) Reload(**server);
   spdlog::info("{}: draining; a second signal ends it at once", signal == SIGINT ? "SIGINT" : "SIGTERM");
-  const bool finished = (*server)->Drain(&StopSignalPending);
+  bool hurry = false;
+  const bool finished = (*server)->Drain([&] {
+    const std::optional<int> another = signals.WaitFor(std::chrono::milliseconds(0));
+    if (another.has_value() && *another != SIGHUP) hurry = true;
+    return hurry;
+  });
   spdlog::info(finished ? "stopped; every request was finished" : "stopped; requests in flight were dropped");
   return EXIT_SUCCESS;
 }

@@ -12,7 +12,7 @@ namespace denoised {
 
 std::string FormatDuration(double seconds) {
   const int64_t whole = std::llround(std::max(0.0, seconds));
-  if (whole < 60) return absl::StrFormat("%d s", whole);
+  if (whole < 120) return absl::StrFormat("%d s", whole);
   const int64_t minutes = (whole + 30) / 60;
   if (minutes < 60) return absl::StrFormat("%d min", minutes);
   return absl::StrFormat("%d h %02d min", minutes / 60, minutes % 60);

@@ -1,0 +1,110 @@
+// denoise: draws digits with a denoised server. See --help.
+#include <grpc/support/log.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/commands.h"
+#include "client/options.h"
+#include "common/build_info.h"
+#include "common/signal_queue.h"
+
+namespace denoised {
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr int kInterrupted = 130;  // as shells report SIGINT
+
+int Fail(const absl::Status& status) {
+  for (const auto& line : absl::StrSplit(status.message(), '\n')) {
+    std::fprintf(stderr, "denoise: error: %s\n", std::string(line).c_str());
+  }
+  return EXIT_FAILURE;
+}
+
+// Cancels the client's calls on SIGINT or SIGTERM, so that the server stops drawing at once.
+class Interruption {
+ public:
+  explicit Interruption(DigitClient& client)
+      : watcher_([this, &client](const std::stop_token& stop) {
+          while (!stop.stop_requested() && !happened_) {
+            if (!signals_.WaitFor(kPoll).has_value()) continue;
+            happened_ = true;
+            client.Cancel();
+          }
+        }) {}
+  bool happened() const { return happened_; }
+
+ private:
+  static constexpr std::chrono::milliseconds kPoll{20};
+
+  SignalQueue signals_{SIGINT, SIGTERM};
+  std::atomic<bool> happened_ = false;
+  std::jthread watcher_;
+};
+
+absl::Status Run(DigitClient& client, const ClientOptions& options) {
+  if (options.show_model) return ShowModel(client, options);
+  return options.grid ? DrawGrid(client, options) : DrawDigit(client, options);
+}
+
+// A sentence for a command line that cannot be read.
+std::string UsageText(const CLI::ParseError& error) {
+  constexpr char kConversionPrefix[] = "Could not convert: ";
+  const std::string text = error.what();
+  if (!text.starts_with(kConversionPrefix)) return text;
+  const std::vector<std::string> parts =
+      absl::StrSplit(text.substr(std::size(kConversionPrefix) - 1), absl::MaxSplits(" = ", 1));
+  return parts.size() == 2 ? absl::StrCat(parts[0], ": must be a number in range, got ", parts[1]) : text;
+}
+
+int Main(int argc, char** argv) {
+  ClientOptions options;
+  CLI::App app("Draws handwritten digits with a denoised server.", "denoise");
+  app.set_version_flag("--version", std::string("denoise ") + kVersion + " (" + kSourceRevision + ")");
+  app.footer(
+      "Examples:\n"
+      "  denoise 7                            draws a seven into digit-7.png\n"
+      "  denoise 7 --seed 42 --sampler ddim   the same seven each time, in 50 steps\n"
+      "  denoise --grid --out grid.png        draws all ten digits\n"
+      "Each option can also be set by an environment variable: --server by DENOISE_SERVER, and so on.");
+  AddClientOptions(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == EXIT_SUCCESS) return app.exit(error);  // --help, --version
+    std::fprintf(stderr, "denoise: error: %s\nSee denoise --help.\n", UsageText(error).c_str());
+    return kUsageError;
+  }
+  if (!options.digit.has_value() && !options.grid && !options.show_model) {
+    std::fputs("denoise: error: say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid\n",
+               stderr);
+    return kUsageError;
+  }
+  gpr_set_log_function([](gpr_log_func_args*) {});  // this program says itself what went wrong
+
+  const absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect(options.connection);
+  if (!client.ok()) return Fail(client.status());
+  const Interruption interruption(**client);
+  const absl::Status status = Run(**client, options);
+  if (interruption.happened()) {
+    std::fputs("denoise: interrupted\n", stderr);
+    return kInterrupted;
+  }
+  return status.ok() ? EXIT_SUCCESS : Fail(status);
+}
+
+}  // namespace
+}  // namespace denoised
+
+int main(int argc, char** argv) { return denoised::Main(argc, argv); }

@@ -1,0 +1,112 @@
+#include "client/options.h"
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+
+namespace denoised {
+namespace {
+
+std::string EnvironmentName(std::string flag) {
+  std::transform(flag.begin(), flag.end(), flag.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return absl::StrCat("DENOISE_", flag);
+}
+
+template <typename Value>
+CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
+  return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName(name));
+}
+
+// An option whose value is one of a few words.
+template <typename Value>
+void AddChoice(CLI::App& app, const std::string& name, Value& value, const std::string& help,
+               const std::map<std::string, Value>& choices) {
+  const auto words = [choices] {
+    std::string text;
+    for (const auto& [word, unused] : choices) absl::StrAppend(&text, text.empty() ? "" : ", ", word);
+    return text;
+  };
+  const auto parse = [name, choices, words, &value](const std::string& word) {
+    const auto found = choices.find(word);
+    if (found == choices.end()) {
+      throw CLI::ValidationError(absl::StrCat("--", name, ": must be one of ", words(), ", got ", word));
+    }
+    value = found->second;
+  };
+  app.add_option_function<std::string>(absl::StrCat("--", name), parse, help)->envname(EnvironmentName(name));
+}
+
+}  // namespace
+
+void AddClientOptions(CLI::App& app, ClientOptions& options) {
+  // A hyphen and a number is a digit that the server refuses in words, not an unknown flag.
+  app.add_option("digit,--digit", options.digit, "The digit to draw, 0 to 9")->envname("DENOISE_DIGIT");
+  app.add_flag("--grid", options.grid, "Draw all ten digits into one picture");
+  app.add_flag("--model", options.show_model, "Show the model that the server serves, and its limits");
+
+  const std::string picture = "Picture";
+  Add(app, "count", options.count, "How many images of the digit [1]")->check(CLI::Range(1, 1'000'000))->group(picture);
+  Add(app, "per_digit", options.per_digit, "With --grid: images of each digit; 1 makes two rows of five [1]")
+      ->check(CLI::Range(1, 1000))
+      ->group(picture);
+  Add(app, "seed", options.seed, "Makes the picture reproducible [drawn at random, and told]")->group(picture);
+  AddChoice(
+      app, "sampler", options.sampler, "ddpm, ddim or dpm_solver_pp_2m [ddpm]",
+      {{"ddpm", v1::SAMPLER_DDPM}, {"ddim", v1::SAMPLER_DDIM}, {"dpm_solver_pp_2m", v1::SAMPLER_DPM_SOLVER_PP_2M}});
+  Add(app, "steps", options.steps, "Denoising steps; 0: the sampler's own, 1000, 50 or 20 [0]")->group(picture);
+  Add(app, "eta", options.eta, "DDIM's stochasticity, 0 to 1 [0]")->group(picture);
+  Add(app, "guidance_scale", options.guidance_scale, "Classifier-free guidance, 1 (off) to 10 [1]")->group(picture);
+  Add(app, "size", options.size, "Width and height in pixels, 32 to 1024 [256; 96 each with --grid]")->group(picture);
+  AddChoice(app, "interpolation", options.interpolation, "nearest, linear, cubic or lanczos [cubic]",
+            {{"nearest", v1::INTERPOLATION_NEAREST},
+             {"linear", v1::INTERPOLATION_LINEAR},
+             {"cubic", v1::INTERPOLATION_CUBIC},
+             {"lanczos", v1::INTERPOLATION_LANCZOS}});
+
+  const std::string output = "Output";
+  Add(app, "out", options.out, "PNG file or folder [digit-N.png or grid.png]")->group(output);
+  Add(app, "previews_dir", options.previews_dir, "Folder for the frames of the denoising chain, as PNGs")
+      ->group(output);
+  Add(app, "preview_every", options.preview_every, "Steps from one frame to the next; 0: a twentieth of the chain [0]")
+      ->group(output);
+  AddChoice(app, "preview_kind", options.preview_kind,
+            "What frames show: noisy, or clean for the network's guess at the finished digit [noisy]",
+            {{"noisy", v1::PREVIEW_KIND_NOISY}, {"clean", v1::PREVIEW_KIND_PREDICTED_CLEAN}});
+  AddChoice(app, "picture", options.picture,
+            "Show the digit in the terminal: auto (where there is one), always or never [auto]",
+            {{"auto", PictureMode::kAuto}, {"always", PictureMode::kAlways}, {"never", PictureMode::kNever}});
+  app.add_flag("--quiet", options.quiet, "Print nothing but errors")->group(output);
+
+  const std::string server = "Server";
+  Add(app, "server", options.connection.server, "Address and port [localhost:50051]")->group(server);
+  Add(app, "timeout", options.call.timeout_seconds, "Seconds that drawing may take; 0: any [0]")
+      ->check(CLI::Range(0.0, 1e6))
+      ->group(server);
+  Add(app, "retries", options.call.retries, "How often to ask again when the server's queue is full [3]")
+      ->check(CLI::Range(0, 1000))
+      ->group(server);
+  app.add_flag("--tls", options.connection.tls, "Speak TLS, with the system's certificates")->group(server);
+  Add(app, "tls_ca", options.connection.tls_ca, "Certificates to trust instead, PEM")->group(server);
+  Add(app, "tls_cert", options.connection.tls_cert, "This client's certificate chain, PEM, with --tls_key")
+      ->group(server);
+  Add(app, "tls_key", options.connection.tls_key, "Private key of --tls_cert, PEM")->group(server);
+}
+
+v1::GenerateDigitRequest MakeRequest(const ClientOptions& options) {
+  v1::GenerateDigitRequest request;
+  if (options.digit.has_value()) request.set_digit(*options.digit);
+  request.set_count(options.count);
+  if (options.seed.has_value()) request.set_seed(*options.seed);
+  request.set_sampler(options.sampler);
+  request.set_steps(options.steps);
+  if (options.eta.has_value()) request.set_eta(*options.eta);
+  if (options.guidance_scale.has_value()) request.set_guidance_scale(*options.guidance_scale);
+  if (options.size.has_value()) request.mutable_image()->set_size(*options.size);
+  request.mutable_image()->set_interpolation(options.interpolation);
+  return request;
+}
+
+}  // namespace denoised

@@ -1,0 +1,56 @@
+// File: options.h
+//
+// denoise's flags. Each is also an environment variable, DENOISE_ and the name in capitals; a flag wins.
+#ifndef DENOISED_CLIENT_OPTIONS_H_
+#define DENOISED_CLIENT_OPTIONS_H_
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "client/digit_client.h"
+#include "denoised/v1/digit_service.pb.h"
+
+namespace denoised {
+
+enum class PictureMode { kAuto, kAlways, kNever };
+
+struct ClientOptions {
+  Connection connection;
+  CallOptions call;
+
+  // What to do; a digit to draw when neither is set.
+  bool grid = false;
+  bool show_model = false;
+
+  // The request. Absent values are left to the server.
+  std::optional<int32_t> digit;
+  uint32_t count = 1;
+  std::optional<uint64_t> seed;
+  v1::Sampler sampler = v1::SAMPLER_UNSPECIFIED;
+  uint32_t steps = 0;
+  std::optional<float> eta;
+  std::optional<float> guidance_scale;
+  std::optional<uint32_t> size;
+  v1::Interpolation interpolation = v1::INTERPOLATION_UNSPECIFIED;
+  uint32_t preview_every = 0;
+  v1::PreviewKind preview_kind = v1::PREVIEW_KIND_UNSPECIFIED;
+  uint32_t per_digit = 1;
+
+  // The result.
+  std::string out;
+  std::string previews_dir;
+  PictureMode picture = PictureMode::kAuto;
+  bool quiet = false;
+};
+
+// Adds every flag to `app`, with `options` as the place of its value.
+void AddClientOptions(CLI::App& app, ClientOptions& options);
+
+// What the flags ask of the server for one digit, without previews.
+v1::GenerateDigitRequest MakeRequest(const ClientOptions& options);
+
+}  // namespace denoised
+
+#endif  // DENOISED_CLIENT_OPTIONS_H_
