@@ -31,8 +31,8 @@ MATCHER(IsOk, "is OK") {
 MATCHER_P2(StatusIs, code, message, "") {
   const absl::Status& status = GetStatus(arg);
   *result_listener << "whose status is " << status.ToString();
-  return status.code() == code &&
-         testing::ExplainMatchResult(testing::Matcher<std::string>(message), std::string(status.message()), result_listener);
+  return status.code() == code && testing::ExplainMatchResult(testing::Matcher<std::string>(message),
+                                                              std::string(status.message()), result_listener);
 }
 
 }  // namespace denoised

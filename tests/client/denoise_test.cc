@@ -1,0 +1,343 @@
+// The program denoise, as a user runs it, against a server that the test plays.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <thread>
+
+#include "absl/synchronization/mutex.h"
+#include "common/image.h"
+#include "denoised/v1/digit_service.grpc.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::MatchesRegex;
+
+// A picture of one grey, which tells a test what it was drawn for.
+std::string Png(int size, int grey) {
+  const GreyImage image{
+      .width = size, .height = size, .pixels = std::vector<uint8_t>(size * size, static_cast<uint8_t>(grey))};
+  return *EncodePng(image);
+}
+
+int Grey(int digit, uint32_t image_index) { return 20 * digit + static_cast<int>(image_index); }
+
+class FakeService : public v1::DigitService::Service {
+ public:
+  using Writer = grpc::ServerWriter<v1::GenerateDigitResponse>;
+  using Behavior = std::function<grpc::Status(grpc::ServerContext*, const v1::GenerateDigitRequest&, Writer*)>;
+
+  grpc::Status GenerateDigit(grpc::ServerContext* context, const v1::GenerateDigitRequest* request,
+                             Writer* writer) override {
+    {
+      const absl::MutexLock lock(&mu_);
+      requests_.push_back(*request);
+    }
+    return behavior(context, *request, writer);
+  }
+  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest*, v1::GetModelResponse* model) override {
+    model->set_model_version("0123456789ab");
+    model->set_architecture("compact");
+    model->set_parameter_count(123);
+    model->set_device("cpu");
+    model->add_class_names("0");
+    return grpc::Status::OK;
+  }
+
+  std::vector<v1::GenerateDigitRequest> requests() const {
+    const absl::MutexLock lock(&mu_);
+    return requests_;
+  }
+
+  Behavior behavior = &DrawAll;
+
+  static grpc::Status DrawAll(grpc::ServerContext*, const v1::GenerateDigitRequest& request, Writer* writer) {
+    Accept(request, writer);
+    for (uint32_t i = 0; i < request.count(); ++i) DrawOne(request, i, writer);
+    return grpc::Status::OK;
+  }
+  static void Accept(const v1::GenerateDigitRequest& request, Writer* writer) {
+    v1::GenerateDigitResponse event;
+    event.mutable_accepted()->set_seed(request.seed());
+    event.mutable_accepted()->set_steps(1000);
+    writer->Write(event);
+  }
+  static void DrawOne(const v1::GenerateDigitRequest& request, uint32_t index, Writer* writer) {
+    const int size = request.image().size() == 0 ? 256 : static_cast<int>(request.image().size());
+    const std::string png = Png(size, Grey(request.digit(), index));
+    v1::GenerateDigitResponse event;
+    if (const uint32_t every = request.preview().every_steps(); every > 0) {
+      for (uint32_t step = every; step <= 1000; step += every) {
+        event.mutable_preview()->set_image_index(index);
+        event.mutable_preview()->set_step(step);
+        event.mutable_preview()->set_total_steps(1000);
+        event.mutable_preview()->set_png(png);
+        writer->Write(event);
+      }
+    }
+    v1::GenerateDigitResponse::Image& image = *event.mutable_image();
+    image.set_image_index(index);
+    image.set_seed(42);
+    image.set_png(png);
+    image.set_width(size);
+    image.set_height(size);
+    image.mutable_denoise_duration()->set_seconds(3);
+    image.mutable_denoise_duration()->set_nanos(250'000'000);
+    writer->Write(event);
+  }
+
+ private:
+  mutable absl::Mutex mu_;
+  std::vector<v1::GenerateDigitRequest> requests_ ABSL_GUARDED_BY(mu_);
+};
+
+class DenoiseTest : public testing::Test {
+ protected:
+  DenoiseTest() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+    address_ = "127.0.0.1:" + std::to_string(port);
+  }
+  ~DenoiseTest() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  ProgramResult Denoise(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "denoise");
+    return RunProgram(arguments, {"DENOISE_SERVER=" + address_}, folder_.path());
+  }
+  GreyImage Read(const std::string& name) {
+    const absl::StatusOr<GreyImage> image = DecodePng(Slurp(folder_.File(name)));
+    return image.ok() ? *image : GreyImage{};
+  }
+  std::vector<std::string> Files() {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+      names.push_back(entry.path().filename().string());
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  TempFolder folder_;
+  FakeService service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+};
+
+TEST_F(DenoiseTest, DrawsADigitAndSaysWhereItIs) {
+  const ProgramResult result = Denoise({"7"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "digit-7.png  256x256, seed 42, 1000 steps in 3.2 s (queued 0.0 s)\n");
+  EXPECT_EQ(result.err, "");
+  EXPECT_EQ(Slurp(folder_.File("digit-7.png")), Png(256, Grey(7, 0)));
+  EXPECT_FALSE(service_.requests()[0].has_preview()) << "nobody would see it";
+}
+
+TEST_F(DenoiseTest, SendsWhatTheFlagsSay) {
+  const ProgramResult result =
+      Denoise({"--digit=3", "--count=2", "--seed=18446744073709551615", "--sampler=ddim", "--steps=25", "--eta=0.5",
+               "--guidance_scale=2", "--size=64", "--interpolation=nearest", "--previews_dir=frames",
+               "--preview_every=500", "--preview_kind=clean"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  v1::GenerateDigitRequest expected;
+  expected.set_digit(3);
+  expected.set_count(2);
+  expected.set_seed(~uint64_t{0});
+  expected.set_sampler(v1::SAMPLER_DDIM);
+  expected.set_steps(25);
+  expected.set_eta(0.5f);
+  expected.set_guidance_scale(2.0f);
+  expected.mutable_image()->set_size(64);
+  expected.mutable_image()->set_interpolation(v1::INTERPOLATION_NEAREST);
+  expected.mutable_preview()->set_every_steps(500);
+  expected.mutable_preview()->set_kind(v1::PREVIEW_KIND_PREDICTED_CLEAN);
+  EXPECT_EQ(service_.requests()[0].DebugString(), expected.DebugString());
+  EXPECT_THAT(Files(), ElementsAre("digit-3-0.png", "digit-3-1.png", "frames"));
+  EXPECT_EQ(Read("frames/digit-3-1-step-0500.png").pixels[0], Grey(3, 1));
+}
+
+TEST_F(DenoiseTest, FlagWinsOverItsEnvironmentVariable) {
+  const ProgramResult result =
+      RunProgram({"denoise", "7", "--seed", "5", "--server", address_},
+                 {"DENOISE_SERVER=localhost:1", "DENOISE_SEED=6", "DENOISE_STEPS=9"}, folder_.path());
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(service_.requests()[0].seed(), 5u);
+  EXPECT_EQ(service_.requests()[0].steps(), 9u);
+}
+
+TEST_F(DenoiseTest, ShowsThePictureWhenAskedTo) {
+  const ProgramResult result = Denoise({"7", "--picture=always"});
+  const size_t lines = static_cast<size_t>(std::count(result.out.begin(), result.out.end(), '\n'));
+  EXPECT_EQ(lines, 16u + 1u);
+}
+
+TEST_F(DenoiseTest, QuietSaysNothing) {
+  const ProgramResult result = Denoise({"7", "--quiet", "--picture=always"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out + result.err, "");
+}
+
+TEST_F(DenoiseTest, GridHoldsTheTenDigitsInOrder) {
+  const ProgramResult result = Denoise({"--grid", "--seed=9", "--size=32"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, MatchesRegex("grid.png  184x76, 1 of each digit, seed 9, 1000 steps, in .* s\n"));
+  const GreyImage grid = Read("grid.png");
+  ASSERT_EQ(grid.width, 184);
+  for (int digit = 0; digit < 10; ++digit) {
+    const int x = 4 + (digit % 5) * 36;
+    const int y = 4 + (digit / 5) * 36;
+    EXPECT_EQ(grid.pixels[y * grid.width + x], Grey(digit, 0)) << digit;
+  }
+  for (const v1::GenerateDigitRequest& request : service_.requests()) EXPECT_EQ(request.seed(), 9u);
+}
+
+TEST_F(DenoiseTest, SheetHasAColumnForEachDigit) {
+  const ProgramResult result = Denoise({"--grid", "--per_digit=3", "--size=32", "--out=sheet.png"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const GreyImage sheet = Read("sheet.png");
+  ASSERT_EQ(sheet.width, 364);
+  ASSERT_EQ(sheet.height, 112);
+  EXPECT_EQ(sheet.pixels[(4 + 2 * 36) * sheet.width + 4 + 7 * 36], Grey(7, 2));
+}
+
+TEST_F(DenoiseTest, GridFailsAsAWholeWithOneMessage) {
+  service_.behavior = [](grpc::ServerContext* context, const v1::GenerateDigitRequest& request, FakeService::Writer*) {
+    if (request.digit() == 4) return grpc::Status(grpc::StatusCode::INTERNAL, "out of memory");
+    while (!context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return grpc::Status::CANCELLED;
+  };
+  const ProgramResult result = Denoise({"--grid"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err, "denoise: error: the server at " + address_ + " says: out of memory\n");
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+TEST_F(DenoiseTest, ModelIsATable) {
+  const ProgramResult result = Denoise({"--model"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("model           0123456789ab\n"));
+  EXPECT_THAT(result.out, HasSubstr("architecture    compact, 123 parameters\n"));
+}
+
+TEST_F(DenoiseTest, BadRequestNamesTheFlag) {
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
+    google::rpc::BadRequest bad;
+    auto& violation = *bad.add_field_violations();
+    violation.set_field("digit");
+    violation.set_description("must be 0 to 9, got 10");
+    google::rpc::Status rich;
+    rich.add_details()->PackFrom(bad);
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "digit must be 0 to 9, got 10", rich.SerializeAsString());
+  };
+  for (const char* digit : {"10", "-1"}) {
+    const ProgramResult result = Denoise({digit});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.err, "denoise: error: --digit: must be 0 to 9, got 10\n");
+  }
+  EXPECT_EQ(service_.requests()[0].digit(), 10);
+  EXPECT_EQ(service_.requests()[1].digit(), -1);
+}
+
+TEST_F(DenoiseTest, FullQueueIsAskedAgainAfterTheWait) {
+  std::atomic<int> calls = 0;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                          FakeService::Writer* writer) {
+    if (++calls > 2) return FakeService::DrawAll(context, request, writer);
+    google::rpc::RetryInfo info;
+    info.mutable_retry_delay()->set_nanos(1'000'000);
+    google::rpc::Status rich;
+    rich.add_details()->PackFrom(info);
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full", rich.SerializeAsString());
+  };
+  EXPECT_EQ(Denoise({"7"}).exit_code, 0);
+  EXPECT_EQ(calls, 3);
+  calls = 0;
+  const ProgramResult impatient = Denoise({"7", "--retries=1"});
+  EXPECT_EQ(impatient.exit_code, 1);
+  EXPECT_THAT(impatient.err, HasSubstr("says: the queue is full"));
+  EXPECT_EQ(calls, 2);
+}
+
+TEST_F(DenoiseTest, AbsentServerSaysWhatToDo) {
+  const ProgramResult result = Denoise({"7", "--server=127.0.0.1:1"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, testing::StartsWith("denoise: error: cannot reach a server at 127.0.0.1:1; start one with "
+                                              "`denoised`, or name another with --server ("));
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+TEST_F(DenoiseTest, WhatWasDrawnBeforeAnErrorStays) {
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest& request, FakeService::Writer* writer) {
+    FakeService::Accept(request, writer);
+    FakeService::DrawOne(request, 1, writer);
+    return grpc::Status(grpc::StatusCode::INTERNAL, "out of memory");
+  };
+  const ProgramResult result = Denoise({"7", "--count=3"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err, "denoise: error: the server at " + address_ +
+                            " says: out of memory\ndenoise: error: 1 of 3 images were written\n");
+  EXPECT_THAT(Files(), ElementsAre("digit-7-1.png"));
+}
+
+TEST_F(DenoiseTest, UnwritableFolderIsSaidBeforeAnythingIsDrawn) {
+  folder_.Write("file", "");
+  const ProgramResult result = Denoise({"7", "--out=file/digit.png"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("file"));
+  EXPECT_THAT(service_.requests(), IsEmpty());
+}
+
+TEST_F(DenoiseTest, InterruptCancelsTheCall) {
+  std::atomic<bool> left = false;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest&, FakeService::Writer*) {
+    while (!context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    left = true;
+    return grpc::Status::CANCELLED;
+  };
+  BackgroundProgram program({"denoise", "7", "--server", address_}, {}, folder_.path());
+  while (service_.requests().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  program.Signal(SIGINT);
+  EXPECT_EQ(program.Wait(), 130);
+  EXPECT_EQ(program.err(), "denoise: interrupted\n");
+  while (!left) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+TEST_F(DenoiseTest, MistypedCommandsAreExplained) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{}, "say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid\n"},
+      {{"seven"}, "--digit: must be a number in range, got seven\nSee denoise --help.\n"},
+      {{"7", "--sampler=quick"},
+       "--sampler: must be one of ddim, ddpm, dpm_solver_pp_2m, got quick\nSee denoise --help.\n"},
+      {{"7", "--count=0"}, "--count: Value 0 not in range 1 to 1000000\nSee denoise --help.\n"},
+      {{"7", "--bogus"}, "The following argument was not expected: --bogus\nSee denoise --help.\n"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    const ProgramResult result = Denoise(arguments);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(result.err, "denoise: error: " + message);
+  }
+  EXPECT_THAT(service_.requests(), IsEmpty());
+}
+
+TEST_F(DenoiseTest, TlsFileThatIsMissingIsSaid) {
+  const ProgramResult result = Denoise({"7", "--tls_ca=nowhere.pem"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("--tls_ca: "));
+  EXPECT_THAT(result.err, HasSubstr("nowhere.pem"));
+}
+
+}  // namespace
+}  // namespace denoised
