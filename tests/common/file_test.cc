@@ -1,0 +1,95 @@
+#include "common/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <filesystem>
+
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+int CountFiles(const std::string& folder) {
+  int count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++count;
+  return count;
+}
+
+TEST(FileTest, ReadsWhatWasWritten) {
+  const TempFolder folder;
+  const std::string bytes("a\0b\n", 4);
+  EXPECT_THAT(WriteFileAtomically(folder.File("x"), bytes), IsOk());
+  EXPECT_EQ(*ReadFile(folder.File("x"), 4), bytes);
+}
+
+TEST(FileTest, ReplacesAndLeavesNoTemporaryFile) {
+  const TempFolder folder;
+  EXPECT_THAT(WriteFileAtomically(folder.File("x"), "old"), IsOk());
+  EXPECT_THAT(WriteFileAtomically(folder.File("x"), "new"), IsOk());
+  EXPECT_EQ(Slurp(folder.File("x")), "new");
+  EXPECT_EQ(CountFiles(folder.path()), 1);
+}
+
+// A limit on file sizes stands for a full disk: the write fails in the middle.
+TEST(FileTest, FailedWriteKeepsTheOldFileAndLeavesNoOther) {
+  const TempFolder folder;
+  folder.Write("x", "old");
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{.rlim_cur = 10, .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const absl::Status status = WriteFileAtomically(folder.File("x"), std::string(100, 'n'));
+  setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr(folder.File("x")));
+  EXPECT_EQ(Slurp(folder.File("x")), "old");
+  EXPECT_EQ(CountFiles(folder.path()), 1);
+}
+
+TEST(FileTest, MissingFolderIsNamed) {
+  const TempFolder folder;
+  EXPECT_THAT(WriteFileAtomically(folder.File("no/x"), "new"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(folder.File("no"))));
+}
+
+TEST(FileTest, MissingFileIsNamed) {
+  const TempFolder folder;
+  EXPECT_THAT(ReadFile(folder.File("x"), 9), StatusIs(absl::StatusCode::kNotFound, HasSubstr(folder.File("x"))));
+}
+
+TEST(FileTest, FolderIsNotAFile) {
+  const TempFolder folder;
+  EXPECT_THAT(ReadFile(folder.path(), 9),
+              StatusIs(absl::StatusCode::kInvalidArgument, folder.path() + " is a folder, not a file"));
+}
+
+TEST(FileTest, TooLargeIsRefused) {
+  const TempFolder folder;
+  const std::string path = folder.Write("x", "12345");
+  EXPECT_THAT(ReadFile(path, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument, path + " is larger than the limit of 4 bytes"));
+}
+
+TEST(EnsureWritableFolderTest, MakesParentsAndLeavesNothingInIt) {
+  const TempFolder folder;
+  EXPECT_THAT(EnsureWritableFolder(folder.File("a/b")), IsOk());
+  EXPECT_EQ(CountFiles(folder.File("a/b")), 0);
+}
+
+TEST(EnsureWritableFolderTest, FileInTheWayIsNamed) {
+  const TempFolder folder;
+  const std::string path = folder.Write("x", "");
+  const absl::Status status = EnsureWritableFolder(path + "/y");
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr(path));
+}
+
+}  // namespace
+}  // namespace denoised
