@@ -62,6 +62,7 @@ TEST(SeedUnetTest, MatchesTheGoldenNumbers) {
 class UnetTest : public testing::TestWithParam<const char*> {
  protected:
   UnetTest() {
+    torch::jit::setGraphExecutorOptimize(false);  // which takes far longer than these few calls
     torch::manual_seed(5);
     unet_ = MakeUnet(std::string(GetParam()) == "seed" ? SeedUnetConfig() : UnetConfig());
     const torch::NoGradGuard no_grad;
@@ -91,6 +92,7 @@ TEST_P(UnetTest, TimestepAndLabelCount) {
 }
 
 TEST_P(UnetTest, EveryParameterLearns) {
+  for (const at::Tensor& parameter : unet_.parameters()) parameter.requires_grad_(true);
   const at::Tensor x = torch::randn({2, 1, 32, 32});
   unet_.forward({x, torch::tensor({10, 900}), torch::tensor({1, 2})}).toTensor().square().sum().backward();
   for (const auto& parameter : unet_.named_parameters()) {

@@ -1,0 +1,160 @@
+#include "trainer/train.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "common/checkpoint.h"
+#include "common/image.h"
+#include "tests/testing/mnist_folder.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+// Minutes become seconds: 64 images, a small network.
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() {
+    torch::jit::setGraphExecutorOptimize(false);  // which takes far longer than these few steps
+    data_ = *LoadMnist(SmallMnistFolder(), Split::kTrain, {.verify_checksums = false});
+    data_.labels.resize(64);
+    data_.pixels.resize(64 * kModelPixels);
+  }
+
+  TrainingOptions Options(const std::string& out, int epochs) {
+    TrainingOptions options = *DefaultTrainingOptions("compact");
+    options.out = folder_.File(out);
+    options.unet.channels = {8, 16, 16};
+    options.unet.embedding_dim = 16;
+    options.epochs = epochs;
+    options.batch_size = 16;
+    options.threads = 2;
+    options.sample_every = 0;
+    return options;
+  }
+  std::vector<nlohmann::json> Log(const std::string& out) {
+    std::istringstream lines(Slurp(folder_.File(out + "/log.jsonl")));
+    std::vector<nlohmann::json> log;
+    for (std::string line; std::getline(lines, line);) log.push_back(nlohmann::json::parse(line));
+    return log;
+  }
+
+  TempFolder folder_;
+  Dataset data_;
+};
+
+TEST_F(TrainTest, LearnsAndWritesCheckpointsThatLoad) {
+  TrainingOptions options = Options("run", 12);
+  options.learning_rate = 5e-3;
+  options.cosine = false;  // no warm-up
+  options.ema_decay = 0;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->epochs, 12);
+  EXPECT_EQ(summary->checkpoint, folder_.File("run/best.pt"));
+  const std::vector<nlohmann::json> log = Log("run");
+  ASSERT_EQ(log.size(), 12u);
+  EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>() * 0.8) << "it must learn";
+  for (const char* file : {"run/best.pt", "run/last.pt"}) {
+    const absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(folder_.File(file));
+    ASSERT_THAT(checkpoint, IsOk());
+    EXPECT_EQ(checkpoint->metadata.unet, options.unet);
+    EXPECT_EQ(checkpoint->metadata.null_label, 10);
+    EXPECT_EQ(checkpoint->metadata.training.data_sha256, data_.sha256);
+  }
+}
+
+TEST_F(TrainTest, SameSeedGivesTheSameBytes) {
+  ASSERT_THAT(Train(data_, Options("a", 2)), IsOk());
+  ASSERT_THAT(Train(data_, Options("b", 2)), IsOk());
+  TrainingOptions other = Options("c", 2);
+  other.seed = 2;
+  ASSERT_THAT(Train(data_, other), IsOk());
+  EXPECT_EQ(Slurp(folder_.File("a/last.pt")), Slurp(folder_.File("b/last.pt")));
+  EXPECT_NE(Slurp(folder_.File("a/last.pt")), Slurp(folder_.File("c/last.pt")));
+}
+
+TEST_F(TrainTest, StopsWhenItsPatienceRunsOut) {
+  TrainingOptions options = Options("run", 50);
+  options.learning_rate = 1e-12;  // nothing gets better, but by chance
+  options.patience = 2;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_TRUE(summary->stopped_early);
+  EXPECT_LT(summary->epochs, 50);
+}
+
+TEST_F(TrainTest, DrawsASampleGrid) {
+  TrainingOptions options = Options("run", 1);
+  options.sample_every = 1;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const absl::StatusOr<GreyImage> grid = DecodePng(Slurp(folder_.File("run/samples.png")));
+  ASSERT_THAT(grid, IsOk());
+  EXPECT_GT(grid->width, 10 * kModelSize);
+  EXPECT_GT(grid->height, 4 * kModelSize);
+}
+
+TEST_F(TrainTest, LossThatIsNotFiniteEndsTheRunAndKeepsTheLastGoodCheckpoint) {
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  const std::string good = Slurp(folder_.File("run/best.pt"));
+  TrainingOptions options = Options("run", 3);
+  options.learning_rate = 1e30;
+  options.clip_norm = 0;
+  options.cosine = false;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kAborted, HasSubstr("the loss of epoch 1")));
+  EXPECT_EQ(Slurp(folder_.File("run/best.pt")), good);
+}
+
+TEST_F(TrainTest, UnwritableFolderIsSaidBeforeTraining) {
+  const std::string file = folder_.Write("file", "x");
+  TrainingOptions options = Options("file/run", 1);
+  const absl::Status status = Train(data_, options).status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr(file));
+  EXPECT_EQ(Slurp(file), "x");
+}
+
+TEST_F(TrainTest, ResumeNeedsAStateOfTheSameArchitecture) {
+  TrainingOptions options = Options("none", 1);
+  options.resume = true;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kNotFound, HasSubstr("state.pt")));
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  TrainingOptions wider = Options("run", 2);
+  wider.unet.channels = {16, 16, 16};
+  wider.resume = true;
+  EXPECT_THAT(Train(data_, wider),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("does not belong to this run's --arch")));
+  folder_.Write("run/state.pt", "junk");
+  TrainingOptions damaged = Options("run", 2);
+  damaged.resume = true;
+  EXPECT_THAT(Train(data_, damaged), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("it is damaged")));
+}
+
+TEST_F(TrainTest, RangesAreSaid) {
+  const auto message = [this](const std::function<void(TrainingOptions&)>& change) {
+    TrainingOptions options = Options("run", 1);
+    change(options);
+    return std::string(Train(data_, options).status().message());
+  };
+  EXPECT_EQ(message([](auto& o) { o.epochs = 0; }), "--epochs must be at least 1, got 0");
+  EXPECT_EQ(message([](auto& o) { o.patience = 0; }), "--patience must be at least 1, got 0");
+  EXPECT_EQ(message([](auto& o) { o.batch_size = 65; }), "--batch_size must be 1 to 64 (the images there are), got 65");
+  EXPECT_EQ(message([](auto& o) { o.learning_rate = 0; }), "--learning_rate must be more than 0, got 0");
+  EXPECT_EQ(message([](auto& o) { o.ema_decay = 1; }), "--ema_decay must be 0 to less than 1, got 1");
+  EXPECT_EQ(message([](auto& o) { o.label_dropout = 1; }), "--label_dropout must be 0 to less than 1, got 1");
+}
+
+TEST(DefaultTrainingOptionsTest, UnknownArchitectureIsSaid) {
+  EXPECT_THAT(DefaultTrainingOptions("big"),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--arch must be compact or seed, got \"big\""));
+}
+
+}  // namespace
+}  // namespace denoised
