@@ -2,27 +2,24 @@
 #include <grpc/support/log.h>
 #include <signal.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <iterator>
+#include <optional>
 #include <string>
 #include <thread>
-#include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/commands.h"
 #include "client/options.h"
 #include "common/build_info.h"
+#include "common/command_line.h"
 #include "common/signal_queue.h"
 
 namespace denoised {
 namespace {
 
-constexpr int kUsageError = 2;
 constexpr int kInterrupted = 130;  // as shells report SIGINT
 
 int Fail(const absl::Status& status) {
@@ -58,16 +55,6 @@ absl::Status Run(DigitClient& client, const ClientOptions& options) {
   return options.grid ? DrawGrid(client, options) : DrawDigit(client, options);
 }
 
-// A sentence for a command line that cannot be read.
-std::string UsageText(const CLI::ParseError& error) {
-  constexpr char kConversionPrefix[] = "Could not convert: ";
-  const std::string text = error.what();
-  if (!text.starts_with(kConversionPrefix)) return text;
-  const std::vector<std::string> parts =
-      absl::StrSplit(text.substr(std::size(kConversionPrefix) - 1), absl::MaxSplits(" = ", 1));
-  return parts.size() == 2 ? absl::StrCat(parts[0], ": must be a number in range, got ", parts[1]) : text;
-}
-
 int Main(int argc, char** argv) {
   ClientOptions options;
   CLI::App app("Draws handwritten digits with a denoised server.", "denoise");
@@ -79,13 +66,7 @@ int Main(int argc, char** argv) {
       "  denoise --grid --out grid.png        draws all ten digits\n"
       "Each option can also be set by an environment variable: --server by DENOISE_SERVER, and so on.");
   AddClientOptions(app, options);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == EXIT_SUCCESS) return app.exit(error);  // --help, --version
-    std::fprintf(stderr, "denoise: error: %s\nSee denoise --help.\n", UsageText(error).c_str());
-    return kUsageError;
-  }
+  if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   if (!options.digit.has_value() && !options.grid && !options.show_model) {
     std::fputs("denoise: error: say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid\n",
                stderr);

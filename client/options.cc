@@ -1,23 +1,18 @@
 #include "client/options.h"
 
-#include <algorithm>
-#include <cctype>
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "common/command_line.h"
 
 namespace denoised {
 namespace {
 
-std::string EnvironmentName(std::string flag) {
-  std::transform(flag.begin(), flag.end(), flag.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return absl::StrCat("DENOISE_", flag);
-}
+constexpr char kEnvironmentPrefix[] = "DENOISE";
 
 template <typename Value>
 CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
-  return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName(name));
+  return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName(kEnvironmentPrefix, name));
 }
 
 // An option whose value is one of a few words.
@@ -36,7 +31,8 @@ void AddChoice(CLI::App& app, const std::string& name, Value& value, const std::
     }
     value = found->second;
   };
-  app.add_option_function<std::string>(absl::StrCat("--", name), parse, help)->envname(EnvironmentName(name));
+  app.add_option_function<std::string>(absl::StrCat("--", name), parse, help)
+      ->envname(EnvironmentName(kEnvironmentPrefix, name));
 }
 
 }  // namespace

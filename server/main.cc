@@ -4,13 +4,13 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
 
 #include "common/build_info.h"
+#include "common/command_line.h"
 #include "common/signal_queue.h"
 #include "server/options.h"
 #include "server/server.h"
@@ -43,7 +43,7 @@ int Serve(const ServerOptions& options) {
   }
   const std::string host = options.listen.substr(0, options.listen.rfind(':'));
   spdlog::info("listening on {}:{}{}", host, (*server)->port(), options.tls.cert.empty() ? "" : " with TLS");
-  if (!options.metrics_listen.empty()) {
+  if (options.metrics_listen != kMetricsOff) {
     spdlog::info("metrics on http://{}:{}/metrics", options.metrics_listen.substr(0, options.metrics_listen.rfind(':')),
                  (*server)->metrics_port());
   }
@@ -69,7 +69,7 @@ int Main(int argc, char** argv) {
       "on.\n"
       "SIGTERM and SIGINT drain and stop; SIGHUP loads the checkpoint again.");
   AddServerOptions(app, options);
-  CLI11_PARSE(app, argc, argv);
+  if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   SetUpLogging(options.log_level);
   if (options.model.checkpoint.empty()) {
     absl::StatusOr<std::string> found = FindDefaultCheckpoint();

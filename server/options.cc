@@ -1,7 +1,5 @@
 #include "server/options.h"
 
-#include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <system_error>
 #include <vector>
@@ -9,19 +7,14 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/command_line.h"
 
 namespace denoised {
 namespace {
 
-std::string EnvironmentName(std::string flag) {
-  std::transform(flag.begin(), flag.end(), flag.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return absl::StrCat("DENOISED_", flag);
-}
-
 template <typename Value>
 CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
-  return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName(name));
+  return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName("DENOISED", name));
 }
 
 }  // namespace
@@ -34,7 +27,7 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Where the network runs: auto (CUDA where there is one), cpu, cuda or cuda:N");
   Add(app, "listen", options.listen, "Address and port for gRPC; port 0 picks a free one");
   Add(app, "metrics_listen", options.metrics_listen,
-      "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, an empty text turns it off");
+      "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, \"off\" turns it off");
   Add(app, "max_batch_rows", options.model.max_batch_rows,
       "Network rows in one denoising step at most, 2 to 4096; a guided image takes two; 0: 16 on the CPU, 256 on CUDA")
       ->check(CLI::Range(0, 4096));

@@ -123,7 +123,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 }
 
 absl::Status Server::StartMetricsEndpoint() {
-  if (options_.metrics_listen.empty()) return absl::OkStatus();
+  if (options_.metrics_listen == kMetricsOff) return absl::OkStatus();
   DENOISED_ASSIGN_OR_RETURN(const HostPort address, ParseHostPort("--metrics_listen", options_.metrics_listen));
   DENOISED_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(
                                                    address.host, address.port, [this] { return metrics_.Scrape(); },

@@ -35,11 +35,14 @@ struct TlsOptions {
   std::string client_ca;  // empty: clients need no certificate
 };
 
+// In the place of an address: no /metrics.
+inline constexpr char kMetricsOff[] = "off";
+
 struct ServerOptions {
   ServingModelOptions model;
   DigitServiceOptions service;
   std::string listen = "0.0.0.0:50051";
-  std::string metrics_listen = "0.0.0.0:9464";  // empty: off
+  std::string metrics_listen = "0.0.0.0:9464";  // or kMetricsOff
   double lame_duck_seconds = 2;
   double drain_timeout_seconds = 30;
   double write_timeout_seconds = 30;

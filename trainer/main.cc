@@ -1,11 +1,12 @@
 // denoise-train: learns a model from MNIST and writes checkpoints. See --help.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/build_info.h"
+#include "common/command_line.h"
 #include "trainer/mnist.h"
 #include "trainer/progress_bar.h"
 #include "trainer/train.h"
@@ -25,7 +26,8 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
   app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
   app.add_option("--out", options.out, "Folder for best.pt, last.pt, state.pt, samples.png and log.jsonl");
-  app.add_option("--arch", flags.architecture, "Network and its recipe: compact, or seed with the original's own recipe");
+  app.add_option("--arch", flags.architecture,
+                 "Network and its recipe: compact, or seed with the original's own recipe");
   app.add_option("--epochs", options.epochs, "Passes over the data, at most");
   app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
   app.add_option("--batch_size", options.batch_size, "Images per optimizer step");
@@ -33,8 +35,10 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--weight_decay", options.weight_decay, "AdamW's weight decay; 0 makes it Adam");
   app.add_flag("--cosine,!--nocosine", options.cosine, "Learning rate: warm-up, then cosine to 0; else constant");
   app.add_option("--clip_norm", options.clip_norm, "Largest gradient norm; 0: no clipping");
-  app.add_option("--ema_decay", options.ema_decay, "Decay of the averaged weights that are saved; 0: save the raw ones");
-  app.add_option("--label_dropout", options.label_dropout, "Share of labels hidden in training, so that guidance works");
+  app.add_option("--ema_decay", options.ema_decay,
+                 "Decay of the averaged weights that are saved; 0: save the raw ones");
+  app.add_option("--label_dropout", options.label_dropout,
+                 "Share of labels hidden in training, so that guidance works");
   app.add_option("--seed", options.seed, "Seed of all random numbers");
   app.add_option("--threads", options.threads, "Worker threads; 0: one per core");
   app.add_option("--sample_every", options.sample_every, "Epochs between sample grids; 0: none");
@@ -68,7 +72,7 @@ int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app("Learns to draw MNIST's digits and writes TorchScript checkpoints for denoised.", "denoise-train");
   AddOptions(app, flags, *options);
-  CLI11_PARSE(app, argc, argv);
+  if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   options->command = absl::StrJoin(argv + 1, argv + argc, " ");
 
   const absl::StatusOr<Dataset> data = LoadMnist(flags.data, Split::kTrain, {.verify_checksums = flags.verify_data});
@@ -76,8 +80,8 @@ int Main(int argc, char** argv) {
   absl::FPrintF(stderr, "%d images from %s; writing to %s/\n", data->size(), flags.data, options->out);
   const absl::StatusOr<TrainingSummary> summary = Train(*data, *options);
   if (!summary.ok()) return Fail(summary.status());
-  absl::PrintF("%s: best loss %.5f after %d epochs in %s%s\n", summary->checkpoint, summary->best_loss,
-               summary->epochs, FormatDuration(summary->seconds), summary->stopped_early ? ", stopped early" : "");
+  absl::PrintF("%s: best loss %.5f after %d epochs in %s%s\n", summary->checkpoint, summary->best_loss, summary->epochs,
+               FormatDuration(summary->seconds), summary->stopped_early ? ", stopped early" : "");
   return EXIT_SUCCESS;
 }
 

@@ -65,9 +65,9 @@ absl::Status VerifyChecksum(const std::string& name, const IdxFile& file) {
   const auto* expected =
       std::find_if(std::begin(kMnistSha256), std::end(kMnistSha256), [&](const auto& e) { return e.first == name; });
   if (expected->second == file.sha256) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(
-      file.path, " is not MNIST's file: the SHA-256 of its unpacked bytes is ", file.sha256, ", expected ",
-      expected->second, "; ", kFetchAgain, ", or use --noverify_data to train on another data set"));
+  return absl::DataLossError(absl::StrCat(file.path, " is not MNIST's file: the SHA-256 of its unpacked bytes is ",
+                                          file.sha256, ", expected ", expected->second, "; ", kFetchAgain,
+                                          ", or use --noverify_data to train on another data set"));
 }
 
 absl::StatusOr<IdxFile> ReadIdxFile(const std::string& folder, const std::string& name) {
@@ -94,8 +94,8 @@ uint32_t BigEndian(std::string_view bytes, size_t offset) {
 absl::StatusOr<std::vector<uint32_t>> ReadHeader(const IdxFile& file, uint32_t magic, size_t rank) {
   const size_t header_bytes = 4 + 4 * rank;
   if (file.bytes.size() < header_bytes) {
-    return absl::DataLossError(absl::StrCat(file.path, " holds ", file.bytes.size(),
-                                            " bytes, less than an IDX header; ", kFetchAgain));
+    return absl::DataLossError(
+        absl::StrCat(file.path, " holds ", file.bytes.size(), " bytes, less than an IDX header; ", kFetchAgain));
   }
   if (BigEndian(file.bytes, 0) != magic) {
     return absl::InvalidArgumentError(
@@ -108,7 +108,8 @@ absl::StatusOr<std::vector<uint32_t>> ReadHeader(const IdxFile& file, uint32_t m
   const absl::uint128 expected = elements + header_bytes;
   if (file.bytes.size() != expected) {
     return absl::DataLossError(absl::StrCat(file.path, " is truncated or has extra bytes: ", file.bytes.size(),
-                                            " bytes, its header promises ", absl::Uint128Low64(expected), "; ", kFetchAgain));
+                                            " bytes, its header promises ", absl::Uint128Low64(expected), "; ",
+                                            kFetchAgain));
   }
   return dimensions;
 }
@@ -146,8 +147,8 @@ absl::StatusOr<Dataset> LoadMnist(const std::string& folder, Split split, const 
         absl::StrCat(images.path, " holds images of ", shape[1], "x", shape[2], " pixels, expected 28x28"));
   }
   if (shape[0] != count[0] || shape[0] == 0) {
-    return absl::InvalidArgumentError(absl::StrCat(images.path, " holds ", shape[0], " images, but ", labels.path,
-                                                   " holds ", count[0], " labels"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(images.path, " holds ", shape[0], " images, but ", labels.path, " holds ", count[0], " labels"));
   }
   Dataset data;
   data.labels.assign(labels.bytes.begin() + 8, labels.bytes.end());

@@ -63,15 +63,19 @@ class BatchMaker {
  public:
   BatchMaker(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
              std::optional<int> null_label)
-      : data_(data), batch_size_(options.batch_size), null_label_(null_label), label_dropout_(options.label_dropout),
-        seed_(options.seed), order_(data.size()) {
+      : data_(data),
+        batch_size_(options.batch_size),
+        null_label_(null_label),
+        label_dropout_(options.label_dropout),
+        seed_(options.seed),
+        order_(data.size()) {
     const at::Tensor alphas_cumprod = torch::tensor(schedule.alphas_cumprod(), torch::kFloat64);
     signal_ = alphas_cumprod.sqrt().to(torch::kFloat32);
     noise_ = (1 - alphas_cumprod).sqrt().to(torch::kFloat32);
     pixels_ = torch::from_blob(const_cast<uint8_t*>(data.pixels.data()),
                                {static_cast<int64_t>(data.size()), 1, kModelSize, kModelSize}, torch::kUInt8);
-    labels_ = torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {static_cast<int64_t>(data.size())},
-                               torch::kUInt8);
+    labels_ =
+        torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {static_cast<int64_t>(data.size())}, torch::kUInt8);
   }
 
   int64_t batches_per_epoch() const { return static_cast<int64_t>(data_.size()) / batch_size_; }
@@ -85,8 +89,8 @@ class BatchMaker {
   }
 
   Batch Make(int64_t index) const {
-    const at::Tensor rows = torch::from_blob(const_cast<int64_t*>(order_.data()) + index * batch_size_, {batch_size_},
-                                             torch::kInt64);
+    const at::Tensor rows =
+        torch::from_blob(const_cast<int64_t*>(order_.data()) + index * batch_size_, {batch_size_}, torch::kInt64);
     const at::Tensor clean = pixels_.index_select(0, rows).to(torch::kFloat32) / 127.5 - 1;
     Batch batch;
     batch.t = torch::randint(signal_.size(0), {batch_size_}, torch::kInt64);
@@ -203,14 +207,15 @@ absl::Status ValidateOptions(const Dataset& data, const TrainingOptions& options
     return ok ? absl::OkStatus() : absl::InvalidArgumentError(message);
   };
   DENOISED_RETURN_IF_ERROR(ValidateUnetConfig(options.unet));
-  DENOISED_RETURN_IF_ERROR(check(options.epochs >= 1, absl::StrCat("--epochs must be at least 1, got ", options.epochs)));
+  DENOISED_RETURN_IF_ERROR(
+      check(options.epochs >= 1, absl::StrCat("--epochs must be at least 1, got ", options.epochs)));
   DENOISED_RETURN_IF_ERROR(
       check(options.patience >= 1, absl::StrCat("--patience must be at least 1, got ", options.patience)));
-  DENOISED_RETURN_IF_ERROR(
-      check(options.batch_size >= 1 && options.batch_size <= static_cast<int>(data.size()),
-            absl::StrCat("--batch_size must be 1 to ", data.size(), " (the images there are), got ", options.batch_size)));
-  DENOISED_RETURN_IF_ERROR(check(options.learning_rate > 0, absl::StrCat("--learning_rate must be more than 0, got ",
-                                                                         options.learning_rate)));
+  DENOISED_RETURN_IF_ERROR(check(
+      options.batch_size >= 1 && options.batch_size <= static_cast<int>(data.size()),
+      absl::StrCat("--batch_size must be 1 to ", data.size(), " (the images there are), got ", options.batch_size)));
+  DENOISED_RETURN_IF_ERROR(check(options.learning_rate > 0,
+                                 absl::StrCat("--learning_rate must be more than 0, got ", options.learning_rate)));
   DENOISED_RETURN_IF_ERROR(check(options.ema_decay >= 0 && options.ema_decay < 1,
                                  absl::StrCat("--ema_decay must be 0 to less than 1, got ", options.ema_decay)));
   return check(options.label_dropout >= 0 && options.label_dropout < 1,
@@ -233,7 +238,8 @@ class Trainer {
         batches_(data, options, schedule, NullLabel(options)),
         unet_(SeededUnet(options)),
         workers_(unet_, threads_),
-        optimizer_(Parameters(unet_), torch::optim::AdamWOptions(options.learning_rate).weight_decay(options.weight_decay)),
+        optimizer_(Parameters(unet_),
+                   torch::optim::AdamWOptions(options.learning_rate).weight_decay(options.weight_decay)),
         ema_(unet_, MakeUnet(options.unet), options.ema_decay) {}
 
   absl::StatusOr<TrainingSummary> Run() {
@@ -351,8 +357,8 @@ class Trainer {
     const double rate = images / epoch_seconds;
     absl::FPrintF(stderr, "epoch %d/%d  loss %.5f%s  %.0f images/s  %s so far\n", epoch_, options_.epochs, loss,
                   best ? " (best)" : "", rate, FormatDuration(total_seconds));
-    const nlohmann::ordered_json line = {{"epoch", epoch_},          {"loss", loss},
-                                         {"best_loss", best_loss_},  {"images_seen", step_ * options_.batch_size},
+    const nlohmann::ordered_json line = {{"epoch", epoch_},           {"loss", loss},
+                                         {"best_loss", best_loss_},   {"images_seen", step_ * options_.batch_size},
                                          {"images_per_second", rate}, {"seconds", total_seconds}};
     std::ofstream log(options_.out + "/log.jsonl", std::ios::app);
     log << line.dump() << '\n' << std::flush;
@@ -421,8 +427,8 @@ class Trainer {
   GradientWorkers workers_;
   torch::optim::AdamW optimizer_;
   Ema ema_;
-  int epoch_ = 0;      // finished
-  int64_t step_ = 0;   // finished optimizer steps
+  int epoch_ = 0;     // finished
+  int64_t step_ = 0;  // finished optimizer steps
   double best_loss_ = std::numeric_limits<double>::infinity();
   int epochs_without_progress_ = 0;
 };

@@ -25,20 +25,20 @@ struct TrainingOptions {
   NoiseScheduleConfig schedule;  // T, betas, prediction type (epsilon)
   VarianceType variance_type = VarianceType::kFixedLarge;  // recorded for sampling
   bool clip_sample = true;                                 // recorded for sampling
-  int epochs = 150;              // at most
-  int patience = 15;             // epochs without a new lowest mean loss before training stops
-  int batch_size = 64;           // images per optimizer step
-  double learning_rate = 1e-3;   // at its highest
-  double weight_decay = 0.01;    // AdamW; 0 makes it Adam
-  bool cosine = true;            // learning rate: 500 steps of warm-up, then a half cosine to 0; else constant
-  double clip_norm = 1;          // of the gradient; 0: off
-  double ema_decay = 0.999;      // of the averaged weights, the ones that are saved; 0: save the raw weights
-  double label_dropout = 0.1;    // share of labels replaced by the null label, where the architecture has one
+  int epochs = 150;                                        // at most
+  int patience = 15;            // epochs without a new lowest mean loss before training stops
+  int batch_size = 64;          // images per optimizer step
+  double learning_rate = 1e-3;  // at its highest
+  double weight_decay = 0.01;   // AdamW; 0 makes it Adam
+  bool cosine = true;           // learning rate: 500 steps of warm-up, then a half cosine to 0; else constant
+  double clip_norm = 1;         // of the gradient; 0: off
+  double ema_decay = 0.999;     // of the averaged weights, the ones that are saved; 0: save the raw weights
+  double label_dropout = 0.1;   // share of labels replaced by the null label, where the architecture has one
   uint64_t seed = 1;
-  int threads = 0;               // each takes its share of every batch; 0: one per core
-  int sample_every = 1;          // epochs between sample grids; 0: none
-  bool resume = false;           // go on from out/state.pt
-  std::string command;           // recorded in the checkpoint
+  int threads = 0;       // each takes its share of every batch; 0: one per core
+  int sample_every = 1;  // epochs between sample grids; 0: none
+  bool resume = false;   // go on from out/state.pt
+  std::string command;   // recorded in the checkpoint
 };
 
 // The recipe of an architecture, on which flags then build. INVALID_ARGUMENT for an unknown name.
@@ -48,7 +48,7 @@ struct TrainingSummary {
   std::string checkpoint;  // path of the best one
   int epochs = 0;          // finished, resumed ones included
   bool stopped_early = false;
-  double best_loss = 0;    // lowest epoch mean
+  double best_loss = 0;  // lowest epoch mean
   double seconds = 0;
 };
 

@@ -1,0 +1,207 @@
+// denoised serves the shipped checkpoint, denoise draws with it: processes, sockets and files as a user has them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "common/image.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kModel[] = DENOISED_SOURCE_DIR "/models/mnist.pt";
+
+// Started away from the source tree, with no flag but free ports: it finds its checkpoint itself.
+class Served {
+ public:
+  explicit Served(const std::vector<std::string>& flags = {}) : server_(Command(flags), {}, folder_.path()) {
+    address_ = server_.AwaitLine("listening on ");
+    server_.AwaitLine("model ");  // loaded
+  }
+
+  const std::string& address() const { return address_; }
+  BackgroundProgram& server() { return server_; }
+
+ private:
+  static std::vector<std::string> Command(const std::vector<std::string>& flags) {
+    std::vector<std::string> command = {"denoised", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
+                                        "--lame_duck=0"};
+    command.insert(command.end(), flags.begin(), flags.end());
+    return command;
+  }
+
+  TempFolder folder_;
+  BackgroundProgram server_;
+  std::string address_;
+};
+
+class EndToEndTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { served_ = new Served(); }
+  static void TearDownTestSuite() {
+    delete served_;
+    served_ = nullptr;
+  }
+
+  std::vector<std::string> Command(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), {"denoise", "--server", served_->address()});
+    return arguments;
+  }
+  ProgramResult Denoise(const std::vector<std::string>& arguments) const {
+    return RunProgram(Command(arguments), {}, folder_.path());
+  }
+  // A digit's PNG by seed, in few steps.
+  std::vector<std::string> Draw(int digit, uint64_t seed, const std::string& out) const {
+    return {std::to_string(digit), "--seed", std::to_string(seed), "--steps", "60", "--size", "64", "--out", out};
+  }
+
+  static Served* served_;
+  TempFolder folder_;
+};
+
+Served* EndToEndTest::served_ = nullptr;
+
+TEST_F(EndToEndTest, DrawsADigitByTheWholeChain) {
+  const ProgramResult result = Denoise({"7", "--seed", "42"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, testing::StartsWith("digit-7.png  256x256, seed 42, 1000 steps in "));
+  const absl::StatusOr<GreyImage> image = DecodePng(Slurp(folder_.File("digit-7.png")));
+  ASSERT_TRUE(image.ok());
+  EXPECT_EQ(image->width, 256);
+  // A digit is mostly black, with some white ink, and black at the edge: noise or a blank is none of these.
+  const auto bright = std::count_if(image->pixels.begin(), image->pixels.end(), [](uint8_t p) { return p > 200; });
+  const auto dark = std::count_if(image->pixels.begin(), image->pixels.end(), [](uint8_t p) { return p < 30; });
+  const double pixels = static_cast<double>(image->pixels.size());
+  EXPECT_GT(static_cast<double>(bright) / pixels, 0.02);
+  EXPECT_LT(static_cast<double>(bright) / pixels, 0.35);
+  EXPECT_GT(static_cast<double>(dark) / pixels, 0.5);
+  EXPECT_LT(std::accumulate(image->pixels.begin(), image->pixels.begin() + 256, 0) / 256, 10);
+}
+
+TEST_F(EndToEndTest, ConcurrentRequestsGiveTheSameBytesAsAlone) {
+  constexpr int kRequests = 8;
+  std::vector<std::string> alone;
+  for (int i = 0; i < kRequests; ++i) {
+    const ProgramResult result = Denoise(Draw(i, 100 + i, "alone.png"));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    alone.push_back(Slurp(folder_.File("alone.png")));
+  }
+  std::vector<std::unique_ptr<BackgroundProgram>> clients;
+  for (int i = 0; i < kRequests; ++i) {
+    clients.push_back(
+        std::make_unique<BackgroundProgram>(Command(Draw(i, 100 + i, "together-" + std::to_string(i) + ".png")),
+                                            std::vector<std::string>(), folder_.path()));
+  }
+  for (int i = 0; i < kRequests; ++i) {
+    EXPECT_EQ(clients[i]->Wait(), 0) << clients[i]->err();
+    EXPECT_TRUE(Slurp(folder_.File("together-" + std::to_string(i) + ".png")) == alone[i]) << "digit " << i;
+    for (int j = 0; j < i; ++j) EXPECT_FALSE(alone[i] == alone[j]) << i << " " << j;
+  }
+}
+
+TEST_F(EndToEndTest, GridDrawsAllTen) {
+  const ProgramResult result =
+      Denoise({"--grid", "--sampler", "dpm_solver_pp_2m", "--size", "32", "--picture", "always"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(DecodePng(Slurp(folder_.File("grid.png")))->width, 184);
+}
+
+TEST_F(EndToEndTest, PreviewsGoFromNoiseToTheImage) {
+  const ProgramResult result =
+      Denoise({"3", "--sampler", "ddim", "--size", "32", "--previews_dir", "frames", "--preview_every", "10"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(Slurp(folder_.File("frames/digit-3-step-0050.png")) == Slurp(folder_.File("digit-3.png")));
+  EXPECT_FALSE(Slurp(folder_.File("frames/digit-3-step-0010.png")) == Slurp(folder_.File("digit-3.png")));
+}
+
+TEST_F(EndToEndTest, BadRequestsNameTheFlag) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"10"}, "--digit: must be 0 to 9, got 10"},
+      {{"-1"}, "--digit: must be 0 to 9, got -1"},
+      {{"7", "--size=31"}, "--size: must be 32 to 1024 pixels, got 31"},
+      {{"7", "--size=100000"}, "--size: must be 32 to 1024 pixels, got 100000"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    const ProgramResult result = Denoise(arguments);
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.err, "denoise: error: " + message + "\n");
+  }
+}
+
+TEST_F(EndToEndTest, ModelIsTheShippedOne) {
+  const ProgramResult result = Denoise({"--model"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("architecture    compact, "));
+  EXPECT_THAT(result.out, HasSubstr("guidance        yes"));
+}
+
+TEST_F(EndToEndTest, OccupiedPortIsSaid) {
+  const ProgramResult result = RunProgram({"denoised", "--listen", served_->address(), "--metrics_listen=off"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err,
+            "denoised: error: cannot listen on " + served_->address() +
+                ": the port is taken, or the address is not this machine's; choose another with --listen\n");
+}
+
+TEST(DenoisedTest, SigtermFinishesWhatRunsAndThenStops) {
+  Served served;
+  const TempFolder folder;
+  BackgroundProgram client(
+      {"denoise", "7", "--server", served.address(), "--previews_dir", "frames", "--preview_every", "50", "--size=32"},
+      {}, folder.path());
+  while (!std::filesystem::exists(folder.File("frames/digit-7-step-0050.png"))) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  served.server().Signal(SIGTERM);
+  EXPECT_EQ(client.Wait(), 0) << client.err();
+  EXPECT_EQ(served.server().Wait(), 0);
+  EXPECT_THAT(served.server().err(), HasSubstr("stopped; every request was finished"));
+}
+
+TEST(DenoisedTest, UnusableCheckpointsAreSaid) {
+  const TempFolder folder;
+  const std::string model = Slurp(kModel);
+  const std::string truncated = folder.Write("truncated.pt", model.substr(0, model.size() / 2));
+  const std::string empty = folder.Write("empty.pt", "");
+  const std::string text = folder.Write("text.pt", "hello");
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"/nowhere/m.pt", "/nowhere/m.pt"},
+      {truncated, truncated + " is a damaged or truncated archive"},
+      {empty, empty + " is empty; copy it again"},
+      {text, text + " is not a TorchScript archive"},
+      {folder.path(), folder.path() + " is a folder, not a file"},
+  };
+  for (const auto& [path, message] : cases) {
+    const ProgramResult result =
+        RunProgram({"denoised", "--checkpoint", path, "--listen=127.0.0.1:0", "--metrics_listen=off"});
+    EXPECT_EQ(result.exit_code, 1) << path;
+    EXPECT_THAT(result.err, HasSubstr("denoised: error: "));
+    EXPECT_THAT(result.err, HasSubstr(message));
+  }
+}
+
+TEST(DenoisedTest, AbsentDeviceIsSaid) {
+  const ProgramResult result =
+      RunProgram({"denoised", "--device=cuda:77", "--listen=127.0.0.1:0", "--metrics_listen=off"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("denoised: error: --device=cuda:77: "));
+}
+
+TEST(DenoisedTest, FlagsAreAlsoEnvironmentVariables) {
+  const ProgramResult result = RunProgram({"denoised", "--listen=127.0.0.1:0", "--metrics_listen=off"},
+                                          {"DENOISED_CHECKPOINT=/from/the/environment.pt"});
+  EXPECT_THAT(result.err, HasSubstr("/from/the/environment.pt"));
+}
+
+TEST(DenoisedTest, MistypedFlagIsAUsageError) {
+  const ProgramResult result = RunProgram({"denoised", "--bogus"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err, "denoised: error: The following argument was not expected: --bogus\nSee denoised --help.\n");
+}
+
+}  // namespace
+}  // namespace denoised
