@@ -1,0 +1,114 @@
+# shellcheck shell=bash
+# What the scripts share: stages with a line each, their logs, configuring and building. Sourced, not run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+logs=$root/build/logs
+readonly root logs
+stage_times=()
+ticker=
+
+if [[ -t 1 && -z ${NO_COLOR-} ]]; then
+  bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
+else
+  bold='' dim='' red='' green='' plain=''
+fi
+
+say() { printf '%s\n' "$*"; }
+
+die() {
+  printf '%s%s%s\n' "$red" "$*" "$plain" >&2
+  exit 1
+}
+
+title() { printf '%s%-34s%s' "$bold" "$1" "$plain"; }
+
+# How far the running stage is: ninja's [5/90] where its log has one.
+tick() {
+  local log=$2 begin=$SECONDS progress
+  while sleep 1 && kill -0 $$ 2>/dev/null; do
+    progress=$(tail -n 1 "$log" 2>/dev/null | grep -oE '^\[[0-9]+/[0-9]+\]') || progress=
+    printf '\r%s%s%s %d s%s ' "$(title "$1")" "$dim" "$progress" $((SECONDS - begin)) "$plain"
+  done
+}
+
+stop_ticker() {
+  if [[ $ticker ]]; then
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+  fi
+  ticker=
+}
+
+# The part of a log that tells why a stage failed: the first failed build step, or else the end.
+show_log() {
+  printf '%s--- %s%s\n' "$dim" "$1" "$plain"
+  if grep -q '^FAILED:' "$1"; then
+    sed -n '/^FAILED:/,$p' "$1" | head -n 60
+  else
+    tail -n 60 "$1"
+  fi
+} >&2
+
+# stage TITLE LOG COMMAND...: runs COMMAND with its output in LOG, and shows the log only if it fails.
+stage() {
+  local name=$1 log=$logs/$2 begin=$SECONDS status=0
+  shift 2
+  mkdir -p "$logs"
+  : >"$log"
+  title "$name"
+  if [[ -t 1 ]]; then
+    tick "$name" "$log" &
+    ticker=$!
+  fi
+  "$@" >"$log" 2>&1 </dev/null || status=$?
+  stop_ticker
+  [[ ! -t 1 ]] || printf '\r\e[K%s' "$(title "$name")"
+  end_stage "$name" "$begin" "$status"
+  if ((status != 0)); then show_log "$log"; fi
+  return "$status"
+}
+
+# end_stage TITLE BEGIN STATUS: closes a stage's line and keeps its time for stage_table.
+end_stage() {
+  local seconds=$((SECONDS - $2)) verdict=ok colour=$green
+  if (($3 != 0)); then verdict=failed colour=$red; fi
+  printf '%s%-6s%s %5d s\n' "$colour" "$verdict" "$plain" "$seconds"
+  stage_times+=("$(table_row "$1" "$verdict" "$seconds")")
+}
+
+table_row() { printf '%-34s%-6s %5d s' "$@"; }
+
+stage_table() { printf '%s\n' "${stage_times[@]}" "$(table_row total '' "$SECONDS")"; }
+
+# Compilers at a time: one per core, and 2 GB of free memory for each, because a file with LibTorch's headers takes that.
+build_jobs() {
+  local cores kib limit jobs
+  cores=$(nproc)
+  kib=$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo 2>/dev/null) || kib=
+  [[ -n $kib ]] || kib=$((cores * 2000000))
+  limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null) || limit=max
+  if [[ $limit != max ]] && ((limit / 1024 < kib)); then kib=$((limit / 1024)); fi
+  jobs=$((kib / 2000000))
+  if ((jobs > cores)); then jobs=$cores; fi
+  if ((jobs < 1)); then jobs=1; fi
+  echo "$jobs"
+}
+
+# configure PRESET [OPTION...]. ccache, where it is installed, also finds what another clone of this tree has compiled.
+configure() {
+  local preset=$1
+  shift
+  if [[ -z ${CMAKE_CXX_COMPILER_LAUNCHER-} ]] && command -v ccache >/dev/null; then
+    export CMAKE_CXX_COMPILER_LAUNCHER=ccache
+  fi
+  (cd "$root" && cmake --preset "$preset" "$@")
+}
+
+# build PRESET [OPTION...]
+build() {
+  local preset=$1
+  shift
+  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+  export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(build_jobs)}
+  (cd "$root" && cmake --build --preset "$preset" "$@")
+}
