@@ -19,7 +19,8 @@ function(denoised_add_test name)
   target_link_libraries(${target} PRIVATE ${arg_LIBS} denoised_warnings GTest::gmock GTest::gtest_main)
   target_compile_definitions(${target} PRIVATE
     DENOISED_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DENOISED_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
-  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+  list(JOIN arg_LABELS "-" label) # NOTE: one label, because PRE_TEST discovery drops all but the first of a list
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${label} TIMEOUT ${arg_TIMEOUT})
   if("pure" IN_LIST arg_LABELS)
     add_dependencies(denoised_pure_tests ${target})
   endif()
