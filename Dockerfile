@@ -1,0 +1,25 @@
+# denoised on Debian's LibTorch (CPU), with the shipped checkpoint.
+FROM debian:12-slim AS build
+RUN apt-get update && apt-get install -y --no-install-recommends bash git ca-certificates
+WORKDIR /src
+COPY scripts scripts
+RUN scripts/setup.sh
+COPY . .
+RUN cmake --preset release -DDENOISED_BUILD_TESTS=OFF \
+ && cmake --build --preset release \
+ && cmake --install build/release --prefix /opt/denoised --strip \
+ && ldd /opt/denoised/bin/* | awk '$3 ~ /^\// { print $3 }' | sort -u > /libraries
+
+# The shared libraries that the programs load, and nothing else of the build.
+FROM build AS libraries
+RUN mkdir -p /runtime && xargs -a /libraries cp --parents -L -t /runtime
+
+FROM debian:12-slim
+COPY --from=libraries /runtime /
+COPY --from=build /opt/denoised /usr/local
+RUN ldconfig && useradd --system --uid 10001 denoised
+USER 10001
+ENV DENOISED_CHECKPOINT=/usr/local/share/denoised/mnist.pt
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/denoised"]
