@@ -10,14 +10,15 @@ RUN cmake --preset release -DDENOISED_BUILD_TESTS=OFF \
  && cmake --install build/release --prefix /opt/denoised --strip \
  && ldd /opt/denoised/bin/* | awk '$3 ~ /^\// { print $3 }' | sort -u > /libraries
 
-# The shared libraries that the programs load, and nothing else of the build.
+# The shared libraries that the programs load, and nothing else of the build; the C library is the base image's own.
 FROM build AS libraries
-RUN mkdir -p /runtime && xargs -a /libraries cp --parents -L -t /runtime
+RUN mkdir /runtime && grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux[^/]*)\.so' /libraries | xargs cp -L -t /runtime
 
 FROM debian:12-slim
-COPY --from=libraries /runtime /
+COPY --from=libraries /runtime /usr/local/lib/denoised
 COPY --from=build /opt/denoised /usr/local
-RUN ldconfig && useradd --system --uid 10001 denoised
+RUN echo /usr/local/lib/denoised > /etc/ld.so.conf.d/denoised.conf && ldconfig \
+ && useradd --system --uid 10001 denoised
 USER 10001
 ENV DENOISED_CHECKPOINT=/usr/local/share/denoised/mnist.pt
 EXPOSE 50051 9464
