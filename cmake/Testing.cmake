@@ -7,6 +7,14 @@ denoised_find(GTest "libgtest-dev libgmock-dev")
 include(GoogleTest)
 add_custom_target(denoised_pure_tests)
 
+# What ThreadSanitizer must be told of Debian's Abseil: see tsan_absl_mutex.cc.
+if(DENOISED_SANITIZE STREQUAL "thread")
+  add_library(denoised_tsan_mutex OBJECT ${PROJECT_SOURCE_DIR}/cmake/tsan_absl_mutex.cc)
+  set(mutex _ZN4absl7debian35Mutex)
+  target_link_options(denoised_tsan_mutex INTERFACE
+    LINKER:--wrap=${mutex}4LockEv LINKER:--wrap=${mutex}6UnlockEv LINKER:--wrap=${mutex}5AwaitERKNS0_9ConditionE)
+endif()
+
 function(denoised_add_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;SOURCES;LIBS" ${ARGN})
   if(NOT arg_TIMEOUT)
@@ -17,6 +25,9 @@ function(denoised_add_test name)
   add_executable(${target} ${name}.cc ${arg_SOURCES})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} PRIVATE ${arg_LIBS} denoised_warnings GTest::gmock GTest::gtest_main)
+  if(TARGET denoised_tsan_mutex)
+    target_link_libraries(${target} PRIVATE denoised_tsan_mutex)
+  endif()
   target_compile_definitions(${target} PRIVATE
     DENOISED_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DENOISED_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
   list(JOIN arg_LABELS "-" label) # NOTE: one label, because PRE_TEST discovery drops all but the first of a list
