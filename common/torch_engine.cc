@@ -1,6 +1,7 @@
 #include "common/torch_engine.h"
 
 #include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <sched.h>
 #include <torch/script.h>
 #include <torch/torch.h>
@@ -107,6 +108,9 @@ class CpuEngine : public Engine {
     try {
       static thread_local const bool single_threaded = [] {
         at::set_num_threads(1);
+        // OpenBLAS has threads of its own, for which callers would wait in turn. LibTorch does not tell it.
+        using SetNumThreads = void (*)(int);
+        if (const auto set = reinterpret_cast<SetNumThreads>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"))) set(1);
         return true;
       }();
       (void)single_threaded;
