@@ -133,90 +133,113 @@ absl::Status Unreadable(const absl::Status& status) {
   return absl::InternalError(absl::StrCat("the server sent a picture that cannot be read: ", status.message()));
 }
 
-}  // namespace
-
 // ---- One digit ----
 
-absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
-  const std::string name = absl::StrCat("digit-", *options.digit);
-  DENOISED_ASSIGN_OR_RETURN(const OutputFiles files,
-                            OutputFiles::Prepare(options.out, name, options.count, options.previews_dir));
-  ProgressDisplay display(!options.quiet, options.count == 1 && options.picture != PictureMode::kNever,
-                          DetectTerminalPalette());
-  v1::GenerateDigitRequest request = MakeRequest(options);
-  AskForPreviews(options, display.enabled() || !options.previews_dir.empty(), request);
+// One call for images of one digit, and what came of it.
+class DigitDrawing {
+ public:
+  DigitDrawing(const ClientOptions& options, const OutputFiles& files)
+      : options_(options),
+        files_(files),
+        display_(!options.quiet, options.count == 1 && options.picture != PictureMode::kNever, DetectTerminalPalette()),
+        counter_(1, options.count, StepsOf(options)) {}
 
-  StepCounter counter(1, options.count, StepsOf(options));
-  std::vector<GreyImage> images;
-  std::vector<std::string> lines;
-  uint32_t finished = 0;
-  Clock::time_point start = Clock::now();
-
-  const auto show = [&](const GreyImage* picture) {
-    DrawingProgress progress;
-    progress.what = absl::StrCat("digit ", *options.digit);
-    progress.fraction = counter.fraction();
-    progress.done = options.count == 1 ? absl::StrCat("step ", counter.step(0, 0), "/", counter.steps())
-                                       : DoneText(finished, options.count);
-    progress.seconds_left = SecondsLeft(progress.fraction, SecondsSince(start));
-    display.Show(progress, picture);
-  };
-  const auto on_preview = [&](const v1::GenerateDigitResponse::Preview& preview) -> absl::Status {
-    if (!options.previews_dir.empty()) {
-      DENOISED_RETURN_IF_ERROR(
-          WriteFileAtomically(files.preview(preview.image_index(), preview.step()), preview.png()));
+  absl::Status Draw(DigitClient& client) {
+    v1::GenerateDigitRequest request = MakeRequest(options_);
+    AskForPreviews(options_, display_.enabled() || !options_.previews_dir.empty(), request);
+    absl::Status status =
+        client.GenerateDigit(request, WithWaitingShown(options_, display_),
+                             [this](const v1::GenerateDigitResponse& event) { return OnEvent(event); });
+    display_.Clear();
+    if (!status.ok() && !images_.empty()) {
+      return absl::Status(status.code(), absl::StrCat(status.message(), "\n", images_.size(), " of ", options_.count,
+                                                      " images were written"));
     }
-    counter.Set(0, preview.image_index(), preview.step());
-    if (!display.pictures()) {
-      show(nullptr);
+    if (status.ok() && images_.empty()) return absl::InternalError("the server ended the call without an image");
+    return status;
+  }
+
+  const std::vector<GreyImage>& images() const { return images_; }
+  // What was written, a line per image.
+  const std::vector<std::string>& lines() const { return lines_; }
+
+ private:
+  absl::Status OnEvent(const v1::GenerateDigitResponse& event) {
+    switch (event.event_case()) {
+      case v1::GenerateDigitResponse::kAccepted:
+        counter_.SetSteps(event.accepted().steps());
+        start_ = Clock::now();
+        Show(nullptr);
+        return absl::OkStatus();
+      case v1::GenerateDigitResponse::kPreview:
+        return OnPreview(event.preview());
+      case v1::GenerateDigitResponse::kImage:
+        return OnImage(event.image());
+      default:
+        return absl::OkStatus();  // of a newer server
+    }
+  }
+
+  absl::Status OnPreview(const v1::GenerateDigitResponse::Preview& preview) {
+    if (!options_.previews_dir.empty()) {
+      DENOISED_RETURN_IF_ERROR(
+          WriteFileAtomically(files_.preview(preview.image_index(), preview.step()), preview.png()));
+    }
+    counter_.Set(0, preview.image_index(), preview.step());
+    if (!display_.pictures()) {
+      Show(nullptr);
       return absl::OkStatus();
     }
     absl::StatusOr<GreyImage> frame = DecodePng(preview.png());
     if (!frame.ok()) return Unreadable(frame.status());
     DENOISED_ASSIGN_OR_RETURN(const GreyImage small, Resize(*frame, kModelSize, Interpolation::kLinear));
-    show(&small);
+    Show(&small);
     return absl::OkStatus();
-  };
-  const auto on_image = [&](const v1::GenerateDigitResponse::Image& image) -> absl::Status {
-    const std::string path = files.image(image.image_index());
+  }
+
+  absl::Status OnImage(const v1::GenerateDigitResponse::Image& image) {
+    const std::string path = files_.image(image.image_index());
     DENOISED_RETURN_IF_ERROR(WriteFileAtomically(path, image.png()));
-    ++finished;
-    counter.Finish(0, image.image_index());
-    lines.push_back(absl::StrFormat("%s  %dx%d, seed %d, %d steps in %.1f s (queued %.1f s)", path, image.width(),
-                                    image.height(), image.seed(), counter.steps(), Seconds(image.denoise_duration()),
-                                    Seconds(image.queue_duration())));
     absl::StatusOr<GreyImage> decoded = DecodePng(image.png());
     if (!decoded.ok()) return Unreadable(decoded.status());
-    images.push_back(*std::move(decoded));
-    show(nullptr);
+    images_.push_back(*std::move(decoded));
+    counter_.Finish(0, image.image_index());
+    lines_.push_back(absl::StrFormat("%s  %dx%d, seed %d, %d steps in %.1f s (queued %.1f s)", path, image.width(),
+                                     image.height(), image.seed(), counter_.steps(), Seconds(image.denoise_duration()),
+                                     Seconds(image.queue_duration())));
+    Show(nullptr);
     return absl::OkStatus();
-  };
-  const auto on_event = [&](const v1::GenerateDigitResponse& event) -> absl::Status {
-    switch (event.event_case()) {
-      case v1::GenerateDigitResponse::kAccepted:
-        counter.SetSteps(event.accepted().steps());
-        start = Clock::now();
-        show(nullptr);
-        return absl::OkStatus();
-      case v1::GenerateDigitResponse::kPreview:
-        return on_preview(event.preview());
-      case v1::GenerateDigitResponse::kImage:
-        return on_image(event.image());
-      default:
-        return absl::OkStatus();  // of a newer server
-    }
-  };
-
-  const absl::Status status = client.GenerateDigit(request, WithWaitingShown(options, display), on_event);
-  display.Clear();
-  if (!status.ok() && finished > 0) {
-    return absl::Status(status.code(),
-                        absl::StrCat(status.message(), "\n", finished, " of ", options.count, " images were written"));
   }
-  DENOISED_RETURN_IF_ERROR(status);
-  if (images.empty()) return absl::InternalError("the server ended the call without an image");
-  if (ShowPicture(options)) DENOISED_RETURN_IF_ERROR(PrintPicture(images));
-  if (!options.quiet) std::printf("%s\n", absl::StrJoin(lines, "\n").c_str());
+
+  void Show(const GreyImage* picture) {
+    DrawingProgress progress;
+    progress.what = absl::StrCat("digit ", *options_.digit);
+    progress.fraction = counter_.fraction();
+    progress.done = options_.count == 1 ? absl::StrCat("step ", counter_.step(0, 0), "/", counter_.steps())
+                                        : DoneText(images_.size(), options_.count);
+    progress.seconds_left = SecondsLeft(progress.fraction, SecondsSince(start_));
+    display_.Show(progress, picture);
+  }
+
+  const ClientOptions& options_;
+  const OutputFiles& files_;
+  ProgressDisplay display_;
+  StepCounter counter_;
+  Clock::time_point start_ = Clock::now();  // again when the call is accepted
+  std::vector<GreyImage> images_;
+  std::vector<std::string> lines_;
+};
+
+}  // namespace
+
+absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
+  const std::string name = absl::StrCat("digit-", *options.digit);
+  DENOISED_ASSIGN_OR_RETURN(const OutputFiles files,
+                            OutputFiles::Prepare(options.out, name, options.count, options.previews_dir));
+  DigitDrawing drawing(options, files);
+  DENOISED_RETURN_IF_ERROR(drawing.Draw(client));
+  if (ShowPicture(options)) DENOISED_RETURN_IF_ERROR(PrintPicture(drawing.images()));
+  if (!options.quiet) std::printf("%s\n", absl::StrJoin(drawing.lines(), "\n").c_str());
   return absl::OkStatus();
 }
 

@@ -13,7 +13,6 @@
 #include "absl/strings/str_split.h"
 #include "client/commands.h"
 #include "client/options.h"
-#include "common/build_info.h"
 #include "common/command_line.h"
 #include "common/signal_queue.h"
 
@@ -58,7 +57,6 @@ absl::Status Run(DigitClient& client, const ClientOptions& options) {
 int Main(int argc, char** argv) {
   ClientOptions options;
   CLI::App app("Draws handwritten digits with a denoised server.", "denoise");
-  app.set_version_flag("--version", std::string("denoise ") + kVersion + " (" + kSourceRevision + ")");
   app.footer(
       "Examples:\n"
       "  denoise 7                            draws a seven into digit-7.png\n"

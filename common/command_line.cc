@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "common/build_info.h"
+
 namespace denoised {
 namespace {
 
@@ -29,6 +31,7 @@ std::string EnvironmentName(const std::string& prefix, const std::string& flag) 
 }
 
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
+  app.set_version_flag("--version", app.get_name() + " " + kVersion + " (" + kSourceRevision + ")");
   try {
     app.parse(argc, argv);
     return std::nullopt;

@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <optional>
 
-#include "common/build_info.h"
 #include "common/command_line.h"
 #include "common/signal_queue.h"
 #include "server/options.h"
@@ -63,7 +62,6 @@ int Serve(const ServerOptions& options) {
 int Main(int argc, char** argv) {
   ServerOptions options;
   CLI::App app("Serves a diffusion model that draws handwritten digits, over gRPC.", "denoised");
-  app.set_version_flag("--version", std::string("denoised ") + kVersion + " (" + kSourceRevision + ")");
   app.footer(
       "Each option can also be set by an environment variable: --max_batch_rows by DENOISED_MAX_BATCH_ROWS, and so "
       "on.\n"

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "common/build_info.h"
 #include "common/command_line.h"
 #include "trainer/mnist.h"
 #include "trainer/progress_bar.h"
@@ -18,16 +17,20 @@ struct Flags {
   std::string data = "data";
   bool verify_data = true;
   std::string architecture = "compact";
+  std::string prediction_type = PredictionTypeName(NoiseScheduleConfig{}.prediction_type);
 };
 
 void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
-  app.set_version_flag("--version", absl::StrFormat("denoise-train %s (%s)", kVersion, kSourceRevision));
   app.option_defaults()->always_capture_default();
   app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
   app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
   app.add_option("--out", options.out, "Folder for best.pt, last.pt, state.pt, samples.png and log.jsonl");
   app.add_option("--arch", flags.architecture,
                  "Network and its recipe: compact, or seed with the original's own recipe");
+  app.add_option("--prediction_type", flags.prediction_type,
+                 "What the network learns: epsilon (noise) or v_prediction");
+  app.add_option("--beta_schedule", options.schedule.beta_schedule, "Noise schedule: linear or squaredcos_cap_v2");
+  app.add_option("--min_snr_gamma", options.min_snr_gamma, "Min-SNR weighting of the loss, usually 5; 0: none");
   app.add_option("--epochs", options.epochs, "Passes over the data, at most");
   app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
   app.add_option("--batch_size", options.batch_size, "Images per optimizer step");
@@ -73,6 +76,9 @@ int Main(int argc, char** argv) {
   CLI::App app("Learns to draw MNIST's digits and writes TorchScript checkpoints for denoised.", "denoise-train");
   AddOptions(app, flags, *options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
+  const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);
+  if (!prediction_type.ok()) return Fail(prediction_type.status());
+  options->schedule.prediction_type = *prediction_type;
   options->command = absl::StrJoin(argv + 1, argv + argc, " ");
 
   const absl::StatusOr<Dataset> data = LoadMnist(flags.data, Split::kTrain, {.verify_checksums = flags.verify_data});
