@@ -1,7 +1,5 @@
 #include "common/torch_engine.h"
 
-#include <ATen/Parallel.h>
-#include <dlfcn.h>
 #include <sched.h>
 #include <torch/script.h>
 #include <torch/torch.h>
@@ -22,6 +20,7 @@
 #include "common/row_update.h"
 #include "common/status_macros.h"
 #include "common/torch_error.h"
+#include "common/torch_threads.h"
 #include "common/worker_pool.h"
 
 namespace denoised {
@@ -106,14 +105,7 @@ class CpuEngine : public Engine {
   // Rows worker, worker + workers, ...
   absl::Status RunShare(absl::Span<const StepRow> rows, int worker, int workers, double& network_seconds) {
     try {
-      static thread_local const bool single_threaded = [] {
-        at::set_num_threads(1);
-        // OpenBLAS has threads of its own, for which callers would wait in turn. LibTorch does not tell it.
-        using SetNumThreads = void (*)(int);
-        if (const auto set = reinterpret_cast<SetNumThreads>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"))) set(1);
-        return true;
-      }();
-      (void)single_threaded;
+      ComputeOnThisThreadAlone();
       const c10::InferenceMode inference;
       for (size_t i = worker; i < rows.size(); i += workers) RunRow(rows[i], network_seconds);
       return absl::OkStatus();

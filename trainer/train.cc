@@ -1,6 +1,5 @@
 #include "trainer/train.h"
 
-#include <ATen/Parallel.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -29,6 +28,7 @@
 #include "common/status_macros.h"
 #include "common/torch_engine.h"
 #include "common/torch_error.h"
+#include "common/torch_threads.h"
 #include "common/unet.h"
 #include "common/worker_pool.h"
 #include "trainer/progress_bar.h"
@@ -56,6 +56,7 @@ struct Batch {
   at::Tensor t;       // [B] timesteps
   at::Tensor y;       // [B] labels
   at::Tensor target;  // [B,1,32,32] what the network should say
+  at::Tensor weight;  // [B] of each row's squared error
 };
 
 // Makes batches from the data set; owns the order of images and the random numbers.
@@ -68,10 +69,12 @@ class BatchMaker {
         null_label_(null_label),
         label_dropout_(options.label_dropout),
         seed_(options.seed),
+        prediction_type_(options.schedule.prediction_type),
         order_(data.size()) {
     const at::Tensor alphas_cumprod = torch::tensor(schedule.alphas_cumprod(), torch::kFloat64);
     signal_ = alphas_cumprod.sqrt().to(torch::kFloat32);
     noise_ = (1 - alphas_cumprod).sqrt().to(torch::kFloat32);
+    weight_ = LossWeights(alphas_cumprod, options.min_snr_gamma).to(torch::kFloat32);
     pixels_ = torch::from_blob(const_cast<uint8_t*>(data.pixels.data()),
                                {static_cast<int64_t>(data.size()), 1, kModelSize, kModelSize}, torch::kUInt8);
     labels_ =
@@ -95,14 +98,24 @@ class BatchMaker {
     Batch batch;
     batch.t = torch::randint(signal_.size(0), {batch_size_}, torch::kInt64);
     batch.y = DropLabels(labels_.index_select(0, rows).to(torch::kInt64));
-    batch.target = torch::randn_like(clean);
+    const at::Tensor epsilon = torch::randn_like(clean);
     const at::Tensor signal = signal_.index_select(0, batch.t).view({-1, 1, 1, 1});
     const at::Tensor noise = noise_.index_select(0, batch.t).view({-1, 1, 1, 1});
-    batch.x = signal * clean + noise * batch.target;
+    batch.x = signal * clean + noise * epsilon;
+    batch.target = prediction_type_ == PredictionType::kEpsilon ? epsilon : signal * epsilon - noise * clean;
+    batch.weight = weight_.index_select(0, batch.t);
     return batch;
   }
 
  private:
+  // Weights that make the clean image's squared error count min(SNR, gamma) at each timestep (Hang et al., arXiv
+  // 2303.09556, section 3.4): an error of epsilon is one of the clean image times SNR, an error of v times SNR + 1.
+  at::Tensor LossWeights(const at::Tensor& alphas_cumprod, double min_snr_gamma) const {
+    if (min_snr_gamma == 0) return torch::ones_like(alphas_cumprod);
+    const at::Tensor snr = alphas_cumprod / (1 - alphas_cumprod);
+    return snr.clamp_max(min_snr_gamma) / (prediction_type_ == PredictionType::kEpsilon ? snr : snr + 1);
+  }
+
   at::Tensor DropLabels(at::Tensor y) const {
     if (!null_label_) return y;
     return y.masked_fill(torch::rand({batch_size_}) < label_dropout_, *null_label_);
@@ -113,9 +126,10 @@ class BatchMaker {
   const std::optional<int> null_label_;
   const double label_dropout_;
   const uint64_t seed_;
+  const PredictionType prediction_type_;
   std::vector<int64_t> order_;
-  at::Tensor signal_, noise_;   // [T]
-  at::Tensor pixels_, labels_;  // views of data_
+  at::Tensor signal_, noise_, weight_;  // [T]
+  at::Tensor pixels_, labels_;          // views of data_
 };
 
 // Adds up the gradients of a batch's shares, one share for each worker. Every worker uses one thread: the network is
@@ -159,16 +173,18 @@ class GradientWorkers {
   };
 
   Share RunShare(const Batch& batch, int64_t begin, int64_t end) {
-    at::set_num_threads(1);
+    ComputeOnThisThreadAlone();
     torch::jit::setGraphExecutorOptimize(false);  // per thread; autograd needs the plain operators
     const at::Tensor target = batch.target.slice(0, begin, end);
     const at::Tensor e =
         unet_.forward({batch.x.slice(0, begin, end), batch.t.slice(0, begin, end), batch.y.slice(0, begin, end)})
             .toTensor();
-    const at::Tensor loss = (e - target).square().sum() / static_cast<double>(batch.target.numel());
+    const auto rows = static_cast<double>(batch.x.size(0));
+    const at::Tensor squared_error = (e - target).square().mean({1, 2, 3});  // [rows of this share]
+    const at::Tensor loss = (squared_error * batch.weight.slice(0, begin, end)).sum() / rows;
     Share share;
     share.gradients = torch::autograd::grad({loss}, parameters_);
-    share.loss = loss.item<double>();
+    share.loss = squared_error.sum().item<double>() / rows;
     return share;
   }
 
@@ -216,6 +232,9 @@ absl::Status ValidateOptions(const Dataset& data, const TrainingOptions& options
       absl::StrCat("--batch_size must be 1 to ", data.size(), " (the images there are), got ", options.batch_size)));
   DENOISED_RETURN_IF_ERROR(check(options.learning_rate > 0,
                                  absl::StrCat("--learning_rate must be more than 0, got ", options.learning_rate)));
+  DENOISED_RETURN_IF_ERROR(
+      check(options.min_snr_gamma >= 0,
+            absl::StrCat("--min_snr_gamma must be more than 0, or 0 for none, got ", options.min_snr_gamma)));
   DENOISED_RETURN_IF_ERROR(check(options.ema_decay >= 0 && options.ema_decay < 1,
                                  absl::StrCat("--ema_decay must be 0 to less than 1, got ", options.ema_decay)));
   return check(options.label_dropout >= 0 && options.label_dropout < 1,

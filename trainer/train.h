@@ -2,7 +2,8 @@
 //
 // Learns a class-conditional diffusion model: for images x_0 with labels y, random timesteps t and noise epsilon, the
 // network learns to tell epsilon from x_t = sqrt(ab_t) x_0 + sqrt(1 - ab_t) epsilon, t and y, by the mean squared error
-// (Ho et al., arXiv 2006.11239, algorithm 1).
+// (Ho et al., arXiv 2006.11239, algorithm 1); or to tell v (noise_schedule.h), which also shows it the clean image's
+// error where there is hardly any signal. Losses that are reported are unweighted means.
 //
 //   absl::StatusOr<TrainingSummary> summary = Train(data, {.out = "run", .epochs = 30});
 //
@@ -22,7 +23,7 @@ namespace denoised {
 struct TrainingOptions {
   std::string out = "run";       // folder for best.pt, last.pt, state.pt, samples.png and log.jsonl
   UnetConfig unet;               // the architecture
-  NoiseScheduleConfig schedule;  // T, betas, prediction type (epsilon)
+  NoiseScheduleConfig schedule;  // T, betas, and what the network predicts
   VarianceType variance_type = VarianceType::kFixedLarge;  // recorded for sampling
   bool clip_sample = true;                                 // recorded for sampling
   int epochs = 150;                                        // at most
@@ -32,6 +33,7 @@ struct TrainingOptions {
   double weight_decay = 0.01;   // AdamW; 0 makes it Adam
   bool cosine = true;           // learning rate: 500 steps of warm-up, then a half cosine to 0; else constant
   double clip_norm = 1;         // of the gradient; 0: off
+  double min_snr_gamma = 0;     // highest weight of the clean image's error, in units of its SNR; 0: plain mean
   double ema_decay = 0.999;     // of the averaged weights, the ones that are saved; 0: save the raw weights
   double label_dropout = 0.1;   // share of labels replaced by the null label, where the architecture has one
   uint64_t seed = 1;

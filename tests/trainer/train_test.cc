@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "common/checkpoint.h"
 #include "common/image.h"
 #include "tests/testing/mnist_folder.h"
@@ -68,6 +69,24 @@ TEST_F(TrainTest, LearnsAndWritesCheckpointsThatLoad) {
     EXPECT_EQ(checkpoint->metadata.unet, options.unet);
     EXPECT_EQ(checkpoint->metadata.null_label, 10);
     EXPECT_EQ(checkpoint->metadata.training.data_sha256, data_.sha256);
+  }
+}
+
+TEST_F(TrainTest, EveryPredictionAndWeightingLearns) {
+  for (const PredictionType prediction : {PredictionType::kEpsilon, PredictionType::kVPrediction}) {
+    for (const double gamma : {0.0, 5.0}) {
+      const std::string name = absl::StrCat(PredictionTypeName(prediction), "-", gamma);
+      TrainingOptions options = Options(name, 12);
+      options.schedule.prediction_type = prediction;
+      options.schedule.beta_schedule = "squaredcos_cap_v2";
+      options.min_snr_gamma = gamma;
+      options.learning_rate = 5e-3;
+      options.cosine = false;
+      ASSERT_THAT(Train(data_, options), IsOk()) << name;
+      const std::vector<nlohmann::json> log = Log(name);
+      EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>() * 0.9) << name;
+      EXPECT_EQ(LoadCheckpoint(folder_.File(name + "/best.pt"))->metadata.noise_schedule, options.schedule);
+    }
   }
 }
 
@@ -147,6 +166,8 @@ TEST_F(TrainTest, RangesAreSaid) {
   EXPECT_EQ(message([](auto& o) { o.patience = 0; }), "--patience must be at least 1, got 0");
   EXPECT_EQ(message([](auto& o) { o.batch_size = 65; }), "--batch_size must be 1 to 64 (the images there are), got 65");
   EXPECT_EQ(message([](auto& o) { o.learning_rate = 0; }), "--learning_rate must be more than 0, got 0");
+  EXPECT_EQ(message([](auto& o) { o.min_snr_gamma = -1; }),
+            "--min_snr_gamma must be more than 0, or 0 for none, got -1");
   EXPECT_EQ(message([](auto& o) { o.ema_decay = 1; }), "--ema_decay must be 0 to less than 1, got 1");
   EXPECT_EQ(message([](auto& o) { o.label_dropout = 1; }), "--label_dropout must be 0 to less than 1, got 1");
 }
