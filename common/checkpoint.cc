@@ -42,14 +42,12 @@ std::string ParametersSha256(const Module& unet) {
   return Sha256Hex(bytes);
 }
 
-// A copy with plain tensors, so that what is saved does not depend on how it was trained.
-Module PlainCopy(const UnetConfig& config, const Module& unet) {
+// A copy with plain tensors on the CPU, so that what is saved does not depend on how it was trained. It shares the
+// original's compiled code: compiling anew takes most of a second.
+Module PlainCopy(const Module& unet) {
   const torch::NoGradGuard no_grad;
-  Module copy = MakeUnet(config);
-  const auto from = NamedTensors(unet);
-  size_t i = 0;
-  for (const auto& to : copy.named_parameters()) to.value.copy_(from.at(i++).second);
-  for (const auto& to : copy.named_buffers()) to.value.copy_(from.at(i++).second);
+  Module copy = unet.deepcopy();
+  copy.to(torch::kCPU);
   return copy;
 }
 
@@ -73,8 +71,8 @@ std::map<std::string, std::string> CodeRecords(PyTorchStreamReader& reader) {
   return code;
 }
 
-std::map<std::string, std::string> CodeOfThisBuild(const UnetConfig& config) {
-  std::istringstream stream(Archive(MakeUnet(config), "{}"));
+std::map<std::string, std::string> CodeOf(const Module& unet) {
+  std::istringstream stream(Archive(unet, "{}"));
   PyTorchStreamReader reader(&stream);
   return CodeRecords(reader);
 }
@@ -95,8 +93,13 @@ absl::Status ForeignCode(const std::string& name, const UnetConfig& unet) {
                    "\"; it was not run. Use a checkpoint written by this version of denoise-train"));
 }
 
+struct Inspection {
+  ModelMetadata metadata;
+  Module reference;  // the network as this build makes it
+};
+
 // Reads denoised.json and judges the code, running nothing.
-absl::StatusOr<ModelMetadata> InspectArchive(const std::string& name, std::string_view bytes) {
+absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_view bytes) {
   std::istringstream stream{std::string(bytes)};
   std::unique_ptr<PyTorchStreamReader> reader;
   std::string metadata_json;
@@ -114,12 +117,13 @@ absl::StatusOr<ModelMetadata> InspectArchive(const std::string& name, std::strin
   if (!metadata.ok()) {
     return absl::Status(metadata.status().code(), absl::StrCat(name, ": ", metadata.status().message()));
   }
-  if (CodeRecords(*reader) != CodeOfThisBuild(metadata->unet)) return ForeignCode(name, metadata->unet);
-  return metadata;
+  Module reference = MakeUnet(metadata->unet);
+  if (CodeRecords(*reader) != CodeOf(reference)) return ForeignCode(name, metadata->unet);
+  return Inspection{*std::move(metadata), std::move(reference)};
 }
 
-absl::Status CheckParameters(const std::string& name, const ModelMetadata& metadata, const Module& unet) {
-  const auto expected = NamedTensors(MakeUnet(metadata.unet));
+absl::Status CheckParameters(const std::string& name, const Inspection& inspection, const Module& unet) {
+  const auto expected = NamedTensors(inspection.reference);
   const auto found = NamedTensors(unet);
   if (found.size() != expected.size()) {
     return absl::InvalidArgumentError(
@@ -137,7 +141,7 @@ absl::Status CheckParameters(const std::string& name, const ModelMetadata& metad
       return absl::DataLossError(absl::StrCat(name, ": the tensor ", found[i].first, " is not finite; ", kCopyAgain));
     }
   }
-  if (ParametersSha256(unet) != metadata.parameters_sha256) {
+  if (ParametersSha256(unet) != inspection.metadata.parameters_sha256) {
     return absl::DataLossError(
         absl::StrCat(name, ": the parameters do not match their SHA-256; the file is damaged, ", kCopyAgain));
   }
@@ -148,7 +152,7 @@ absl::Status CheckParameters(const std::string& name, const ModelMetadata& metad
 
 absl::StatusOr<std::string> SerializeCheckpoint(ModelMetadata metadata, const Module& unet) {
   try {
-    const Module copy = PlainCopy(metadata.unet, unet);
+    const Module copy = PlainCopy(unet);
     metadata.parameters_sha256 = ParametersSha256(copy);
     return Archive(copy, SerializeModelMetadata(metadata));
   } catch (const std::exception& e) {
@@ -174,11 +178,12 @@ absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path) {
 absl::StatusOr<Checkpoint> ParseCheckpoint(const std::string& name, std::string_view bytes) {
   try {
     Checkpoint checkpoint;
-    DENOISED_ASSIGN_OR_RETURN(checkpoint.metadata, InspectArchive(name, bytes));
+    DENOISED_ASSIGN_OR_RETURN(Inspection inspection, InspectArchive(name, bytes));
     std::istringstream stream{std::string(bytes)};
     checkpoint.unet = torch::jit::load(stream, torch::kCPU);
     checkpoint.unet.eval();
-    DENOISED_RETURN_IF_ERROR(CheckParameters(name, checkpoint.metadata, checkpoint.unet));
+    DENOISED_RETURN_IF_ERROR(CheckParameters(name, inspection, checkpoint.unet));
+    checkpoint.metadata = std::move(inspection.metadata);
     for (const at::Tensor& parameter : checkpoint.unet.parameters()) checkpoint.parameter_count += parameter.numel();
     checkpoint.sha256 = Sha256Hex(bytes);
     return checkpoint;
