@@ -9,10 +9,13 @@
 
 namespace denoised {
 
-// The first line that says something; the rest is source positions and stack traces.
+// The line that says what happened: the first, or in TorchScript's errors, which begin with a stack trace, the last
+// that names an error. The rest is source positions.
 inline std::string TorchErrorText(const std::exception& e) {
   const std::string message = e.what();
-  const size_t begin = message.find_first_not_of(" \n");
+  constexpr char kNamed[] = "RuntimeError: ";
+  const size_t named = message.rfind(kNamed);
+  const size_t begin = message.find_first_not_of(" \n", named == std::string::npos ? 0 : named + sizeof kNamed - 1);
   if (begin == std::string::npos) return "unknown error";
   return message.substr(begin, message.find('\n', begin) - begin);
 }

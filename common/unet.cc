@@ -1,6 +1,7 @@
 #include "common/unet.h"
 
 #include <cmath>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,11 +16,8 @@ using torch::jit::Module;
 
 // ---- Layers: modules that hold parameters; the forward passes below name the operators. -----------------------------
 
-Module NewModule(const std::string& type) {
-  Module module(type);
-  module.register_attribute("training", c10::BoolType::get(), false);  // Python's Module expects it
-  return module;
-}
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedModules = std::vector<std::pair<std::string, Module>>;
 
 // Uniform in +-1/sqrt(fan_in), PyTorch's default for linear layers and convolutions.
 at::Tensor UniformInit(at::IntArrayRef shape, int64_t fan_in) {
@@ -27,41 +25,57 @@ at::Tensor UniformInit(at::IntArrayRef shape, int64_t fan_in) {
   return torch::empty(shape, torch::kFloat32).uniform_(-bound, bound);
 }
 
-Module Layer(const std::string& type, at::Tensor weight, at::Tensor bias) {
-  Module layer = NewModule(type);
-  layer.register_parameter("weight", std::move(weight), /*is_buffer=*/false);
-  layer.register_parameter("bias", std::move(bias), /*is_buffer=*/false);
-  return layer;
-}
+// Makes modules. Those of one type share its class and compiled code, as in Python: LibTorch's compiler takes a hundred
+// times as long and half a gigabyte over many classes of the same name.
+class Layers {
+ public:
+  // A module of type `type`: its parameters, then its children, in this order. The first of its type compiles `source`.
+  Module Make(const std::string& type, const NamedTensors& parameters, const NamedModules& children = {},
+              const std::string& source = "") {
+    const auto first = first_of_type_.find(type);
+    if (first != first_of_type_.end()) return Another(first->second, parameters, children);
+    Module module(type);
+    module.register_attribute("training", c10::BoolType::get(), false);  // Python's Module expects it
+    for (const auto& [name, tensor] : parameters) module.register_parameter(name, tensor, /*is_buffer=*/false);
+    for (const auto& [name, child] : children) module.register_module(name, child);
+    if (!source.empty()) module.define(source);
+    first_of_type_.emplace(type, module);
+    return module;
+  }
 
-Module Conv(int in, int out, int kernel) {
-  const int64_t fan_in = int64_t{in} * kernel * kernel;
-  at::Tensor weight = UniformInit({out, in, kernel, kernel}, fan_in);
-  return Layer("Conv2d", std::move(weight), UniformInit({out}, fan_in));
-}
+  Module Conv(int in, int out, int kernel) {
+    const int64_t fan_in = int64_t{in} * kernel * kernel;
+    at::Tensor weight = UniformInit({out, in, kernel, kernel}, fan_in);
+    return Layer("Conv2d", std::move(weight), UniformInit({out}, fan_in));
+  }
+  Module ZeroConv(int in, int out, int kernel) {
+    return Layer("Conv2d", torch::zeros({out, in, kernel, kernel}), torch::zeros({out}));
+  }
+  Module UpConv(int in, int out) {  // 2x2 transposed, stride 2
+    const int64_t fan_in = int64_t{out} * 4;
+    at::Tensor weight = UniformInit({in, out, 2, 2}, fan_in);
+    return Layer("ConvTranspose2d", std::move(weight), UniformInit({out}, fan_in));
+  }
+  Module Linear(int in, int out) {
+    at::Tensor weight = UniformInit({out, in}, in);
+    return Layer("Linear", std::move(weight), UniformInit({out}, in));
+  }
+  Module Norm(int channels) { return Layer("GroupNorm", torch::ones({channels}), torch::zeros({channels})); }
+  Module Embedding(int rows, int dim) { return Make("Embedding", {{"weight", torch::randn({rows, dim})}}); }
 
-Module ZeroConv(int in, int out, int kernel) {
-  return Layer("Conv2d", torch::zeros({out, in, kernel, kernel}), torch::zeros({out}));
-}
+ private:
+  Module Layer(const std::string& type, at::Tensor weight, at::Tensor bias) {
+    return Make(type, {{"weight", std::move(weight)}, {"bias", std::move(bias)}});
+  }
+  static Module Another(const Module& first, const NamedTensors& parameters, const NamedModules& children) {
+    Module module = first.copy();
+    for (const auto& [name, tensor] : parameters) module.setattr(name, tensor);
+    for (const auto& [name, child] : children) module.setattr(name, child._ivalue());
+    return module;
+  }
 
-Module UpConv(int in, int out) {  // 2x2 transposed, stride 2
-  const int64_t fan_in = int64_t{out} * 4;
-  at::Tensor weight = UniformInit({in, out, 2, 2}, fan_in);
-  return Layer("ConvTranspose2d", std::move(weight), UniformInit({out}, fan_in));
-}
-
-Module Linear(int in, int out) {
-  at::Tensor weight = UniformInit({out, in}, in);
-  return Layer("Linear", std::move(weight), UniformInit({out}, in));
-}
-
-Module Norm(int channels) { return Layer("GroupNorm", torch::ones({channels}), torch::zeros({channels})); }
-
-Module Embedding(int rows, int dim) {
-  Module layer = NewModule("Embedding");
-  layer.register_parameter("weight", torch::randn({rows, dim}), /*is_buffer=*/false);
-  return layer;
-}
+  std::map<std::string, Module> first_of_type_;
+};
 
 // exp(-ln(10000) k/(K-1)) for k = 0..K-1, in double precision, then cast. Vaswani et al., arXiv 1706.03762, 3.5.
 at::Tensor SinusoidFrequencies(int count) {
@@ -72,19 +86,21 @@ at::Tensor SinusoidFrequencies(int count) {
 // ---- compact --------------------------------------------------------------------------------------------------------
 
 // x [B,in,H,W], e [B,E] -> [B,out,H,W].
-Module ResidualBlock(int in, int out, const UnetConfig& config) {
-  Module block = NewModule("ResidualBlock");
-  block.register_module("norm1", Norm(in));
-  block.register_module("conv1", Conv(in, out, 3));
-  block.register_module("embedding", Linear(config.embedding_dim, 2 * out));
-  block.register_module("norm2", Norm(out));
-  block.register_module("conv2", ZeroConv(out, out, 3));
-  std::string skip = "x";
+Module ResidualBlock(Layers& layers, int in, int out, const UnetConfig& config) {
+  NamedModules children;
+  children.emplace_back("norm1", layers.Norm(in));
+  children.emplace_back("conv1", layers.Conv(in, out, 3));
+  children.emplace_back("embedding", layers.Linear(config.embedding_dim, 2 * out));
+  children.emplace_back("norm2", layers.Norm(out));
+  children.emplace_back("conv2", layers.ZeroConv(out, out, 3));
+  std::string type = "ResidualBlock", skip = "x";
   if (in != out) {
-    block.register_module("skip", Conv(in, out, 1));
+    children.emplace_back("skip", layers.Conv(in, out, 1));
+    type = "ResidualBlockWithSkip";
     skip = "torch.conv2d(x, self.skip.weight, self.skip.bias)";
   }
-  block.define(absl::Substitute(R"(
+  return layers.Make(type, {}, children,
+                     absl::Substitute(R"(
 def forward(self, x: Tensor, e: Tensor) -> Tensor:
     h = torch.silu(torch.group_norm(x, $0, self.norm1.weight, self.norm1.bias))
     h = torch.conv2d(h, self.conv1.weight, self.conv1.bias, padding=[1, 1])
@@ -95,32 +111,32 @@ def forward(self, x: Tensor, e: Tensor) -> Tensor:
     h = torch.conv2d(h, self.conv2.weight, self.conv2.bias, padding=[1, 1])
     return $1 + h
 )",
-                                config.norm_groups, skip));
-  return block;
+                                      config.norm_groups, skip));
 }
 
 Module MakeCompactUnet(const UnetConfig& config) {
   const int c0 = config.channels[0], c1 = config.channels[1], c2 = config.channels[2];
   const int dim = config.embedding_dim;
-  Module unet = NewModule("CompactUnet");
+  Layers layers;
+  Module unet = layers.Make("CompactUnet", {});
   unet.register_buffer("frequencies", SinusoidFrequencies(dim / 2));
-  unet.register_module("time1", Linear(dim, dim));
-  unet.register_module("time2", Linear(dim, dim));
-  unet.register_module("label", Embedding(config.num_labels, dim));
-  unet.register_module("stem", Conv(4, c0, 3));
-  unet.register_module("down16", ResidualBlock(c0, c0, config));
-  unet.register_module("to8", Conv(c0, c1, 3));
-  unet.register_module("down8", ResidualBlock(c1, c1, config));
-  unet.register_module("to4", Conv(c1, c2, 3));
-  unet.register_module("down4", ResidualBlock(c2, c2, config));
-  unet.register_module("middle", ResidualBlock(c2, c2, config));
-  unet.register_module("up4", ResidualBlock(2 * c2, c2, config));
-  unet.register_module("from4", Conv(c2, c1, 1));
-  unet.register_module("up8", ResidualBlock(2 * c1, c1, config));
-  unet.register_module("from8", Conv(c1, c0, 1));
-  unet.register_module("up16", ResidualBlock(2 * c0, c0, config));
-  unet.register_module("norm_out", Norm(c0));
-  unet.register_module("conv_out", ZeroConv(c0, 4, 3));
+  unet.register_module("time1", layers.Linear(dim, dim));
+  unet.register_module("time2", layers.Linear(dim, dim));
+  unet.register_module("label", layers.Embedding(config.num_labels, dim));
+  unet.register_module("stem", layers.Conv(4, c0, 3));
+  unet.register_module("down16", ResidualBlock(layers, c0, c0, config));
+  unet.register_module("to8", layers.Conv(c0, c1, 3));
+  unet.register_module("down8", ResidualBlock(layers, c1, c1, config));
+  unet.register_module("to4", layers.Conv(c1, c2, 3));
+  unet.register_module("down4", ResidualBlock(layers, c2, c2, config));
+  unet.register_module("middle", ResidualBlock(layers, c2, c2, config));
+  unet.register_module("up4", ResidualBlock(layers, 2 * c2, c2, config));
+  unet.register_module("from4", layers.Conv(c2, c1, 1));
+  unet.register_module("up8", ResidualBlock(layers, 2 * c1, c1, config));
+  unet.register_module("from8", layers.Conv(c1, c0, 1));
+  unet.register_module("up16", ResidualBlock(layers, 2 * c0, c0, config));
+  unet.register_module("norm_out", layers.Norm(c0));
+  unet.register_module("conv_out", layers.ZeroConv(c0, 4, 3));
   unet.define(absl::Substitute(R"(
 def embed(self, t: Tensor, y: Tensor) -> Tensor:
     angles = t.unsqueeze(1) * self.frequencies
@@ -155,13 +171,14 @@ def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
 
 // (convolution, GroupNorm, LeakyReLU) twice. Child names 0, 1, 3, 4 are those of the Python original's Sequential, in
 // which 2 and 5 are the activations. x [B,in,H,W] -> [B,out,H,W].
-Module SeedStage(int in, int out, int groups) {
-  Module stage = NewModule("SeedStage");
-  stage.register_module("0", Conv(in, out, 3));
-  stage.register_module("1", Norm(out));
-  stage.register_module("3", Conv(out, out, 3));
-  stage.register_module("4", Norm(out));
-  stage.define(absl::Substitute(R"(
+Module SeedStage(Layers& layers, int in, int out, int groups) {
+  NamedModules children;
+  children.emplace_back("0", layers.Conv(in, out, 3));
+  children.emplace_back("1", layers.Norm(out));
+  children.emplace_back("3", layers.Conv(out, out, 3));
+  children.emplace_back("4", layers.Norm(out));
+  return layers.Make("SeedStage", {}, children,
+                     absl::Substitute(R"(
 def forward(self, x: Tensor) -> Tensor:
     conv1 = getattr(self, "0")
     norm1 = getattr(self, "1")
@@ -172,28 +189,28 @@ def forward(self, x: Tensor) -> Tensor:
     x = torch.conv2d(x, conv2.weight, conv2.bias, padding=[1, 1])
     return torch.leaky_relu(torch.group_norm(x, $0, norm2.weight, norm2.bias), 0.1)
 )",
-                                groups));
-  return stage;
+                                      groups));
 }
 
 Module MakeSeedUnet(const UnetConfig& config) {
   const int c0 = config.channels[0], c1 = config.channels[1], c2 = config.channels[2], c3 = config.channels[3];
   const int dim = config.embedding_dim, groups = config.norm_groups;
-  Module unet = NewModule("SeedUnet");
+  Layers layers;
+  Module unet = layers.Make("SeedUnet", {});
   unet.register_buffer("frequencies", SinusoidFrequencies(dim / 2));
-  unet.register_module("label_embedding", Embedding(config.num_labels, dim));
-  unet.register_module("embedding_projector", Linear(2 * dim, c3));
-  unet.register_module("down1", SeedStage(1, c0, groups));
-  unet.register_module("down2", SeedStage(c0, c1, groups));
-  unet.register_module("down3", SeedStage(c1, c2, groups));
-  unet.register_module("bottleneck", SeedStage(c2, c3, groups));
-  unet.register_module("up1", UpConv(c3, c2));
-  unet.register_module("decode3", SeedStage(2 * c2, c1, groups));
-  unet.register_module("up2", UpConv(c1, c1));
-  unet.register_module("decode2", SeedStage(2 * c1, c0, groups));
-  unet.register_module("up3", UpConv(c0, c0));
-  unet.register_module("decode1", SeedStage(2 * c0, c0, groups));
-  unet.register_module("final_out", Conv(c0, 1, 1));
+  unet.register_module("label_embedding", layers.Embedding(config.num_labels, dim));
+  unet.register_module("embedding_projector", layers.Linear(2 * dim, c3));
+  unet.register_module("down1", SeedStage(layers, 1, c0, groups));
+  unet.register_module("down2", SeedStage(layers, c0, c1, groups));
+  unet.register_module("down3", SeedStage(layers, c1, c2, groups));
+  unet.register_module("bottleneck", SeedStage(layers, c2, c3, groups));
+  unet.register_module("up1", layers.UpConv(c3, c2));
+  unet.register_module("decode3", SeedStage(layers, 2 * c2, c1, groups));
+  unet.register_module("up2", layers.UpConv(c1, c1));
+  unet.register_module("decode2", SeedStage(layers, 2 * c1, c0, groups));
+  unet.register_module("up3", layers.UpConv(c0, c0));
+  unet.register_module("decode1", SeedStage(layers, 2 * c0, c0, groups));
+  unet.register_module("final_out", layers.Conv(c0, 1, 1));
   unet.define(R"(
 def embed(self, t: Tensor, y: Tensor) -> Tensor:
     angles = t.unsqueeze(1) * self.frequencies

@@ -72,7 +72,7 @@ absl::Status VerifyChecksum(const std::string& name, const IdxFile& file) {
 
 absl::StatusOr<IdxFile> ReadIdxFile(const std::string& folder, const std::string& name) {
   for (const std::string& path : {absl::StrCat(folder, "/", name), absl::StrCat(folder, "/", name, ".gz")}) {
-    if (!std::filesystem::exists(path)) continue;
+    if (std::error_code error; !std::filesystem::exists(path, error) && !error) continue;
     DENOISED_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path, kMaxFileBytes));
     if (path.ends_with(".gz")) {
       DENOISED_ASSIGN_OR_RETURN(bytes, Gunzip(path, bytes));

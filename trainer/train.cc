@@ -7,32 +7,29 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <numbers>
-#include <numeric>
 #include <optional>
-#include <random>
-#include <sstream>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "common/build_info.h"
 #include "common/checkpoint.h"
 #include "common/file.h"
-#include "common/image.h"
 #include "common/status_macros.h"
 #include "common/torch_engine.h"
 #include "common/torch_error.h"
-#include "common/torch_threads.h"
 #include "common/unet.h"
-#include "common/worker_pool.h"
+#include "trainer/gradient_workers.h"
+#include "trainer/process_group.h"
 #include "trainer/progress_bar.h"
 #include "trainer/sample_grid.h"
+#include "trainer/training_batches.h"
+#include "trainer/training_log.h"
+#include "trainer/training_state.h"
 
 namespace denoised {
 namespace {
@@ -40,165 +37,16 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using torch::jit::Module;
 
-constexpr int64_t kWarmUpSteps = 500;
+constexpr uint64_t kMaxStateBytes = uint64_t{4} << 30;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-std::vector<at::Tensor> Parameters(const Module& unet) {
-  std::vector<at::Tensor> parameters;
-  for (const at::Tensor& parameter : unet.parameters()) parameters.push_back(parameter);
-  return parameters;
-}
-
-// One optimizer step's worth of training examples. B rows.
-struct Batch {
-  at::Tensor x;       // [B,1,32,32] noisy images
-  at::Tensor t;       // [B] timesteps
-  at::Tensor y;       // [B] labels
-  at::Tensor target;  // [B,1,32,32] what the network should say
-  at::Tensor weight;  // [B] of each row's squared error
-};
-
-// Makes batches from the data set; owns the order of images and the random numbers.
-class BatchMaker {
- public:
-  BatchMaker(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
-             std::optional<int> null_label)
-      : data_(data),
-        batch_size_(options.batch_size),
-        null_label_(null_label),
-        label_dropout_(options.label_dropout),
-        seed_(options.seed),
-        prediction_type_(options.schedule.prediction_type),
-        order_(data.size()) {
-    const at::Tensor alphas_cumprod = torch::tensor(schedule.alphas_cumprod(), torch::kFloat64);
-    signal_ = alphas_cumprod.sqrt().to(torch::kFloat32);
-    noise_ = (1 - alphas_cumprod).sqrt().to(torch::kFloat32);
-    weight_ = LossWeights(alphas_cumprod, options.min_snr_gamma).to(torch::kFloat32);
-    pixels_ = torch::from_blob(const_cast<uint8_t*>(data.pixels.data()),
-                               {static_cast<int64_t>(data.size()), 1, kModelSize, kModelSize}, torch::kUInt8);
-    labels_ =
-        torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {static_cast<int64_t>(data.size())}, torch::kUInt8);
-  }
-
-  int64_t batches_per_epoch() const { return static_cast<int64_t>(data_.size()) / batch_size_; }
-
-  // A new order and new random numbers: functions of seed and epoch alone, so that a resumed run repeats them.
-  void StartEpoch(int epoch) {
-    std::iota(order_.begin(), order_.end(), int64_t{0});
-    std::mt19937_64 random(seed_ * 1'000'003 + static_cast<uint64_t>(epoch));
-    std::shuffle(order_.begin(), order_.end(), random);
-    torch::manual_seed(random());
-  }
-
-  Batch Make(int64_t index) const {
-    const at::Tensor rows =
-        torch::from_blob(const_cast<int64_t*>(order_.data()) + index * batch_size_, {batch_size_}, torch::kInt64);
-    const at::Tensor clean = pixels_.index_select(0, rows).to(torch::kFloat32) / 127.5 - 1;
-    Batch batch;
-    batch.t = torch::randint(signal_.size(0), {batch_size_}, torch::kInt64);
-    batch.y = DropLabels(labels_.index_select(0, rows).to(torch::kInt64));
-    const at::Tensor epsilon = torch::randn_like(clean);
-    const at::Tensor signal = signal_.index_select(0, batch.t).view({-1, 1, 1, 1});
-    const at::Tensor noise = noise_.index_select(0, batch.t).view({-1, 1, 1, 1});
-    batch.x = signal * clean + noise * epsilon;
-    batch.target = prediction_type_ == PredictionType::kEpsilon ? epsilon : signal * epsilon - noise * clean;
-    batch.weight = weight_.index_select(0, batch.t);
-    return batch;
-  }
-
- private:
-  // Weights that make the clean image's squared error count min(SNR, gamma) at each timestep (Hang et al., arXiv
-  // 2303.09556, section 3.4): an error of epsilon is one of the clean image times SNR, an error of v times SNR + 1.
-  at::Tensor LossWeights(const at::Tensor& alphas_cumprod, double min_snr_gamma) const {
-    if (min_snr_gamma == 0) return torch::ones_like(alphas_cumprod);
-    const at::Tensor snr = alphas_cumprod / (1 - alphas_cumprod);
-    return snr.clamp_max(min_snr_gamma) / (prediction_type_ == PredictionType::kEpsilon ? snr : snr + 1);
-  }
-
-  at::Tensor DropLabels(at::Tensor y) const {
-    if (!null_label_) return y;
-    return y.masked_fill(torch::rand({batch_size_}) < label_dropout_, *null_label_);
-  }
-
-  const Dataset& data_;
-  const int64_t batch_size_;
-  const std::optional<int> null_label_;
-  const double label_dropout_;
-  const uint64_t seed_;
-  const PredictionType prediction_type_;
-  std::vector<int64_t> order_;
-  at::Tensor signal_, noise_, weight_;  // [T]
-  at::Tensor pixels_, labels_;          // views of data_
-};
-
-// Adds up the gradients of a batch's shares, one share for each worker. Every worker uses one thread: the network is
-// too small to be split any finer.
-class GradientWorkers {
- public:
-  GradientWorkers(Module& unet, int threads) : unet_(unet), parameters_(Parameters(unet)), pool_(threads) {}
-
-  // Sets the gradient of every parameter and returns the batch's mean squared error.
-  double Run(const Batch& batch) {
-    const int64_t rows = batch.x.size(0);
-    const int64_t share = (rows + pool_.size() - 1) / pool_.size();
-    const int used = static_cast<int>((rows + share - 1) / share);
-    std::vector<Share> shares(used);
-    pool_.Run(used, [&](int worker) {
-      try {
-        shares[worker] = RunShare(batch, worker * share, std::min(rows, (worker + 1) * share));
-      } catch (const std::exception& e) {
-        shares[worker].error = TorchErrorText(e);
-      }
-    });
-    double loss = 0;
-    for (const Share& one : shares) {
-      if (!one.error.empty()) throw std::runtime_error(one.error);
-      loss += one.loss;
-    }
-    const torch::NoGradGuard no_grad;
-    for (size_t p = 0; p < parameters_.size(); ++p) {
-      at::Tensor sum = shares[0].gradients[p];
-      for (size_t i = 1; i < shares.size(); ++i) sum.add_(shares[i].gradients[p]);
-      parameters_[p].mutable_grad() = sum;
-    }
-    return loss;
-  }
-
- private:
-  struct Share {
-    double loss = 0;
-    std::vector<at::Tensor> gradients;
-    std::string error;
-  };
-
-  Share RunShare(const Batch& batch, int64_t begin, int64_t end) {
-    ComputeOnThisThreadAlone();
-    torch::jit::setGraphExecutorOptimize(false);  // per thread; autograd needs the plain operators
-    const at::Tensor target = batch.target.slice(0, begin, end);
-    const at::Tensor e =
-        unet_.forward({batch.x.slice(0, begin, end), batch.t.slice(0, begin, end), batch.y.slice(0, begin, end)})
-            .toTensor();
-    const auto rows = static_cast<double>(batch.x.size(0));
-    const at::Tensor squared_error = (e - target).square().mean({1, 2, 3});  // [rows of this share]
-    const at::Tensor loss = (squared_error * batch.weight.slice(0, begin, end)).sum() / rows;
-    Share share;
-    share.gradients = torch::autograd::grad({loss}, parameters_);
-    share.loss = squared_error.sum().item<double>() / rows;
-    return share;
-  }
-
-  Module& unet_;
-  std::vector<at::Tensor> parameters_;
-  WorkerPool pool_;
-};
 
 // Exponential moving average of the weights, in a module of its own. The decay grows from 0 so that the random start is
 // forgotten: min(decay, (1 + step) / (10 + step)).
 class Ema {
  public:
   Ema(const Module& unet, Module average, double decay)
-      : from_(Parameters(unet)), module_(std::move(average)), to_(Parameters(module_)), decay_(decay) {
+      : from_(ParametersOf(unet)), module_(std::move(average)), to_(ParametersOf(module_)), decay_(decay) {
     const torch::NoGradGuard no_grad;
     for (size_t i = 0; i < to_.size(); ++i) to_[i].copy_(from_[i]);
   }
@@ -218,27 +66,41 @@ class Ema {
   const double decay_;
 };
 
+struct Range {
+  const char* flag;
+  double value;
+  bool ok;
+  const char* expected;
+};
+
 absl::Status ValidateOptions(const Dataset& data, const TrainingOptions& options) {
-  const auto check = [](bool ok, const std::string& message) {
-    return ok ? absl::OkStatus() : absl::InvalidArgumentError(message);
-  };
   DENOISED_RETURN_IF_ERROR(ValidateUnetConfig(options.unet));
-  DENOISED_RETURN_IF_ERROR(
-      check(options.epochs >= 1, absl::StrCat("--epochs must be at least 1, got ", options.epochs)));
-  DENOISED_RETURN_IF_ERROR(
-      check(options.patience >= 1, absl::StrCat("--patience must be at least 1, got ", options.patience)));
-  DENOISED_RETURN_IF_ERROR(check(
-      options.batch_size >= 1 && options.batch_size <= static_cast<int>(data.size()),
-      absl::StrCat("--batch_size must be 1 to ", data.size(), " (the images there are), got ", options.batch_size)));
-  DENOISED_RETURN_IF_ERROR(check(options.learning_rate > 0,
-                                 absl::StrCat("--learning_rate must be more than 0, got ", options.learning_rate)));
-  DENOISED_RETURN_IF_ERROR(
-      check(options.min_snr_gamma >= 0,
-            absl::StrCat("--min_snr_gamma must be more than 0, or 0 for none, got ", options.min_snr_gamma)));
-  DENOISED_RETURN_IF_ERROR(check(options.ema_decay >= 0 && options.ema_decay < 1,
-                                 absl::StrCat("--ema_decay must be 0 to less than 1, got ", options.ema_decay)));
-  return check(options.label_dropout >= 0 && options.label_dropout < 1,
-               absl::StrCat("--label_dropout must be 0 to less than 1, got ", options.label_dropout));
+  const auto images = static_cast<int>(data.size());
+  const std::string batch_range = absl::StrCat("1 to ", images, " (the images there are)");
+  const Range ranges[] = {
+      {"--epochs", 1.0 * options.epochs, options.epochs >= 1, "at least 1"},
+      {"--patience", 1.0 * options.patience, options.patience >= 1, "at least 1"},
+      {"--batch_size", 1.0 * options.batch_size, options.batch_size >= 1 && options.batch_size <= images,
+       batch_range.c_str()},
+      {"--learning_rate", options.learning_rate, options.learning_rate > 0, "more than 0"},
+      {"--weight_decay", options.weight_decay, options.weight_decay >= 0, "at least 0"},
+      {"--warmup_steps", 1.0 * options.warmup_steps, options.warmup_steps >= 0, "at least 0"},
+      {"--clip_norm", options.clip_norm, options.clip_norm >= 0, "more than 0, or 0 for none"},
+      {"--min_snr_gamma", options.min_snr_gamma, options.min_snr_gamma >= 0, "more than 0, or 0 for none"},
+      {"--ema_decay", options.ema_decay, options.ema_decay >= 0 && options.ema_decay < 1, "0 to less than 1"},
+      {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
+       "0 to less than 1"},
+      {"--save_every", options.save_every_seconds, options.save_every_seconds >= 0, "at least 0 seconds"},
+  };
+  for (const Range& range : ranges) {
+    if (range.ok) continue;
+    return absl::InvalidArgumentError(absl::StrCat(range.flag, " must be ", range.expected, ", got ", range.value));
+  }
+  if (options.precision != "fp32" && options.precision != "bf16") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--precision must be fp32 or bf16, got \"", options.precision, "\""));
+  }
+  return absl::OkStatus();
 }
 
 std::optional<int> NullLabel(const TrainingOptions& options) {
@@ -247,93 +109,186 @@ std::optional<int> NullLabel(const TrainingOptions& options) {
   return std::nullopt;
 }
 
+// What decides the numbers of a run; the flags that are missing here may change when it is resumed.
+Recipe RecipeOf(const Dataset& data, const TrainingOptions& options, int64_t images_per_step) {
+  const NoiseScheduleConfig& schedule = options.schedule;
+  Recipe recipe = {
+      {"--arch",
+       absl::StrCat(options.unet.architecture, " of ", absl::StrJoin(options.unet.channels, "-"), " channels")},
+      {"--prediction_type", PredictionTypeName(schedule.prediction_type)},
+      {"--beta_schedule", schedule.beta_schedule},
+      {"--batch_size times processes", absl::StrCat(images_per_step)},
+      {"--learning_rate", absl::StrCat(options.learning_rate)},
+      {"--weight_decay", absl::StrCat(options.weight_decay)},
+      {"--cosine", options.cosine ? "on" : "off"},
+      {"--warmup_steps", absl::StrCat(options.warmup_steps)},
+      {"--clip_norm", absl::StrCat(options.clip_norm)},
+      {"--min_snr_gamma", absl::StrCat(options.min_snr_gamma)},
+      {"--ema_decay", absl::StrCat(options.ema_decay)},
+      {"--label_dropout", absl::StrCat(options.label_dropout)},
+      {"--seed", absl::StrCat(options.seed)},
+      {"--precision", options.precision},
+  };
+  for (const auto& [file, sha256] : data.sha256) recipe.emplace_back(absl::StrCat(file, " of SHA-256"), sha256);
+  return recipe;
+}
+
 // A run from its first batch to its last.
 class Trainer {
  public:
-  Trainer(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule)
+  Trainer(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule, const ProcessPlace& place,
+          const torch::Device& device, ProcessGroup* group)
       : options_(options),
+        files_(options.out),
         data_sha256_(data.sha256),
+        place_(place),
+        device_(device),
+        group_(group),
         threads_(options.threads > 0 ? options.threads : AvailableCores()),
-        batches_(data, options, schedule, NullLabel(options)),
-        unet_(SeededUnet(options)),
-        workers_(unet_, threads_),
-        optimizer_(Parameters(unet_),
+        batches_(data, options, schedule, NullLabel(options), place.rank, place.size),
+        recipe_(RecipeOf(data, options, batches_.global_rows())),
+        unet_(SeededUnet(options, device)),
+        workers_(unet_, {.device = device,
+                         .bf16 = options.precision == "bf16",
+                         .threads = threads_,
+                         .group = group,
+                         .processes = place.size}),
+        optimizer_(ParametersOf(unet_),
                    torch::optim::AdamWOptions(options.learning_rate).weight_decay(options.weight_decay)),
-        ema_(unet_, MakeUnet(options.unet), options.ema_decay) {}
+        ema_(unet_, OnDevice(MakeUnet(options.unet), device), options.ema_decay) {}
 
   absl::StatusOr<TrainingSummary> Run() {
-    const Clock::time_point start = Clock::now();
     if (options_.resume) DENOISED_RETURN_IF_ERROR(LoadState());
-    while (epoch_ < options_.epochs && epochs_without_progress_ < options_.patience) {
-      DENOISED_RETURN_IF_ERROR(RunEpoch(start));
+    if (writes_files()) {
+      absl::FPrintF(stderr, "training on %s, %d images an epoch, %d a step; writing to %s/\n", device_.str(),
+                    batches_.per_epoch() * batches_.global_rows(), batches_.global_rows(), options_.out);
     }
-    return TrainingSummary{.checkpoint = options_.out + "/best.pt",
-                           .epochs = epoch_,
-                           .stopped_early = epoch_ < options_.epochs,
-                           .best_loss = best_loss_,
-                           .seconds = SecondsSince(start)};
+    last_save_ = Clock::now();
+    while (progress_.epoch < options_.epochs && progress_.epochs_without_progress < options_.patience && !stopping_) {
+      DENOISED_RETURN_IF_ERROR(RunEpoch());
+    }
+    return Summary();
   }
 
  private:
-  static Module SeededUnet(const TrainingOptions& options) {
+  static Module OnDevice(Module unet, const torch::Device& device) {
+    unet.to(device);
+    return unet;
+  }
+
+  static Module SeededUnet(const TrainingOptions& options, const torch::Device& device) {
     torch::manual_seed(options.seed);
-    Module unet = MakeUnet(options.unet);
+    Module unet = OnDevice(MakeUnet(options.unet), device);
     for (at::Tensor parameter : unet.parameters()) parameter.set_requires_grad(true);
     return unet;
   }
 
-  absl::Status RunEpoch(Clock::time_point start) {
-    const Clock::time_point epoch_start = Clock::now();
-    batches_.StartEpoch(epoch_);
-    const int64_t batches = batches_.batches_per_epoch();
-    double loss_sum = 0;
-    for (int64_t b = 0; b < batches; ++b) {
-      loss_sum += RunStep(batches_.Make(b));
-      const double fraction = static_cast<double>(b + 1) / static_cast<double>(batches);
-      if (b % 20 == 0) ReportProgress(epoch_start, fraction, loss_sum / static_cast<double>(b + 1));
+  absl::Status RunEpoch() {
+    const Clock::time_point start = Clock::now();
+    const double seconds_before = progress_.seconds;
+    const int64_t first = progress_.batch, batches = batches_.per_epoch();
+    batches_.StartEpoch(progress_.epoch);
+    while (progress_.batch < batches) {
+      progress_.loss_sum += RunStep(batches_.Make(progress_.batch));
+      ++progress_.batch;
+      progress_.seconds = seconds_before + SecondsSince(start);
+      if (progress_.batch % 20 == 0) ReportProgress(progress_.batch - first, SecondsSince(start));
+      if (StopRequested()) return Stop();
+      if (SaveIsDue()) DENOISED_RETURN_IF_ERROR(SaveState());
     }
-    const double loss = loss_sum / static_cast<double>(batches);
-    if (!std::isfinite(loss)) {
-      return absl::AbortedError(absl::StrCat("the loss of epoch ", epoch_ + 1,
-                                             " is not a finite number; the checkpoints of earlier epochs are kept. "
-                                             "Try a lower --learning_rate"));
-    }
-    ++epoch_;
-    const bool best = loss < best_loss_;
-    epochs_without_progress_ = best ? 0 : epochs_without_progress_ + 1;
-    if (best) best_loss_ = loss;
-    DENOISED_RETURN_IF_ERROR(WriteFiles(best));
-    return LogEpoch(loss, best, SecondsSince(epoch_start), SecondsSince(start));
+    return FinishEpoch(static_cast<double>((batches - first) * batches_.global_rows()) / SecondsSince(start));
   }
 
-  double RunStep(const Batch& batch) {
+  double RunStep(const TrainingBatch& batch) {
     SetLearningRate();
     const double loss = workers_.Run(batch);
-    if (options_.clip_norm > 0) torch::nn::utils::clip_grad_norm_(Parameters(unet_), options_.clip_norm);
+    if (options_.clip_norm > 0) torch::nn::utils::clip_grad_norm_(ParametersOf(unet_), options_.clip_norm);
     optimizer_.step();
-    ema_.Update(step_++);
+    ema_.Update(progress_.step++);
     return loss;
   }
 
-  void SetLearningRate() {
-    double factor = 1;
+  double LearningRate() const {
+    const auto step = static_cast<double>(progress_.step);
+    double factor = options_.warmup_steps == 0 ? 1 : std::min(1.0, (step + 1) / options_.warmup_steps);
     if (options_.cosine) {
-      const auto total = static_cast<double>(options_.epochs * batches_.batches_per_epoch());
-      const auto step = static_cast<double>(step_);
-      factor = std::min(1.0, (step + 1) / kWarmUpSteps) * 0.5 * (1 + std::cos(std::numbers::pi * step / total));
+      const auto total = static_cast<double>(options_.epochs * batches_.per_epoch());
+      factor *= 0.5 * (1 + std::cos(std::numbers::pi * step / total));
     }
-    for (auto& group : optimizer_.param_groups()) group.options().set_lr(options_.learning_rate * factor);
+    return options_.learning_rate * factor;
   }
 
-  void ReportProgress(Clock::time_point epoch_start, double fraction, double loss) const {
-    const double seconds = SecondsSince(epoch_start);
-    const auto images = static_cast<double>(batches_.batches_per_epoch() * options_.batch_size);
-    ShowProgress(FormatProgress({.epoch = epoch_ + 1,
+  void SetLearningRate() {
+    for (auto& group : optimizer_.param_groups()) group.options().set_lr(LearningRate());
+  }
+
+  absl::Status FinishEpoch(double images_per_second) {
+    const double loss = progress_.loss_sum / static_cast<double>(progress_.batch);
+    if (!std::isfinite(loss)) {
+      return absl::AbortedError(absl::StrCat("the loss of epoch ", progress_.epoch + 1,
+                                             " is not a finite number; the checkpoints of earlier epochs are kept. "
+                                             "Try a lower --learning_rate"));
+    }
+    const bool best = loss < progress_.best_loss;
+    ++progress_.epoch;
+    progress_.batch = 0;
+    progress_.loss_sum = 0;
+    progress_.epochs_without_progress = best ? 0 : progress_.epochs_without_progress + 1;
+    if (best) progress_.best_loss = loss;
+    log_.Add({.epoch = progress_.epoch,
+              .loss = loss,
+              .best_loss = progress_.best_loss,
+              .learning_rate = LearningRate(),
+              .images_seen = progress_.step * batches_.global_rows(),
+              .images_per_second = images_per_second,
+              .seconds = progress_.seconds});
+    if (!writes_files()) return absl::OkStatus();
+    DENOISED_RETURN_IF_ERROR(WriteFiles(best));
+    ReportEpoch(log_.records().back(), best);
+    return absl::OkStatus();
+  }
+
+  bool writes_files() const { return place_.rank == 0; }
+
+  // The processes stop after the same step, as soon as any of them is asked to.
+  bool StopRequested() {
+    bool stop = options_.stop_requested != nullptr && options_.stop_requested();
+    if (group_ != nullptr) {
+      at::Tensor votes = torch::full({1}, stop ? 1 : 0, torch::TensorOptions(torch::kInt64).device(device_));
+      group_->Sum(votes);
+      stop = votes.item<int64_t>() > 0;
+    }
+    return stop;
+  }
+
+  absl::Status Stop() {
+    stopping_ = true;
+    ClearProgress();
+    return writes_files() ? SaveState() : absl::OkStatus();
+  }
+
+  bool SaveIsDue() const {
+    return writes_files() && options_.save_every_seconds > 0 && SecondsSince(last_save_) >= options_.save_every_seconds;
+  }
+
+  // `done` batches of this epoch in `seconds`, not counting those of an earlier part of the run.
+  void ReportProgress(int64_t done, double seconds) const {
+    if (!writes_files()) return;
+    const double seconds_per_batch = seconds / static_cast<double>(done);
+    const int64_t batches = batches_.per_epoch();
+    const auto left = static_cast<double>((options_.epochs - progress_.epoch) * batches - progress_.batch);
+    ShowProgress(FormatProgress({.epoch = progress_.epoch + 1,
                                  .epochs = options_.epochs,
-                                 .epoch_fraction = fraction,
-                                 .loss = loss,
-                                 .images_per_second = fraction * images / seconds,
-                                 .seconds_left = seconds / fraction * (options_.epochs - epoch_ - fraction)}));
+                                 .epoch_fraction = static_cast<double>(progress_.batch) / static_cast<double>(batches),
+                                 .loss = progress_.loss_sum / static_cast<double>(progress_.batch),
+                                 .images_per_second = static_cast<double>(batches_.global_rows()) / seconds_per_batch,
+                                 .seconds_left = seconds_per_batch * left}));
+  }
+
+  void ReportEpoch(const EpochRecord& record, bool best) const {
+    ClearProgress();
+    absl::FPrintF(stderr, "epoch %d/%d  loss %.5f%s  %.0f images/s  %s so far\n", record.epoch, options_.epochs,
+                  record.loss, best ? " (best)" : "", record.images_per_second, FormatDuration(record.seconds));
   }
 
   ModelMetadata Metadata() const {
@@ -344,9 +299,9 @@ class Trainer {
     metadata.clip_sample = options_.clip_sample;
     metadata.null_label = NullLabel(options_);
     metadata.training = {.data_sha256 = data_sha256_,
-                         .epochs = epoch_,
-                         .images_seen = step_ * options_.batch_size,
-                         .best_loss = best_loss_,
+                         .epochs = progress_.epoch,
+                         .images_seen = progress_.step * batches_.global_rows(),
+                         .best_loss = progress_.best_loss,
                          .ema_decay = options_.ema_decay,
                          .seed = options_.seed,
                          .command = options_.command,
@@ -355,102 +310,140 @@ class Trainer {
     return metadata;
   }
 
+  // The state before the log: a run that ends between the two writes the log again when it is resumed.
   absl::Status WriteFiles(bool best) {
     const Module& weights = options_.ema_decay > 0 ? ema_.module() : unet_;
     DENOISED_ASSIGN_OR_RETURN(const std::string bytes, SerializeCheckpoint(Metadata(), weights));
-    DENOISED_RETURN_IF_ERROR(WriteFileAtomically(options_.out + "/last.pt", bytes));
-    if (best) DENOISED_RETURN_IF_ERROR(WriteFileAtomically(options_.out + "/best.pt", bytes));
+    DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files_.last, bytes));
+    if (best) DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files_.best, bytes));
     DENOISED_RETURN_IF_ERROR(SaveState());
-    if (options_.sample_every > 0 && epoch_ % options_.sample_every == 0) {
-      ClearProgress();
-      DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, ParseCheckpoint("last.pt", bytes));
-      DENOISED_ASSIGN_OR_RETURN(const std::string png, DrawSampleGrid(checkpoint, threads_));
-      DENOISED_RETURN_IF_ERROR(WriteFileAtomically(options_.out + "/samples.png", png));
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status LogEpoch(double loss, bool best, double epoch_seconds, double total_seconds) const {
+    DENOISED_RETURN_IF_ERROR(WriteLog());
+    if (options_.sample_every == 0 || progress_.epoch % options_.sample_every != 0) return absl::OkStatus();
     ClearProgress();
-    const auto images = static_cast<double>(batches_.batches_per_epoch() * options_.batch_size);
-    const double rate = images / epoch_seconds;
-    absl::FPrintF(stderr, "epoch %d/%d  loss %.5f%s  %.0f images/s  %s so far\n", epoch_, options_.epochs, loss,
-                  best ? " (best)" : "", rate, FormatDuration(total_seconds));
-    const nlohmann::ordered_json line = {{"epoch", epoch_},           {"loss", loss},
-                                         {"best_loss", best_loss_},   {"images_seen", step_ * options_.batch_size},
-                                         {"images_per_second", rate}, {"seconds", total_seconds}};
-    std::ofstream log(options_.out + "/log.jsonl", std::ios::app);
-    log << line.dump() << '\n' << std::flush;
-    if (!log) return absl::UnavailableError(absl::StrCat("cannot write ", options_.out, "/log.jsonl"));
-    return absl::OkStatus();
+    DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, ParseCheckpoint(files_.last, bytes));
+    DENOISED_ASSIGN_OR_RETURN(const std::string png, DrawSampleGrid(checkpoint, threads_));
+    return WriteFileAtomically(files_.samples, png);
   }
 
-  // What a resumed run needs beside the options: weights, averages, optimizer and counters.
+  absl::Status WriteLog() const {
+    DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files_.log, log_.ToJsonLines()));
+    if (log_.records().empty()) return absl::OkStatus();
+    DENOISED_ASSIGN_OR_RETURN(const std::string png, log_.PlotLoss(absl::StrCat("Training: ", options_.out)));
+    return WriteFileAtomically(files_.loss_plot, png);
+  }
+
+  TrainingState State() {
+    return {.recipe = &recipe_,
+            .weights = ParametersOf(unet_),
+            .averages = ParametersOf(ema_.module()),
+            .optimizer = &optimizer_,
+            .progress = &progress_,
+            .log = &log_};
+  }
+
   absl::Status SaveState() {
-    torch::serialize::OutputArchive archive;
-    const std::vector<at::Tensor> weights = Parameters(unet_), averages = Parameters(ema_.module());
-    for (size_t i = 0; i < weights.size(); ++i) archive.write(absl::StrCat("weight", i), weights[i].detach());
-    for (size_t i = 0; i < averages.size(); ++i) archive.write(absl::StrCat("average", i), averages[i]);
-    torch::serialize::OutputArchive optimizer_archive;
-    optimizer_.save(optimizer_archive);
-    archive.write("optimizer", optimizer_archive);
-    archive.write("epoch", torch::tensor(int64_t{epoch_}));
-    archive.write("step", torch::tensor(step_));
-    archive.write("best_loss", torch::tensor(best_loss_, torch::kFloat64));
-    archive.write("epochs_without_progress", torch::tensor(int64_t{epochs_without_progress_}));
-    std::ostringstream stream;
-    archive.save_to(stream);
-    return WriteFileAtomically(options_.out + "/state.pt", std::move(stream).str());
+    last_save_ = Clock::now();
+    return WriteFileAtomically(files_.state, SerializeTrainingState(State()));
   }
 
+  // Process 0 reads the state and hands it to the others, which may run on machines without the file.
   absl::Status LoadState() {
-    const std::string path = options_.out + "/state.pt";
-    absl::StatusOr<std::string> bytes = ReadFile(path, uint64_t{4} << 30);
-    if (!bytes.ok()) {
-      return absl::Status(bytes.status().code(), absl::StrCat("nothing to resume: ", bytes.status().message()));
+    absl::StatusOr<std::string> bytes = std::string();
+    if (writes_files()) bytes = ReadFile(files_.state, kMaxStateBytes);
+    if (group_ != nullptr) bytes = Shared(bytes.ok() ? *std::move(bytes) : "");
+    if (!bytes.ok() || bytes->empty()) {
+      return absl::NotFoundError(absl::StrCat("nothing to resume: ", files_.state,
+                                              " is not there or cannot be read; leave out --resume to begin a run"));
     }
-    try {
-      std::istringstream stream(*std::move(bytes));
-      torch::serialize::InputArchive archive;
-      archive.load_from(stream);
-      const torch::NoGradGuard no_grad;
-      const auto read = [&archive](const std::string& name) {
-        at::Tensor tensor;
-        archive.read(name, tensor);
-        return tensor;
-      };
-      std::vector<at::Tensor> weights = Parameters(unet_), averages = Parameters(ema_.module());
-      for (size_t i = 0; i < weights.size(); ++i) weights[i].copy_(read(absl::StrCat("weight", i)));
-      for (size_t i = 0; i < averages.size(); ++i) averages[i].copy_(read(absl::StrCat("average", i)));
-      torch::serialize::InputArchive optimizer_archive;
-      archive.read("optimizer", optimizer_archive);
-      optimizer_.load(optimizer_archive);
-      epoch_ = static_cast<int>(read("epoch").item<int64_t>());
-      step_ = read("step").item<int64_t>();
-      best_loss_ = read("best_loss").item<double>();
-      epochs_without_progress_ = static_cast<int>(read("epochs_without_progress").item<int64_t>());
-      return absl::OkStatus();
-    } catch (const std::exception&) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          path, " does not belong to this run's --arch, or it is damaged; use the flags of the run that wrote it"));
+    DENOISED_RETURN_IF_ERROR(RestoreTrainingState(files_.state, *bytes, State()));
+    return writes_files() ? WriteLog() : absl::OkStatus();
+  }
+
+  std::string Shared(const std::string& bytes) {
+    at::Tensor size =
+        torch::full({1}, static_cast<int64_t>(bytes.size()), torch::TensorOptions(torch::kInt64).device(device_));
+    group_->Broadcast(size);
+    at::Tensor content = torch::empty({size.item<int64_t>()}, torch::kUInt8);
+    if (writes_files()) std::copy(bytes.begin(), bytes.end(), content.data_ptr<uint8_t>());
+    content = content.to(device_);
+    if (content.numel() > 0) group_->Broadcast(content);
+    content = content.cpu();
+    return std::string(reinterpret_cast<const char*>(content.data_ptr<uint8_t>()), content.numel());
+  }
+
+  TrainingSummary Summary() const {
+    TrainingSummary summary = {.checkpoint = files_.best,
+                               .epochs = progress_.epoch,
+                               .best_loss = progress_.best_loss,
+                               .images_seen = progress_.step * batches_.global_rows(),
+                               .seconds = progress_.seconds,
+                               .stopped_early = !stopping_ && progress_.epoch < options_.epochs,
+                               .interrupted = stopping_,
+                               .writes_files = writes_files()};
+    for (const EpochRecord& record : log_.records()) {
+      if (record.loss == summary.best_loss) summary.best_epoch = record.epoch;
     }
+    return summary;
   }
 
   // Constant after construction.
   const TrainingOptions options_;
+  const TrainingFiles files_;
   const std::vector<std::pair<std::string, std::string>> data_sha256_;
+  const ProcessPlace place_;
+  const torch::Device device_;
+  ProcessGroup* const group_;  // null: no other processes
   const int threads_;
 
-  BatchMaker batches_;
+  TrainingBatches batches_;
+  const Recipe recipe_;
   Module unet_;
   GradientWorkers workers_;
   torch::optim::AdamW optimizer_;
   Ema ema_;
-  int epoch_ = 0;     // finished
-  int64_t step_ = 0;  // finished optimizer steps
-  double best_loss_ = std::numeric_limits<double>::infinity();
-  int epochs_without_progress_ = 0;
+  TrainingProgressState progress_;
+  TrainingLog log_;
+  Clock::time_point last_save_;
+  bool stopping_ = false;
 };
+
+// Each process of a machine takes a GPU of its own, unless one is named.
+absl::StatusOr<torch::Device> DeviceFor(const TrainingOptions& options, const ProcessPlace& place) {
+  DENOISED_ASSIGN_OR_RETURN(std::string name, ResolveDevice(options.device));
+  if (place.size > 1 && name == "cuda:0" && options.device != "cuda:0") {
+    DENOISED_ASSIGN_OR_RETURN(name, ResolveDevice(absl::StrCat("cuda:", place.local_rank)));
+  }
+  return torch::Device(name);
+}
+
+absl::Status PrepareFolder(const TrainingOptions& options) {
+  const TrainingFiles files(options.out);
+  std::error_code ignored;
+  for (const std::string& file : {files.state, files.best}) {
+    if (options.resume || !std::filesystem::exists(file, ignored)) continue;
+    return absl::AlreadyExistsError(
+        absl::StrCat(file, " is there already: add --resume to go on with that run, or choose another --out"));
+  }
+  return EnsureWritableFolder(options.out);
+}
+
+absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOptions& options) {
+  DENOISED_RETURN_IF_ERROR(ValidateOptions(data, options));
+  DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
+  DENOISED_ASSIGN_OR_RETURN(const ProcessPlace place, PlaceFromEnvironment());
+  DENOISED_ASSIGN_OR_RETURN(const torch::Device device, DeviceFor(options, place));
+  if (options.precision == "bf16" && !device.is_cuda()) {
+    return absl::InvalidArgumentError("--precision bf16 needs a CUDA device; use fp32 on the CPU");
+  }
+  if (int64_t{options.batch_size} * place.size > static_cast<int64_t>(data.size())) {
+    return absl::InvalidArgumentError(absl::StrCat("--batch_size ", options.batch_size, " in ", place.size,
+                                                   " processes is more than the ", data.size(), " images there are"));
+  }
+  if (place.rank == 0) DENOISED_RETURN_IF_ERROR(PrepareFolder(options));
+  DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<ProcessGroup> group, ProcessGroup::FromEnvironment(place, device));
+  Trainer trainer(data, options, schedule, place, device, group.get());
+  return trainer.Run();
+}
 
 }  // namespace
 
@@ -462,6 +455,7 @@ absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& archit
     options.learning_rate = 2e-4;
     options.weight_decay = 0;
     options.cosine = false;
+    options.warmup_steps = 0;
     options.clip_norm = 0;
     options.ema_decay = 0;
     options.label_dropout = 0;
@@ -472,12 +466,8 @@ absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& archit
 }
 
 absl::StatusOr<TrainingSummary> Train(const Dataset& data, const TrainingOptions& options) {
-  DENOISED_RETURN_IF_ERROR(ValidateOptions(data, options));
-  DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
-  DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(options.out));
   try {
-    Trainer trainer(data, options, schedule);
-    return trainer.Run();
+    return TrainHere(data, options);
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("training failed: ", TorchErrorText(e)));
   }

@@ -22,8 +22,11 @@ TEST(DenoiseTrainTest, TrainsOnSmallRealDataAndNamesTheCheckpoint) {
                                            "1", "--sample_every", "0", "--out", "run"},
                                           {}, folder.path());
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("256 images from "));
-  EXPECT_THAT(result.out, testing::StartsWith("run/best.pt: best loss "));
+  EXPECT_THAT(result.err, HasSubstr("training on cpu, 256 images an epoch, 64 a step; writing to run/\n"));
+  EXPECT_THAT(result.out,
+              testing::MatchesRegex("run/best.pt: best loss [0-9.]+ in epoch 1 of 1, 256 images in [0-9]+ s\n"
+                                    "Serve it:  denoised --checkpoint run/best.pt\n"
+                                    "Look at:   run/loss.png, run/samples.png\n"));
   EXPECT_TRUE(std::filesystem::exists(folder.File("run/best.pt")));
 }
 
@@ -66,6 +69,39 @@ TEST(DenoiseTrainTest, KilledRunGoesOnAsIfNothingHadHappened) {
   const Checkpoint whole = *LoadCheckpoint(folder.File("whole/last.pt"));
   const Checkpoint parts = *LoadCheckpoint(folder.File("parts/last.pt"));
   EXPECT_EQ(parts.metadata.parameters_sha256, whole.metadata.parameters_sha256);
+}
+
+TEST(DenoiseTrainTest, InterruptedRunSaysHowToGoOn) {
+  const TempFolder folder;
+  BackgroundProgram program({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--sample_every", "0",
+                             "--epochs", "10000", "--patience", "10000"},
+                            {}, folder.path());
+  program.AwaitLine("epoch 1/10000");
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Wait(), 130);
+  EXPECT_THAT(
+      program.err(),
+      testing::ContainsRegex("stopped in epoch [0-9]+; everything is saved, and the same command with --resume goes "
+                             "on\n$"));
+  EXPECT_TRUE(std::filesystem::exists(folder.File("run/state.pt")));
+}
+
+TEST(DenoiseTrainTest, FullDiskKeepsTheLastGoodCheckpoint) {
+  const TempFolder folder;
+  const std::vector<std::string> train = {
+      "denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--sample_every", "0", "--out", "run"};
+  std::vector<std::string> first = train;
+  first.insert(first.end(), {"--epochs", "1"});
+  ASSERT_EQ(RunProgram(first, {}, folder.path()).exit_code, 0);
+  const std::string best = Slurp(folder.File("run/best.pt")), state = Slurp(folder.File("run/state.pt"));
+  // No file may grow beyond 4 MiB, less than a checkpoint has: writing fails half-way, as on a full disk.
+  const std::string command = "trap '' XFSZ; ulimit -f 4096; exec " DENOISED_BIN_DIR "/denoise-train --data " +
+                              SmallMnistFolder() + " --noverify_data --sample_every 0 --out run --epochs 2 --resume";
+  const ProgramResult result = RunProgram({"/bin/bash", "-c", command}, {}, folder.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("denoise-train: error: cannot write run/last.pt"));
+  EXPECT_TRUE(Slurp(folder.File("run/best.pt")) == best);
+  EXPECT_TRUE(Slurp(folder.File("run/state.pt")) == state);
 }
 
 TEST(DenoiseTrainTest, OtherDataIsRefusedUnlessAskedFor) {

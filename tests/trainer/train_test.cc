@@ -40,6 +40,11 @@ class TrainTest : public testing::Test {
     options.sample_every = 0;
     return options;
   }
+  std::vector<double> Losses(const std::string& out) {
+    std::vector<double> losses;
+    for (const nlohmann::json& line : Log(out)) losses.push_back(line["loss"]);
+    return losses;
+  }
   std::vector<nlohmann::json> Log(const std::string& out) {
     std::istringstream lines(Slurp(folder_.File(out + "/log.jsonl")));
     std::vector<nlohmann::json> log;
@@ -54,11 +59,14 @@ class TrainTest : public testing::Test {
 TEST_F(TrainTest, LearnsAndWritesCheckpointsThatLoad) {
   TrainingOptions options = Options("run", 12);
   options.learning_rate = 5e-3;
-  options.cosine = false;  // no warm-up
+  options.cosine = false;
+  options.warmup_steps = 0;
   options.ema_decay = 0;
   const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
   ASSERT_THAT(summary, IsOk());
   EXPECT_EQ(summary->epochs, 12);
+  EXPECT_EQ(summary->images_seen, 12 * 64);
+  EXPECT_TRUE(std::filesystem::exists(folder_.File("run/loss.png")));
   EXPECT_EQ(summary->checkpoint, folder_.File("run/best.pt"));
   const std::vector<nlohmann::json> log = Log("run");
   ASSERT_EQ(log.size(), 12u);
@@ -82,6 +90,7 @@ TEST_F(TrainTest, EveryPredictionAndWeightingLearns) {
       options.min_snr_gamma = gamma;
       options.learning_rate = 5e-3;
       options.cosine = false;
+      options.warmup_steps = 0;
       ASSERT_THAT(Train(data_, options), IsOk()) << name;
       const std::vector<nlohmann::json> log = Log(name);
       EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>() * 0.9) << name;
@@ -121,14 +130,53 @@ TEST_F(TrainTest, DrawsASampleGrid) {
 }
 
 TEST_F(TrainTest, LossThatIsNotFiniteEndsTheRunAndKeepsTheLastGoodCheckpoint) {
-  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
-  const std::string good = Slurp(folder_.File("run/best.pt"));
   TrainingOptions options = Options("run", 3);
+  options.batch_size = 64;  // one step per epoch: the first epoch's loss is that of the untouched network
   options.learning_rate = 1e30;
   options.clip_norm = 0;
   options.cosine = false;
-  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kAborted, HasSubstr("the loss of epoch 1")));
+  options.warmup_steps = 0;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kAborted, HasSubstr("the loss of epoch 2 is not")));
+  const absl::StatusOr<Checkpoint> best = LoadCheckpoint(folder_.File("run/best.pt"));
+  ASSERT_THAT(best, IsOk());
+  EXPECT_EQ(best->metadata.training.epochs, 1);
+}
+
+TEST_F(TrainTest, FinishedRunIsNotOverwritten) {
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  const std::string good = Slurp(folder_.File("run/best.pt"));
+  EXPECT_THAT(Train(data_, Options("run", 1)),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       folder_.File("run/state.pt") +
+                           " is there already: add --resume to go on with that run, or choose another --out"));
   EXPECT_EQ(Slurp(folder_.File("run/best.pt")), good);
+}
+
+TEST_F(TrainTest, StoppedInTheMiddleOfAnEpochItGoesOnAsIfNothingHadHappened) {
+  ASSERT_THAT(Train(data_, Options("whole", 3)), IsOk());
+  int steps = 0;
+  TrainingOptions options = Options("parts", 3);
+  options.stop_requested = [&steps] { return ++steps == 6; };  // of four in an epoch
+  const absl::StatusOr<TrainingSummary> part = Train(data_, options);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_TRUE(part->interrupted);
+  EXPECT_EQ(part->epochs, 1);
+  options.stop_requested = nullptr;
+  options.resume = true;
+  const absl::StatusOr<TrainingSummary> rest = Train(data_, options);
+  ASSERT_THAT(rest, IsOk());
+  EXPECT_FALSE(rest->interrupted);
+  EXPECT_EQ(Losses("parts"), Losses("whole"));
+  EXPECT_EQ(Slurp(folder_.File("parts/last.pt")), Slurp(folder_.File("whole/last.pt")));
+}
+
+TEST_F(TrainTest, LogOfAResumedRunHasEachEpochOnce) {
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  folder_.Write("run/log.jsonl", "");  // as if killed between the state and the log
+  TrainingOptions again = Options("run", 1);
+  again.resume = true;
+  ASSERT_THAT(Train(data_, again), IsOk());
+  EXPECT_EQ(Losses("run").size(), 1u);
 }
 
 TEST_F(TrainTest, UnwritableFolderIsSaidBeforeTraining) {
@@ -140,20 +188,41 @@ TEST_F(TrainTest, UnwritableFolderIsSaidBeforeTraining) {
   EXPECT_EQ(Slurp(file), "x");
 }
 
-TEST_F(TrainTest, ResumeNeedsAStateOfTheSameArchitecture) {
+TEST_F(TrainTest, ResumeNeedsAStateOfTheSameRecipe) {
   TrainingOptions options = Options("none", 1);
   options.resume = true;
-  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kNotFound, HasSubstr("state.pt")));
+  EXPECT_THAT(
+      Train(data_, options),
+      StatusIs(absl::StatusCode::kNotFound, "nothing to resume: " + folder_.File("none/state.pt") +
+                                                " is not there or cannot be read; leave out --resume to begin a run"));
   ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
-  TrainingOptions wider = Options("run", 2);
-  wider.unet.channels = {16, 16, 16};
-  wider.resume = true;
-  EXPECT_THAT(Train(data_, wider),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("does not belong to this run's --arch")));
+  const auto message = [this](const std::function<void(TrainingOptions&)>& change) {
+    TrainingOptions other = Options("run", 2);
+    other.resume = true;
+    change(other);
+    const absl::Status status = Train(data_, other).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    return std::string(status.message());
+  };
+  const std::string run = folder_.File("run/state.pt") + " belongs to a run with ";
+  const std::string advice = "; resume with that run's flags, or name another --out";
+  EXPECT_EQ(message([](auto& o) {
+              o.unet.channels = {16, 16, 16};
+            }),
+            run + "--arch compact of 8-16-16 channels, not compact of 16-16-16 channels" + advice);
+  EXPECT_EQ(message([](auto& o) { o.schedule.prediction_type = PredictionType::kVPrediction; }),
+            run + "--prediction_type epsilon, not v_prediction" + advice);
+  EXPECT_EQ(message([](auto& o) { o.batch_size = 8; }), run + "--batch_size times processes 16, not 8" + advice);
+  EXPECT_EQ(message([](auto& o) { o.seed = 5; }), run + "--seed 1, not 5" + advice);
+}
+
+TEST_F(TrainTest, DamagedStateIsSaid) {
+  std::filesystem::create_directory(folder_.File("run"));
   folder_.Write("run/state.pt", "junk");
   TrainingOptions damaged = Options("run", 2);
   damaged.resume = true;
-  EXPECT_THAT(Train(data_, damaged), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("it is damaged")));
+  EXPECT_THAT(Train(data_, damaged),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("state.pt is damaged, or of another version")));
 }
 
 TEST_F(TrainTest, RangesAreSaid) {
@@ -169,6 +238,12 @@ TEST_F(TrainTest, RangesAreSaid) {
   EXPECT_EQ(message([](auto& o) { o.min_snr_gamma = -1; }),
             "--min_snr_gamma must be more than 0, or 0 for none, got -1");
   EXPECT_EQ(message([](auto& o) { o.ema_decay = 1; }), "--ema_decay must be 0 to less than 1, got 1");
+  EXPECT_EQ(message([](auto& o) { o.weight_decay = -1; }), "--weight_decay must be at least 0, got -1");
+  EXPECT_EQ(message([](auto& o) { o.clip_norm = -1; }), "--clip_norm must be more than 0, or 0 for none, got -1");
+  EXPECT_EQ(message([](auto& o) { o.precision = "fp8"; }), "--precision must be fp32 or bf16, got \"fp8\"");
+  EXPECT_EQ(message([](auto& o) { o.precision = "bf16"; }),
+            "--precision bf16 needs a CUDA device; use fp32 on the CPU");
+  EXPECT_EQ(message([](auto& o) { o.device = "tpu"; }), "--device must be auto, cpu, cuda or cuda:N, got \"tpu\"");
   EXPECT_EQ(message([](auto& o) { o.label_dropout = 1; }), "--label_dropout must be 0 to less than 1, got 1");
 }
 

@@ -1,0 +1,134 @@
+// Several processes that train one network, started as torchrun would: by environment variables alone.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/testing/mnist_folder.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+int FreePort() {
+  const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  bind(descriptor, reinterpret_cast<sockaddr*>(&address), size);
+  getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size);
+  close(descriptor);
+  return ntohs(address.sin_port);
+}
+
+class ProcessGroupTest : public testing::Test {
+ protected:
+  static std::vector<std::string> Command(int batch_size, int epochs, const std::string& out) {
+    return {"denoise-train",
+            "--data",
+            SmallMnistFolder(),
+            "--noverify_data",
+            "--epochs",
+            std::to_string(epochs),
+            "--batch_size",
+            std::to_string(batch_size),
+            "--sample_every",
+            "0",
+            "--threads",
+            "1",
+            "--learning_rate",
+            "0.002",
+            "--warmup_steps",
+            "0",
+            "--out",
+            out};
+  }
+
+  // One process per rank, in this test's folder, on the loopback interface.
+  std::vector<std::unique_ptr<BackgroundProgram>> Start(const std::vector<std::string>& command, int ranks) {
+    const std::string port = std::to_string(FreePort());
+    std::vector<std::unique_ptr<BackgroundProgram>> processes;
+    for (int rank = 0; rank < ranks; ++rank) {
+      processes.push_back(std::make_unique<BackgroundProgram>(
+          command,
+          std::vector<std::string>{"RANK=" + std::to_string(rank), "WORLD_SIZE=" + std::to_string(ranks),
+                                   "LOCAL_RANK=" + std::to_string(rank), "MASTER_ADDR=127.0.0.1", "MASTER_PORT=" + port,
+                                   "GLOO_SOCKET_IFNAME=lo"},
+          folder_.path()));
+    }
+    return processes;
+  }
+
+  std::vector<double> Losses(const std::string& out) const {
+    std::istringstream lines(Slurp(folder_.File(out + "/log.jsonl")));
+    std::vector<double> losses;
+    for (std::string line; std::getline(lines, line);) losses.push_back(nlohmann::json::parse(line)["loss"]);
+    return losses;
+  }
+
+  TempFolder folder_;
+};
+
+TEST_F(ProcessGroupTest, TwoProcessesLearnAsOneWithTwiceTheBatch) {
+  const ProgramResult alone = RunProgram(Command(32, 3, "alone"), {}, folder_.path());
+  ASSERT_EQ(alone.exit_code, 0) << alone.err;
+  const auto processes = Start(Command(16, 3, "together"), 2);
+  for (const auto& process : processes) ASSERT_EQ(process->Wait(), 0) << process->err();
+  EXPECT_THAT(processes[0]->out(), HasSubstr("together/best.pt: best loss "));
+  EXPECT_EQ(processes[1]->out(), "") << "process 0 speaks for all";
+  EXPECT_EQ(processes[1]->err(), "");
+  const std::vector<double> one = Losses("alone"), two = Losses("together");
+  ASSERT_EQ(one.size(), 3u);
+  ASSERT_EQ(two.size(), 3u);
+  EXPECT_LT(one.back(), one.front() * 0.95) << "a curve that moves";
+  for (int epoch = 0; epoch < 3; ++epoch) EXPECT_NEAR(two[epoch], one[epoch], 1e-4 * one[epoch]) << epoch;
+}
+
+TEST_F(ProcessGroupTest, TwoProcessesResumeWhatOneWouldHaveDone) {
+  const auto first = Start(Command(16, 1, "run"), 2);
+  for (const auto& process : first) ASSERT_EQ(process->Wait(), 0) << process->err();
+  std::vector<std::string> command = Command(16, 2, "run");
+  command.push_back("--resume");
+  const auto second = Start(command, 2);
+  for (const auto& process : second) ASSERT_EQ(process->Wait(), 0) << process->err();
+  EXPECT_EQ(Losses("run").size(), 2u);
+}
+
+TEST_F(ProcessGroupTest, LossOfAProcessEndsTheOthersWithAMessage) {
+  const auto processes = Start(Command(16, 10000, "run"), 2);
+  processes[0]->AwaitLine("epoch 1/10000");
+  processes[1]->Signal(SIGKILL);
+  EXPECT_EQ(processes[0]->Wait(), 1);
+  EXPECT_THAT(processes[0]->err(), HasSubstr("denoise-train: error: training failed: "));
+}
+
+TEST_F(ProcessGroupTest, MalformedEnvironmentIsSaid) {
+  const auto error = [this](const std::vector<std::string>& environment) {
+    const ProgramResult result = RunProgram(Command(16, 1, "run"), environment, folder_.path());
+    EXPECT_EQ(result.exit_code, 1);
+    return result.err;
+  };
+  EXPECT_THAT(
+      error({"WORLD_SIZE=two"}),
+      HasSubstr("denoise-train: error: the environment variable WORLD_SIZE must be a number from 1 to 65536, got "
+                "\"two\"; torchrun sets it, and to train in one process WORLD_SIZE must not be set\n"));
+  EXPECT_THAT(error({"WORLD_SIZE=2"}),
+              HasSubstr("the environment variable RANK must be a number from 0 to 1, got \"\""));
+  EXPECT_THAT(error({"WORLD_SIZE=2", "RANK=0"}),
+              HasSubstr("the environment variable MASTER_ADDR must name the machine of the process with RANK 0"));
+  EXPECT_THAT(error({"WORLD_SIZE=2", "RANK=0", "MASTER_ADDR=127.0.0.1"}),
+              HasSubstr("the environment variable MASTER_PORT must be a number from 1 to 65535, got \"\""));
+  EXPECT_THAT(error({"WORLD_SIZE=100", "RANK=0"}),
+              HasSubstr("--batch_size 16 in 100 processes is more than the 256 images there are"));
+}
+
+}  // namespace
+}  // namespace denoised
