@@ -81,7 +81,7 @@ absl::StatusOr<IdxFile> ReadIdxFile(const std::string& folder, const std::string
     return IdxFile{.path = path, .bytes = std::move(bytes), .sha256 = std::move(sha256)};
   }
   return absl::NotFoundError(absl::StrCat("neither ", name, " nor ", name, ".gz is in ", folder,
-                                          "; point --data at the folder that holds the MNIST files"));
+                                          "; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
 }
 
 uint32_t BigEndian(std::string_view bytes, size_t offset) {

@@ -116,10 +116,9 @@ TEST(DenoiseTrainTest, OtherDataIsRefusedUnlessAskedFor) {
 TEST(DenoiseTrainTest, MissingDataSaysWhatToDo) {
   const ProgramResult result = RunProgram({"denoise-train", "--data", "/nowhere"});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_EQ(
-      result.err,
-      "denoise-train: error: neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz is in /nowhere; point "
-      "--data at the folder that holds the MNIST files\n");
+  EXPECT_EQ(result.err,
+            "denoise-train: error: neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz is in /nowhere; "
+            "scripts/download_mnist.sh fetches MNIST, --data names its folder\n");
 }
 
 TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {

@@ -82,9 +82,10 @@ TEST_F(MnistTest, PlainFilesAreReadToo) {
 }
 
 TEST_F(MnistTest, MissingFileIsNamedWithWhatToDo) {
-  EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kNotFound,
-                               "neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz is in " +
-                                   folder_.path() + "; point --data at the folder that holds the MNIST files"));
+  EXPECT_THAT(Load(),
+              StatusIs(absl::StatusCode::kNotFound,
+                       "neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz is in " + folder_.path() +
+                           "; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
 }
 
 TEST_F(MnistTest, TruncatedFile) {
