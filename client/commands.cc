@@ -129,6 +129,10 @@ double SecondsLeft(double fraction, double seconds_so_far) {
 
 std::string DoneText(uint64_t done, uint64_t total) { return absl::StrCat(done, " of ", total, " drawn"); }
 
+absl::Status EndedEarly(size_t images, uint32_t count) {
+  return absl::InternalError(absl::StrCat("the server ended the call after ", images, " of ", count, " images"));
+}
+
 absl::Status Unreadable(const absl::Status& status) {
   return absl::InternalError(absl::StrCat("the server sent a picture that cannot be read: ", status.message()));
 }
@@ -155,7 +159,7 @@ class DigitDrawing {
       return absl::Status(status.code(), absl::StrCat(status.message(), "\n", images_.size(), " of ", options_.count,
                                                       " images were written"));
     }
-    if (status.ok() && images_.empty()) return absl::InternalError("the server ended the call without an image");
+    if (status.ok() && images_.size() < options_.count) return EndedEarly(images_.size(), options_.count);
     return status;
   }
 
@@ -284,14 +288,14 @@ class GridDrawing {
     request.set_seed(seed_);
     request.mutable_image()->set_size(options_.size.value_or(kGridCellSize));
     AskForPreviews(options_, display_.enabled(), request);
-    absl::Status status =
-        client_.GenerateDigit(request, options_.call,
-                              [this, digit](const v1::GenerateDigitResponse& event) { return OnEvent(digit, event); });
+    CallOptions call = options_.call;
+    call.count_flag = "--per_digit";
+    absl::Status status = client_.GenerateDigit(
+        request, call, [this, digit](const v1::GenerateDigitResponse& event) { return OnEvent(digit, event); });
     const absl::MutexLock lock(&mu_);
-    for (const GreyImage& image : images_[digit]) {
-      if (status.ok() && image.pixels.empty())
-        status = absl::InternalError("the server ended the call without an image");
-    }
+    const auto drawn = std::count_if(images_[digit].begin(), images_[digit].end(),
+                                     [](const GreyImage& image) { return !image.pixels.empty(); });
+    if (status.ok() && drawn < options_.per_digit) status = EndedEarly(drawn, options_.per_digit);
     if (status.ok() || !first_error_.ok()) return;
     first_error_ = status;
     client_.Cancel();  // the other nine

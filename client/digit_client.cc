@@ -83,7 +83,7 @@ absl::Status DigitClient::GenerateDigit(const v1::GenerateDigitRequest& request,
   const system_clock::time_point deadline = DeadlineAfter(options.timeout_seconds);
   for (int retry = 0;; ++retry) {
     std::chrono::nanoseconds delay{};
-    absl::Status status = GenerateOnce(request, deadline, handler, &delay);
+    absl::Status status = GenerateOnce(request, options, deadline, handler, &delay);
     const bool worth_waiting =
         delay > std::chrono::nanoseconds(0) && retry < options.retries && deadline - system_clock::now() > delay;
     if (!worth_waiting) return status;
@@ -92,8 +92,9 @@ absl::Status DigitClient::GenerateDigit(const v1::GenerateDigitRequest& request,
   }
 }
 
-absl::Status DigitClient::GenerateOnce(const v1::GenerateDigitRequest& request, system_clock::time_point deadline,
-                                       const EventHandler& handler, std::chrono::nanoseconds* retry_delay) {
+absl::Status DigitClient::GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,
+                                       system_clock::time_point deadline, const EventHandler& handler,
+                                       std::chrono::nanoseconds* retry_delay) {
   Call call(*this, deadline);
   const auto reader = stub_->GenerateDigit(&call.context, request);
   absl::Status handled;
@@ -107,18 +108,18 @@ absl::Status DigitClient::GenerateOnce(const v1::GenerateDigitRequest& request, 
   const grpc::Status status = reader->Finish();
   if (!handled.ok()) return handled;
   *retry_delay = RetryDelay(status);
-  return ToAbslStatus(status, answered);
+  return ToAbslStatus(status, options, answered);
 }
 
 absl::StatusOr<v1::GetModelResponse> DigitClient::GetModel(const CallOptions& options) {
   Call call(*this, DeadlineAfter(options.timeout_seconds));
   v1::GetModelResponse response;
-  DENOISED_RETURN_IF_ERROR(ToAbslStatus(stub_->GetModel(&call.context, {}, &response), /*answered=*/false));
+  DENOISED_RETURN_IF_ERROR(ToAbslStatus(stub_->GetModel(&call.context, {}, &response), options, /*answered=*/false));
   return response;
 }
 
 // `answered`: at least one event came.
-absl::Status DigitClient::ToAbslStatus(const grpc::Status& status, bool answered) {
+absl::Status DigitClient::ToAbslStatus(const grpc::Status& status, const CallOptions& options, bool answered) {
   if (status.ok()) return absl::OkStatus();
   {
     const absl::MutexLock lock(&mu_);
@@ -128,7 +129,8 @@ absl::Status DigitClient::ToAbslStatus(const grpc::Status& status, bool answered
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && channel_->GetState(false) != GRPC_CHANNEL_READY) {
     reach = answered ? Reach::kLost : Reach::kUnreachable;
   }
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), ErrorText(status, server_, reach));
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                      ErrorText(status, server_, reach, options.count_flag));
 }
 
 bool DigitClient::WaitUnlessCancelled(std::chrono::nanoseconds duration) {

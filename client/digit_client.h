@@ -39,6 +39,7 @@ struct CallOptions {
   double timeout_seconds = 0;  // for the whole call, waits included; 0: none
   int retries = 3;             // how often a full queue is asked again, after the wait that the server names
   std::function<void(double seconds)> on_wait;  // before each such wait
+  std::string count_flag = "--count";           // where the request's count comes from, for the errors about it
 };
 
 class DigitClient {
@@ -63,9 +64,10 @@ class DigitClient {
 
   DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel);
 
-  absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, std::chrono::system_clock::time_point deadline,
-                            const EventHandler& handler, std::chrono::nanoseconds* retry_delay);
-  absl::Status ToAbslStatus(const grpc::Status& status, bool answered);
+  absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,
+                            std::chrono::system_clock::time_point deadline, const EventHandler& handler,
+                            std::chrono::nanoseconds* retry_delay);
+  absl::Status ToAbslStatus(const grpc::Status& status, const CallOptions& options, bool answered);
   bool WaitUnlessCancelled(std::chrono::nanoseconds duration);
 
   const std::string server_;

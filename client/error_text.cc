@@ -27,7 +27,8 @@ std::optional<Detail> FindDetail(const grpc::Status& status) {
 }
 
 // "image.size" is --size; flags are otherwise named as their fields.
-std::string FlagOfField(const std::string& field) {
+std::string FlagOfField(const std::string& field, const std::string& count_flag) {
+  if (field == "count") return count_flag;
   if (field == "preview.every_steps") return "--preview_every";
   if (field == "preview.kind") return "--preview_kind";
   const size_t dot = field.rfind('.');
@@ -42,7 +43,8 @@ std::string WithFlagValues(const std::string& text) {
 
 }  // namespace
 
-std::string ErrorText(const grpc::Status& status, const std::string& server, Reach reach) {
+std::string ErrorText(const grpc::Status& status, const std::string& server, Reach reach,
+                      const std::string& count_flag) {
   switch (reach) {
     case Reach::kUnreachable:
       return absl::StrCat("cannot reach a server at ", server,
@@ -54,8 +56,8 @@ std::string ErrorText(const grpc::Status& status, const std::string& server, Rea
       break;
   }
   if (const auto bad_request = FindDetail<google::rpc::BadRequest>(status)) {
-    return absl::StrJoin(bad_request->field_violations(), "\n", [](std::string* out, const auto& violation) {
-      absl::StrAppend(out, FlagOfField(violation.field()), ": ", WithFlagValues(violation.description()));
+    return absl::StrJoin(bad_request->field_violations(), "\n", [&count_flag](std::string* out, const auto& violation) {
+      absl::StrAppend(out, FlagOfField(violation.field(), count_flag), ": ", WithFlagValues(violation.description()));
     });
   }
   switch (status.error_code()) {

@@ -21,8 +21,10 @@ enum class Reach {
 };
 
 // One or more lines without a line break at the end: what was wrong and what to do. Each violation of a
-// google.rpc.BadRequest in the status's details becomes a line that names the flag in place of the field.
-std::string ErrorText(const grpc::Status& status, const std::string& server, Reach reach);
+// google.rpc.BadRequest in the status's details becomes a line that names the flag in place of the field; `count_flag`
+// is the one that the request's count came from.
+std::string ErrorText(const grpc::Status& status, const std::string& server, Reach reach,
+                      const std::string& count_flag = "--count");
 
 // The wait that a google.rpc.RetryInfo in the status's details asks for; 0 when there is none.
 std::chrono::nanoseconds RetryDelay(const grpc::Status& status);

@@ -62,7 +62,7 @@ int Main(int argc, char** argv) {
       "  denoise 7                            draws a seven into digit-7.png\n"
       "  denoise 7 --seed 42 --sampler ddim   the same seven each time, in 50 steps\n"
       "  denoise --grid --out grid.png        draws all ten digits\n"
-      "Each option can also be set by an environment variable: --server by DENOISE_SERVER, and so on.");
+      "An option with (Env:...) can also be set by that environment variable; the command line wins.");
   AddClientOptions(app, options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   if (!options.digit.has_value() && !options.grid && !options.show_model) {
@@ -74,7 +74,7 @@ int Main(int argc, char** argv) {
 
   const absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect(options.connection);
   if (!client.ok()) return Fail(client.status());
-  const Interruption interruption(**client);
+  Interruption interruption(**client);
   const absl::Status status = Run(**client, options);
   if (interruption.happened()) {
     std::fputs("denoise: interrupted\n", stderr);

@@ -15,6 +15,17 @@ CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std
   return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName(kEnvironmentPrefix, name));
 }
 
+// A flag without a value; its environment variable has one.
+CLI::Option* AddSwitch(CLI::App& app, const std::string& name, bool& value, const std::string& help) {
+  const auto error = [](const std::string& text) -> std::string {
+    bool unused = false;
+    return CLI::detail::lexical_cast(text, unused) ? "" : absl::StrCat("must be true or false, got ", text);
+  };
+  return app.add_flag(absl::StrCat("--", name), value, help)
+      ->envname(EnvironmentName(kEnvironmentPrefix, name))
+      ->check(error);
+}
+
 // An option whose value is one of a few words.
 template <typename Value>
 void AddChoice(CLI::App& app, const std::string& name, Value& value, const std::string& help,
@@ -74,7 +85,7 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   AddChoice(app, "picture", options.picture,
             "Show the digit in the terminal: auto (where there is one), always or never [auto]",
             {{"auto", PictureMode::kAuto}, {"always", PictureMode::kAlways}, {"never", PictureMode::kNever}});
-  app.add_flag("--quiet", options.quiet, "Print nothing but errors")->group(output);
+  AddSwitch(app, "quiet", options.quiet, "Print nothing but errors")->group(output);
 
   const std::string server = "Server";
   Add(app, "server", options.connection.server, "Address and port [localhost:50051]")->group(server);
@@ -84,7 +95,7 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   Add(app, "retries", options.call.retries, "How often to ask again when the server's queue is full [3]")
       ->check(CLI::Range(0, 1000))
       ->group(server);
-  app.add_flag("--tls", options.connection.tls, "Speak TLS, with the system's certificates")->group(server);
+  AddSwitch(app, "tls", options.connection.tls, "Speak TLS, with the system's certificates")->group(server);
   Add(app, "tls_ca", options.connection.tls_ca, "Certificates to trust instead, PEM")->group(server);
   Add(app, "tls_cert", options.connection.tls_cert, "This client's certificate chain, PEM, with --tls_key")
       ->group(server);

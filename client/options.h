@@ -1,6 +1,7 @@
 // File: options.h
 //
-// denoise's flags. Each is also an environment variable, DENOISE_ and the name in capitals; a flag wins.
+// denoise's flags. Each is also an environment variable, DENOISE_ and the name in capitals; a flag wins. --grid and
+// --model are none: they say what to do, and a variable would turn `denoise 7` into something else.
 #ifndef DENOISED_CLIENT_OPTIONS_H_
 #define DENOISED_CLIENT_OPTIONS_H_
 

@@ -24,7 +24,7 @@ absl::StatusOr<OutputFiles> OutputFiles::Prepare(const std::string& out, const s
   files.previews_dir_ = previews_dir;
   files.count_ = count;
   DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(files.folder_.empty() ? "." : files.folder_));
-  if (!previews_dir.empty()) DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(previews_dir));
+  if (!previews_dir.empty()) DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(previews_dir, "--previews_dir"));
   return files;
 }
 

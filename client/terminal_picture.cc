@@ -77,6 +77,4 @@ std::string TerminalPicture(const GreyImage& image, TerminalPalette palette) {
   return text;
 }
 
-int TerminalPictureLines(const GreyImage& image) { return (image.height + 1) / 2; }
-
 }  // namespace denoised

@@ -26,9 +26,6 @@ TerminalPalette DetectTerminalPalette();
 // kAscii averages the two rows.
 std::string TerminalPicture(const GreyImage& image, TerminalPalette palette);
 
-// Lines of such a picture.
-int TerminalPictureLines(const GreyImage& image);
-
 }  // namespace denoised
 
 #endif  // DENOISED_CLIENT_TERMINAL_PICTURE_H_

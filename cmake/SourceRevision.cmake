@@ -1,11 +1,22 @@
-# The git revision, for build_info and checkpoints. Read at configure time.
-set(DENOISED_SOURCE_REVISION "unknown")
+# denoised_add_source_revision(<target> <template>)
+#
+# Adds <template>, which ends in .cc.in, to the sources of <target> with @DENOISED_SOURCE_REVISION@ filled in. git is
+# asked at every build, but the file is written only when the answer changed: a commit recompiles that one file.
 find_package(Git QUIET)
-if(Git_FOUND)
-  execute_process(COMMAND ${GIT_EXECUTABLE} -C ${CMAKE_CURRENT_SOURCE_DIR} rev-parse --short=12 HEAD
-                  OUTPUT_VARIABLE denoised_revision OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET
-                  RESULT_VARIABLE denoised_revision_result)
-  if(denoised_revision_result EQUAL 0)
-    set(DENOISED_SOURCE_REVISION ${denoised_revision})
-  endif()
-endif()
+
+function(denoised_add_source_revision target template)
+  cmake_path(GET template STEM LAST_ONLY name)
+  set(output ${CMAKE_CURRENT_BINARY_DIR}/${name})
+  add_custom_target(${target}_source_revision
+    COMMAND ${CMAKE_COMMAND}
+            -DGIT_EXECUTABLE=${GIT_EXECUTABLE}
+            -DSOURCE_DIR=${PROJECT_SOURCE_DIR}
+            -DTEMPLATE=${CMAKE_CURRENT_SOURCE_DIR}/${template}
+            -DOUTPUT=${output}
+            -P ${PROJECT_SOURCE_DIR}/cmake/WriteSourceRevision.cmake
+    BYPRODUCTS ${output}
+    COMMENT "Asking git for the source revision"
+    VERBATIM)
+  target_sources(${target} PRIVATE ${output})
+  add_dependencies(${target} ${target}_source_revision)
+endfunction()

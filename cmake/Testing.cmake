@@ -7,12 +7,9 @@ denoised_find(GTest "libgtest-dev libgmock-dev")
 include(GoogleTest)
 add_custom_target(denoised_pure_tests)
 
-# What ThreadSanitizer must be told of Debian's Abseil: see tsan_absl_mutex.cc.
 if(DENOISED_SANITIZE STREQUAL "thread")
-  add_library(denoised_tsan_mutex OBJECT ${PROJECT_SOURCE_DIR}/cmake/tsan_absl_mutex.cc)
-  set(mutex _ZN4absl7debian35Mutex)
-  target_link_options(denoised_tsan_mutex INTERFACE
-    LINKER:--wrap=${mutex}4LockEv LINKER:--wrap=${mutex}6UnlockEv LINKER:--wrap=${mutex}5AwaitERKNS0_9ConditionE)
+  include(TsanAbslMutex)
+  denoised_add_tsan_mutex(denoised_tsan_mutex)
 endif()
 
 function(denoised_add_test name)

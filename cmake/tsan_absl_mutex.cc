@@ -1,8 +1,16 @@
 // Tells ThreadSanitizer what absl::Mutex orders. Distributions build Abseil without it, so it would see a data race in
-// every use of a mutex. Linked into the tests of the tsan preset alone, by the linker's --wrap.
+// every use of a mutex. Linked into the tests of the tsan preset alone, by the linker's --wrap; TsanAbslMutex.cmake
+// finds the names of what is wrapped: MUTEX_LOCK, MUTEX_UNLOCK and MUTEX_AWAIT.
 //
 // Conditions are evaluated inside the library, by whichever thread unlocks, under the lock that ThreadSanitizer does
 // not see: reads in there are not checked.
+#include <cstdint>
+
+#define JOIN_INNER(a, b) a##b
+#define JOIN(a, b) JOIN_INNER(a, b)
+#define REAL(symbol) JOIN(__real_, symbol)
+#define WRAP(symbol) JOIN(__wrap_, symbol)
+
 extern "C" {
 
 void __tsan_acquire(void* address);
@@ -10,28 +18,30 @@ void __tsan_release(void* address);
 void AnnotateIgnoreReadsBegin(const char* file, int line);
 void AnnotateIgnoreReadsEnd(const char* file, int line);
 
-void __real__ZN4absl7debian35Mutex4LockEv(void* mutex);
-void __real__ZN4absl7debian35Mutex6UnlockEv(void* mutex);
-void __real__ZN4absl7debian35Mutex5AwaitERKNS0_9ConditionE(void* mutex, const void* condition);
+void REAL(MUTEX_LOCK)(void* mutex);
+void REAL(MUTEX_UNLOCK)(void* mutex);
+uint64_t REAL(MUTEX_AWAIT)(void* mutex, const void* condition, uint64_t timeout);
 
-void __wrap__ZN4absl7debian35Mutex4LockEv(void* mutex) {
-  __real__ZN4absl7debian35Mutex4LockEv(mutex);
+void WRAP(MUTEX_LOCK)(void* mutex) {
+  REAL(MUTEX_LOCK)(mutex);
   __tsan_acquire(mutex);
 }
 
-void __wrap__ZN4absl7debian35Mutex6UnlockEv(void* mutex) {
+void WRAP(MUTEX_UNLOCK)(void* mutex) {
   __tsan_release(mutex);
   AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-  __real__ZN4absl7debian35Mutex6UnlockEv(mutex);
+  REAL(MUTEX_UNLOCK)(mutex);
   AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
 }
 
-void __wrap__ZN4absl7debian35Mutex5AwaitERKNS0_9ConditionE(void* mutex, const void* condition) {
+// Await, or AwaitCommon: that one takes a timeout and returns a bool, in registers, which the other leaves alone.
+uint64_t WRAP(MUTEX_AWAIT)(void* mutex, const void* condition, uint64_t timeout) {
   __tsan_release(mutex);
   AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-  __real__ZN4absl7debian35Mutex5AwaitERKNS0_9ConditionE(mutex, condition);
+  const uint64_t result = REAL(MUTEX_AWAIT)(mutex, condition, timeout);
   AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
   __tsan_acquire(mutex);
+  return result;
 }
 
 }  // extern "C"

@@ -50,21 +50,17 @@ class Descriptor {
   const int fd_;
 };
 
-absl::Status WriteAll(int fd, std::string_view bytes, const std::string& path) {
+// `failure` says what failed in the user's words: the file itself has a temporary name.
+absl::Status WriteNewFile(const std::string& path, std::string_view bytes, const std::string& failure) {
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.get() < 0) return ErrnoStatus(errno, failure);
   while (!bytes.empty()) {
-    const ssize_t written = write(fd, bytes.data(), bytes.size());
+    const ssize_t written = write(file.get(), bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", path));
+    if (written < 0) return ErrnoStatus(errno, failure);
     bytes.remove_prefix(static_cast<size_t>(written));
   }
-  if (fsync(fd) != 0) return ErrnoStatus(errno, absl::StrCat("cannot flush ", path));
-  return absl::OkStatus();
-}
-
-absl::Status WriteNewFile(const std::string& path, std::string_view bytes) {
-  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (file.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot create ", path));
-  return WriteAll(file.get(), bytes, path);
+  return fsync(file.get()) == 0 ? absl::OkStatus() : ErrnoStatus(errno, failure);
 }
 
 absl::Status FlushFolder(const std::string& path) {
@@ -76,6 +72,15 @@ absl::Status FlushFolder(const std::string& path) {
 std::string FolderOf(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   return folder.empty() ? "." : folder.string();
+}
+
+absl::Status MakeWritableFolder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot create the folder ", path));
+  const std::string probe = absl::StrCat(path, "/.", getpid(), ".tmp");
+  const absl::Cleanup remove_probe = [&probe] { unlink(probe.c_str()); };
+  return WriteNewFile(probe, "", absl::StrCat("cannot write to the folder ", path));
 }
 
 }  // namespace
@@ -103,19 +108,17 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
   const std::string temporary = absl::StrCat(path, ".", getpid(), ".tmp");
   absl::Cleanup remove_temporary = [&temporary] { unlink(temporary.c_str()); };
-  DENOISED_RETURN_IF_ERROR(WriteNewFile(temporary, bytes));
-  if (rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", path));
+  const std::string failure = absl::StrCat("cannot write ", path);
+  DENOISED_RETURN_IF_ERROR(WriteNewFile(temporary, bytes, failure));
+  if (rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, failure);
   std::move(remove_temporary).Cancel();
   return FlushFolder(FolderOf(path));
 }
 
-absl::Status EnsureWritableFolder(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot create the folder ", path));
-  const std::string probe = absl::StrCat(path, "/.", getpid(), ".tmp");
-  absl::Cleanup remove_probe = [&probe] { unlink(probe.c_str()); };
-  return WriteNewFile(probe, "");
+absl::Status EnsureWritableFolder(const std::string& path, const std::string& flag) {
+  const absl::Status status = MakeWritableFolder(path);
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), "; choose another with ", flag));
 }
 
 }  // namespace denoised

@@ -28,8 +28,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 // missing folder, UNAVAILABLE otherwise.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
-// Makes the folder and its parents, and proves that files can be made in it.
-absl::Status EnsureWritableFolder(const std::string& path);
+// Makes the folder and its parents, and proves that files can be made in it. An error advises to choose another with
+// `flag`, the command line's name for the folder.
+absl::Status EnsureWritableFolder(const std::string& path, const std::string& flag = "--out");
 
 }  // namespace denoised
 

@@ -26,7 +26,9 @@ configure_once() {
   [[ -f $root/build/release/build.ninja ]] || configure release -DDENOISED_BUILD_TESTS=OFF
 }
 
+# The log is emptied here, not by the server's own shell: until that runs, an earlier run's log would tell its address.
 start_server() {
+  : >"$server_log"
   "$root/build/release/bin/denoised" --checkpoint="$root/models/mnist.pt" --device=auto --lame_duck=0 \
     --listen=127.0.0.1:0 --metrics_listen=127.0.0.1:0 >"$server_log" 2>&1 </dev/null &
   server=$!
@@ -62,6 +64,10 @@ picture=$PWD/digit-$digit.png
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+# Of the environment, nothing that is meant for another server, or for the way there.
+unset "${!DENOISE@}"
+export no_grpc_proxy=127.0.0.1
 
 "$root/scripts/setup.sh"
 stage "Configuring" configure.log configure_once

@@ -4,7 +4,8 @@
 #   scripts/setup.sh            what building and running needs
 #   scripts/setup.sh --tests    what the tests need as well
 #
-# On another system nothing is installed: it is told in words what is needed, unless the tree configures as it is.
+# On another system nothing is installed, and Debian's relatives may lack a package: then it is told in words what is
+# needed, unless the tree configures as it is.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -21,6 +22,7 @@ pkg-config              | pkg-config (gRPC's CMake files ask for it)
 git                     | git (the revision that a binary and a checkpoint tell)
 # the network; LibTorch is as fast as the BLAS beside it
 libtorch-dev            | LibTorch 1.13
+libgloo-dev             | gloo (optional: training in several processes)
 libopenblas0-pthread    | OpenBLAS 0.3.21, or another fast BLAS
 # PNG and resizing; find_package(OpenCV) wants the whole of it
 libopencv-dev           | OpenCV 4.6 (core, imgproc, imgcodecs)
@@ -49,6 +51,7 @@ END
 libgtest-dev            | GoogleTest 1.12
 libgmock-dev            | GoogleMock 1.12
 python3-torch           | PyTorch 1.13 for Python 3
+curl                    | curl
 END
   fi
 }
@@ -98,7 +101,7 @@ install_missing() {
   can_become_root || die "Packages are missing, and this user can install none. As root:
   apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   stage "Installing ${#missing[@]} packages" setup.log install_packages "${missing[@]}" ||
-    die "Not every package could be installed; the whole output is in $logs/setup.log"
+    check_by_configuring "Not every package could be installed; the whole output is in $logs/setup.log"
 }
 
 # The reference BLAS is an order of magnitude slower. Who chose it by hand is told, not overruled.
@@ -112,13 +115,14 @@ warn_of_slow_blas() {
   done
 }
 
-# Not Debian: whether everything is there shows when the tree is configured.
+# check_by_configuring REASON: where apt brought nothing, because of REASON, whether everything is there shows when the
+# tree is configured.
 check_by_configuring() {
   local tests=OFF
   if [[ $with_tests ]]; then tests=ON; fi
   if stage "Looking for what is needed" configure.log configure release -DDENOISED_BUILD_TESTS=$tests; then return; fi
   say >&2
-  say "This is not Debian, so nothing was installed. Install these, or newer, then try again:" >&2
+  say "$1. Install these, or newer, by other means, then try again:" >&2
   in_words >&2
   exit 1
 }
@@ -135,5 +139,5 @@ if is_debian; then
   install_missing
   warn_of_slow_blas
 else
-  check_by_configuring
+  check_by_configuring "This is not Debian, so nothing was installed"
 fi

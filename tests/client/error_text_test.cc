@@ -39,6 +39,16 @@ TEST(ErrorTextTest, EachViolationNamesTheFlag) {
             "--sampler: must be ddpm, ddim or dpm_solver_pp_2m, got 9");
 }
 
+TEST(ErrorTextTest, CountIsCalledAsTheCallerSays) {
+  google::rpc::BadRequest bad;
+  auto& violation = *bad.add_field_violations();
+  violation.set_field("count");
+  violation.set_description("must be at most 100, got 200");
+  const grpc::Status status = WithDetail(grpc::StatusCode::INVALID_ARGUMENT, "bad", bad);
+  EXPECT_EQ(ErrorText(status, "host:1", Reach::kAnswered), "--count: must be at most 100, got 200");
+  EXPECT_EQ(ErrorText(status, "host:1", Reach::kAnswered, "--per_digit"), "--per_digit: must be at most 100, got 200");
+}
+
 TEST(ErrorTextTest, UnreachableServerSaysWhatToDo) {
   EXPECT_EQ(ErrorText({grpc::StatusCode::UNAVAILABLE, "Connection refused"}, "host:1", Reach::kUnreachable),
             "cannot reach a server at host:1; start one with `denoised`, or name another with --server "

@@ -17,7 +17,6 @@
 namespace denoised {
 namespace {
 
-using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-train";
@@ -91,8 +90,8 @@ TEST(CheckpointTest, SameWeightsGiveTheSameBytes) { EXPECT_EQ(SmallCheckpoint(),
 TEST(CheckpointTest, MissingFileSaysWhatToDo) {
   EXPECT_THAT(LoadCheckpoint("/nowhere/m.pt"),
               StatusIs(absl::StatusCode::kNotFound,
-                       AllOf(HasSubstr("/nowhere/m.pt"),
-                             HasSubstr("; name an existing one with --checkpoint, or train one with denoise-train"))));
+                       "cannot load the checkpoint: cannot open /nowhere/m.pt: No such file or directory; name an "
+                       "existing one with --checkpoint, or train one with denoise-train"));
 }
 
 TEST(CheckpointTest, EmptyFile) {
@@ -119,15 +118,19 @@ TEST(CheckpointTest, ArchiveOfAnotherProgram) {
   std::ostringstream stream;
   SmallUnet().save(stream);
   EXPECT_THAT(ParseCheckpoint("m.pt", stream.str()),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("m.pt holds no denoised.json")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "m.pt holds no denoised.json, so it was not written by denoise-train; train one or name another "
+                       "file"));
 }
 
 TEST(CheckpointTest, OtherFormatVersion) {
   const std::string bytes = Rewritten(SmallCheckpoint(), [](const std::string& name, std::string& data) {
     if (name == "extra/denoised.json") Replace(data, "\"format_version\": 1", "\"format_version\": 9");
   });
-  EXPECT_THAT(ParseCheckpoint("m.pt", bytes), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                                       AllOf(HasSubstr("m.pt"), HasSubstr("9"), HasSubstr("1"))));
+  EXPECT_THAT(ParseCheckpoint("m.pt", bytes),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "m.pt: the checkpoint has format version 9, this build reads version 1; use the denoised that "
+                       "belongs to it, or train again with this denoise-train"));
 }
 
 TEST(CheckpointTest, ForeignCodeIsNotRun) {

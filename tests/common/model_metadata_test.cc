@@ -42,7 +42,9 @@ TEST(ModelMetadataTest, ComesBack) {
 TEST(ModelMetadataTest, OtherVersionIsSaidWithBothNumbers) {
   const std::string json = Replaced(SerializeModelMetadata(Full()), "\"format_version\": 1", "\"format_version\": 2");
   EXPECT_THAT(ParseModelMetadata(json),
-              StatusIs(absl::StatusCode::kFailedPrecondition, testing::AllOf(HasSubstr("2"), HasSubstr("1"))));
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "the checkpoint has format version 2, this build reads version 1; use the denoised that belongs "
+                       "to it, or train again with this denoise-train"));
 }
 
 TEST(ModelMetadataTest, MalformedFieldIsNamed) {
@@ -54,13 +56,11 @@ TEST(ModelMetadataTest, MalformedFieldIsNamed) {
       {Replaced(json, "\"fixed_large\"", "\"huge\""), "huge"},
       {Replaced(json, "\"null_label\": 10", "\"null_label\": 11"), "null_label"},
       {Replaced(json, "\"clip_sample\"", "\"clip\""), "clip_sample"},
-      {"[]", ""},
-      {"{", ""},
+      {"[]", "denoised.json in the checkpoint is not what this build expects"},
+      {"{", "denoised.json in the checkpoint is not what this build expects"},
   };
   for (const auto& [text, name] : cases) {
-    const absl::StatusOr<ModelMetadata> parsed = ParseModelMetadata(text);
-    ASSERT_FALSE(parsed.ok()) << text;
-    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(name));
+    EXPECT_THAT(ParseModelMetadata(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(name))) << text;
   }
 }
 

@@ -1,0 +1,25 @@
+# A script: cmake -DGIT_EXECUTABLE=... -DSOURCE_DIR=... -DTEMPLATE=... -DOUTPUT=... -P WriteSourceRevision.cmake
+#
+# Fills in @DENOISED_SOURCE_REVISION@ of TEMPLATE: the commit that SOURCE_DIR is at, in 12 digits, and -dirty where
+# tracked files differ from it; "unknown" outside git or without it. Leaves OUTPUT alone when nothing changed.
+function(git result)
+  execute_process(COMMAND ${GIT_EXECUTABLE} --no-optional-locks -C ${SOURCE_DIR} ${ARGN}
+                  OUTPUT_VARIABLE output OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    set(output "")
+  endif()
+  set(${result} "${output}" PARENT_SCOPE)
+endfunction()
+
+set(DENOISED_SOURCE_REVISION unknown)
+if(GIT_EXECUTABLE)
+  git(commit rev-parse --short=12 HEAD)
+  git(changes status --porcelain --untracked-files=no)
+  if(commit)
+    set(DENOISED_SOURCE_REVISION ${commit})
+  endif()
+  if(commit AND NOT changes STREQUAL "")
+    string(APPEND DENOISED_SOURCE_REVISION -dirty)
+  endif()
+endif()
+configure_file(${TEMPLATE} ${OUTPUT} @ONLY)
