@@ -147,17 +147,17 @@ class CpuEngine : public Engine {
 // All rows, one call: see the header. Works on any device; the images in the making stay in host memory.
 class BatchedEngine : public Engine {
  public:
-  BatchedEngine(torch::jit::Module unet, torch::Device device, int null_label, int num_slots)
+  BatchedEngine(torch::jit::Module unet, torch::Device device, int null_label, int num_slots, int max_rows)
       : unet_(std::move(unet)), device_(device), null_label_(null_label), num_slots_(num_slots), state_(num_slots) {
-    // A guided image takes two network rows.
-    for (int size = 1; size < 2 * num_slots; size *= 2) batch_sizes_.push_back(size);
-    batch_sizes_.push_back(2 * num_slots);
+    for (int size = 1; size < max_rows; size *= 2) batch_sizes_.push_back(size);
+    batch_sizes_.push_back(max_rows);
   }
 
   const std::vector<int>& batch_sizes() const { return batch_sizes_; }
   int num_slots() const override { return num_slots_; }
   int ComputedRows(int rows) const override {
-    return *std::lower_bound(batch_sizes_.begin(), batch_sizes_.end(), rows);
+    const auto size = std::lower_bound(batch_sizes_.begin(), batch_sizes_.end(), rows);
+    return size == batch_sizes_.end() ? rows : *size;
   }
   double network_seconds() const override { return network_seconds_; }
 
@@ -165,8 +165,7 @@ class BatchedEngine : public Engine {
     if (rows.empty()) return absl::OkStatus();
     try {
       const c10::InferenceMode inference;
-      RunRows(rows);
-      return absl::OkStatus();
+      return RunRows(rows);
     } catch (const std::exception& e) {
       return absl::InternalError(absl::StrCat("the network failed: ", TorchErrorText(e)));
     }
@@ -185,11 +184,15 @@ class BatchedEngine : public Engine {
   }
 
  private:
-  void RunRows(absl::Span<const StepRow> rows) {
+  absl::Status RunRows(absl::Span<const StepRow> rows) {
     std::vector<int> null_rows(rows.size(), -1);  // network row of each image's null label
     int used = static_cast<int>(rows.size());
     for (size_t i = 0; i < rows.size(); ++i) {
       if (rows[i].guidance_scale != 1) null_rows[i] = used++;
+    }
+    if (used > batch_sizes_.back()) {
+      return absl::InternalError(absl::StrCat("a step of ", used, " network rows, where the engine was made for ",
+                                              batch_sizes_.back(), " at most"));
     }
     const int64_t batch = ComputedRows(used);
     at::Tensor x = torch::zeros({batch, 1, kModelSize, kModelSize}, torch::kFloat32);
@@ -213,6 +216,7 @@ class BatchedEngine : public Engine {
       }
       state_.Update(rows[i], output);
     }
+    return absl::OkStatus();
   }
 
   // Constant after construction.
@@ -314,8 +318,10 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeTorchEngine(const Checkpoint& checkp
       DENOISED_RETURN_IF_ERROR(WarmUpCpu(*engine, threads));
       return engine;
     }
+    // A guided image takes two network rows.
+    const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
     auto engine = std::make_unique<BatchedEngine>(Freeze(checkpoint.unet, torch::Device(device)), torch::Device(device),
-                                                  null_label, options.num_slots);
+                                                  null_label, options.num_slots, max_rows);
     DENOISED_RETURN_IF_ERROR(WarmUpBatched(*engine));
     return engine;
   } catch (const std::exception& e) {

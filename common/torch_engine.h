@@ -10,8 +10,8 @@
 // and single-threaded workers are faster than one call spread over the same cores, because a network this small spends
 // its time waiting for its own threads otherwise.
 //
-// On CUDA all rows of a step are one network call, padded up to a size from a small fixed set. Images may then differ
-// in their last bits between batch sizes.
+// On CUDA all rows of a step are one network call, padded up to a size from a small fixed set, the largest of which is
+// options.max_rows. Images may then differ in their last bits between batch sizes.
 #ifndef DENOISED_COMMON_TORCH_ENGINE_H_
 #define DENOISED_COMMON_TORCH_ENGINE_H_
 
@@ -27,6 +27,7 @@ namespace denoised {
 struct TorchEngineOptions {
   std::string device = "auto";  // "auto": CUDA where there is one, else the CPU; "cpu"; "cuda" or "cuda:N"
   int num_slots = 16;           // images in the making at once, at least 1
+  int max_rows = 0;             // network rows of one step at most; 0: 2 * num_slots, for guided images in all slots
   int num_threads = 0;          // CPU workers; 0: one per core that this process may use
   // Uses the batched path of CUDA whatever the device, to test it where there is no GPU.
   bool force_batched = false;
@@ -39,7 +40,8 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& device);
 // Cores that this process may run on: its CPU affinity, lowered by a container's CPU quota. At least 1.
 int AvailableCores();
 
-// Copies what it needs from the checkpoint, and warms up: every shape has run when it returns.
+// Copies what it needs from the checkpoint, and warms up: every shape that a step of max_rows rows or less can have has
+// run when it returns. On CUDA a step of more rows is INTERNAL.
 absl::StatusOr<std::unique_ptr<Engine>> MakeTorchEngine(const Checkpoint& checkpoint,
                                                         const TorchEngineOptions& options);
 

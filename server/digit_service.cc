@@ -1,5 +1,6 @@
 #include "server/digit_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/status_macros.h"
@@ -82,6 +83,11 @@ std::shared_ptr<ServingModel> DigitService::model() const {
   return model_;
 }
 
+// A request that asked for more than the scheduler can hold would be told to come back for ever.
+uint32_t DigitService::MaxImages(const ServingModel& model) const {
+  return static_cast<uint32_t>(std::min<int64_t>(options_.max_images_per_request, model.scheduler().capacity()));
+}
+
 uint64_t DigitService::RandomSeed() {
   const absl::MutexLock lock(&mu_);
   return seeds_();
@@ -91,15 +97,19 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
                                              const v1::GenerateDigitRequest* request) {
   const std::shared_ptr<ServingModel> served = model();
   if (served == nullptr) return new RefusedCall(NoModelStatus());
-  absl::StatusOr<ValidRequest> valid = ValidateRequest(*request, served->info().metadata, served->schedule(),
-                                                       options_.max_images_per_request, RandomSeed());
+  absl::StatusOr<ValidRequest> valid =
+      ValidateRequest(*request, served->info().metadata, served->schedule(), MaxImages(*served), RandomSeed());
   if (!valid.ok()) return new RefusedCall(valid.status());
   valid->draw.deadline = SteadyDeadline(*context);
   const DigitStream::Environment environment{
       .encoders = &encoders_, .metrics = &metrics_, .write_timeout = options_.write_timeout};
   const auto stream = std::make_shared<DigitStream>(environment, served, *valid);
+  metrics_.OnRequestStarted();  // NOTE: before Submit, so that a drain overlooks no call that was admitted
   absl::StatusOr<Admission> admission = served->scheduler().Submit(valid->draw, stream);
-  if (!admission.ok()) return new RefusedCall(admission.status());
+  if (!admission.ok()) {
+    metrics_.OnRequestFinished();
+    return new RefusedCall(admission.status());
+  }
   const v1::GenerateDigitResponse accepted = MakeAccepted(valid->draw, served->info(), *admission);
   return stream->Open(context, accepted, std::move(admission->ticket));
 }
@@ -113,7 +123,7 @@ grpc::ServerUnaryReactor* DigitService::GetModel(grpc::CallbackServerContext* co
     return reactor;
   }
   DescribeModel(served->info(), *response);
-  response->set_max_images_per_request(options_.max_images_per_request);
+  response->set_max_images_per_request(MaxImages(*served));
   response->set_max_batch_rows(static_cast<uint32_t>(served->scheduler().options().max_batch_rows));
   response->set_max_queued_images(static_cast<uint32_t>(served->scheduler().options().max_queued_images));
   reactor->Finish(grpc::Status::OK);

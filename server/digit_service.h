@@ -25,7 +25,7 @@
 namespace denoised {
 
 struct DigitServiceOptions {
-  uint32_t max_images_per_request = 100;
+  uint32_t max_images_per_request = 100;  // never more than the scheduler's capacity, whatever is set here
   int encoder_threads = 2;
   std::chrono::nanoseconds write_timeout = std::chrono::seconds(30);  // for a reader to take one event
 };
@@ -45,6 +45,7 @@ class DigitService : public v1::DigitService::CallbackService {
                                      v1::GetModelResponse* response) override;
 
  private:
+  uint32_t MaxImages(const ServingModel& model) const;
   uint64_t RandomSeed();
 
   // Constant after construction.

@@ -15,6 +15,10 @@ namespace {
 
 using google::protobuf::util::TimeUtil;
 
+// A client's clock for its deadline started earlier than this server's: it leaves so much before the deadline, because
+// of it.
+constexpr std::chrono::milliseconds kDeadlineSlack(50);
+
 absl::StatusOr<std::string> MakePng(const ModelPixels& pixels, const PictureFormat& format) {
   const GreyImage small = FromModelPixels(pixels, kModelSize, kModelSize);
   DENOISED_ASSIGN_OR_RETURN(const GreyImage sized, Resize(small, format.size, format.interpolation));
@@ -44,7 +48,6 @@ DigitStream::DigitStream(const Environment& environment, std::shared_ptr<Serving
 
 DigitStream::Reactor* DigitStream::Open(grpc::CallbackServerContext* context, const v1::GenerateDigitResponse& accepted,
                                         Ticket ticket) {
-  environment_.metrics->OnRequestStarted();
   const absl::MutexLock lock(&mu_);
   context_ = context;
   ticket_ = std::move(ticket);
@@ -93,9 +96,8 @@ void DigitStream::OnDone(const absl::Status& status) {
 void DigitStream::Pump() {
   if (reactor_ == nullptr || busy_ || finished_) return;
   if (broken_) {
-    Finish(request_.draw.deadline <= std::chrono::steady_clock::now()
-               ? absl::DeadlineExceededError("the deadline passed")
-               : absl::CancelledError("the client left"));
+    const bool late = request_.draw.deadline <= std::chrono::steady_clock::now() + kDeadlineSlack;
+    Finish(late ? absl::DeadlineExceededError("the deadline passed") : absl::CancelledError("the client left"));
   } else if (!events_.empty()) {
     busy_ = true;
     environment_.encoders->Add([self = shared_from_this()] { self->EncodeAndWrite(); });
@@ -182,7 +184,11 @@ void DigitStream::WriteDone(bool ok) {
   ++write_;
   alarm_->Cancel();
   busy_ = false;
-  if (!ok) GiveUp();
+  if (!ok) {
+    GiveUp();
+  } else if (response_.has_image()) {
+    ticket_.ReleaseOne();
+  }
   Pump();
 }
 

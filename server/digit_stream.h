@@ -12,8 +12,9 @@
 //   gRPC's callbacks  say that a write is done, that the client left, that the call is over.
 //
 // So a slow reader costs memory for at most one preview and one finished image for each image it asked for: a preview
-// that has not been encoded yet is replaced by its image's next one. A write that a stalled reader does not take within
-// the limit ends the call.
+// that has not been encoded yet is replaced by its image's next one. A finished image keeps its place in the scheduler
+// until it has been written, so all slow readers together are bounded too. A write that a stalled reader does not take
+// within the limit ends the call.
 //
 // Thread-safe.
 #ifndef DENOISED_SERVER_DIGIT_STREAM_H_
@@ -56,7 +57,8 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   // `environment`'s parts outlive the stream. `model` is held until the call is over.
   DigitStream(const Environment& environment, std::shared_ptr<ServingModel> model, const ValidRequest& request);
 
-  // Begins the call with its first event. Once, after Submit.
+  // Begins the call with its first event. Once, after Submit. The call has been counted by Metrics::OnRequestStarted;
+  // its end is counted here.
   Reactor* Open(grpc::CallbackServerContext* context, const v1::GenerateDigitResponse& accepted, Ticket ticket);
 
   // DrawListener.

@@ -23,7 +23,8 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                  .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
                  .device = device};
   const auto make_engine = [&] {
-    return MakeTorchEngine(checkpoint, {.device = device, .num_slots = rows, .num_threads = options.threads});
+    return MakeTorchEngine(checkpoint,
+                           {.device = device, .num_slots = rows, .max_rows = rows, .num_threads = options.threads});
   };
   return ServingModel::Start(std::move(info), make_engine,
                              {.max_batch_rows = rows, .max_queued_images = options.max_queued_images}, observer);

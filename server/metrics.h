@@ -39,7 +39,7 @@ class Metrics : public SchedulerObserver {
   void OnRejected(DropReason reason) override;
   void OnWasted(DropReason reason, uint64_t steps) override;
 
-  // A GenerateDigit call that was admitted.
+  // A GenerateDigit call that is about to be admitted, and one that was refused after all or is over.
   void OnRequestStarted() { requests_in_flight_.Increment(); }
   void OnRequestFinished() { requests_in_flight_.Decrement(); }
   int requests_in_flight() const { return static_cast<int>(requests_in_flight_.Value()); }

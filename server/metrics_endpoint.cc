@@ -19,8 +19,14 @@ struct MetricsEndpoint::Impl {
 
 namespace {
 
-constexpr int kThreads = 2;
+constexpr int kThreads = 4;
+constexpr int kPatienceSeconds = 2;  // with a connection that sends nothing, and so holds a thread
 constexpr char kContentType[] = "text/plain; version=0.0.4; charset=utf-8";
+
+// An IPv6 address as it is written before a port.
+std::string Bracketed(const std::string& host) {
+  return host.find(':') == std::string::npos ? host : absl::StrCat("[", host, "]");
+}
 
 }  // namespace
 
@@ -39,6 +45,10 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const st
   auto impl = std::make_unique<Impl>();
   httplib::Server& server = impl->server;
   server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+  // NOTE: an idle connection holds one of the threads; a probe must not wait for those that other clients keep.
+  server.set_keep_alive_max_count(1);
+  server.set_keep_alive_timeout(kPatienceSeconds);
+  server.set_read_timeout(kPatienceSeconds);
   // NOTE: the library's default would share the port with another process in silence (SO_REUSEPORT).
   server.set_socket_options([](socket_t socket) {
     const int yes = 1;
@@ -54,7 +64,7 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const st
   });
   impl->port = port == 0 ? server.bind_to_any_port(host.c_str()) : server.bind_to_port(host.c_str(), port) ? port : -1;
   if (impl->port < 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", host, ":", port,
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", Bracketed(host), ":", port,
                                                " for metrics: the port is taken, or the address is not this machine's; "
                                                "choose another with --metrics_listen"));
   }

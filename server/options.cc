@@ -32,9 +32,10 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Network rows in one denoising step at most, 2 to 4096; a guided image takes two; 0: 16 on the CPU, 256 on CUDA")
       ->check(CLI::Range(0, 4096));
   Add(app, "max_queued_images", options.model.max_queued_images,
-      "Images that may wait beyond those being drawn; more are refused with RESOURCE_EXHAUSTED")
+      "Images that may wait beyond those that can be drawn at once; more are refused with RESOURCE_EXHAUSTED")
       ->check(CLI::Range(0, 1'000'000));
-  Add(app, "max_images_per_request", options.service.max_images_per_request, "Upper limit of a request's count")
+  Add(app, "max_images_per_request", options.service.max_images_per_request,
+      "Upper limit of a request's count; never more than may be drawn and wait together")
       ->check(CLI::Range(1, 100'000));
   Add(app, "threads", options.model.threads, "CPU threads for the network; 0: one per core this process may use")
       ->check(CLI::Range(0, 1024));

@@ -13,8 +13,11 @@ namespace {
 
 constexpr char kRetryAfterPayload[] = "denoised/retry_after_nanoseconds";
 
-// A deadline is called impossible only below this share of the estimate: a machine may speed up.
+// A deadline is called impossible only below this share of the estimate: a machine may speed up, and others may leave.
 constexpr double kDeadlineTolerance = 0.5;
+
+// Nobody is told to come back sooner, as when images are finished but not read yet, which can be over at any moment.
+constexpr std::chrono::milliseconds kMinRetryAfter(100);
 
 double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -54,6 +57,7 @@ std::optional<std::chrono::nanoseconds> GetRetryAfter(const absl::Status& status
 struct Ticket::State {
   Scheduler* scheduler = nullptr;
   std::shared_ptr<Scheduler::Request> request;
+  int64_t places = 0;  // not given back yet; guarded by the scheduler's mutex
 };
 
 Ticket::Ticket() = default;
@@ -72,6 +76,14 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
   return *this;
 }
 
+void Ticket::ReleaseOne() {
+  if (state_ == nullptr) return;
+  const absl::MutexLock lock(&state_->scheduler->mu_);
+  if (state_->places == 0) return;
+  --state_->places;
+  --state_->scheduler->taken_places_;
+}
+
 void Ticket::Cancel() {
   if (state_ != nullptr) state_->request->cancelled = true;
 }
@@ -81,7 +93,7 @@ void Ticket::Release() {
   Cancel();
   {
     const absl::MutexLock lock(&state_->scheduler->mu_);
-    state_->scheduler->ticketed_images_ -= state_->request->draw.count;
+    state_->scheduler->taken_places_ -= state_->places;
   }
   state_.reset();
 }
@@ -102,78 +114,90 @@ absl::StatusOr<Admission> Scheduler::Submit(const DrawRequest& wanted, std::shar
   auto request = std::make_shared<Request>(wanted, std::move(listener), now_());
   const absl::MutexLock lock(&mu_);
   DENOISED_RETURN_IF_ERROR(CheckAdmission(*request));
+  ScheduleForecast forecast = Forecast();
+  const int number = forecast.AddWaiting(request->image_cost(), wanted.count);
+  const ScheduleForecast::Outlook outlook = forecast.Follow(number);
+  DENOISED_RETURN_IF_ERROR(CheckDeadline(*request, outlook.duration,
+                                         "behind the requests that came before; allow more time, ask for fewer steps "
+                                         "or images, or try again later"));
   auto ticket = std::make_unique<Ticket::State>();
   ticket->scheduler = this;
   ticket->request = request;
-  Admission admission{.ticket = Ticket(std::move(ticket)),
-                      .queue_position = static_cast<uint32_t>(WaitingImages()),
-                      .estimated_duration = EstimateDuration(*request)};
-  ticketed_images_ += wanted.count;
+  ticket->places = wanted.count;
+  taken_places_ += wanted.count;
   ++unfinished_requests_;
   waiting_.push_back(std::move(request));
-  return admission;
+  return Admission{.ticket = Ticket(std::move(ticket)),
+                   .queue_position = static_cast<uint32_t>(outlook.images_ahead),
+                   .estimated_duration = outlook.duration};
 }
 
-absl::Status Scheduler::CheckAdmission(const Request& request) {
-  const auto reject = [this](DropReason reason, absl::Status status) {
-    if (observer_ != nullptr) observer_->OnRejected(reason);
-    return status;
-  };
-  if (!admitting_) return reject(DropReason::kDraining, DrainingStatus());
-  const SteadyTime deadline = request.draw.deadline;
-  if (deadline <= request.submitted) {
-    return reject(DropReason::kDeadline, absl::DeadlineExceededError("the deadline has passed already"));
+absl::Status Scheduler::CheckAdmission(const Request& request) const {
+  if (!admitting_) return Reject(DropReason::kDraining, DrainingStatus());
+  if (request.draw.count > capacity()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d images are more than the %d that this server can hold at once; ask for fewer",
+                        request.draw.count, capacity()));
   }
-  const std::chrono::nanoseconds alone = EstimateAlone(request);
-  if (deadline != SteadyTime::max() && Seconds(deadline - request.submitted) < kDeadlineTolerance * Seconds(alone)) {
-    return reject(DropReason::kDeadline,
-                  absl::DeadlineExceededError(absl::StrFormat(
-                      "the deadline cannot be met: %.2g s are left, and this request takes about %.2g s on an idle "
-                      "server; allow more time or ask for fewer steps or images",
-                      Seconds(deadline - request.submitted), Seconds(alone))));
+  if (request.draw.deadline <= request.submitted) {
+    return Reject(DropReason::kDeadline, absl::DeadlineExceededError("the deadline has passed already"));
   }
-  const int64_t limit = slots_.size() + options_.max_queued_images;
-  if (ticketed_images_ + request.draw.count > limit) {
-    const std::chrono::nanoseconds wait =
-        std::max(step_times_.Estimate(load_.rows) * load_.steps_to_next_finish, std::chrono::nanoseconds(1'000'000));
-    absl::Status status = absl::ResourceExhaustedError(
-        absl::StrFormat("the queue is full: %d images are being drawn or waiting, %d are the limit, and this request "
-                        "asks for %d more; try again in about %.2g s",
-                        ticketed_images_, limit, request.draw.count, Seconds(wait)));
-    SetRetryAfter(status, wait);
-    return reject(DropReason::kQueueFull, std::move(status));
+  DENOISED_RETURN_IF_ERROR(CheckDeadline(request, DurationAlone(request),
+                                         "on an idle server; allow more time or ask for fewer steps or images"));
+  return CheckPlaces(request);
+}
+
+// `where`: in what circumstances the request takes this duration, and what to do.
+absl::Status Scheduler::CheckDeadline(const Request& request, std::chrono::nanoseconds duration,
+                                      const char* where) const {
+  if (request.draw.deadline == SteadyTime::max()) return absl::OkStatus();
+  const double left = Seconds(request.draw.deadline - request.submitted);
+  if (left >= kDeadlineTolerance * Seconds(duration)) return absl::OkStatus();
+  return Reject(DropReason::kDeadline,
+                absl::DeadlineExceededError(absl::StrFormat(
+                    "the deadline cannot be met: %.2g s are left, and this request takes about %.2g s %s", left,
+                    Seconds(duration), where)));
+}
+
+absl::Status Scheduler::CheckPlaces(const Request& request) const {
+  if (taken_places_ + request.draw.count <= capacity()) return absl::OkStatus();
+  // Places are free again once so many images are finished. Those finished already count as read, which they soon are.
+  ScheduleForecast forecast = Forecast();
+  const int64_t too_many = std::max<int64_t>(forecast.images() + request.draw.count - capacity(), 0);
+  const std::chrono::nanoseconds wait =
+      std::max<std::chrono::nanoseconds>(forecast.UntilFinished(too_many), kMinRetryAfter);
+  absl::Status status = absl::ResourceExhaustedError(absl::StrFormat(
+      "the queue is full: images that wait, are being drawn or have not been read yet take %d of %d places, and this "
+      "request needs %d; try again in about %.2g s",
+      taken_places_, capacity(), request.draw.count, Seconds(wait)));
+  SetRetryAfter(status, wait);
+  return Reject(DropReason::kQueueFull, std::move(status));
+}
+
+absl::Status Scheduler::Reject(DropReason reason, absl::Status status) const {
+  if (observer_ != nullptr) observer_->OnRejected(reason);
+  return status;
+}
+
+// What is here already, but for those who left: they are dropped at the next step.
+ScheduleForecast Scheduler::Forecast() const {
+  ScheduleForecast forecast(options_.max_batch_rows, step_times_);
+  for (const std::shared_ptr<Request>& request : waiting_) {
+    if (request->cancelled) continue;
+    request->forecast_number = forecast.AddWaiting(request->image_cost(), request->waiting());
   }
-  return absl::OkStatus();
+  for (const ActiveImage& image : active_) {
+    const Request& request = *image.request;
+    if (request.cancelled) continue;
+    forecast.AddActive({.rows = request.rows_per_image(), .steps = request.steps() - image.step},
+                       request.waiting() > 0 ? request.forecast_number : ScheduleForecast::kNoneWaiting);
+  }
+  return forecast;
 }
 
-int64_t Scheduler::WaitingImages() const {
-  int64_t images = 0;
-  for (const std::shared_ptr<Request>& request : waiting_) images += request->draw.count - request->started;
-  return images;
-}
-
-std::chrono::nanoseconds Scheduler::EstimateAlone(const Request& request) const {
-  const int64_t rows = int64_t{request.draw.count} * request.rows_per_image();
-  const int64_t max_rows = options_.max_batch_rows;
-  const int64_t rounds = (rows + max_rows - 1) / max_rows;
-  return step_times_.Estimate(static_cast<int>(std::min(rows, max_rows))) * (rounds * request.steps());
-}
-
-// All outstanding work, the request's included, at the speed of the batch that it makes: what comes later is not known,
-// and what finishes sooner only makes it faster.
-std::chrono::nanoseconds Scheduler::EstimateDuration(const Request& request) const {
-  int64_t rows = load_.rows;
-  int64_t row_steps = load_.row_steps;
-  const auto add = [&](const Request& other) {
-    const int64_t images_rows = int64_t{other.draw.count - other.started} * other.rows_per_image();
-    rows += images_rows;
-    row_steps += images_rows * other.steps();
-  };
-  for (const std::shared_ptr<Request>& other : waiting_) add(*other);
-  add(request);
-  rows = std::min<int64_t>(rows, options_.max_batch_rows);
-  const int64_t batches = std::max<int64_t>((row_steps + rows - 1) / rows, request.steps());
-  return step_times_.Estimate(static_cast<int>(rows)) * batches;
+std::chrono::nanoseconds Scheduler::DurationAlone(const Request& request) const {
+  ScheduleForecast forecast(options_.max_batch_rows, step_times_);
+  return forecast.Follow(forecast.AddWaiting(request.image_cost(), request.draw.count)).duration;
 }
 
 void Scheduler::StopAdmitting() {
@@ -195,7 +219,8 @@ void Scheduler::Shutdown() {
 SchedulerStats Scheduler::stats() const {
   const SteadyTime now = now_();
   const absl::MutexLock lock(&mu_);
-  SchedulerStats stats{.waiting_images = static_cast<int>(WaitingImages()), .denoising_images = load_.images};
+  SchedulerStats stats{.denoising_images = static_cast<int>(active_.size())};
+  for (const std::shared_ptr<Request>& request : waiting_) stats.waiting_images += static_cast<int>(request->waiting());
   if (!waiting_.empty()) stats.oldest_wait = now - waiting_.front()->submitted;
   return stats;
 }
@@ -277,7 +302,6 @@ std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::TakeDropped(SteadyTi
     if (std::find(dropped.begin(), dropped.end(), request) == dropped.end()) dropped.push_back(request);
     return true;
   });
-  UpdateLoad();
   return dropped;
 }
 
@@ -305,7 +329,6 @@ void Scheduler::Admit(SteadyTime now) {
     if (++request->started == request->draw.count) waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(next));
     if (observer_ != nullptr) observer_->OnImageStarted(now - request->submitted);
   }
-  UpdateLoad();
 }
 
 absl::Status Scheduler::StepActive() {
@@ -338,40 +361,40 @@ absl::Status Scheduler::StepActive() {
 
 void Scheduler::AdvanceActive() {
   const SteadyTime now = now_();
+  for (ActiveImage& image : active_) image.finished = HandOut(image, now);
   std::vector<std::shared_ptr<Request>> done;
-  std::erase_if(active_, [&](ActiveImage& image) {
-    ++image.step;
-    if (!HandOut(image, now)) return false;
-    slots_.Release(image.slot);
-    Request& request = *image.request;
-    --request.denoising;
-    if (++request.finished == request.draw.count) done.push_back(image.request);
-    return true;
-  });
   {
     const absl::MutexLock lock(&mu_);
-    UpdateLoad();
+    std::erase_if(active_, [&](ActiveImage& image) {
+      ++image.step;
+      if (!image.finished) return false;
+      slots_.Release(image.slot);
+      --image.request->denoising;
+      if (++image.request->finished == image.request->draw.count) done.push_back(image.request);
+      return true;
+    });
   }
   for (const std::shared_ptr<Request>& request : done) Conclude(*request, absl::OkStatus());
 }
 
-// Gives the listener what this image has to show. Returns whether the image is finished.
+// Gives the listener what this image has to show after the step that has just been run. Returns whether the image is
+// finished.
 bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
   Request& request = *image.request;
   if (request.drop.has_value()) return false;
-  const uint32_t step = static_cast<uint32_t>(image.step);
+  const uint32_t step = static_cast<uint32_t>(image.step) + 1;
+  const uint32_t total_steps = static_cast<uint32_t>(request.steps());
   const auto read = [&](FrameKind kind, ModelPixels& pixels) {
     const absl::Status status = engine_.Read(image.slot.index, kind, absl::MakeSpan(pixels));
     if (!status.ok()) request.drop = Drop{DropReason::kEngineError, status};
     return status.ok();
   };
   if (request.draw.preview_every > 0 && step % request.draw.preview_every == 0) {
-    PreviewFrame frame{
-        .image_index = image.image_index, .step = step, .total_steps = static_cast<uint32_t>(request.steps())};
+    PreviewFrame frame{.image_index = image.image_index, .step = step, .total_steps = total_steps};
     if (!read(request.draw.preview_kind, frame.pixels)) return false;
     request.listener->OnPreview(frame);
   }
-  if (image.step < request.steps()) return false;
+  if (step < total_steps) return false;
   FinishedImage finished{.image_index = image.image_index,
                          .queue_duration = image.started - request.submitted,
                          .denoise_duration = now - image.started};
@@ -391,18 +414,6 @@ int Scheduler::ActiveRows() const {
   int rows = 0;
   for (const ActiveImage& image : active_) rows += image.request->rows_per_image();
   return rows;
-}
-
-void Scheduler::UpdateLoad() {
-  load_ = {};
-  for (const ActiveImage& image : active_) {
-    const int left = image.request->steps() - image.step;
-    const int rows = image.request->rows_per_image();
-    load_.steps_to_next_finish = load_.images == 0 ? left : std::min(load_.steps_to_next_finish, left);
-    ++load_.images;
-    load_.rows += rows;
-    load_.row_steps += int64_t{left} * rows;
-  }
 }
 
 }  // namespace denoised

@@ -29,7 +29,8 @@
 //
 // Invariants:
 //   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
-//   2. Images of all unreleased tickets together: at most num_slots + max_queued_images.
+//   2. Images whose place has not been given back (class Ticket), whether they wait, are being drawn or have yet to
+//      reach their client: at most capacity() = num_slots + max_queued_images.
 //   3. Rows in one Step: at most max_batch_rows.
 //   4. A listener hears OnDone exactly once, last, unless its Submit was refused; then it hears nothing.
 #ifndef DENOISED_SERVER_SCHEDULER_H_
@@ -52,6 +53,7 @@
 #include "common/engine.h"
 #include "common/image.h"
 #include "common/step_plan.h"
+#include "server/schedule_forecast.h"
 #include "server/slot_table.h"
 #include "server/step_time_model.h"
 
@@ -132,14 +134,19 @@ struct SchedulerStats {
 void SetRetryAfter(absl::Status& status, std::chrono::nanoseconds wait);
 std::optional<std::chrono::nanoseconds> GetRetryAfter(const absl::Status& status);
 
-// A request's place in the scheduler, which bounds how many there are. Destroying it gives the place back, and drops
-// what has not been drawn. Movable; thread-compatible. Must not outlive the scheduler.
+// A request's places in the scheduler, one for each image, which bound how many there are. A place is given back once
+// its image has reached the client, so that a finished image of a big request makes room at once, while images that
+// nobody reads do not pile up. Destroying the ticket gives the others back too, and drops what has not been drawn.
+// Movable; thread-compatible. Must not outlive the scheduler.
 class Ticket {
  public:
   Ticket();
   ~Ticket();
   Ticket(Ticket&& other) noexcept;
   Ticket& operator=(Ticket&& other) noexcept;
+
+  // Gives back the place of one image: once for each OnImage, when the image has been passed on.
+  void ReleaseOne();
 
   // Drops the rest of the request at the next step; its listener hears CANCELLED unless it is done already.
   void Cancel();
@@ -155,7 +162,8 @@ class Ticket {
 
 struct Admission {
   Ticket ticket;
-  uint32_t queue_position = 0;                    // images waiting ahead of this request's first
+  // As things stand: requests that come later may still go first, and those that leave make it faster.
+  uint32_t queue_position = 0;                    // waiting images that start before this request's first
   std::chrono::nanoseconds estimated_duration{};  // until its last image; 0: not known yet
 };
 
@@ -176,8 +184,10 @@ class Scheduler {
   absl::Status Calibrate();
 
   // Admits a request, or refuses it without a trace:
-  //   RESOURCE_EXHAUSTED  too many images are waiting; GetRetryAfter tells when to come back
-  //   DEADLINE_EXCEEDED   the deadline has passed, or is shorter than half of what this request takes when alone
+  //   RESOURCE_EXHAUSTED  too many places are taken; GetRetryAfter tells when enough for this request will be free
+  //   DEADLINE_EXCEEDED   the deadline has passed, or is shorter than half of what this request takes behind those that
+  //                       are here already
+  //   INVALID_ARGUMENT    more images than capacity(), which will never have a place each
   //   UNAVAILABLE         draining or shut down
   absl::StatusOr<Admission> Submit(const DrawRequest& request, std::shared_ptr<DrawListener> listener);
 
@@ -198,6 +208,7 @@ class Scheduler {
 
   SchedulerStats stats() const;
   const SchedulerOptions& options() const { return options_; }
+  int64_t capacity() const { return int64_t{slots_.size()} + options_.max_queued_images; }
 
  private:
   friend class Ticket;
@@ -212,6 +223,8 @@ class Scheduler {
         : draw(wanted), listener(std::move(hears)), submitted(at) {}
     int rows_per_image() const { return draw.guidance_scale == 1 ? 1 : 2; }
     int steps() const { return static_cast<int>(draw.plan->size()); }
+    ScheduleForecast::ImageCost image_cost() const { return {.rows = rows_per_image(), .steps = steps()}; }
+    uint32_t waiting() const { return draw.count - started; }
 
     // Constant after construction.
     const DrawRequest draw;
@@ -222,6 +235,9 @@ class Scheduler {
 
     // Written by the scheduler's thread while it holds the mutex.
     uint32_t started = 0;  // images that have left the queue
+
+    // Guarded by the mutex.
+    int forecast_number = 0;  // in the forecast that is being made
 
     // Of the scheduler's thread alone.
     uint32_t denoising = 0;
@@ -236,14 +252,7 @@ class Scheduler {
     SlotHandle slot;
     int step = 0;  // rows of the plan done
     SteadyTime started;
-  };
-
-  // What the images in the making still cost, for those who ask from other threads.
-  struct Load {
-    int images = 0;
-    int rows = 0;
-    int64_t row_steps = 0;  // network rows until all are finished
-    int steps_to_next_finish = 0;
+    bool finished = false;  // of the scheduler's thread alone
   };
 
   // The loop's parts, on the scheduler's thread.
@@ -255,13 +264,15 @@ class Scheduler {
   void AdvanceActive() ABSL_LOCKS_EXCLUDED(mu_);
   bool HandOut(const ActiveImage& image, SteadyTime now);
   void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
-  void UpdateLoad() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int ActiveRows() const;
 
-  absl::Status CheckAdmission(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  int64_t WaitingImages() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  std::chrono::nanoseconds EstimateAlone(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  std::chrono::nanoseconds EstimateDuration(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Submit's parts.
+  absl::Status CheckAdmission(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckPlaces(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckDeadline(const Request& request, std::chrono::nanoseconds duration, const char* where) const;
+  absl::Status Reject(DropReason reason, absl::Status status) const;
+  ScheduleForecast Forecast() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::chrono::nanoseconds DurationAlone(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Constant after construction.
   Engine& engine_;
@@ -269,17 +280,18 @@ class Scheduler {
   SchedulerObserver* const observer_;
   const ClockFunction now_;
 
-  // Of the scheduler's thread alone.
+  // Written by the scheduler's thread while it holds mu_, which it therefore may read without.
   std::vector<ActiveImage> active_;
+
+  // Of the scheduler's thread alone, but for its size.
   SlotTable slots_;
 
   mutable absl::Mutex mu_;
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
-  int64_t ticketed_images_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t taken_places_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t unfinished_requests_ ABSL_GUARDED_BY(mu_) = 0;                // admitted, and OnDone not heard yet
   std::vector<std::shared_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);  // those with images to start, oldest first
-  Load load_ ABSL_GUARDED_BY(mu_);
   StepTimeModel step_times_ ABSL_GUARDED_BY(mu_);
 };
 

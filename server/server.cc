@@ -9,9 +9,9 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "common/file.h"
 #include "common/status_macros.h"
 #include "server/call_metrics.h"
 
@@ -23,11 +23,10 @@ using Clock = std::chrono::steady_clock;
 constexpr char kServiceName[] = "denoised.v1.DigitService";
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 constexpr auto kCloseTimeout = std::chrono::seconds(5);
-constexpr uint64_t kMaxPemBytes = 1 << 20;
 constexpr int kMaxRequestBytes = 64 << 10;  // a request is a few dozen bytes
 
 struct HostPort {
-  std::string host;
+  std::string host;  // without the brackets of an IPv6 address
   int port = 0;
 };
 
@@ -40,36 +39,10 @@ absl::StatusOr<HostPort> ParseHostPort(const std::string& flag, const std::strin
         absl::StrCat(flag, " must be an address and a port, such as 0.0.0.0:50051, got \"", address, "\""));
   }
   parsed.host = address.substr(0, colon);
+  if (absl::StartsWith(parsed.host, "[") && absl::EndsWith(parsed.host, "]")) {
+    parsed.host = parsed.host.substr(1, parsed.host.size() - 2);  // an IPv6 address
+  }
   return parsed;
-}
-
-absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
-  absl::StatusOr<std::string> pem = ReadFile(path, kMaxPemBytes);
-  if (!pem.ok())
-    return absl::Status(pem.status().code(), absl::StrCat(flag, ": ", std::string(pem.status().message())));
-  if (pem->find("-----BEGIN ") == std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(flag, ": ", path, " is not a PEM file"));
-  }
-  return pem;
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const TlsOptions& tls) {
-  if (tls.cert.empty() != tls.key.empty()) {
-    return absl::InvalidArgumentError("--tls_cert and --tls_key belong together: give both, or neither for plain text");
-  }
-  if (tls.cert.empty()) {
-    if (!tls.client_ca.empty()) return absl::InvalidArgumentError("--tls_client_ca needs --tls_cert and --tls_key");
-    return grpc::InsecureServerCredentials();
-  }
-  grpc::SslServerCredentialsOptions options;
-  DENOISED_ASSIGN_OR_RETURN(std::string cert, ReadPem("--tls_cert", tls.cert));
-  DENOISED_ASSIGN_OR_RETURN(std::string key, ReadPem("--tls_key", tls.key));
-  options.pem_key_cert_pairs.push_back({std::move(key), std::move(cert)});
-  if (!tls.client_ca.empty()) {
-    DENOISED_ASSIGN_OR_RETURN(options.pem_root_certs, ReadPem("--tls_client_ca", tls.client_ca));
-    options.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
-  }
-  return grpc::SslServerCredentials(options);
 }
 
 // Waits until `done`, at most so long; true if it came to that.
@@ -133,7 +106,8 @@ absl::Status Server::StartMetricsEndpoint() {
 
 absl::Status Server::StartGrpc() {
   DENOISED_RETURN_IF_ERROR(ParseHostPort("--listen", options_.listen).status());
-  DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeCredentials(options_.tls));
+  DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
+                            MakeServerCredentials(options_.tls));
   static std::once_flag reflection;
   std::call_once(reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
   grpc::ServerBuilder builder;
@@ -146,9 +120,8 @@ absl::Status Server::StartGrpc() {
   grpc_server_ = builder.BuildAndStart();
   if (grpc_server_ == nullptr || port_ == 0) {
     return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", options_.listen, ": ",
-                     options_.tls.cert.empty() ? "" : "the certificate and key do not belong together, or ",
-                     "the port is taken, or the address is not this machine's; choose another with --listen"));
+        absl::StrCat("cannot listen on ", options_.listen,
+                     ": the port is taken, or the address is not this machine's; choose another with --listen"));
   }
   return absl::OkStatus();
 }
@@ -158,8 +131,22 @@ absl::Status Server::LoadModel() {
   const ModelInfo& info = model->info();
   spdlog::info("model {} ({}, {} parameters) on {}", info.version(), info.metadata.unet.architecture,
                info.parameter_count, info.device);
+  {
+    const absl::MutexLock lock(&mu_);
+    std::erase_if(models_, [](const std::weak_ptr<ServingModel>& old) { return old.expired(); });
+    models_.push_back(model);
+  }
   service_.SetModel(std::move(model));
   return absl::OkStatus();
+}
+
+std::vector<std::shared_ptr<ServingModel>> Server::LiveModels() const {
+  std::vector<std::shared_ptr<ServingModel>> live;
+  const absl::MutexLock lock(&mu_);
+  for (const std::weak_ptr<ServingModel>& known : models_) {
+    if (std::shared_ptr<ServingModel> model = known.lock()) live.push_back(std::move(model));
+  }
+  return live;
 }
 
 absl::Status Server::ReloadModel() {
@@ -172,11 +159,11 @@ bool Server::Drain(const std::function<bool()>& hurry) {
   health_.Drain();
   WaitFor(
       options_.lame_duck_seconds, [] { return false; }, hurry);
-  const std::shared_ptr<ServingModel> model = service_.model();
-  model->scheduler().StopAdmitting();
+  const std::vector<std::shared_ptr<ServingModel>> models = LiveModels();
+  for (const std::shared_ptr<ServingModel>& model : models) model->scheduler().StopAdmitting();
   const bool finished = WaitFor(
       options_.drain_timeout_seconds, [&] { return metrics_.requests_in_flight() == 0; }, hurry);
-  model->scheduler().Shutdown();
+  for (const std::shared_ptr<ServingModel>& model : models) model->scheduler().Shutdown();
   grpc_server_->Shutdown(std::chrono::system_clock::now() + kCloseTimeout);
   return finished;
 }

@@ -12,28 +12,25 @@
 #ifndef DENOISED_SERVER_SERVER_H_
 #define DENOISED_SERVER_SERVER_H_
 
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "server/digit_service.h"
 #include "server/health_service.h"
 #include "server/metrics.h"
 #include "server/metrics_endpoint.h"
 #include "server/serving_model.h"
+#include "server/tls_credentials.h"
 
 namespace denoised {
-
-struct TlsOptions {
-  std::string cert;  // files, PEM; empty: no TLS
-  std::string key;
-  std::string client_ca;  // empty: clients need no certificate
-};
 
 // In the place of an address: no /metrics.
 inline constexpr char kMetricsOff[] = "off";
@@ -58,8 +55,7 @@ class Server {
       std::function<absl::StatusOr<std::shared_ptr<ServingModel>>(const ServingModelOptions&, SchedulerObserver*)>;
 
   // Binds both ports, then loads the model, and returns once it is warm and health says SERVING. Errors of the loader;
-  // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address, or TLS files that do not belong
-  // together; NOT_FOUND for TLS files that are missing.
+  // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address; those of MakeServerCredentials.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
                                                        const ModelLoader& load_model = LoadServingModel);
   ~Server();
@@ -70,7 +66,8 @@ class Server {
   // 0 when it is off.
   int metrics_port() const { return metrics_endpoint_ == nullptr ? 0 : metrics_endpoint_->port(); }
 
-  // Loads the checkpoint anew, from the same path. On an error the old model goes on serving.
+  // Loads the checkpoint anew, from the same path. Calls that run keep the model they began with. On an error the old
+  // model goes on serving.
   absl::Status ReloadModel();
 
   // Stops as said above. `hurry` is asked while waiting; once it says true, waiting ends. True: all calls were
@@ -83,12 +80,17 @@ class Server {
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
   absl::Status LoadModel();
+  // The one that new calls use, and replaced ones that running calls still hold.
+  std::vector<std::shared_ptr<ServingModel>> LiveModels() const ABSL_LOCKS_EXCLUDED(mu_);
   SchedulerStats Stats() const;
 
   // Constant after Start.
   const ServerOptions options_;
   const ModelLoader load_model_;
   int port_ = 0;
+
+  mutable absl::Mutex mu_;
+  std::vector<std::weak_ptr<ServingModel>> models_ ABSL_GUARDED_BY(mu_);  // all that were loaded and may still live
 
   Metrics metrics_;
   HealthService health_;

@@ -50,6 +50,7 @@ class ServingModel {
   const ModelInfo& info() const { return info_; }
   const NoiseSchedule& schedule() const { return schedule_; }
   Scheduler& scheduler() { return *scheduler_; }
+  const Scheduler& scheduler() const { return *scheduler_; }
 
  private:
   ServingModel(ModelInfo info, NoiseSchedule schedule) : info_(std::move(info)), schedule_(std::move(schedule)) {}

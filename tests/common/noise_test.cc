@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -58,6 +59,21 @@ TEST(FillNoiseTest, DoesNotDependOnTheLength) {
   for (const size_t n : {1u, 2u, 3u, 4u, 5u, 1023u}) {
     EXPECT_EQ(Noise({.seed = 3, .image_index = 1, .stream = 2}, n),
               std::vector<float>(whole.begin(), whole.begin() + n));
+  }
+}
+
+// The definition in noise.h, word for word: images are reproducible only as long as it stays.
+TEST(FillNoiseTest, IsPhiloxOfElementImageAndStreamUnderTheSeed) {
+  constexpr NoiseKey kKey{.seed = 0x0123456789abcdef, .image_index = 5, .stream = 900};
+  const std::vector<float> noise = Noise(kKey, 1024);
+  for (uint32_t block = 0; block < 256; ++block) {
+    const std::array<uint32_t, 4> r =
+        Philox4x32({block, kKey.image_index, kKey.stream, 0}, {/*seed low*/ 0x89abcdef, /*seed high*/ 0x01234567});
+    const std::array<float, 2> first = NormalPair(r[0], r[1]);
+    const std::array<float, 2> second = NormalPair(r[2], r[3]);
+    EXPECT_EQ(std::vector<float>(noise.begin() + 4 * block, noise.begin() + 4 * block + 4),
+              (std::vector<float>{first[0], first[1], second[0], second[1]}))
+        << "block " << block;
   }
 }
 

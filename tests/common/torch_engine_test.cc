@@ -199,6 +199,33 @@ TEST(ResolveDeviceTest, AbsentDeviceIsSaid) {
   EXPECT_THAT(ResolveDevice("cuda:77"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--device")));
 }
 
+class BatchSizesTest : public testing::Test {
+ protected:
+  static std::unique_ptr<Engine> MakeEngine(int max_rows) {
+    return *MakeTorchEngine(SmallCheckpoint(),
+                            {.device = "cpu", .num_slots = 4, .max_rows = max_rows, .force_batched = true});
+  }
+};
+
+TEST_F(BatchSizesTest, HoldGuidedImagesInAllSlotsByDefault) {
+  const auto engine = MakeEngine(0);
+  EXPECT_EQ(engine->ComputedRows(3), 4);
+  EXPECT_EQ(engine->ComputedRows(5), 8);
+  EXPECT_EQ(engine->ComputedRows(8), 8);
+}
+
+TEST_F(BatchSizesTest, EndAtTheMostRowsOfAStep) {
+  const auto engine = MakeEngine(3);
+  EXPECT_EQ(engine->ComputedRows(1), 1);
+  EXPECT_EQ(engine->ComputedRows(3), 3);
+  const Image image{.plan = Plan(SamplerType::kDdim, 2)};
+  const Image guided{.plan = Plan(SamplerType::kDdim, 2), .guidance_scale = 2};
+  EXPECT_THAT(engine->Step({guided.Row(0, 0), image.Row(1, 0)}), IsOk());
+  EXPECT_THAT(
+      engine->Step({guided.Row(0, 0), guided.Row(1, 0)}),
+      StatusIs(absl::StatusCode::kInternal, "a step of 4 network rows, where the engine was made for 3 at most"));
+}
+
 TEST(MakeTorchEngineTest, NeedsASlot) {
   EXPECT_THAT(MakeTorchEngine(SmallCheckpoint(), {.device = "cpu", .num_slots = 0}),
               StatusIs(absl::StatusCode::kInvalidArgument, "the engine needs at least 1 slot, got 0"));

@@ -147,6 +147,17 @@ TEST_F(EndToEndTest, OccupiedPortIsSaid) {
                 ": the port is taken, or the address is not this machine's; choose another with --listen\n");
 }
 
+// 27 places: nine of the ten calls are admitted at once, the tenth is told when to come back and does.
+TEST(DenoisedTest, GridThatIsLargerThanTheQueueIsDrawn) {
+  const Served served({"--max_batch_rows=4", "--max_queued_images=23"});
+  const TempFolder folder;
+  const ProgramResult result = RunProgram({"denoise", "--server", served.address(), "--grid", "--per_digit=3",
+                                           "--sampler=dpm_solver_pp_2m", "--size=32", "--picture=never"},
+                                          {}, folder.path());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(std::filesystem::exists(folder.File("grid.png")));
+}
+
 TEST(DenoisedTest, SigtermFinishesWhatRunsAndThenStops) {
   Served served;
   const TempFolder folder;

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <set>
@@ -55,6 +58,24 @@ ModelInfo TestModel(const std::string& sha256) {
   info.sha256 = sha256;
   return info;
 }
+
+// A connection to this machine that never says anything.
+class SilentConnection {
+ public:
+  explicit SilentConnection(int port) : descriptor_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  ~SilentConnection() { close(descriptor_); }
+  SilentConnection(const SilentConnection&) = delete;
+  SilentConnection& operator=(const SilentConnection&) = delete;
+
+ private:
+  const int descriptor_;
+};
 
 // "<type> <name>" of every family on the page.
 std::set<std::string> FamilyNames(const std::string& page) {
@@ -149,6 +170,24 @@ TEST(MetricsEndpointTest, ServesMetricsAndHealth) {
   healthy = true;
   EXPECT_EQ(client.Get("/healthz")->status, 200);
   EXPECT_EQ(client.Get("/nothing")->status, 404);
+}
+
+TEST(MetricsEndpointTest, IdleConnectionsDoNotHoldUpAProbe) {
+  const auto endpoint = MetricsEndpoint::Start(
+      "127.0.0.1", 0, [] { return std::string("page"); }, [] { return true; });
+  ASSERT_THAT(endpoint, IsOk());
+  const int port = (*endpoint)->port();
+  httplib::Client scrapers[] = {httplib::Client("127.0.0.1", port), httplib::Client("127.0.0.1", port)};
+  for (httplib::Client& scraper : scrapers) {
+    scraper.set_keep_alive(true);
+    ASSERT_TRUE(scraper.Get("/metrics"));
+  }
+  const SilentConnection silent[] = {SilentConnection(port), SilentConnection(port)};
+  httplib::Client probe("127.0.0.1", port);
+  probe.set_read_timeout(std::chrono::seconds(1));  // as Kubernetes' own
+  const httplib::Result health = probe.Get("/healthz");
+  ASSERT_TRUE(health) << "no answer within a second";
+  EXPECT_EQ(health->status, 200);
 }
 
 TEST(MetricsEndpointTest, OccupiedPortIsSaid) {

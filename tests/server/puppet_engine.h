@@ -45,9 +45,9 @@ class FakeClock {
 
 class PuppetEngine : public Engine {
  public:
-  explicit PuppetEngine(int num_slots) : values_(num_slots), clean_(num_slots) {}
+  explicit PuppetEngine(int num_slots) : num_slots_(num_slots), values_(num_slots), clean_(num_slots) {}
 
-  int num_slots() const override { return static_cast<int>(values_.size()); }
+  int num_slots() const override { return num_slots_; }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
     WaitForPermission();
@@ -102,6 +102,12 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     allowed_ += steps;
   }
+  // Blocks until all allowed steps have been run and the next one waits.
+  void WaitForHeldStep() {
+    const absl::MutexLock lock(&mu_);
+    const auto waits = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return step_waits_ && allowed_ == 0; };
+    mu_.Await(absl::Condition(&waits));
+  }
   void LetGo() {
     const absl::MutexLock lock(&mu_);
     held_ = false;
@@ -115,20 +121,18 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     batches_.clear();
   }
-  // Blocks until so many batches have been run.
-  void WaitForBatches(size_t count) {
-    const absl::MutexLock lock(&mu_);
-    const auto enough = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return batches_.size() >= count; };
-    mu_.Await(absl::Condition(&enough));
-  }
 
  private:
   void WaitForPermission() {
     const absl::MutexLock lock(&mu_);
     const auto free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !held_ || allowed_ > 0; };
+    step_waits_ = true;
     mu_.Await(absl::Condition(&free));
+    step_waits_ = false;
     if (held_) --allowed_;
   }
+
+  const int num_slots_;
 
   mutable absl::Mutex mu_;
   std::vector<float> values_ ABSL_GUARDED_BY(mu_);
@@ -142,6 +146,7 @@ class PuppetEngine : public Engine {
   std::chrono::nanoseconds step_time_ ABSL_GUARDED_BY(mu_){};
   bool held_ ABSL_GUARDED_BY(mu_) = false;
   int64_t allowed_ ABSL_GUARDED_BY(mu_) = 0;
+  bool step_waits_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace denoised

@@ -277,30 +277,110 @@ TEST_F(SchedulerTest, DeadlineThatCannotBeMetIsRefusedAtAdmission) {
   EXPECT_THAT(Refusal(request), IsOk());
 }
 
+TEST_F(SchedulerTest, DeadlineThatTheQueueMakesImpossibleIsRefusedAtAdmission) {
+  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Client running = Submit(Draw(1001, 4));
+  RunSteps(1);
+  DrawRequest request = Draw(100);
+  request.deadline = clock_.now() + milliseconds(400);
+  EXPECT_THAT(
+      Refusal(request),
+      StatusIs(absl::StatusCode::kDeadlineExceeded,
+               "the deadline cannot be met: 0.4 s are left, and this request takes about 1.1 s behind the "
+               "requests that came before; allow more time, ask for fewer steps or images, or try again later"));
+  EXPECT_EQ(observer_.rejected["deadline"], 1);
+  request.deadline = clock_.now() + milliseconds(600);  // the others may leave
+  EXPECT_THAT(Refusal(request), IsOk());
+}
+
+TEST_F(SchedulerTest, DeadlineIsNotRefusedForImagesThatGoLater) {
+  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Client big = Submit(Draw(101, 7));
+  RunSteps(1);
+  DrawRequest request = Draw(100);
+  // It starts with the big request's second round, after 100 ms. If it had to wait for all of that, 300 ms would pass.
+  request.deadline = clock_.now() + milliseconds(120);
+  EXPECT_THAT(Refusal(request), IsOk());
+}
+
 TEST_F(SchedulerTest, FullQueueRefusesAndSaysWhenToComeBack) {
   ASSERT_THAT(scheduler_.Calibrate(), IsOk());
-  Client running = Submit(Draw(100, 4));
-  Client waiting = Submit(Draw(100, 4));
-  RunSteps(40);
+  Client running = Submit(Draw(1000, 4));
+  Client waiting = Submit(Draw(1000, 4));
+  RunSteps(400);
   const absl::Status refusal = Refusal(Draw(1));
-  EXPECT_THAT(refusal,
-              StatusIs(absl::StatusCode::kResourceExhausted,
-                       "the queue is full: 8 images are being drawn or waiting, 8 are the limit, and this request "
-                       "asks for 1 more; try again in about 0.06 s"));
-  EXPECT_THAT(GetRetryAfter(refusal), testing::Optional(milliseconds(60)));
+  EXPECT_THAT(refusal, StatusIs(absl::StatusCode::kResourceExhausted,
+                                "the queue is full: images that wait, are being drawn or have not been read yet take 8 "
+                                "of 8 places, and this request needs 1; try again in about 0.6 s"));
+  EXPECT_THAT(GetRetryAfter(refusal), testing::Optional(milliseconds(600)));
   EXPECT_EQ(observer_.rejected["queue_full"], 1);
   RunUntilIdle();
   EXPECT_THAT(waiting.heard->images, SizeIs(4)) << "those admitted are not disturbed";
 }
 
-TEST_F(SchedulerTest, PlacesComeBackWithTheTicketNotWithTheLastImage) {
-  {
-    Client client = Submit(Draw(1, 8));
-    RunUntilIdle();
-    EXPECT_TRUE(client.heard->done.has_value());
-    EXPECT_EQ(Refusal(Draw(1)).code(), absl::StatusCode::kResourceExhausted);  // its images may not be read yet
+TEST_F(SchedulerTest, WaitIsUntilThereArePlacesForAllImagesOfTheRequest) {
+  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Client big = Submit(Draw(1000, 7));  // in two rounds, of four and of three
+  RunSteps(400);
+  EXPECT_THAT(GetRetryAfter(Refusal(Draw(1, 2))), testing::Optional(milliseconds(600)));
+  EXPECT_THAT(GetRetryAfter(Refusal(Draw(1, 5))), testing::Optional(milliseconds(600)));
+  EXPECT_THAT(GetRetryAfter(Refusal(Draw(1, 6))), testing::Optional(milliseconds(1600)));
+  EXPECT_THAT(GetRetryAfter(Refusal(Draw(1, 8))), testing::Optional(milliseconds(1600)));
+}
+
+TEST_F(SchedulerTest, ClientThatComesBackWhenToldIsAdmitted) {
+  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Client big = Submit(Draw(1000, 8));
+  const std::optional<std::chrono::nanoseconds> wait = GetRetryAfter(Refusal(Draw(1, 3)));
+  ASSERT_THAT(wait, testing::Optional(milliseconds(1000)));
+  const SteadyTime told = clock_.now() + *wait;
+  size_t read = 0;
+  while (clock_.now() < told) {
+    EXPECT_EQ(Refusal(Draw(1, 3)).code(), absl::StatusCode::kResourceExhausted);
+    RunSteps(1);
+    for (; read < big.heard->images.size(); ++read) big.admission.ticket.ReleaseOne();
   }
-  EXPECT_THAT(Refusal(Draw(1)), IsOk());
+  EXPECT_THAT(Refusal(Draw(1, 3)), IsOk());
+  EXPECT_FALSE(big.heard->done.has_value()) << "it still has its second round to draw";
+}
+
+TEST_F(SchedulerTest, PlaceComesBackWhenItsImageHasBeenReadNotSooner) {
+  Client big = Submit(Draw(10, 8));
+  RunSteps(10);
+  ASSERT_THAT(big.heard->images, SizeIs(4));
+  EXPECT_EQ(Refusal(Draw(1)).code(), absl::StatusCode::kResourceExhausted);
+  big.admission.ticket.ReleaseOne();
+  Client next = Submit(Draw(1));
+  EXPECT_EQ(Refusal(Draw(1)).code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(SchedulerTest, WaitForImagesThatAreOnlyUnreadIsShort) {
+  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Client client = Submit(Draw(1, 8));
+  RunUntilIdle();
+  EXPECT_THAT(client.heard->done, testing::Optional(absl::OkStatus()));
+  EXPECT_THAT(GetRetryAfter(Refusal(Draw(1))), testing::Optional(milliseconds(100)));
+}
+
+TEST_F(SchedulerTest, TicketGivesEachPlaceBackOnce) {
+  {
+    Client client = Submit(Draw(1, 6));
+    for (int i = 0; i < 4; ++i) client.admission.ticket.ReleaseOne();
+  }
+  {
+    Client client = Submit(Draw(1, 6));
+    for (int i = 0; i < 10; ++i) client.admission.ticket.ReleaseOne();
+  }
+  Client all = Submit(Draw(1, 8));
+  EXPECT_EQ(Refusal(Draw(1)).code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(SchedulerTest, CountThatNeverFitsIsAnError) {
+  EXPECT_EQ(scheduler_.capacity(), 8);
+  EXPECT_THAT(Refusal(Draw(1, 9)),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "9 images are more than the 8 that this server can hold at once; ask for fewer"));
+  EXPECT_THAT(Refusal(Draw(1, 8)), IsOk());
 }
 
 TEST_F(SchedulerTest, EngineFailureEndsThatBatchOnly) {
@@ -359,9 +439,56 @@ TEST_F(SchedulerTest, AdmissionTellsQueuePositionAndDuration) {
   Client second = Submit(Draw(100, 2));
   Client third = Submit(Draw(100, 1));
   EXPECT_EQ(second.admission.queue_position, 0u);
-  EXPECT_EQ(third.admission.queue_position, 2u);
-  // 4 * 50 rows' steps are left of the first, 2 * 100 and 100 come on top: 500 at four rows a millisecond.
-  EXPECT_EQ(third.admission.estimated_duration, milliseconds(125));
+  EXPECT_EQ(third.admission.queue_position, 1u);  // the other image of the second request goes later
+  EXPECT_EQ(third.admission.estimated_duration, milliseconds(150));
+}
+
+TEST_F(SchedulerTest, ThoseWhoLeftAreNotAhead) {
+  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Client running = Submit(Draw(1000, 4));
+  RunSteps(1);
+  Client waiting = Submit(Draw(1000, 2));
+  running.admission.ticket.Cancel();
+  waiting.admission.ticket.Cancel();
+  Client next = Submit(Draw(100));
+  EXPECT_EQ(next.admission.queue_position, 0u);
+  EXPECT_EQ(next.admission.estimated_duration, milliseconds(100));
+}
+
+// Whatever is under way: if nothing else comes, the scheduler does to the last step what it forecast.
+TEST_F(SchedulerTest, ForecastIsWhatHappens) {
+  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  std::mt19937 random(1);
+  const auto any = [&random](int label) {
+    DrawRequest request = Draw(1 + static_cast<int>(random() % 30), 1 + static_cast<uint32_t>(random() % 3), label);
+    if (random() % 4 == 0) request.guidance_scale = 2;
+    return request;
+  };
+  constexpr int kMine = 1;
+  for (int round = 0; round < 300; ++round) {
+    std::vector<Client> others;
+    int free = 5;
+    for (DrawRequest request = any(0); static_cast<int>(request.count) <= free; request = any(0)) {
+      free -= static_cast<int>(request.count);
+      others.push_back(Submit(request));
+      for (int steps = static_cast<int>(random() % 20); steps > 0; --steps) scheduler_.RunStep();
+    }
+    engine_.ForgetBatches();
+    const SteadyTime submitted = clock_.now();
+    const Client mine = Submit(any(kMine));
+    while (!mine.heard->done.has_value()) ASSERT_TRUE(scheduler_.RunStep());
+    EXPECT_EQ(clock_.now() - submitted, mine.admission.estimated_duration) << "round " << round;
+    uint32_t ahead = 0;
+    bool started = false;
+    for (const std::vector<StepRow>& batch : engine_.batches()) {
+      for (const StepRow& row : batch) {
+        started = started || row.label == kMine;
+        if (!started && row.step == 0) ++ahead;
+      }
+    }
+    EXPECT_EQ(ahead, mine.admission.queue_position) << "round " << round;
+    RunUntilIdle();
+  }
 }
 
 TEST_F(SchedulerTest, StatsTellTheQueue) {
@@ -420,8 +547,8 @@ class AtomicRecorder : public DrawListener {
   std::atomic<int> images{0}, wrong_images{0}, succeeded{0}, done{0};
 };
 
-// Hunts a slot that is freed twice and reaches two clients (each image must be the one asked for), and a listener that
-// is told twice, or never, how its request ended.
+// Hunts a slot that is freed twice and reaches two clients (each image must be the one asked for), a listener that is
+// told twice, or never, how its request ended, and a place that is lost or given back twice.
 TEST(SchedulerStressTest, EveryRequestEndsOnceWithItsOwnImagesUnderRacingCancels) {
   constexpr int kThreads = 4;
   constexpr int kRequests = 100;
@@ -448,11 +575,17 @@ TEST(SchedulerStressTest, EveryRequestEndsOnceWithItsOwnImagesUnderRacingCancels
         heard[thread].push_back(std::move(recorder));
         tickets.push_back(std::move(admission->ticket));
         if (random() % 3 == 0) tickets[random() % tickets.size()].Cancel();
+        if (random() % 3 == 0) tickets[random() % tickets.size()].ReleaseOne();
       }
       while (!scheduler.idle()) std::this_thread::yield();
     });
   }
   for (std::thread& client : clients) client.join();
+  auto last = std::make_shared<AtomicRecorder>();
+  last->expected = [](uint32_t index) { return PuppetPixel(0, 42, index, 1); };
+  absl::StatusOr<Admission> all = scheduler.Submit(Draw(1, static_cast<uint32_t>(scheduler.capacity())), last);
+  EXPECT_THAT(all.status(), IsOk());
+  EXPECT_EQ(scheduler.Submit(Draw(1), last).status().code(), absl::StatusCode::kResourceExhausted);
   scheduler.Shutdown();
   loop.join();
   int succeeded = 0;

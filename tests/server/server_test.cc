@@ -5,6 +5,9 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,13 +15,16 @@
 #include <map>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "common/image.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/server/puppet_engine.h"
+#include "tests/server/test_certificates.h"
 #include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
 
 namespace denoised {
 namespace {
@@ -30,6 +36,8 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 constexpr int kSlots = 4;
+constexpr char kGenerateDigitLabels[] =
+    "grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"";
 
 // What a client saw of one call.
 struct Answer {
@@ -61,6 +69,17 @@ v1::GenerateDigitRequest Request(int digit, uint32_t steps = 1) {
   return request;
 }
 
+bool HasIpv6Loopback() {
+  const int descriptor = socket(AF_INET6, SOCK_STREAM, 0);
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  const bool bound =
+      descriptor >= 0 && bind(descriptor, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  if (descriptor >= 0) close(descriptor);
+  return bound;
+}
+
 uint8_t GreyLevel(float pixel) { return FromModelPixels(std::vector<float>(1, pixel), 1, 1).pixels[0]; }
 
 class ServerTest : public testing::Test {
@@ -88,8 +107,10 @@ class ServerTest : public testing::Test {
         engine_ = engine.get();
         return engine;
       };
-      return ServingModel::Start(info_, make_engine,
-                                 {.max_batch_rows = kSlots, .max_queued_images = options.max_queued_images}, observer);
+      absl::StatusOr<std::shared_ptr<ServingModel>> model = ServingModel::Start(
+          info_, make_engine, {.max_batch_rows = kSlots, .max_queued_images = options.max_queued_images}, observer);
+      if (model.ok()) model_ = *model;
+      return model;
     };
   }
 
@@ -98,7 +119,11 @@ class ServerTest : public testing::Test {
     ASSERT_THAT(server, IsOk());
     server_ = *std::move(server);
     engine_->ForgetBatches();  // those of the warm-up
-    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials());
+    Connect("127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials());
+  }
+
+  void Connect(const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+    channel_ = grpc::CreateChannel(address, credentials);
     stub_ = v1::DigitService::NewStub(channel_);
     health_ = grpc::health::v1::Health::NewStub(channel_);
   }
@@ -139,7 +164,8 @@ class ServerTest : public testing::Test {
 
   ServerOptions options_;
   ModelInfo info_;
-  PuppetEngine* engine_ = nullptr;
+  PuppetEngine* engine_ = nullptr;     // of the model that was loaded last
+  std::weak_ptr<ServingModel> model_;  // that one
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::DigitService::Stub> stub_;
@@ -259,6 +285,19 @@ TEST_F(ServerTest, BadRequestNamesTheFieldAndCostsNothing) {
   EXPECT_THAT(engine_->batches(), IsEmpty());
 }
 
+TEST_F(ServerTest, CountThatNeverFitsIsABadRequest) {
+  Start();
+  v1::GenerateDigitRequest request = Request(1);
+  request.set_count(kSlots + 3);
+  const Answer answer = Generate(request);
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(answer.status.error_message(), "count must be at most 6 on this server, got 7");
+  grpc::ClientContext context;
+  v1::GetModelResponse model;
+  ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+  EXPECT_EQ(model.max_images_per_request(), 6u);
+}
+
 TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
   Start();
   engine_->HoldSteps();
@@ -271,20 +310,46 @@ TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
   const Answer refused = Generate(Request(2));
   EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.status.error_message(),
-              HasSubstr("the queue is full: 6 images are being drawn or waiting, 6 are the "
-                        "limit, and this request asks for 1 more; try again in about"));
+              HasSubstr("the queue is full: images that wait, are being drawn or have not been read yet take 6 of 6 "
+                        "places, and this request needs 1; try again in about "));
   google::rpc::Status details;
   ASSERT_TRUE(details.ParseFromString(refused.status.error_details()));
   google::rpc::RetryInfo retry;
   ASSERT_TRUE(details.details(0).UnpackTo(&retry));
   EXPECT_GT(retry.retry_delay().seconds() * 1'000'000'000 + retry.retry_delay().nanos(), 0);
   EXPECT_EQ(Metric("denoised_rejected_total{reason=\"queue_full\"}"), "1");
+  EXPECT_EQ(Metric("denoised_requests_in_flight"), "1") << "the refused one must not count";
   engine_->LetGo();
   int images = 0;
   while (reader->Read(&event)) images += event.has_image() ? 1 : 0;
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_EQ(images, kSlots + 2);
   EXPECT_TRUE(Generate(Request(2)).status.ok()) << "the places must have come back";
+}
+
+TEST_F(ServerTest, ImageThatHasBeenReadMakesRoomWhileItsRequestGoesOn) {
+  Start();
+  engine_->HoldSteps();
+  v1::GenerateDigitRequest big = Request(1, 5);
+  big.set_count(kSlots + 2);
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, big);
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));  // accepted
+  engine_->AllowSteps(5);             // the first round
+  for (int i = 0; i < kSlots; ++i) ASSERT_TRUE(reader->Read(&event));
+  const auto accepted = [this] {
+    grpc::ClientContext other;
+    const auto next = stub_->GenerateDigit(&other, Request(2));
+    v1::GenerateDigitResponse first;
+    return next->Read(&first);
+  };
+  while (!accepted()) std::this_thread::yield();  // the server may not have heard yet that the images were read
+  engine_->LetGo();
+  int images = 0;
+  while (reader->Read(&event)) images += event.has_image() ? 1 : 0;
+  EXPECT_EQ(images, 2);
+  EXPECT_TRUE(reader->Finish().ok());
 }
 
 TEST_F(ServerTest, ClientThatLeavesFreesItsRowAtTheNextStep) {
@@ -295,24 +360,27 @@ TEST_F(ServerTest, ClientThatLeavesFreesItsRowAtTheNextStep) {
   v1::GenerateDigitResponse event;
   ASSERT_TRUE(reader->Read(&event));
   engine_->AllowSteps(3);
-  engine_->WaitForBatches(3);
+  engine_->WaitForHeldStep();  // the fourth
   context.TryCancel();
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   AwaitMetric("denoised_requests_in_flight", "0");
-  engine_->AllowSteps(1);  // the step that had begun
+  engine_->AllowSteps(1);
   AwaitMetric("denoised_wasted_steps_total{reason=\"cancelled\"}", "4");
   EXPECT_EQ(Metric("denoised_images_total{sampler=\"ddpm\"}"), "0");
 }
 
+// The client itself sets no deadline, so the end of the call is the server's doing.
 TEST_F(ServerTest, PassedDeadlineEndsTheCall) {
   Start();
   engine_->HoldSteps();
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+  context.AddMetadata("grpc-timeout", "300m");
   const Answer answer = Generate(context, Request(1, 1000));
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  engine_->LetGo();
+  AwaitMetric(absl::StrCat("grpc_server_handled_total{grpc_code=\"DeadlineExceeded\",", kGenerateDigitLabels, "}"),
+              "1");
   AwaitMetric("denoised_requests_in_flight", "0");
+  engine_->LetGo();
 }
 
 TEST_F(ServerTest, EngineFailureIsInternalForThatBatchOnly) {
@@ -338,10 +406,7 @@ TEST_F(ServerTest, StalledReaderLosesItsCall) {
       "127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials(), arguments));
   grpc::ClientContext context;
   const auto reader = narrow->GenerateDigit(&context, request);  // and never reads
-  AwaitMetric(
-      "grpc_server_started_total{grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type="
-      "\"server_stream\"}",
-      "1");
+  AwaitMetric(absl::StrCat("grpc_server_started_total{", kGenerateDigitLabels, "}"), "1");
   AwaitMetric("denoised_requests_in_flight", "0");
   int images = 0;
   for (v1::GenerateDigitResponse event; reader->Read(&event);) images += event.has_image() ? 1 : 0;
@@ -351,6 +416,7 @@ TEST_F(ServerTest, StalledReaderLosesItsCall) {
 
 TEST_F(ServerTest, GetModelDescribesModelAndLimits) {
   options_.service.max_images_per_request = 50;
+  options_.model.max_queued_images = 60;
   Start();
   grpc::ClientContext context;
   v1::GetModelResponse model;
@@ -366,8 +432,35 @@ TEST_F(ServerTest, GetModelDescribesModelAndLimits) {
   EXPECT_EQ(model.device(), "cpu");
   EXPECT_EQ(model.max_images_per_request(), 50u);
   EXPECT_EQ(model.max_batch_rows(), 4u);
-  EXPECT_EQ(model.max_queued_images(), 2u);
+  EXPECT_EQ(model.max_queued_images(), 60u);
   EXPECT_THAT(model.metadata_json(), HasSubstr("\"beta_schedule\": \"linear\""));
+}
+
+TEST_F(ServerTest, UntilTheModelIsLoadedNothingIsServed) {
+  const TempFolder folder;
+  options_.listen = "unix:" + folder.File("socket") + ":1";  // NOTE: an address that is known before Start returns
+  const auto load = [this](const ServingModelOptions& options, SchedulerObserver* observer) {
+    Connect(options_.listen, grpc::InsecureChannelCredentials());
+    HealthCheckResponse response;
+    for (const char* service : {"", "denoised.v1.DigitService"}) {
+      EXPECT_TRUE(Check(service, &response).ok());
+      EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+    }
+    grpc::ClientContext context;
+    v1::GetModelResponse model;
+    for (const grpc::Status& status : {Generate(Request(1)).status, stub_->GetModel(&context, {}, &model)}) {
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+      EXPECT_EQ(status.error_message(), "the model is still loading; try again in a few seconds");
+    }
+    return PuppetLoader()(options, observer);
+  };
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options_, load);
+  ASSERT_THAT(server, IsOk());
+  server_ = *std::move(server);
+  HealthCheckResponse response;
+  EXPECT_TRUE(Check("", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  EXPECT_TRUE(Generate(Request(1)).status.ok());
 }
 
 TEST_F(ServerTest, HealthKnowsTheServerAndTheService) {
@@ -414,10 +507,17 @@ TEST_F(ServerTest, DrainFinishesWhatRunsAndRefusesWhatComes) {
   EXPECT_EQ(health.status(), HealthCheckResponse::NOT_SERVING);
   EXPECT_FALSE(watch->Read(&health)) << "a watch must end, or it would hold up the shutdown";
   EXPECT_TRUE(watch->Finish().ok());
-  Answer late = Generate(Request(2));
-  while (late.status.ok()) late = Generate(Request(2));  // the lame duck still serves
-  EXPECT_EQ(late.status.error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(late.status.error_message(), "the server is shutting down; try another replica");
+  const auto ask = [this] {
+    grpc::ClientContext other;
+    const auto next = stub_->GenerateDigit(&other, Request(2));
+    v1::GenerateDigitResponse first;
+    if (next->Read(&first)) other.TryCancel();
+    return next->Finish();
+  };
+  grpc::Status late = ask();
+  while (late.error_code() == grpc::StatusCode::CANCELLED) late = ask();  // the lame duck still serves
+  EXPECT_EQ(late.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(late.error_message(), "the server is shutting down; try another replica");
   engine_->LetGo();
   ASSERT_TRUE(reader->Read(&event));
   EXPECT_TRUE(event.has_image());
@@ -450,6 +550,36 @@ TEST_F(ServerTest, DrainInAHurryDropsWhatRuns) {
   EXPECT_FALSE(finished);
 }
 
+TEST_F(ServerTest, DrainDropsCallsOfAReplacedModelToo) {
+  Start();
+  engine_->HoldSteps();
+  PuppetEngine* const old_engine = engine_;
+  const std::shared_ptr<ServingModel> old_model = model_.lock();  // so that its engine lives as long as this test
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, Request(1, 1000));
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  ASSERT_THAT(server_->ReloadModel(), IsOk());
+  ASSERT_NE(engine_, old_engine);
+  bool finished = true;
+  std::atomic<bool> drained = false;
+  std::thread drain([&] {
+    finished = server_->Drain([] { return true; });
+    drained = true;
+  });
+  while (!drained) {  // far slower than the drain is
+    old_engine->AllowSteps(1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  drain.join();
+  old_engine->LetGo();
+  EXPECT_FALSE(finished);
+  EXPECT_FALSE(reader->Read(&event));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "the server is shutting down; try another replica");
+}
+
 TEST_F(ServerTest, ReloadServesTheNewModelAndKeepsTheOldOneOnAnError) {
   Start();
   info_.sha256 = std::string(64, 'd');
@@ -466,8 +596,7 @@ TEST_F(ServerTest, CallsAreCountedByCode) {
   Start();
   Generate(Request(1));
   Generate(Request(10));
-  const std::string labels =
-      "grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"";
+  const std::string labels = kGenerateDigitLabels;
   AwaitMetric("grpc_server_handled_total{grpc_code=\"OK\"," + labels + "}", "1");
   AwaitMetric("grpc_server_handled_total{grpc_code=\"InvalidArgument\"," + labels + "}", "1");
   EXPECT_EQ(Metric("grpc_server_started_total{" + labels + "}"), "2");
@@ -491,14 +620,39 @@ TEST_F(ServerTest, MalformedAddressIsSaid) {
                        "--listen must be an address and a port, such as 0.0.0.0:50051, got \"localhost\""));
 }
 
-TEST_F(ServerTest, TlsFilesMustBelongTogetherAndExist) {
+TEST_F(ServerTest, DrawsOverMutualTls) {
+  const TestAuthority authority;
+  const TempFolder folder;
+  const TestIdentity identity = authority.Issue("server");
+  options_.tls = {.cert = folder.Write("server.pem", identity.cert),
+                  .key = folder.Write("server.key", identity.key),
+                  .client_ca = folder.Write("ca.pem", authority.pem())};
+  Start();
+  EXPECT_EQ(Generate(Request(7)).status.error_code(), grpc::StatusCode::UNAVAILABLE) << "this was plain text";
+  const std::string address = "127.0.0.1:" + std::to_string(server_->port());
+  Connect(address, grpc::SslCredentials({authority.pem(), "", ""}));
+  EXPECT_EQ(Generate(Request(7)).status.error_code(), grpc::StatusCode::UNAVAILABLE) << "this had no certificate";
+  const TestIdentity client = authority.Issue("client");
+  Connect(address, grpc::SslCredentials({authority.pem(), client.key, client.cert}));
+  const Answer answer = Generate(Request(7));
+  EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_THAT(answer.images(), SizeIs(1));
+}
+
+TEST_F(ServerTest, UnusableTlsFilesEndTheStart) {
   options_.tls.cert = "/nowhere/cert.pem";
-  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "--tls_cert and --tls_key belong together: give both, or neither for plain text"));
   options_.tls.key = "/nowhere/key.pem";
   EXPECT_THAT(Server::Start(options_, PuppetLoader()),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("--tls_cert: cannot open /nowhere/cert.pem")));
+}
+
+TEST_F(ServerTest, MetricsListenOnAnIpv6AddressInBrackets) {
+  if (!HasIpv6Loopback()) GTEST_SKIP() << "this machine has no ::1";
+  options_.metrics_listen = "[::1]:0";
+  Start();
+  const httplib::Result page = httplib::Client("::1", server_->metrics_port()).Get("/healthz");
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->status, 200);
 }
 
 TEST_F(ServerTest, OneRowIsTooFew) {

@@ -1,0 +1,133 @@
+// What grpcurl and the like ask a server of whose protos they have no copy.
+#include <gmock/gmock.h>
+#include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/message.h>
+#include <google/protobuf/text_format.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/server.h"
+#include "tests/server/puppet_engine.h"
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using google::protobuf::FileDescriptorProto;
+using google::protobuf::Message;
+using testing::HasSubstr;
+
+// gRPC's own library brings the messages of the reflection service, without a header. Generated a second time from the
+// .proto they would clash with those.
+std::unique_ptr<Message> MakeMessage(const std::string& name) {
+  const google::protobuf::Descriptor* type =
+      google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName("grpc.reflection.v1alpha." + name);
+  if (type == nullptr) throw std::runtime_error("gRPC's reflection has no message " + name);
+  return std::unique_ptr<Message>(google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
+}
+
+// The bytes of the files in an answer that holds some.
+std::vector<std::string> FilesIn(const Message& answer) {
+  const google::protobuf::FieldDescriptor* field = answer.GetDescriptor()->FindFieldByName("file_descriptor_response");
+  const Message& files = answer.GetReflection()->GetMessage(answer, field);
+  field = files.GetDescriptor()->FindFieldByName("file_descriptor_proto");
+  std::vector<std::string> found;
+  for (int i = 0; i < files.GetReflection()->FieldSize(files, field); ++i) {
+    found.push_back(files.GetReflection()->GetRepeatedString(files, field, i));
+  }
+  return found;
+}
+
+class ReflectionTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto load = [](const ServingModelOptions&, SchedulerObserver* observer) {
+      return ServingModel::Start(
+          {}, []() -> absl::StatusOr<std::unique_ptr<Engine>> { return std::make_unique<PuppetEngine>(4); },
+          {.max_batch_rows = 4}, observer);
+    };
+    ServerOptions options;
+    options.listen = "127.0.0.1:0";
+    options.metrics_listen = kMetricsOff;
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, load);
+    ASSERT_THAT(server, IsOk());
+    server_ = *std::move(server);
+  }
+
+  // One question, as text format, and its answer.
+  std::unique_ptr<Message> Ask(const std::string& question) {
+    const std::unique_ptr<Message> request = MakeMessage("ServerReflectionRequest");
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(question, request.get()));
+    const grpc::Slice bytes(request->SerializeAsString());
+    grpc::GenericStub stub(
+        grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    grpc::CompletionQueue queue;
+    const auto finished = [&queue] {
+      void* tag = nullptr;
+      bool ok = false;
+      return queue.Next(&tag, &ok) && ok;
+    };
+    const auto call =
+        stub.PrepareCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+    call->StartCall(nullptr);
+    EXPECT_TRUE(finished());
+    call->Write(grpc::ByteBuffer(&bytes, 1), nullptr);
+    EXPECT_TRUE(finished());
+    grpc::ByteBuffer received;
+    call->Read(&received, nullptr);
+    EXPECT_TRUE(finished());
+    context.TryCancel();
+    grpc::Status status;
+    call->Finish(&status, nullptr);
+    EXPECT_TRUE(finished());
+    grpc::Slice answer_bytes;
+    EXPECT_TRUE(received.DumpToSingleSlice(&answer_bytes).ok());
+    std::unique_ptr<Message> answer = MakeMessage("ServerReflectionResponse");
+    EXPECT_TRUE(answer->ParseFromArray(answer_bytes.begin(), static_cast<int>(answer_bytes.size())));
+    return answer;
+  }
+
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(ReflectionTest, ListsTheServices) {
+  const std::string answer = Ask("list_services: ''")->DebugString();
+  for (const char* service :
+       {"denoised.v1.DigitService", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}) {
+    EXPECT_THAT(answer, HasSubstr(std::string("name: \"") + service + "\""));
+  }
+}
+
+TEST_F(ReflectionTest, DescribesTheService) {
+  const std::unique_ptr<Message> answer = Ask("file_containing_symbol: 'denoised.v1.DigitService'");
+  FileDescriptorProto file;
+  for (const std::string& bytes : FilesIn(*answer)) {
+    ASSERT_TRUE(file.ParseFromString(bytes));
+    if (file.service_size() > 0) break;
+  }
+  EXPECT_EQ(file.name(), "denoised/v1/digit_service.proto");
+  ASSERT_EQ(file.service_size(), 1);
+  EXPECT_EQ(file.service(0).name(), "DigitService");
+  EXPECT_EQ(file.service(0).method(0).name(), "GenerateDigit");
+  EXPECT_EQ(file.service(0).method(0).input_type(), ".denoised.v1.GenerateDigitRequest");
+  EXPECT_TRUE(file.service(0).method(0).server_streaming());
+}
+
+// The built-in health service of gRPC cannot be described, so the server brings its own.
+TEST_F(ReflectionTest, DescribesTheHealthService) {
+  const std::unique_ptr<Message> answer = Ask("file_containing_symbol: 'grpc.health.v1.Health'");
+  const std::vector<std::string> files = FilesIn(*answer);
+  ASSERT_FALSE(files.empty());
+  FileDescriptorProto file;
+  ASSERT_TRUE(file.ParseFromString(files[0]));
+  EXPECT_EQ(file.name(), "grpc/health/v1/health.proto");
+}
+
+}  // namespace
+}  // namespace denoised
