@@ -18,13 +18,17 @@ std::string FormatDuration(double seconds) {
   return absl::StrFormat("%d h %02d min", minutes / 60, minutes % 60);
 }
 
-std::string FormatProgress(const TrainingProgress& progress) {
+std::string FormatBar(double fraction) {
   constexpr int kWidth = 20;
-  const double fraction = std::clamp(progress.epoch_fraction, 0.0, 1.0);
+  fraction = std::clamp(fraction, 0.0, 1.0);
   const int filled = static_cast<int>(fraction * kWidth);
-  const std::string bar = std::string(filled, '#') + std::string(kWidth - filled, '-');
-  return absl::StrFormat("epoch %d/%d [%s] %3d%%  loss %.4f  %.0f images/s  %s left", progress.epoch, progress.epochs,
-                         bar, static_cast<int>(fraction * 100), progress.loss, progress.images_per_second,
+  return absl::StrFormat("[%s%s] %3d%%", std::string(filled, '#'), std::string(kWidth - filled, '-'),
+                         static_cast<int>(fraction * 100));
+}
+
+std::string FormatProgress(const TrainingProgress& progress) {
+  return absl::StrFormat("epoch %d/%d %s  loss %.4f  %.0f images/s  %s left", progress.epoch, progress.epochs,
+                         FormatBar(progress.epoch_fraction), progress.loss, progress.images_per_second,
                          FormatDuration(progress.seconds_left));
 }
 

@@ -1,7 +1,7 @@
 // File: progress_bar.h
 //
-// One line that says how far training is. Formatting is a pure function; printing goes to stderr, rewritten in place on
-// a terminal and left out elsewhere, where the line per epoch says enough.
+// One line that says how far long work is. Formatting is a pure function; printing goes to stderr, rewritten in place
+// on a terminal and left out elsewhere, where the lines that stay say enough.
 #ifndef DENOISED_TRAINER_PROGRESS_BAR_H_
 #define DENOISED_TRAINER_PROGRESS_BAR_H_
 
@@ -20,6 +20,9 @@ struct TrainingProgress {
 
 // "epoch 3/40 [#########-----------]  45%  loss 0.0312  880 images/s  34 min left"
 std::string FormatProgress(const TrainingProgress& progress);
+
+// "[#########-----------]  45%" for 0.456.
+std::string FormatBar(double fraction);
 
 // "42 s", "34 min" or "2 h 05 min".
 std::string FormatDuration(double seconds);

@@ -14,6 +14,12 @@ TEST(FormatDurationTest, ChangesItsUnit) {
   EXPECT_EQ(FormatDuration(-1), "0 s");
 }
 
+TEST(FormatBarTest, ShowsTheFractionAndStaysInItsFrame) {
+  EXPECT_EQ(FormatBar(0.456), "[#########-----------]  45%");
+  EXPECT_EQ(FormatBar(-1), "[--------------------]   0%");
+  EXPECT_EQ(FormatBar(2), "[####################] 100%");
+}
+
 TEST(FormatProgressTest, SaysEpochLossSpeedAndTimeLeft) {
   EXPECT_EQ(FormatProgress({.epoch = 3,
                             .epochs = 40,
