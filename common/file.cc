@@ -8,9 +8,11 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 
 namespace denoised {
@@ -119,6 +121,18 @@ absl::Status EnsureWritableFolder(const std::string& path, const std::string& fl
   const absl::Status status = MakeWritableFolder(path);
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat(status.message(), "; choose another with ", flag));
+}
+
+absl::StatusOr<std::string> FindShipped(const std::string& name) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path bin = fs::read_symlink("/proc/self/exe", error).parent_path();
+  std::vector<std::string> places;
+  for (const fs::path& folder : {fs::path("models"), bin / "../../../models", bin / "../share/denoised"}) {
+    places.push_back((folder / name).lexically_normal().string());
+    if (fs::exists(places.back(), error)) return places.back();
+  }
+  return absl::NotFoundError(absl::StrCat("there is no ", absl::StrJoin(places, " and no ")));
 }
 
 }  // namespace denoised

@@ -32,6 +32,10 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes
 // `flag`, the command line's name for the folder.
 absl::Status EnsureWritableFolder(const std::string& path, const std::string& flag = "--out");
 
+// A file or folder that comes with the programs: `name` in models/ of the working folder, in models/ of the source tree
+// that the running program was built in, or in share/denoised/ of its installation. NOT_FOUND lists where it looked.
+absl::StatusOr<std::string> FindShipped(const std::string& name);
+
 }  // namespace denoised
 
 #endif  // DENOISED_COMMON_FILE_H_

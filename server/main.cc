@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "common/command_line.h"
+#include "common/file.h"
 #include "common/signal_queue.h"
 #include "server/options.h"
 #include "server/server.h"
@@ -70,9 +71,11 @@ int Main(int argc, char** argv) {
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   SetUpLogging(options.log_level);
   if (options.model.checkpoint.empty()) {
-    absl::StatusOr<std::string> found = FindDefaultCheckpoint();
+    absl::StatusOr<std::string> found = FindShipped("mnist.pt");
     if (!found.ok()) {
-      std::fprintf(stderr, "denoised: error: %s\n", std::string(found.status().message()).c_str());
+      std::fprintf(stderr,
+                   "denoised: error: %s; name a checkpoint with --checkpoint, or train one with denoise-train\n",
+                   std::string(found.status().message()).c_str());
       return EXIT_FAILURE;
     }
     options.model.checkpoint = *std::move(found);

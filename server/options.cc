@@ -1,12 +1,6 @@
 #include "server/options.h"
 
-#include <filesystem>
-#include <system_error>
-#include <vector>
-
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "common/command_line.h"
 
 namespace denoised {
@@ -54,25 +48,6 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Certificates that clients' own must be signed by, PEM; turns mutual TLS on");
   Add(app, "log_level", options.log_level, "Least level that is logged: debug, info, warn, error or off")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
-}
-
-absl::StatusOr<std::string> FindDefaultCheckpoint() {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  std::vector<fs::path> candidates = {fs::path("models") / "mnist.pt"};
-  // build/<preset>/bin/denoised in the source tree; bin/denoised in an installation.
-  const fs::path bin = program.parent_path();
-  candidates.push_back(bin / "../../../models/mnist.pt");
-  candidates.push_back(bin / "../share/denoised/mnist.pt");
-  for (const fs::path& candidate : candidates) {
-    if (fs::is_regular_file(candidate, error)) return candidate.lexically_normal().string();
-  }
-  return absl::NotFoundError(absl::StrCat(
-      "no checkpoint was named and none was found at ",
-      absl::StrJoin(candidates, ", ",
-                    [](std::string* out, const fs::path& path) { out->append(path.lexically_normal().string()); }),
-      "; name one with --checkpoint, or train one with denoise-train"));
 }
 
 }  // namespace denoised

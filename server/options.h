@@ -10,19 +10,13 @@
 #define DENOISED_SERVER_OPTIONS_H_
 
 #include <CLI/CLI.hpp>
-#include <string>
 
-#include "absl/status/statusor.h"
 #include "server/server.h"
 
 namespace denoised {
 
 // Adds every flag to `app`, with `options` as the place of its value and the source of its default.
 void AddServerOptions(CLI::App& app, ServerOptions& options);
-
-// The checkpoint for a server that was started without --checkpoint: models/mnist.pt in the working folder, beside or
-// above the program (a build tree), or share/denoised/mnist.pt where it was installed. NOT_FOUND lists where it looked.
-absl::StatusOr<std::string> FindDefaultCheckpoint();
 
 }  // namespace denoised
 

@@ -4,18 +4,21 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/command_line.h"
+#include "common/file.h"
 #include "common/signal_queue.h"
+#include "common/status_macros.h"
 #include "trainer/evaluate.h"
 #include "trainer/judge_training.h"
 #include "trainer/progress_bar.h"
+#include "trainer/sweep.h"
 
 namespace denoised {
 namespace {
@@ -24,7 +27,11 @@ constexpr int kInterrupted = 130;  // as shells have it
 
 struct Flags {
   bool train_judges = false;
-  std::string sampler = SamplerName(SamplerType::kDdpm);
+  std::vector<std::string> samplers = {SamplerName(SamplerType::kDdpm)};
+  std::vector<int> steps = {0};
+  std::vector<double> guidance_scales = {1};
+
+  bool is_sweep() const { return samplers.size() * steps.size() * guidance_scales.size() > 1; }
 };
 
 void AddOptions(CLI::App& app, Flags& flags, EvaluationOptions& options) {
@@ -40,10 +47,14 @@ void AddOptions(CLI::App& app, Flags& flags, EvaluationOptions& options) {
                  "Folder for the images, report.json, contact_sheet.png and nearest_neighbours.png; an interrupted run "
                  "goes on from it");
   app.add_option("--count", options.count, "Images to draw, 10 to 100000, in the proportions of the test images");
-  app.add_option("--sampler", flags.sampler, "ddpm, ddim or dpm_solver_pp_2m");
-  app.add_option("--steps", options.draw.steps, "Denoising steps; 0: the sampler's own, 1000, 50 or 20");
+  // Several values, and every combination is scored.
+  app.add_option("--sampler", flags.samplers, "ddpm, ddim or dpm_solver_pp_2m; several, with commas, for a sweep")
+      ->delimiter(',');
+  app.add_option("--steps", flags.steps, "Denoising steps, or several; 0: the sampler's own, 1000, 50 or 20")
+      ->delimiter(',');
   app.add_option("--eta", options.draw.eta, "DDIM's stochasticity, 0 to 1");
-  app.add_option("--guidance_scale", options.draw.guidance_scale, "Classifier-free guidance, 1 (off) to 10");
+  app.add_option("--guidance_scale", flags.guidance_scales, "Classifier-free guidance, 1 (off) to 10, or several")
+      ->delimiter(',');
   app.add_option("--seed", options.draw.seed, "Seed of the noise; with --train_judges, of the judges");
   app.add_option("--device", options.draw.device, "Where images are drawn: auto, cpu, cuda or cuda:N");
   app.add_option("--threads", options.draw.threads, "Worker threads on the CPU; 0: one per core");
@@ -64,20 +75,6 @@ absl::StatusOr<SamplerType> ParseSampler(const std::string& name) {
       absl::StrCat("--sampler must be ddpm, ddim or dpm_solver_pp_2m, got \"", name, "\""));
 }
 
-// `name` in models/ of the working folder, of the source tree that the program was built in, or of its installation;
-// the first of these paths where it is in none of them.
-std::string FindShipped(const std::string& name) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  const fs::path bin = fs::read_symlink("/proc/self/exe", error).parent_path();
-  const fs::path candidates[] = {fs::path("models") / name, bin / "../../../models" / name,
-                                 bin / "../share/denoised" / name};
-  for (const fs::path& candidate : candidates) {
-    if (fs::exists(candidate, error)) return candidate.lexically_normal().string();
-  }
-  return candidates[0].string();
-}
-
 int RunTraining(const EvaluationOptions& options) {
   ShowProgress("reading data");
   const absl::StatusOr<Dataset> train = LoadMnist(options.data, Split::kTrain, options.mnist);
@@ -95,21 +92,64 @@ int RunTraining(const EvaluationOptions& options) {
   return EXIT_SUCCESS;
 }
 
-int RunEvaluation(EvaluationOptions options) {
-  if (options.draw.checkpoint.empty()) options.draw.checkpoint = FindShipped("mnist.pt");
-  if (options.judges.empty()) options.judges = FindShipped("judges");
+absl::Status EvaluateOne(EvaluationOptions options, const Flags& flags) {
+  DENOISED_ASSIGN_OR_RETURN(options.draw.sampler, ParseSampler(flags.samplers[0]));
+  options.draw.steps = flags.steps[0];
+  options.draw.guidance_scale = flags.guidance_scales[0];
+  DENOISED_ASSIGN_OR_RETURN(const EvaluationReport report, Evaluate(options));
+  const EvaluationFiles files(options.draw.out);
+  absl::PrintF("%s\nLook at:  %s, %s\nFigures:  %s\n", FormatTable(report), files.contact_sheet,
+               files.nearest_neighbours, files.report);
+  return absl::OkStatus();
+}
+
+// Every combination, each in a folder of its own below --out; the table and the plots grow with it.
+absl::Status Sweep(const EvaluationOptions& options, const Flags& flags) {
+  std::vector<EvaluationReport> reports;
+  const std::string folder = options.draw.out;
+  const std::string table = folder + "/sweep.md", distances = folder + "/distances.png",
+                    misread = folder + "/misread.png";
+  for (const std::string& sampler : flags.samplers) {
+    for (const int steps : flags.steps) {
+      for (const double guidance_scale : flags.guidance_scales) {
+        EvaluationOptions one = options;
+        DENOISED_ASSIGN_OR_RETURN(one.draw.sampler, ParseSampler(sampler));
+        one.draw.steps = steps;
+        one.draw.guidance_scale = guidance_scale;
+        one.draw.out = absl::StrCat(folder, "/", SweepName(sampler, steps, guidance_scale));
+        DENOISED_ASSIGN_OR_RETURN(const EvaluationReport report, Evaluate(one));
+        reports.push_back(report);
+        DENOISED_RETURN_IF_ERROR(WriteFileAtomically(table, FormatSweep(reports)));
+        DENOISED_ASSIGN_OR_RETURN(const std::string distance_plot, PlotDistances(reports));
+        DENOISED_RETURN_IF_ERROR(WriteFileAtomically(distances, distance_plot));
+        DENOISED_ASSIGN_OR_RETURN(const std::string misread_plot, PlotMisread(reports));
+        DENOISED_RETURN_IF_ERROR(WriteFileAtomically(misread, misread_plot));
+      }
+    }
+  }
+  absl::PrintF(
+      "%s: %d images each, seed %d\n\n%s\nDistance: Frechet, to the test images; floor: that of as many "
+      "training images.\nReal test images are read with an accuracy of %.2f %%.\nLook at:  %s, %s\nTable:    %s\n",
+      reports[0].checkpoint, reports[0].count, reports[0].seed, FormatSweep(reports),
+      100 * reports[0].reading_test.accuracy.overall, distances, misread, table);
+  return absl::OkStatus();
+}
+
+int RunEvaluation(EvaluationOptions options, const Flags& flags) {
+  for (const auto& [path, name] : {std::pair{&options.draw.checkpoint, "mnist.pt"}, {&options.judges, "judges"}}) {
+    if (!path->empty()) continue;
+    absl::StatusOr<std::string> found = FindShipped(name);
+    if (!found.ok()) return Fail(found.status());
+    *path = *std::move(found);
+  }
   SignalQueue signals({SIGINT, SIGTERM});
   options.draw.stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };
-  const absl::StatusOr<EvaluationReport> report = Evaluate(options);
-  if (absl::IsCancelled(report.status())) {
-    absl::FPrintF(stderr, "%s\n", report.status().message());
+  const absl::Status status = flags.is_sweep() ? Sweep(options, flags) : EvaluateOne(options, flags);
+  if (absl::IsCancelled(status)) {
+    absl::FPrintF(stderr, "%s\n", status.message());
     return kInterrupted;
   }
-  if (!report.ok()) return Fail(report.status());
-  const EvaluationFiles files(options.draw.out);
-  absl::PrintF("%s\nLook at:  %s, %s\nFigures:  %s\n", FormatTable(*report), files.contact_sheet,
-               files.nearest_neighbours, files.report);
-  return EXIT_SUCCESS;
+  return status.ok() ? EXIT_SUCCESS : Fail(status);
 }
 
 int Main(int argc, char** argv) {
@@ -121,14 +161,13 @@ int Main(int argc, char** argv) {
       "Examples:\n"
       "  denoise-eval --checkpoint run/best.pt                                  10000 images by the full chain\n"
       "  denoise-eval --checkpoint run/best.pt --sampler ddim --count 1000      a quick look\n"
+      "  denoise-eval --sampler ddim,dpm_solver_pp_2m --steps 10,20,50 --count 2000\n"
+      "                                                                         which sampler, how many steps\n"
       "  denoise-eval --train_judges --judges judges                            judges of one's own");
   AddOptions(app, flags, options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   if (flags.train_judges) return RunTraining(options);
-  const absl::StatusOr<SamplerType> sampler = ParseSampler(flags.sampler);
-  if (!sampler.ok()) return Fail(sampler.status());
-  options.draw.sampler = *sampler;
-  return RunEvaluation(options);
+  return RunEvaluation(options, flags);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <torch/script.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct GradientOptions {
   torch::Device device = torch::kCPU;  // where the network is
   bool bf16 = false;              // CUDA only, autocast: convolutions in bfloat16, normalisation and loss in float32
   int threads = 1;                // CPU only
+  std::optional<int> null_label;  // with model_guidance
+  double model_guidance = 1;      // see train.h
   ProcessGroup* group = nullptr;  // null: this process alone
   int processes = 1;
 };
@@ -36,7 +39,8 @@ class GradientWorkers {
   GradientWorkers(torch::jit::Module& unet, const GradientOptions& options);
 
   // Sets the gradient of every parameter, that of the mean over all processes' rows of weight times squared error, and
-  // returns the mean squared error without weights. Sums are taken in a fixed order. Throws what LibTorch throws.
+  // returns the mean squared error without weights and guidance. Sums are taken in a fixed order. Throws what LibTorch
+  // throws.
   double Run(const TrainingBatch& batch);
 
  private:
@@ -48,6 +52,7 @@ class GradientWorkers {
 
   std::vector<Share> RunShares(const TrainingBatch& batch);
   Share RunShare(const TrainingBatch& batch, int64_t begin, int64_t end);
+  at::Tensor Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y);
   void SumOverProcesses(at::Tensor& squared_error);
 
   // Constant after construction.

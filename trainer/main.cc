@@ -31,12 +31,15 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
   app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
   app.add_option("--out", options.out, "Folder for best.pt, last.pt, state.pt, log.jsonl, loss.png and samples.png");
+  app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
   app.add_option("--arch", flags.architecture,
                  "Network and its recipe: compact, or seed with the original's own recipe");
   app.add_option("--prediction_type", flags.prediction_type,
                  "What the network learns: epsilon (noise) or v_prediction");
   app.add_option("--beta_schedule", options.schedule.beta_schedule, "Noise schedule: linear or squaredcos_cap_v2");
   app.add_option("--min_snr_gamma", options.min_snr_gamma, "Min-SNR weighting of the loss, usually 5; 0: none");
+  app.add_option("--model_guidance", options.model_guidance,
+                 "Guidance scale learnt into the labelled prediction, for digits at no second network call; 1: none");
   app.add_option("--epochs", options.epochs, "Passes over the data, at most");
   app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
   app.add_option("--batch_size", options.batch_size, "Images per optimizer step");

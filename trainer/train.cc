@@ -73,6 +73,12 @@ struct Range {
   const char* expected;
 };
 
+std::optional<int> NullLabel(const TrainingOptions& options) {
+  const int classes = static_cast<int>(ModelMetadata{}.class_names.size());
+  if (options.unet.num_labels > classes && options.label_dropout > 0) return classes;
+  return std::nullopt;
+}
+
 absl::Status ValidateOptions(const Dataset& data, const TrainingOptions& options) {
   DENOISED_RETURN_IF_ERROR(ValidateUnetConfig(options.unet));
   const auto images = static_cast<int>(data.size());
@@ -87,6 +93,8 @@ absl::Status ValidateOptions(const Dataset& data, const TrainingOptions& options
       {"--warmup_steps", 1.0 * options.warmup_steps, options.warmup_steps >= 0, "at least 0"},
       {"--clip_norm", options.clip_norm, options.clip_norm >= 0, "more than 0, or 0 for none"},
       {"--min_snr_gamma", options.min_snr_gamma, options.min_snr_gamma >= 0, "more than 0, or 0 for none"},
+      {"--model_guidance", options.model_guidance, options.model_guidance >= 1 && options.model_guidance <= 10,
+       "1 (none) to 10"},
       {"--ema_decay", options.ema_decay, options.ema_decay >= 0 && options.ema_decay < 1, "0 to less than 1"},
       {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
        "0 to less than 1"},
@@ -100,21 +108,21 @@ absl::Status ValidateOptions(const Dataset& data, const TrainingOptions& options
     return absl::InvalidArgumentError(
         absl::StrCat("--precision must be fp32 or bf16, got \"", options.precision, "\""));
   }
+  if (options.model_guidance > 1 && !NullLabel(options)) {
+    return absl::InvalidArgumentError(
+        "--model_guidance needs an architecture with a null label and a --label_dropout above 0");
+  }
   return absl::OkStatus();
 }
 
-std::optional<int> NullLabel(const TrainingOptions& options) {
-  const int classes = static_cast<int>(ModelMetadata{}.class_names.size());
-  if (options.unet.num_labels > classes && options.label_dropout > 0) return classes;
-  return std::nullopt;
-}
-
 // What decides the numbers of a run; the flags that are missing here may change when it is resumed.
-Recipe RecipeOf(const Dataset& data, const TrainingOptions& options, int64_t images_per_step) {
+Recipe RecipeOf(const Dataset& data, const TrainingOptions& options, const std::optional<Checkpoint>& init,
+                int64_t images_per_step) {
   const NoiseScheduleConfig& schedule = options.schedule;
   Recipe recipe = {
       {"--arch",
        absl::StrCat(options.unet.architecture, " of ", absl::StrJoin(options.unet.channels, "-"), " channels")},
+      {"--init", init ? absl::StrCat("a file of SHA-256 ", init->sha256) : "none"},
       {"--prediction_type", PredictionTypeName(schedule.prediction_type)},
       {"--beta_schedule", schedule.beta_schedule},
       {"--batch_size times processes", absl::StrCat(images_per_step)},
@@ -124,6 +132,7 @@ Recipe RecipeOf(const Dataset& data, const TrainingOptions& options, int64_t ima
       {"--warmup_steps", absl::StrCat(options.warmup_steps)},
       {"--clip_norm", absl::StrCat(options.clip_norm)},
       {"--min_snr_gamma", absl::StrCat(options.min_snr_gamma)},
+      {"--model_guidance", absl::StrCat(options.model_guidance)},
       {"--ema_decay", absl::StrCat(options.ema_decay)},
       {"--label_dropout", absl::StrCat(options.label_dropout)},
       {"--seed", absl::StrCat(options.seed)},
@@ -136,8 +145,9 @@ Recipe RecipeOf(const Dataset& data, const TrainingOptions& options, int64_t ima
 // A run from its first batch to its last.
 class Trainer {
  public:
-  Trainer(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule, const ProcessPlace& place,
-          const torch::Device& device, ProcessGroup* group)
+  Trainer(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
+          const std::optional<Checkpoint>& init, const ProcessPlace& place, const torch::Device& device,
+          ProcessGroup* group)
       : options_(options),
         files_(options.out),
         data_sha256_(data.sha256),
@@ -146,11 +156,13 @@ class Trainer {
         group_(group),
         threads_(options.threads > 0 ? options.threads : AvailableCores()),
         batches_(data, options, schedule, NullLabel(options), place.rank, place.size),
-        recipe_(RecipeOf(data, options, batches_.global_rows())),
-        unet_(SeededUnet(options, device)),
+        recipe_(RecipeOf(data, options, init, batches_.global_rows())),
+        unet_(FirstUnet(options, init, device)),
         workers_(unet_, {.device = device,
                          .bf16 = options.precision == "bf16",
                          .threads = threads_,
+                         .null_label = NullLabel(options),
+                         .model_guidance = options.model_guidance,
                          .group = group,
                          .processes = place.size}),
         optimizer_(ParametersOf(unet_),
@@ -176,9 +188,15 @@ class Trainer {
     return unet;
   }
 
-  static Module SeededUnet(const TrainingOptions& options, const torch::Device& device) {
+  static Module FirstUnet(const TrainingOptions& options, const std::optional<Checkpoint>& init,
+                          const torch::Device& device) {
     torch::manual_seed(options.seed);
     Module unet = OnDevice(MakeUnet(options.unet), device);
+    if (init) {
+      const torch::NoGradGuard no_grad;
+      const std::vector<at::Tensor> from = ParametersOf(init->unet), to = ParametersOf(unet);
+      for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
+    }
     for (at::Tensor parameter : unet.parameters()) parameter.set_requires_grad(true);
     return unet;
   }
@@ -427,6 +445,16 @@ absl::Status PrepareFolder(const TrainingOptions& options) {
   return EnsureWritableFolder(options.out);
 }
 
+absl::StatusOr<std::optional<Checkpoint>> LoadInit(const TrainingOptions& options) {
+  if (options.init.empty()) return std::nullopt;
+  DENOISED_ASSIGN_OR_RETURN(Checkpoint init, LoadCheckpoint(options.init));
+  if (init.metadata.unet == options.unet && init.metadata.noise_schedule == options.schedule) return init;
+  return absl::FailedPreconditionError(
+      absl::StrCat("--init ", options.init,
+                   " is another kind of network than this run's: give the --arch, --prediction_type and "
+                   "--beta_schedule that it was trained with"));
+}
+
 absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOptions& options) {
   DENOISED_RETURN_IF_ERROR(ValidateOptions(data, options));
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
@@ -439,9 +467,10 @@ absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOpt
     return absl::InvalidArgumentError(absl::StrCat("--batch_size ", options.batch_size, " in ", place.size,
                                                    " processes is more than the ", data.size(), " images there are"));
   }
+  DENOISED_ASSIGN_OR_RETURN(const std::optional<Checkpoint> init, LoadInit(options));
   if (place.rank == 0) DENOISED_RETURN_IF_ERROR(PrepareFolder(options));
   DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<ProcessGroup> group, ProcessGroup::FromEnvironment(place, device));
-  Trainer trainer(data, options, schedule, place, device, group.get());
+  Trainer trainer(data, options, schedule, init, place, device, group.get());
   return trainer.Run();
 }
 

@@ -5,6 +5,10 @@
 // (Ho et al., arXiv 2006.11239, algorithm 1); or to tell v (noise_schedule.h), which also shows it the clean image's
 // error where there is hardly any signal. Losses that are reported are unweighted means.
 //
+// With model_guidance above 1, classifier-free guidance is learnt into the labelled prediction (Tang et al., arXiv
+// 2502.12154): the target of a labelled row moves away from what the network says with the label hidden, so that one
+// network call at guidance scale 1 draws what two at that scale drew before.
+//
 //   absl::StatusOr<TrainingSummary> summary = Train(data, {.out = "run", .epochs = 30});
 //
 // The same data and options, threads included, give the same checkpoint bytes on the CPU, interrupted or not.
@@ -23,6 +27,7 @@ namespace denoised {
 
 struct TrainingOptions {
   std::string out = "run";                                 // folder for what a run leaves: see TrainingFiles
+  std::string init;                                        // checkpoint whose weights to begin with; empty: random
   UnetConfig unet;                                         // the architecture
   NoiseScheduleConfig schedule;                            // T, betas, and what the network predicts
   VarianceType variance_type = VarianceType::kFixedLarge;  // recorded for sampling
@@ -36,6 +41,7 @@ struct TrainingOptions {
   int warmup_steps = 500;       // in which the learning rate rises from 0
   double clip_norm = 1;         // of the gradient; 0: off
   double min_snr_gamma = 0;     // highest weight of the clean image's error, in units of its SNR; 0: plain mean
+  double model_guidance = 1;    // guidance scale learnt into the labelled prediction; 1: none
   double ema_decay = 0.999;     // of the averaged weights, the ones that are saved; 0: save the raw weights
   double label_dropout = 0.1;   // share of labels replaced by the null label, where the architecture has one
   uint64_t seed = 1;
@@ -89,12 +95,12 @@ struct TrainingSummary {
 //   INVALID_ARGUMENT     options or environment variables out of range
 //   ALREADY_EXISTS       `out` holds a run, and `resume` is not set
 //   NOT_FOUND            nothing to resume
-//   FAILED_PRECONDITION  the state is of a run with other flags; no such device
+//   FAILED_PRECONDITION  the state is of a run with other flags; `init` is another kind of network; no such device
 //   DATA_LOSS            the state is damaged
 //   ABORTED              the loss is not a finite number
 //   UNAVAILABLE          other processes cannot be reached
-// and those of WriteFileAtomically, RESOURCE_EXHAUSTED for a full disk among them. Whatever happens, the last good
-// files are kept.
+// and those of LoadCheckpoint for `init`, and of WriteFileAtomically, RESOURCE_EXHAUSTED for a full disk among them.
+// Whatever happens, the last good files are kept.
 absl::StatusOr<TrainingSummary> Train(const Dataset& data, const TrainingOptions& options);
 
 }  // namespace denoised

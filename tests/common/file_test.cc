@@ -99,5 +99,18 @@ TEST(EnsureWritableFolderTest, UnwritableFolderIsNamedAndNotTheProbe) {
               MatchesRegex("cannot write to the folder /proc: [A-Z][a-z]+( [a-z]+)*; choose another with --frames"));
 }
 
+TEST(FindShippedTest, FindsTheModelOfThisTree) {
+  const absl::StatusOr<std::string> path = FindShipped("mnist.pt");
+  ASSERT_THAT(path, IsOk());
+  EXPECT_THAT(ReadFile(*path, 16 << 20), IsOk());
+}
+
+TEST(FindShippedTest, SaysWhereItLooked) {
+  EXPECT_THAT(FindShipped("nothing.pt"),
+              StatusIs(absl::StatusCode::kNotFound,
+                       MatchesRegex("there is no models/nothing\\.pt and no .*/models/nothing\\.pt and no "
+                                    ".*/share/denoised/nothing\\.pt")));
+}
+
 }  // namespace
 }  // namespace denoised

@@ -95,6 +95,21 @@ TEST_F(DenoiseEvalTest, TheSameCommandAgainGivesTheSameFigures) {
   EXPECT_EQ(first, second);
 }
 
+TEST_F(DenoiseEvalTest, SeveralSamplersAndStepsMakeATableAndPlots) {
+  const ProgramResult result = Run({"--sampler", "ddim,dpm_solver_pp_2m", "--steps", "2,3"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("mnist.pt: 40 images each, seed 1\n\n| Sampler "));
+  EXPECT_THAT(result.out, HasSubstr("\n| dpm_solver_pp_2m |     3 |"));
+  EXPECT_THAT(result.out, HasSubstr("Look at:  eval/distances.png, eval/misread.png\nTable:    eval/sweep.md\n"));
+  EXPECT_THAT(result.out, HasSubstr(Slurp(folder_.File("eval/sweep.md"))));
+  EXPECT_TRUE(DecodePng(Slurp(folder_.File("eval/distances.png"))).ok());
+  for (const char* one : {"ddim-2", "ddim-3", "dpm_solver_pp_2m-2", "dpm_solver_pp_2m-3"}) {
+    const auto report = nlohmann::json::parse(Slurp(folder_.File(std::string("eval/") + one + "/report.json")));
+    EXPECT_EQ(std::string(one), report["sampling"]["sampler"].get<std::string>() + "-" +
+                                    std::to_string(report["sampling"]["steps"].get<int>()));
+  }
+}
+
 TEST_F(DenoiseEvalTest, InterruptedRunSaysThatItGoesOn) {
   // The full chain: it will not be done before it is asked to stop.
   BackgroundProgram program(Command({"--count", "2000", "--sampler", "ddpm", "--steps", "0"}), {}, folder_.path());

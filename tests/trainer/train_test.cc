@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -52,6 +53,14 @@ class TrainTest : public testing::Test {
     return log;
   }
 
+  std::vector<at::Tensor> Parameters(const std::string& checkpoint) {
+    std::vector<at::Tensor> parameters;
+    for (const at::Tensor& parameter : LoadCheckpoint(folder_.File(checkpoint))->unet.parameters()) {
+      parameters.push_back(parameter);
+    }
+    return parameters;
+  }
+
   TempFolder folder_;
   Dataset data_;
 };
@@ -97,6 +106,48 @@ TEST_F(TrainTest, EveryPredictionAndWeightingLearns) {
       EXPECT_EQ(LoadCheckpoint(folder_.File(name + "/best.pt"))->metadata.noise_schedule, options.schedule);
     }
   }
+}
+
+TEST_F(TrainTest, BeginsWithTheWeightsOfACheckpoint) {
+  ASSERT_THAT(Train(data_, Options("first", 2)), IsOk());
+  TrainingOptions options = Options("second", 1);
+  options.init = folder_.File("first/last.pt");
+  options.learning_rate = 1e-12;
+  options.ema_decay = 0;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const std::vector<at::Tensor> before = Parameters("first/last.pt"), after = Parameters("second/last.pt");
+  ASSERT_EQ(before.size(), after.size());
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(torch::allclose(before[i], after[i], 1e-6, 1e-8));
+
+  TrainingOptions resumed = options;  // of another beginning
+  resumed.init = "";
+  resumed.resume = true;
+  EXPECT_THAT(Train(data_, resumed), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--init")));
+}
+
+TEST_F(TrainTest, CannotBeginWithAnotherKindOfNetwork) {
+  ASSERT_THAT(Train(data_, Options("first", 1)), IsOk());
+  TrainingOptions options = Options("second", 1);
+  options.init = folder_.File("first/last.pt");
+  options.schedule.prediction_type = PredictionType::kVPrediction;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "--init " + options.init +
+                           " is another kind of network than this run's: give the --arch, --prediction_type and "
+                           "--beta_schedule that it was trained with"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("second")));
+  options.init = "none.pt";
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none.pt")));
+}
+
+TEST_F(TrainTest, ModelGuidanceNeedsTheNullLabel) {
+  TrainingOptions options = Options("run", 1);
+  options.model_guidance = 1.5;
+  options.label_dropout = 0;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("null label")));
+  options.model_guidance = 0.5;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--model_guidance must be 1 (none) to 10, got 0.5"));
 }
 
 TEST_F(TrainTest, SameSeedGivesTheSameBytes) {
