@@ -77,21 +77,40 @@ void Guide(float scale, const float* null_output, float* e) {
   for (int i = 0; i < kModelPixels; ++i) e[i] = null_output[i] + scale * (e[i] - null_output[i]);
 }
 
-// One row, one call: see the header.
+// Rows share calls, and workers the calls: see the header.
 class CpuEngine : public Engine {
  public:
   CpuEngine(torch::jit::Module unet, int null_label, int num_slots, int num_threads)
-      : unet_(std::move(unet)), null_label_(null_label), num_slots_(num_slots), state_(num_slots), pool_(num_threads) {}
+      : unet_(std::move(unet)),
+        null_label_(null_label),
+        num_slots_(num_slots),
+        output_(2 * static_cast<size_t>(num_slots) * kModelPixels),
+        state_(num_slots),
+        pool_(num_threads) {}
 
   int num_slots() const override { return num_slots_; }
   double network_seconds() const override { return network_seconds_; }
 
+  // Runs calls of 1, 2, ... rows, and finds out how many may share one: as many as leave every row's bits as they are
+  // when it is alone. Leaves slot states as they are.
+  absl::Status WarmUp() {
+    const int most = std::min(kMaxRowsPerCall, (2 * num_slots_ + pool_.size() - 1) / pool_.size());
+    absl::Status status;
+    pool_.Run(1, [&](int) { status = Guarded([&] { rows_per_call_ = LargestCallThatKeepsBits(most); }); });
+    return status;
+  }
+
   absl::Status Step(absl::Span<const StepRow> rows) override {
-    const int used = std::min<int>(pool_.size(), static_cast<int>(rows.size()));
+    PlanCalls(rows);
+    const int used = std::min<int>(pool_.size(), static_cast<int>(calls_.size()));
     if (used == 0) return absl::OkStatus();
     std::vector<absl::Status> results(used);
     std::vector<double> network_seconds(used, 0.0);
-    pool_.Run(used, [&](int worker) { results[worker] = RunShare(rows, worker, used, network_seconds[worker]); });
+    pool_.Run(used, [&](int worker) {
+      results[worker] = Guarded([&] {
+        for (size_t i = worker; i < calls_.size(); i += used) RunCall(rows, calls_[i], network_seconds[worker]);
+      });
+    });
     network_seconds_ += *std::max_element(network_seconds.begin(), network_seconds.end());
     for (const absl::Status& result : results) DENOISED_RETURN_IF_ERROR(result);
     return absl::OkStatus();
@@ -102,44 +121,112 @@ class CpuEngine : public Engine {
   }
 
  private:
-  // Rows worker, worker + workers, ...
-  absl::Status RunShare(absl::Span<const StepRow> rows, int worker, int workers, double& network_seconds) {
+  static constexpr int kMaxRowsPerCall = 16;  // more are hardly faster
+
+  // Rows begin to end of a step. A guided image has two network rows, which stay together: its label's, then the null
+  // label's. Network rows of one call are consecutive from `first`.
+  struct Call {
+    size_t begin = 0, end = 0;
+    int first = 0, count = 0;
+  };
+
+  static int NetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
+
+  // As many calls for each worker, all about equally long.
+  void PlanCalls(absl::Span<const StepRow> rows) {
+    calls_.clear();
+    int total = 0;
+    for (const StepRow& row : rows) total += NetworkRows(row);
+    const int rounds = (total + pool_.size() * rows_per_call_ - 1) / (pool_.size() * rows_per_call_);
+    const int target = rounds == 0 ? 0 : (total + pool_.size() * rounds - 1) / (pool_.size() * rounds);
+    int first = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int count = NetworkRows(rows[i]);
+      if (calls_.empty() || calls_.back().count + count > target) {
+        calls_.push_back({.begin = i, .end = i, .first = first, .count = 0});
+      }
+      calls_.back().end = i + 1;
+      calls_.back().count += count;
+      first += count;
+    }
+  }
+
+  void RunCall(absl::Span<const StepRow> rows, const Call& call, double& network_seconds) {
+    const Clock::time_point start = Clock::now();
+    at::Tensor x = torch::empty({call.count, 1, kModelSize, kModelSize}, torch::kFloat32);
+    at::Tensor t = torch::empty({call.count}, torch::kInt64);
+    at::Tensor y = torch::empty({call.count}, torch::kInt64);
+    int at = 0;
+    const auto place = [&](const StepRow& row, int64_t label) {
+      std::copy_n(state_.x(row.slot), kModelPixels, x.data_ptr<float>() + static_cast<size_t>(at) * kModelPixels);
+      t.data_ptr<int64_t>()[at] = (*row.plan)[row.step].timestep;
+      y.data_ptr<int64_t>()[at++] = label;
+    };
+    for (size_t i = call.begin; i < call.end; ++i) {
+      if (rows[i].step == 0) state_.Start(rows[i]);
+      place(rows[i], rows[i].label);
+      if (NetworkRows(rows[i]) == 2) place(rows[i], null_label_);
+    }
+    float* e = output_.data() + static_cast<size_t>(call.first) * kModelPixels;
+    Predict(x, t, y, rows_per_call_, e);
+    network_seconds += SecondsSince(start);
+    for (size_t i = call.begin; i < call.end; ++i) {
+      if (NetworkRows(rows[i]) == 2) Guide(rows[i].guidance_scale, e + kModelPixels, e);
+      state_.Update(rows[i], e);
+      e += NetworkRows(rows[i]) * kModelPixels;
+    }
+  }
+
+  // The network's output for x [B,1,H,W], t [B] and y [B], at most `together` rows at once, to e [B, kModelPixels].
+  void Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y, int together, float* e) {
+    for (int64_t begin = 0; begin < x.size(0); begin += together) {
+      const int64_t end = std::min<int64_t>(x.size(0), begin + together);
+      const auto part = [&](const at::Tensor& tensor) { return tensor.slice(0, begin, end); };
+      const at::Tensor output = unet_.forward({part(x), part(t), part(y)}).toTensor().contiguous();
+      std::copy_n(output.data_ptr<float>(), output.numel(), e + static_cast<size_t>(begin) * kModelPixels);
+    }
+  }
+
+  int LargestCallThatKeepsBits(int most) {
+    torch::manual_seed(1);
+    const at::Tensor x = torch::randn({most, 1, kModelSize, kModelSize});
+    const at::Tensor t = torch::arange(most, torch::kInt64) * 60;
+    const at::Tensor y = torch::arange(most, torch::kInt64) % 10;
+    std::vector<float> alone(static_cast<size_t>(most) * kModelPixels), together(alone.size());
+    // Twice: the executor watches a first run and compiles in the second.
+    for (int i = 0; i < 2; ++i) Predict(x, t, y, 1, alone.data());
+    for (int rows = 2; rows <= most; ++rows) {
+      Predict(x.slice(0, 0, rows), t.slice(0, 0, rows), y.slice(0, 0, rows), rows, together.data());
+      if (!std::equal(together.begin(), together.begin() + static_cast<std::ptrdiff_t>(rows) * kModelPixels,
+                      alone.begin())) {
+        return rows - 1;
+      }
+    }
+    return most;
+  }
+
+  // Runs `work` on a worker's thread.
+  template <typename Work>
+  static absl::Status Guarded(const Work& work) {
     try {
       ComputeOnThisThreadAlone();
       const c10::InferenceMode inference;
-      for (size_t i = worker; i < rows.size(); i += workers) RunRow(rows[i], network_seconds);
+      work();
       return absl::OkStatus();
     } catch (const std::exception& e) {
       return absl::InternalError(absl::StrCat("the network failed: ", TorchErrorText(e)));
     }
   }
 
-  void RunRow(const StepRow& row, double& network_seconds) {
-    if (row.step == 0) state_.Start(row);
-    const int64_t timestep = (*row.plan)[row.step].timestep;
-    const Clock::time_point start = Clock::now();
-    at::Tensor e = Predict(row.slot, timestep, row.label);
-    if (row.guidance_scale != 1) {
-      const at::Tensor null_output = Predict(row.slot, timestep, null_label_);
-      Guide(row.guidance_scale, null_output.data_ptr<float>(), e.data_ptr<float>());
-    }
-    network_seconds += SecondsSince(start);
-    state_.Update(row, e.data_ptr<float>());
-  }
-
-  at::Tensor Predict(int slot, int64_t timestep, int64_t label) {
-    at::Tensor x = torch::from_blob(state_.x(slot), {1, 1, kModelSize, kModelSize}, torch::kFloat32);
-    at::Tensor t = torch::full({1}, timestep, torch::kInt64);
-    at::Tensor y = torch::full({1}, label, torch::kInt64);
-    return unet_.forward({std::move(x), std::move(t), std::move(y)}).toTensor().contiguous();
-  }
-
-  // Constant after construction.
+  // Constant after WarmUp.
   torch::jit::Module unet_;
   const int null_label_;
   const int num_slots_;
+  int rows_per_call_ = 1;
 
-  ImageState state_;  // a slot belongs to one worker during a step
+  std::vector<Call> calls_;    // of the step
+  std::vector<float> output_;  // [network rows of the step, kModelPixels]
+  ImageState state_;           // a slot belongs to one worker during a step
   double network_seconds_ = 0;
   WorkerPool pool_;  // NOTE: last, so that its threads end before what they use
 };
@@ -230,17 +317,7 @@ class BatchedEngine : public Engine {
   double network_seconds_ = 0;
 };
 
-// The profiling executor specialises a shape on its first calls, so each runs three times. Leaves slot states dirty,
-// which the first step of a chain overwrites.
-absl::Status WarmUpCpu(CpuEngine& engine, int num_threads) {
-  const StepPlan plan = {StepCoefficients{}};
-  std::vector<StepRow> rows;
-  for (int slot = 0; slot < std::min(engine.num_slots(), num_threads); ++slot)
-    rows.push_back({.slot = slot, .plan = &plan});
-  for (int i = 0; i < 3; ++i) DENOISED_RETURN_IF_ERROR(engine.Step(rows));
-  return absl::OkStatus();
-}
-
+// The profiling executor specialises a shape on its first calls, so each runs three times.
 absl::Status WarmUpBatched(BatchedEngine& engine) {
   try {
     const c10::InferenceMode inference;
@@ -262,6 +339,15 @@ torch::jit::Module Freeze(const torch::jit::Module& unet, torch::Device device) 
   copy.eval();
   copy.to(device);
   return torch::jit::freeze(copy);
+}
+
+// The same for the CPU, with the weights in the layout that oneDNN's convolutions want, once and for all. Besides its
+// speed, this is what makes a row's bits independent of the rows beside it: without, LibTorch chooses layouts and
+// algorithms anew for each number of rows.
+torch::jit::Module OptimizeForCpu(const torch::jit::Module& unet) {
+  torch::jit::Module copy = unet.clone();
+  copy.eval();
+  return torch::jit::optimize_for_inference(copy);
 }
 
 }  // namespace
@@ -314,8 +400,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeTorchEngine(const Checkpoint& checkp
     if (device == "cpu" && !options.force_batched) {
       const int threads = options.num_threads > 0 ? options.num_threads : AvailableCores();
       auto engine =
-          std::make_unique<CpuEngine>(Freeze(checkpoint.unet, torch::kCPU), null_label, options.num_slots, threads);
-      DENOISED_RETURN_IF_ERROR(WarmUpCpu(*engine, threads));
+          std::make_unique<CpuEngine>(OptimizeForCpu(checkpoint.unet), null_label, options.num_slots, threads);
+      DENOISED_RETURN_IF_ERROR(engine->WarmUp());
       return engine;
     }
     // A guided image takes two network rows.

@@ -5,10 +5,11 @@
 //   absl::StatusOr<std::unique_ptr<Engine>> engine =
 //       MakeTorchEngine(checkpoint, {.device = "auto", .num_slots = 16, .num_threads = 2});
 //
-// On the CPU every image is a network call of its own with one row, and the rows of a step are shared out over
-// single-threaded workers. There is one batch shape, so an image's bits depend neither on its company nor on the load;
-// and single-threaded workers are faster than one call spread over the same cores, because a network this small spends
-// its time waiting for its own threads otherwise.
+// On the CPU the rows of a step are shared out over single-threaded workers, each of which runs its rows in network
+// calls of up to 16: a network this small spends its time waiting for its own threads when one call is spread over
+// cores, and is more than twice as fast a row when rows share a call. An image's bits depend neither on its company nor
+// on the load: oneDNN's convolutions on prepared weights treat every row alike. That is checked at start, and where it
+// does not hold (another LibTorch or processor), fewer rows share a call, down to one.
 //
 // On CUDA all rows of a step are one network call, padded up to a size from a small fixed set, the largest of which is
 // options.max_rows. Images may then differ in their last bits between batch sizes.

@@ -1,0 +1,289 @@
+// denoise-lessons: three mistakes that a diffusion model forgives badly, made on purpose. docs/lessons.md shows what
+// they draw. A study, apart from the product: a small network of its own, written with torch::nn, because the product's
+// networks and trainer leave no room for these mistakes.
+//
+//   denoise-lessons --data data --out docs/lessons
+//
+// B rows, C channels, H and W pixels; images are [B,1,32,32].
+#include <torch/torch.h>
+
+#include <cmath>
+#include <cstdio>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/command_line.h"
+#include "common/file.h"
+#include "common/image.h"
+#include "common/noise.h"
+#include "common/row_update.h"
+#include "common/status_macros.h"
+#include "common/step_plan.h"
+#include "common/torch_error.h"
+#include "common/torch_threads.h"
+#include "trainer/mnist.h"
+#include "trainer/progress_bar.h"
+
+namespace denoised {
+namespace {
+
+constexpr int kClasses = 10;
+constexpr int kEmbedding = 64;
+
+struct Lesson {
+  const char* name;  // of the picture
+  const char* title;
+  bool one_step = false;    // predict the clean image from pure noise, at once
+  bool unit_range = false;  // pixels in [0, 1]
+  bool batch_norm = false;  // in the place of GroupNorm
+};
+
+constexpr Lesson kLessons[] = {
+    {.name = "as-it-should-be", .title = "noise prediction over 1000 steps, pixels in [-1, 1], GroupNorm"},
+    {.name = "one-step", .title = "the clean image predicted from noise in one step", .one_step = true},
+    {.name = "unit-range", .title = "pixels in [0, 1]", .unit_range = true},
+    {.name = "batch-norm", .title = "BatchNorm in the place of GroupNorm", .batch_norm = true},
+};
+
+struct Options {
+  std::string data = "data";
+  bool verify_data = true;
+  std::string out = "lessons";
+  int epochs = 3;
+  int images = 20000;
+  int rows_per_digit = 2;
+  int num_steps = 1000;
+};
+
+// ---- The network ----------------------------------------------------------------------------------------------------
+
+torch::nn::AnyModule Norm(int channels, bool batch_norm) {
+  if (batch_norm) return torch::nn::AnyModule(torch::nn::BatchNorm2d(channels));
+  return torch::nn::AnyModule(torch::nn::GroupNorm(8, channels));
+}
+
+torch::nn::Conv2d Conv(int in, int out, int stride = 1) {
+  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).stride(stride).padding(1));
+}
+
+// Norm, SiLU, convolution, twice; what the image is and how noisy comes in between. [B,in,H,W] -> [B,out,H,W].
+class BlockImpl : public torch::nn::Module {
+ public:
+  BlockImpl(int in, int out, bool batch_norm)
+      : norm1_(Norm(in, batch_norm)),
+        norm2_(Norm(out, batch_norm)),
+        conv1_(Conv(in, out)),
+        conv2_(Conv(out, out)),
+        skip_(torch::nn::Conv2dOptions(in, out, 1)),
+        embedding_(kEmbedding, out) {
+    register_module("norm1", norm1_.ptr());
+    register_module("norm2", norm2_.ptr());
+    register_module("conv1", conv1_);
+    register_module("conv2", conv2_);
+    register_module("skip", skip_);
+    register_module("embedding", embedding_);
+  }
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& e) {
+    at::Tensor h = conv1_(torch::silu(norm1_.forward(x))) + embedding_(e).unsqueeze(-1).unsqueeze(-1);
+    return skip_(x) + conv2_(torch::silu(norm2_.forward(h)));
+  }
+
+ private:
+  torch::nn::AnyModule norm1_, norm2_;
+  torch::nn::Conv2d conv1_, conv2_, skip_;
+  torch::nn::Linear embedding_;
+};
+TORCH_MODULE(Block);
+
+// A U-Net at 16x16 and 8x8 behind a space-to-depth stem.
+class UnetImpl : public torch::nn::Module {
+ public:
+  explicit UnetImpl(bool batch_norm)
+      : label_(kClasses, kEmbedding),
+        time_(kEmbedding, kEmbedding),
+        stem_(Conv(4, 32)),
+        down_(Conv(32, 64, 2)),
+        up_(Conv(64, 32)),
+        out_(Conv(32, 4)),
+        fine1_(32, 32, batch_norm),
+        coarse1_(64, 64, batch_norm),
+        coarse2_(64, 64, batch_norm),
+        fine2_(64, 32, batch_norm) {
+    register_module("label", label_);
+    register_module("time", time_);
+    register_module("stem", stem_);
+    register_module("down", down_);
+    register_module("up", up_);
+    register_module("out", out_);
+    register_module("fine1", fine1_);
+    register_module("coarse1", coarse1_);
+    register_module("coarse2", coarse2_);
+    register_module("fine2", fine2_);
+  }
+
+  // x [B,1,32,32], t [B] and y [B] int64 -> [B,1,32,32].
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y) {
+    const at::Tensor k = torch::arange(kEmbedding / 2, torch::kFloat32);
+    const at::Tensor angles = t.unsqueeze(1) * torch::exp(-std::log(10000.0) * k / (kEmbedding / 2));
+    const at::Tensor e = torch::silu(time_(torch::cat({angles.sin(), angles.cos()}, 1)) + label_(y));
+    const at::Tensor fine = fine1_(stem_(torch::pixel_unshuffle(x, 2)), e);
+    const at::Tensor coarse = coarse2_(coarse1_(down_(fine), e), e);
+    const at::Tensor back = up_(torch::upsample_nearest2d(coarse, {kModelSize / 2, kModelSize / 2}));
+    return torch::pixel_shuffle(out_(fine2_(torch::cat({back, fine}, 1), e)), 2);
+  }
+
+ private:
+  torch::nn::Embedding label_;
+  torch::nn::Linear time_;
+  torch::nn::Conv2d stem_, down_, up_, out_;
+  Block fine1_, coarse1_, coarse2_, fine2_;
+};
+TORCH_MODULE(Unet);
+
+// ---- Training -------------------------------------------------------------------------------------------------------
+
+// The loss of one batch; `clean` [B,1,32,32] in the lesson's range, `y` [B].
+at::Tensor Loss(const Lesson& lesson, Unet& unet, const NoiseSchedule& schedule, const at::Tensor& clean,
+                const at::Tensor& y) {
+  const int64_t steps = schedule.num_train_timesteps();
+  const at::Tensor epsilon = torch::randn_like(clean);
+  if (lesson.one_step) return (unet(epsilon, torch::full_like(y, steps - 1), y) - clean).square().mean();
+  const at::Tensor t = torch::randint(steps, {clean.size(0)}, torch::kInt64);
+  const at::Tensor ab =
+      torch::tensor(schedule.alphas_cumprod(), torch::kFloat32).index_select(0, t).view({-1, 1, 1, 1});
+  return (unet(ab.sqrt() * clean + (1 - ab).sqrt() * epsilon, t, y) - epsilon).square().mean();
+}
+
+double Train(const Lesson& lesson, const Options& options, const Dataset& data, const NoiseSchedule& schedule,
+             Unet& unet) {
+  constexpr int64_t kBatch = 64;
+  const int64_t images = std::min<int64_t>(options.images, static_cast<int64_t>(data.size()));
+  at::Tensor pixels =
+      torch::from_blob(const_cast<uint8_t*>(data.pixels.data()), {images, 1, kModelSize, kModelSize}, torch::kUInt8);
+  const at::Tensor labels = torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {images}, torch::kUInt8);
+  torch::optim::Adam optimizer(unet->parameters(), torch::optim::AdamOptions(1e-3));
+  double mean = 0;
+  for (int epoch = 0; epoch < options.epochs; ++epoch) {
+    const at::Tensor order = torch::randperm(images);
+    const int64_t batches = images / kBatch;
+    double sum = 0;
+    for (int64_t b = 0; b < batches; ++b) {
+      const at::Tensor rows = order.narrow(0, b * kBatch, kBatch);
+      const at::Tensor unit = pixels.index_select(0, rows).to(torch::kFloat32) / 255;
+      optimizer.zero_grad();
+      const at::Tensor loss = Loss(lesson, unet, schedule, lesson.unit_range ? unit : unit * 2 - 1,
+                                   labels.index_select(0, rows).to(torch::kInt64));
+      loss.backward();
+      optimizer.step();
+      sum += loss.item<double>();
+      if (b % 20 == 0) ShowProgress(absl::StrFormat("%s: epoch %d, batch %d/%d", lesson.name, epoch + 1, b, batches));
+    }
+    mean = sum / static_cast<double>(batches);
+  }
+  ClearProgress();
+  return mean;
+}
+
+// ---- Drawing --------------------------------------------------------------------------------------------------------
+
+at::Tensor Noise(int64_t images, uint32_t stream) {
+  at::Tensor noise = torch::empty({images, 1, kModelSize, kModelSize});
+  for (int64_t i = 0; i < images; ++i) {
+    FillNoise({.seed = static_cast<uint64_t>(i), .stream = stream},
+              {noise.data_ptr<float>() + i * kModelPixels, kModelPixels});
+  }
+  return noise;
+}
+
+// The whole chain, with the variance beta_t and no clamp. y [B] -> [B,1,32,32] in the lesson's range.
+absl::StatusOr<at::Tensor> Draw(const Lesson& lesson, const NoiseSchedule& schedule, Unet& unet, const at::Tensor& y) {
+  const torch::NoGradGuard no_grad;
+  unet->eval();
+  at::Tensor x = Noise(y.size(0), kInitialNoise), x0 = torch::zeros_like(x);
+  if (lesson.one_step) return unet(x, torch::full_like(y, schedule.num_train_timesteps() - 1), y);
+  DENOISED_ASSIGN_OR_RETURN(const StepPlan plan,
+                            MakeStepPlan(schedule, {.variance_type = VarianceType::kFixedLarge, .clip_sample = false}));
+  uint32_t stream = kInitialNoise;
+  for (const StepCoefficients& row : plan) {
+    const at::Tensor e = unet(x, torch::full_like(y, row.timestep), y).contiguous();
+    const at::Tensor z = Noise(y.size(0), ++stream);
+    UpdateRow(row, e.data_ptr<float>(), z.data_ptr<float>(), static_cast<size_t>(x.numel()), x.data_ptr<float>(),
+              x0.data_ptr<float>());
+    if (stream % 20 == 0) ShowProgress(absl::StrFormat("%s: drawing, step %d", lesson.name, stream));
+  }
+  ClearProgress();
+  return x;
+}
+
+absl::StatusOr<std::string> Picture(const at::Tensor& images) {
+  constexpr int kScale = 2, kPadding = 4;
+  std::vector<GreyImage> cells;
+  for (int64_t i = 0; i < images.size(0); ++i) {
+    const float* pixels = images.data_ptr<float>() + i * kModelPixels;
+    DENOISED_ASSIGN_OR_RETURN(GreyImage cell, Resize(FromModelPixels({pixels, kModelPixels}, kModelSize, kModelSize),
+                                                     kModelSize * kScale, Interpolation::kCubic));
+    cells.push_back(std::move(cell));
+  }
+  DENOISED_ASSIGN_OR_RETURN(const GreyImage grid, MakeGrid(cells, kClasses, kPadding, 40));
+  return EncodePng(grid);
+}
+
+// ---- The program ----------------------------------------------------------------------------------------------------
+
+absl::Status Teach(const Lesson& lesson, const Options& options, const Dataset& data, const NoiseSchedule& schedule) {
+  torch::manual_seed(1);
+  Unet unet(lesson.batch_norm);
+  const double loss = Train(lesson, options, data, schedule, unet);
+  const at::Tensor y = torch::arange(kClasses).repeat({options.rows_per_digit});
+  DENOISED_ASSIGN_OR_RETURN(at::Tensor images, Draw(lesson, schedule, unet, y));
+  if (lesson.unit_range) images = images * 2 - 1;
+  DENOISED_ASSIGN_OR_RETURN(const std::string png, Picture(images.contiguous()));
+  const std::string path = absl::StrCat(options.out, "/", lesson.name, ".png");
+  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(path, png));
+  absl::PrintF("%s  %s: loss %.5f, pixels %.2f to %.2f\n", path, lesson.title, loss, images.min().item<double>(),
+               images.max().item<double>());
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Options& options) {
+  DENOISED_ASSIGN_OR_RETURN(const Dataset data,
+                            LoadMnist(options.data, Split::kTrain, {.verify_checksums = options.verify_data}));
+  DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule,
+                            NoiseSchedule::Create({.num_train_timesteps = options.num_steps}));
+  DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(options.out));
+  try {
+    ComputeOnThisThreadAlone();
+    for (const Lesson& lesson : kLessons) DENOISED_RETURN_IF_ERROR(Teach(lesson, options, data, schedule));
+    return absl::OkStatus();
+  } catch (const std::exception& e) {
+    return absl::InternalError(absl::StrCat("the study failed: ", TorchErrorText(e)));
+  }
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Trains a small network four times, three of them with a mistake, and draws what comes of it.",
+               "denoise-lessons");
+  app.option_defaults()->always_capture_default();
+  app.add_option("--data", options.data, "Folder with MNIST's IDX files, gzipped or not");
+  app.add_flag("--verify_data,!--noverify_data", options.verify_data, "Check the data against MNIST's SHA-256 sums");
+  app.add_option("--out", options.out, "Folder for the pictures");
+  app.add_option("--epochs", options.epochs, "Passes over the data for each")->check(CLI::PositiveNumber);
+  app.add_option("--images", options.images, "Training images to use")->check(CLI::Range(64, 60000));
+  app.add_option("--rows_per_digit", options.rows_per_digit, "Images of each digit to draw")->check(CLI::Range(1, 100));
+  app.add_option("--num_steps", options.num_steps, "Length of the chain")->check(CLI::Range(1, 1000));
+  if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
+  const absl::Status status = Run(options);
+  if (status.ok()) return EXIT_SUCCESS;
+  ClearProgress();
+  absl::FPrintF(stderr, "denoise-lessons: error: %s\n", status.message());
+  return EXIT_FAILURE;
+}
+
+}  // namespace
+}  // namespace denoised
+
+int main(int argc, char** argv) { return denoised::Main(argc, argv); }
