@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
+#include "client/load_test.h"
 #include "client/output_files.h"
 #include "client/progress_display.h"
 #include "client/terminal_picture.h"
@@ -358,6 +360,49 @@ absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
     absl::PrintF("%s  %dx%d, %d of each digit, seed %d, %d steps, in %.1f s\n", files.image(0), grid.width, grid.height,
                  options.per_digit, seed, drawing.steps(), drawing.seconds());
   }
+  return absl::OkStatus();
+}
+
+// ---- Load ----
+
+std::vector<LoadLevel> LevelsOf(const ClientOptions& options) {
+  std::vector<LoadLevel> levels;
+  for (const int in_flight : options.concurrency) {
+    levels.push_back({.kind = LoadKind::kClosed, .value = static_cast<double>(in_flight)});
+  }
+  for (const double rate : options.rates) levels.push_back({.kind = LoadKind::kOpen, .value = rate});
+  if (!levels.empty()) return levels;
+  for (const double in_flight : {1, 2, 4, 8, 16, 32}) levels.push_back({.kind = LoadKind::kClosed, .value = in_flight});
+  return levels;
+}
+
+absl::Status Bench(DigitClient& client, const ClientOptions& options) {
+  constexpr char kJson[] = ".json";
+  if (!options.out.empty() && !absl::EndsWith(options.out, kJson)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--out of bench must end in .json, got ", options.out, "; the plot goes beside it"));
+  }
+  ClientOptions asked = options;
+  if (!asked.digit.has_value()) asked.digit = 0;
+  LoadTestOptions load_test = options.load_test;
+  load_test.timeout_seconds = options.call.timeout_seconds;
+  load_test.seed = options.seed.value_or(load_test.seed);
+  // One level at a time, so that each is seen as soon as it is done.
+  std::vector<LevelResult> results;
+  for (const LoadLevel& level : LevelsOf(options)) {
+    DENOISED_ASSIGN_OR_RETURN(const std::vector<LevelResult> one,
+                              RunLoadTest(client, MakeRequest(asked), {level}, load_test));
+    const std::string table = FormatResults(one);
+    std::fputs(results.empty() ? table.c_str() : table.c_str() + table.find('\n') + 1, stdout);
+    std::fflush(stdout);
+    results.push_back(one[0]);
+  }
+  if (options.out.empty()) return absl::OkStatus();
+  const std::string plot = options.out.substr(0, options.out.size() - (sizeof kJson - 1)) + ".png";
+  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(options.out, ResultsToJson(results)));
+  DENOISED_ASSIGN_OR_RETURN(const std::string png, PlotResults(results));
+  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(plot, png));
+  if (!options.quiet) absl::PrintF("Figures:  %s\nPlot:     %s\n", options.out, plot);
   return absl::OkStatus();
 }
 

@@ -69,6 +69,53 @@ class DigitClient::Call {
   DigitClient& client_;
 };
 
+// Deletes itself when it is done.
+class DigitClient::AsyncCall : public grpc::ClientReadReactor<v1::GenerateDigitResponse> {
+ public:
+  AsyncCall(DigitClient& client, v1::GenerateDigitRequest request, CallOptions options, EventHandler handler,
+            std::function<void(const absl::Status&)> done)
+      : client_(client),
+        request_(std::move(request)),
+        options_(std::move(options)),
+        handler_(std::move(handler)),
+        done_(std::move(done)),
+        call_(client, DeadlineAfter(options_.timeout_seconds)) {}
+
+  void Start() {
+    client_.stub_->async()->GenerateDigit(&call_.context, &request_, this);
+    StartRead(&event_);
+    StartCall();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return;
+    answered_ = true;
+    if (handled_.ok()) {
+      handled_ = handler_(event_);
+      if (!handled_.ok()) call_.context.TryCancel();
+    }
+    StartRead(&event_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    const absl::Status result = handled_.ok() ? client_.ToAbslStatus(status, options_, answered_) : handled_;
+    const std::function<void(const absl::Status&)> done = std::move(done_);
+    delete this;
+    done(result);
+  }
+
+ private:
+  DigitClient& client_;
+  const v1::GenerateDigitRequest request_;
+  const CallOptions options_;
+  const EventHandler handler_;
+  std::function<void(const absl::Status&)> done_;
+  Call call_;
+  v1::GenerateDigitResponse event_;
+  absl::Status handled_;
+  bool answered_ = false;
+};
+
 DigitClient::DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel)
     : server_(std::move(server)), channel_(std::move(channel)), stub_(v1::DigitService::NewStub(channel_)) {}
 
@@ -109,6 +156,11 @@ absl::Status DigitClient::GenerateOnce(const v1::GenerateDigitRequest& request, 
   if (!handled.ok()) return handled;
   *retry_delay = RetryDelay(status);
   return ToAbslStatus(status, options, answered);
+}
+
+void DigitClient::StartGenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options,
+                                     EventHandler handler, std::function<void(const absl::Status&)> done) {
+  (new AsyncCall(*this, request, options, std::move(handler), std::move(done)))->Start();
 }
 
 absl::StatusOr<v1::GetModelResponse> DigitClient::GetModel(const CallOptions& options) {

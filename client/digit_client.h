@@ -54,6 +54,10 @@ class DigitClient {
   // to do about it (ErrorText).
   absl::Status GenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options,
                              const EventHandler& handler);
+  // The same without blocking and without retries: `handler` and then, once, `done` are called on threads of gRPC's,
+  // never two at a time for one call. This client must live until then.
+  void StartGenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options, EventHandler handler,
+                          std::function<void(const absl::Status&)> done);
   absl::StatusOr<v1::GetModelResponse> GetModel(const CallOptions& options);
 
   // Ends all calls, running and future, with CANCELLED. Any thread.
@@ -61,6 +65,7 @@ class DigitClient {
 
  private:
   class Call;
+  class AsyncCall;
 
   DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel);
 

@@ -50,6 +50,7 @@ class Interruption {
 };
 
 absl::Status Run(DigitClient& client, const ClientOptions& options) {
+  if (options.bench) return Bench(client, options);
   if (options.show_model) return ShowModel(client, options);
   return options.grid ? DrawGrid(client, options) : DrawDigit(client, options);
 }
@@ -62,10 +63,11 @@ int Main(int argc, char** argv) {
       "  denoise 7                            draws a seven into digit-7.png\n"
       "  denoise 7 --seed 42 --sampler ddim   the same seven each time, in 50 steps\n"
       "  denoise --grid --out grid.png        draws all ten digits\n"
+      "  denoise bench --concurrency 1,8      measures the server\n"
       "An option with (Env:...) can also be set by that environment variable; the command line wins.");
   AddClientOptions(app, options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
-  if (!options.digit.has_value() && !options.grid && !options.show_model) {
+  if (!options.digit.has_value() && !options.bench && !options.grid && !options.show_model) {
     std::fputs("denoise: error: say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid\n",
                stderr);
     return kUsageError;

@@ -46,6 +46,22 @@ void AddChoice(CLI::App& app, const std::string& name, Value& value, const std::
       ->envname(EnvironmentName(kEnvironmentPrefix, name));
 }
 
+void AddBench(CLI::App& app, ClientOptions& options) {
+  CLI::App* bench = app.add_subcommand("bench", "Load the server and measure it; every flag of a picture applies");
+  bench->fallthrough();
+  bench->callback([&options] { options.bench = true; });
+  bench->add_option("--concurrency", options.concurrency, "Requests in flight, or several numbers of them, with commas")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 10'000));
+  bench->add_option("--rate", options.rates, "Requests a second at random moments (Poisson), or several such numbers")
+      ->delimiter(',')
+      ->check(CLI::Range(1e-3, 1e5));
+  bench->add_option("--duration", options.load_test.seconds, "Seconds of each level that count [10]")
+      ->check(CLI::Range(0.1, 1e6));
+  bench->add_option("--warmup", options.load_test.warmup_seconds, "Seconds of each level before those [2]")
+      ->check(CLI::Range(0.0, 1e6));
+}
+
 }  // namespace
 
 void AddClientOptions(CLI::App& app, ClientOptions& options) {
@@ -53,6 +69,8 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   app.add_option("digit,--digit", options.digit, "The digit to draw, 0 to 9")->envname("DENOISE_DIGIT");
   app.add_flag("--grid", options.grid, "Draw all ten digits into one picture");
   app.add_flag("--model", options.show_model, "Show the model that the server serves, and its limits");
+
+  AddBench(app, options);
 
   const std::string picture = "Picture";
   Add(app, "count", options.count, "How many images of the digit [1]")->check(CLI::Range(1, 1'000'000))->group(picture);

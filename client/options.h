@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "client/digit_client.h"
+#include "client/load_test.h"
 #include "denoised/v1/digit_service.pb.h"
 
 namespace denoised {
@@ -24,6 +26,7 @@ struct ClientOptions {
   // What to do; a digit to draw when neither is set.
   bool grid = false;
   bool show_model = false;
+  bool bench = false;
 
   // The request. Absent values are left to the server.
   std::optional<int32_t> digit;
@@ -38,6 +41,11 @@ struct ClientOptions {
   uint32_t preview_every = 0;
   v1::PreviewKind preview_kind = v1::PREVIEW_KIND_UNSPECIFIED;
   uint32_t per_digit = 1;
+
+  // `denoise bench`: levels of load, one after the other; see load_test.h.
+  std::vector<int> concurrency;
+  std::vector<double> rates;
+  LoadTestOptions load_test;
 
   // The result.
   std::string out;

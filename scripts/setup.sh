@@ -50,6 +50,7 @@ END
 # tests; Python opens the checkpoints that C++ writes
 libgtest-dev            | GoogleTest 1.12
 libgmock-dev            | GoogleMock 1.12
+libbenchmark-dev        | Google Benchmark 1.7 (optional: tests/bench)
 python3-torch           | PyTorch 1.13 for Python 3
 curl                    | curl
 END

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <numbers>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -52,8 +53,9 @@ struct Options {
   std::string data = "data";
   bool verify_data = true;
   std::string out = "lessons";
-  int epochs = 3;
-  int images = 20000;
+  std::string lesson;  // empty: all
+  int epochs = 2;
+  int images = 60000;
   int rows_per_digit = 2;
   int num_steps = 1000;
 };
@@ -98,30 +100,38 @@ class BlockImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Block);
 
-// A U-Net at 16x16 and 8x8 behind a space-to-depth stem.
+// A U-Net at 16x16, 8x8 and 4x4 behind a space-to-depth stem.
 class UnetImpl : public torch::nn::Module {
  public:
   explicit UnetImpl(bool batch_norm)
       : label_(kClasses, kEmbedding),
         time_(kEmbedding, kEmbedding),
         stem_(Conv(4, 32)),
-        down_(Conv(32, 64, 2)),
-        up_(Conv(64, 32)),
+        to8_(Conv(32, 64, 2)),
+        to4_(Conv(64, 128, 2)),
+        from4_(Conv(128, 64)),
+        from8_(Conv(64, 32)),
         out_(Conv(32, 4)),
-        fine1_(32, 32, batch_norm),
-        coarse1_(64, 64, batch_norm),
-        coarse2_(64, 64, batch_norm),
-        fine2_(64, 32, batch_norm) {
+        down16_(32, 32, batch_norm),
+        down8_(64, 64, batch_norm),
+        middle1_(128, 128, batch_norm),
+        middle2_(128, 128, batch_norm),
+        up8_(128, 64, batch_norm),
+        up16_(64, 32, batch_norm) {
     register_module("label", label_);
     register_module("time", time_);
     register_module("stem", stem_);
-    register_module("down", down_);
-    register_module("up", up_);
+    register_module("to8", to8_);
+    register_module("to4", to4_);
+    register_module("from4", from4_);
+    register_module("from8", from8_);
     register_module("out", out_);
-    register_module("fine1", fine1_);
-    register_module("coarse1", coarse1_);
-    register_module("coarse2", coarse2_);
-    register_module("fine2", fine2_);
+    register_module("down16", down16_);
+    register_module("down8", down8_);
+    register_module("middle1", middle1_);
+    register_module("middle2", middle2_);
+    register_module("up8", up8_);
+    register_module("up16", up16_);
   }
 
   // x [B,1,32,32], t [B] and y [B] int64 -> [B,1,32,32].
@@ -129,17 +139,19 @@ class UnetImpl : public torch::nn::Module {
     const at::Tensor k = torch::arange(kEmbedding / 2, torch::kFloat32);
     const at::Tensor angles = t.unsqueeze(1) * torch::exp(-std::log(10000.0) * k / (kEmbedding / 2));
     const at::Tensor e = torch::silu(time_(torch::cat({angles.sin(), angles.cos()}, 1)) + label_(y));
-    const at::Tensor fine = fine1_(stem_(torch::pixel_unshuffle(x, 2)), e);
-    const at::Tensor coarse = coarse2_(coarse1_(down_(fine), e), e);
-    const at::Tensor back = up_(torch::upsample_nearest2d(coarse, {kModelSize / 2, kModelSize / 2}));
-    return torch::pixel_shuffle(out_(fine2_(torch::cat({back, fine}, 1), e)), 2);
+    const at::Tensor h16 = down16_(stem_(torch::pixel_unshuffle(x, 2)), e);
+    const at::Tensor h8 = down8_(to8_(h16), e);
+    at::Tensor h = from4_(middle2_(middle1_(to4_(h8), e), e));
+    h = up8_(torch::cat({torch::upsample_nearest2d(h, {8, 8}), h8}, 1), e);
+    h = up16_(torch::cat({torch::upsample_nearest2d(from8_(h), {16, 16}), h16}, 1), e);
+    return torch::pixel_shuffle(out_(h), 2);
   }
 
  private:
   torch::nn::Embedding label_;
   torch::nn::Linear time_;
-  torch::nn::Conv2d stem_, down_, up_, out_;
-  Block fine1_, coarse1_, coarse2_, fine2_;
+  torch::nn::Conv2d stem_, to8_, to4_, from4_, from8_, out_;
+  Block down16_, down8_, middle1_, middle2_, up8_, up16_;
 };
 TORCH_MODULE(Unet);
 
@@ -157,15 +169,33 @@ at::Tensor Loss(const Lesson& lesson, Unet& unet, const NoiseSchedule& schedule,
   return (unet(ab.sqrt() * clean + (1 - ab).sqrt() * epsilon, t, y) - epsilon).square().mean();
 }
 
+// Moves `average` towards `unet`, running statistics of BatchNorm included.
+void Average(Unet& unet, Unet& average, int64_t step) {
+  const torch::NoGradGuard no_grad;
+  const double share = 1 - std::min(0.995, static_cast<double>(1 + step) / static_cast<double>(10 + step));
+  const auto follow = [share](const std::vector<at::Tensor>& from, const std::vector<at::Tensor>& to) {
+    for (size_t i = 0; i < to.size(); ++i) {
+      if (to[i].is_floating_point()) at::Tensor(to[i]).lerp_(from[i], share);
+    }
+  };
+  follow(unet->parameters(), average->parameters());
+  follow(unet->buffers(), average->buffers());
+}
+
+// Leaves the averaged network in `average`; returns the mean loss of the last epoch.
 double Train(const Lesson& lesson, const Options& options, const Dataset& data, const NoiseSchedule& schedule,
-             Unet& unet) {
+             Unet& average) {
   constexpr int64_t kBatch = 64;
+  Unet unet(lesson.batch_norm);
+  unet->train();
   const int64_t images = std::min<int64_t>(options.images, static_cast<int64_t>(data.size()));
   at::Tensor pixels =
       torch::from_blob(const_cast<uint8_t*>(data.pixels.data()), {images, 1, kModelSize, kModelSize}, torch::kUInt8);
   const at::Tensor labels = torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {images}, torch::kUInt8);
   torch::optim::Adam optimizer(unet->parameters(), torch::optim::AdamOptions(1e-3));
+  const auto total = static_cast<double>(options.epochs * (images / kBatch));
   double mean = 0;
+  int64_t step = 0;
   for (int epoch = 0; epoch < options.epochs; ++epoch) {
     const at::Tensor order = torch::randperm(images);
     const int64_t batches = images / kBatch;
@@ -173,11 +203,14 @@ double Train(const Lesson& lesson, const Options& options, const Dataset& data, 
     for (int64_t b = 0; b < batches; ++b) {
       const at::Tensor rows = order.narrow(0, b * kBatch, kBatch);
       const at::Tensor unit = pixels.index_select(0, rows).to(torch::kFloat32) / 255;
+      const double progress = static_cast<double>(step) / total;
+      optimizer.param_groups()[0].options().set_lr(1e-3 * 0.5 * (1 + std::cos(std::numbers::pi * progress)));
       optimizer.zero_grad();
       const at::Tensor loss = Loss(lesson, unet, schedule, lesson.unit_range ? unit : unit * 2 - 1,
                                    labels.index_select(0, rows).to(torch::kInt64));
       loss.backward();
       optimizer.step();
+      Average(unet, average, step++);
       sum += loss.item<double>();
       if (b % 20 == 0) ShowProgress(absl::StrFormat("%s: epoch %d, batch %d/%d", lesson.name, epoch + 1, b, batches));
     }
@@ -256,7 +289,10 @@ absl::Status Run(const Options& options) {
   DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(options.out));
   try {
     ComputeOnThisThreadAlone();
-    for (const Lesson& lesson : kLessons) DENOISED_RETURN_IF_ERROR(Teach(lesson, options, data, schedule));
+    for (const Lesson& lesson : kLessons) {
+      if (!options.lesson.empty() && options.lesson != lesson.name) continue;
+      DENOISED_RETURN_IF_ERROR(Teach(lesson, options, data, schedule));
+    }
     return absl::OkStatus();
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("the study failed: ", TorchErrorText(e)));
@@ -271,6 +307,8 @@ int Main(int argc, char** argv) {
   app.add_option("--data", options.data, "Folder with MNIST's IDX files, gzipped or not");
   app.add_flag("--verify_data,!--noverify_data", options.verify_data, "Check the data against MNIST's SHA-256 sums");
   app.add_option("--out", options.out, "Folder for the pictures");
+  app.add_option("--lesson", options.lesson, "Only this one; none: all")
+      ->check(CLI::IsMember({"as-it-should-be", "one-step", "unit-range", "batch-norm"}));
   app.add_option("--epochs", options.epochs, "Passes over the data for each")->check(CLI::PositiveNumber);
   app.add_option("--images", options.images, "Training images to use")->check(CLI::Range(64, 60000));
   app.add_option("--rows_per_digit", options.rows_per_digit, "Images of each digit to draw")->check(CLI::Range(1, 100));

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "absl/synchronization/mutex.h"
@@ -365,6 +366,63 @@ TEST_F(DenoiseTest, InterruptCancelsTheCall) {
   EXPECT_EQ(program.err(), "denoise: interrupted\n");
   while (!left) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_THAT(Files(), IsEmpty());
+}
+
+TEST_F(DenoiseTest, BenchKeepsSoManyRequestsInFlight) {
+  std::atomic<int> running = 0, most = 0;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                          FakeService::Writer* writer) {
+    const int now = ++running;
+    for (int before = most; now > before && !most.compare_exchange_weak(before, now);) {
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const grpc::Status status = FakeService::DrawAll(context, request, writer);
+    --running;
+    return status;
+  };
+  const ProgramResult result =
+      Denoise({"bench", "--concurrency", "1,4", "--duration=0.3", "--warmup=0", "--sampler=ddim", "--size=32"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, MatchesRegex("Load +images/s +p50 s .*\n1 in flight .*\n4 in flight .*\n"));
+  EXPECT_EQ(most, 4);
+  const std::vector<v1::GenerateDigitRequest> requests = service_.requests();
+  EXPECT_EQ(requests[0].sampler(), v1::SAMPLER_DDIM);
+  EXPECT_EQ(requests[0].image().size(), 32u);
+  EXPECT_NE(requests[0].seed(), requests[1].seed());
+}
+
+// One request at a time of 50 ms each, 40 a second: the queue grows, and latencies count from when requests were due.
+TEST_F(DenoiseTest, BenchCountsLatencyFromTheMomentThatARequestWasDue) {
+  absl::Mutex one_at_a_time;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                          FakeService::Writer* writer) {
+    const absl::MutexLock lock(&one_at_a_time);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    return FakeService::DrawAll(context, request, writer);
+  };
+  const ProgramResult result =
+      Denoise({"bench", "--rate=40", "--duration=1", "--warmup=0", "--size=32", "--out=load.json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("Figures:  load.json\nPlot:     load.png\n"));
+  const nlohmann::json level = nlohmann::json::parse(Slurp(folder_.File("load.json")))["levels"][0];
+  EXPECT_EQ(level["loop"], "open");
+  const int finished = level["finished"];
+  EXPECT_GT(finished, 20);
+  EXPECT_GE(level["latency_seconds"]["max"].get<double>(), 0.05 * finished - 1);
+  EXPECT_TRUE(DecodePng(Slurp(folder_.File("load.png"))).ok());
+}
+
+TEST_F(DenoiseTest, BenchThatNeverGetsAnAnswerSaysWhy) {
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full");
+  };
+  const ProgramResult result = Denoise({"bench", "--concurrency=1", "--duration=0.2", "--warmup=0"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, testing::StartsWith("denoise: error: not one request of 1 in flight was finished within 0.2 "
+                                              "seconds: "));
+  EXPECT_THAT(result.err, HasSubstr("the queue is full"));
+  EXPECT_EQ(Denoise({"bench", "--out=load.txt"}).err,
+            "denoise: error: --out of bench must end in .json, got load.txt; the plot goes beside it\n");
 }
 
 TEST_F(DenoiseTest, MistypedCommandsAreExplained) {

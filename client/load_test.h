@@ -1,0 +1,75 @@
+// File: load_test.h
+//
+// Loads a server and measures it: `denoise bench`.
+//
+//   std::vector<LoadLevel> levels = {{.kind = LoadKind::kClosed, .value = 8}, {.kind = LoadKind::kOpen, .value = 2.5}};
+//   absl::StatusOr<std::vector<LevelResult>> results = RunLoadTest(client, request, levels, {.seconds = 20});
+//   std::fputs(FormatResults(*results).c_str(), stdout);
+//
+// A closed loop keeps so many requests in flight: a slow answer delays the next question, as with people who wait. An
+// open loop asks at random moments, whatever has been answered (a Poisson process), as many independent callers do; its
+// latencies count from the moment a request was due, so that a stalled client hides nothing (coordinated omission).
+#ifndef DENOISED_CLIENT_LOAD_TEST_H_
+#define DENOISED_CLIENT_LOAD_TEST_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/digit_client.h"
+#include "denoised/v1/digit_service.pb.h"
+
+namespace denoised {
+
+enum class LoadKind {
+  kClosed,  // value: requests in flight
+  kOpen,    // value: requests a second, on average
+};
+
+struct LoadLevel {
+  LoadKind kind = LoadKind::kClosed;
+  double value = 1;
+};
+
+struct LoadTestOptions {
+  double seconds = 10;         // of each level that count
+  double warmup_seconds = 2;   // before them; requests that begin in these do not count
+  double timeout_seconds = 0;  // of one call; 0: none
+  uint64_t seed = 1;           // of the moments of arrival, and of the first image's noise
+};
+
+// What the requests that began in a level's counted time saw.
+struct LevelResult {
+  LoadLevel level;
+  double seconds = 0;             // from the first of them to the last answer
+  int64_t finished = 0;           // requests with all their images
+  int64_t refused = 0;            // RESOURCE_EXHAUSTED: the queue was full, or a deadline could not be met
+  int64_t failed = 0;             // any other error
+  std::string first_failure;      // in words
+  double images_per_second = 0;   // that came within the counted seconds, whichever request they belong to
+  std::vector<double> latencies;  // seconds, ascending, of finished requests
+  double queue_seconds = 0;       // mean of an image's time in the server's queue, as the server tells it
+  double denoise_seconds = 0;     // mean of its time in the batch
+  // Images in the batch on average: images a second times seconds in the batch (Little's law).
+  double batch_images() const { return images_per_second * denoise_seconds; }
+
+  // The latency that a share of requests, 0 to 1, did not exceed; not a number where none finished.
+  double LatencyQuantile(double share) const;
+};
+
+// Blocks for the whole test. Every call asks for `request` with a seed of its own. An error ends the test only when not
+// one request of a level was finished.
+absl::StatusOr<std::vector<LevelResult>> RunLoadTest(DigitClient& client, const v1::GenerateDigitRequest& request,
+                                                     const std::vector<LoadLevel>& levels,
+                                                     const LoadTestOptions& options);
+
+// A table, a JSON document, and a PNG of the latency against the load. The plot takes the levels of one kind, the open
+// ones where there are any.
+std::string FormatResults(const std::vector<LevelResult>& results);
+std::string ResultsToJson(const std::vector<LevelResult>& results);
+absl::StatusOr<std::string> PlotResults(const std::vector<LevelResult>& results);
+
+}  // namespace denoised
+
+#endif  // DENOISED_CLIENT_LOAD_TEST_H_

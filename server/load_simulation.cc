@@ -1,0 +1,263 @@
+#include "server/load_simulation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <deque>
+#include <limits>
+#include <memory>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "server/scheduler.h"
+
+namespace denoised {
+namespace {
+
+std::chrono::nanoseconds Nanoseconds(double seconds) {
+  return std::chrono::nanoseconds(static_cast<int64_t>(std::llround(seconds * 1e9)));
+}
+
+// Seconds since the simulation began, as the clock that the scheduler asks.
+class VirtualClock {
+ public:
+  double seconds() const { return seconds_; }
+  void Set(double seconds) { seconds_ = seconds; }
+  SteadyTime Now() const { return SteadyTime(Nanoseconds(seconds_)); }
+
+ private:
+  double seconds_ = 0;
+};
+
+// Computes nothing: each step takes the time that the table says.
+class TimedEngine : public Engine {
+ public:
+  TimedEngine(const SimulatedServer& server, VirtualClock& clock) : server_(server), clock_(clock) {}
+
+  int num_slots() const override { return server_.max_batch_rows; }
+  absl::Status Step(absl::Span<const StepRow> rows) override {
+    int network_rows = 0;
+    for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
+    const double seconds = server_.step_seconds[network_rows - 1];
+    clock_.Set(clock_.seconds() + seconds);
+    busy_seconds_ += seconds;
+    ++steps_;
+    rows_ += network_rows;
+    return absl::OkStatus();
+  }
+  absl::Status Read(int, FrameKind, absl::Span<float>) override { return absl::OkStatus(); }
+
+  double busy_seconds() const { return busy_seconds_; }
+  int64_t steps() const { return steps_; }
+  int64_t rows() const { return rows_; }
+
+ private:
+  const SimulatedServer& server_;
+  VirtualClock& clock_;
+  double busy_seconds_ = 0;
+  int64_t steps_ = 0;
+  int64_t rows_ = 0;
+};
+
+// One request, which gives its place back as soon as it is done.
+class Customer : public DrawListener {
+ public:
+  Customer(double arrival, const VirtualClock& clock) : arrival_(arrival), clock_(clock) {}
+
+  void OnPreview(const PreviewFrame&) override {}
+  void OnImage(const FinishedImage&) override { latency_ = clock_.seconds() - arrival_; }
+  void OnDone(const absl::Status&) override { done_ = true; }
+
+  void Hold(Ticket ticket) { ticket_ = std::move(ticket); }
+  double arrival() const { return arrival_; }
+  double latency() const { return latency_; }
+  bool done() const { return done_; }
+
+ private:
+  const double arrival_;
+  const VirtualClock& clock_;
+  Ticket ticket_;
+  double latency_ = 0;
+  bool done_ = false;
+};
+
+struct Totals {
+  int64_t refused = 0;
+  std::vector<double> latencies;
+  double busy_seconds = 0, seconds = 0;
+  int64_t steps = 0, rows = 0;
+};
+
+// One replica from its first arrival to its last image.
+class Replica {
+ public:
+  Replica(const SimulatedServer& server, const SimulatedLoad& load, const std::vector<double>& arrivals)
+      : server_(server),
+        load_(load),
+        arrivals_(arrivals),
+        engine_(server, clock_),
+        scheduler_(engine_, {.max_batch_rows = server.max_batch_rows, .max_queued_images = server.max_queued_images},
+                   nullptr, [this] { return clock_.Now(); }) {
+    request_.plan = std::make_shared<const StepPlan>(load.steps);
+    request_.guidance_scale = load.guided ? 2 : 1;
+  }
+
+  void Run(Totals& totals) {
+    while (true) {
+      SubmitWhatHasCome(totals);
+      if (scheduler_.RunStep()) {
+        Collect(totals);
+        continue;
+      }
+      if (next_ == arrivals_.size()) break;
+      clock_.Set(arrivals_[next_]);
+    }
+    totals.busy_seconds += engine_.busy_seconds();
+    totals.seconds += clock_.seconds();
+    totals.steps += engine_.steps();
+    totals.rows += engine_.rows();
+  }
+
+ private:
+  // Those who came during the last step, each at its own time.
+  void SubmitWhatHasCome(Totals& totals) {
+    const double now = clock_.seconds();
+    for (; next_ < arrivals_.size() && arrivals_[next_] <= now; ++next_) {
+      clock_.Set(arrivals_[next_]);
+      auto customer = std::make_shared<Customer>(arrivals_[next_], clock_);
+      absl::StatusOr<Admission> admission = scheduler_.Submit(request_, customer);
+      if (admission.ok()) {
+        customer->Hold(std::move(admission->ticket));
+        customers_.push_back(std::move(customer));
+      } else if (arrivals_[next_] >= load_.warmup_seconds) {
+        ++totals.refused;
+      }
+    }
+    clock_.Set(now);
+  }
+
+  void Collect(Totals& totals) {
+    std::erase_if(customers_, [&](const std::shared_ptr<Customer>& customer) {
+      if (!customer->done()) return false;
+      if (customer->arrival() >= load_.warmup_seconds) {
+        totals.latencies.push_back(customer->latency() + server_.seconds_beside_steps);
+      }
+      customer->Hold(Ticket());
+      return true;
+    });
+  }
+
+  const SimulatedServer& server_;
+  const SimulatedLoad& load_;
+  const std::vector<double>& arrivals_;
+  size_t next_ = 0;
+  VirtualClock clock_;
+  TimedEngine engine_;
+  Scheduler scheduler_;
+  DrawRequest request_;
+  std::deque<std::shared_ptr<Customer>> customers_;
+};
+
+// The same replica with request-level batching.
+void RunRequestBatches(const SimulatedServer& server, const SimulatedLoad& load, const std::vector<double>& arrivals,
+                       Totals& totals) {
+  const int rows_per_image = load.guided ? 2 : 1;
+  const size_t batch_images = server.max_batch_rows / rows_per_image;
+  const size_t places = batch_images + server.max_queued_images;
+  std::deque<double> waiting;
+  size_t next = 0;
+  double now = 0;
+  while (next < arrivals.size() || !waiting.empty()) {
+    if (waiting.empty()) now = std::max(now, arrivals[next]);
+    const auto let_in = [&](size_t running) {
+      for (; next < arrivals.size() && arrivals[next] <= now; ++next) {
+        if (waiting.size() + running < places) {
+          waiting.push_back(arrivals[next]);
+        } else if (arrivals[next] >= load.warmup_seconds) {
+          ++totals.refused;
+        }
+      }
+    };
+    let_in(0);
+    const size_t images = std::min(waiting.size(), batch_images);
+    const int rows = static_cast<int>(images) * rows_per_image;
+    const std::vector<double> batch(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(images));
+    waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(images));
+    const double seconds = server.step_seconds[rows - 1] * load.steps;
+    now += seconds;
+    let_in(images);
+    for (const double arrival : batch) {
+      if (arrival >= load.warmup_seconds) totals.latencies.push_back(now - arrival + server.seconds_beside_steps);
+    }
+    totals.busy_seconds += seconds;
+    totals.steps += load.steps;
+    totals.rows += int64_t{rows} * load.steps;
+  }
+  totals.seconds += now;
+}
+
+std::vector<std::vector<double>> DealArrivals(const SimulatedLoad& load) {
+  std::mt19937_64 random(load.seed);
+  std::exponential_distribution<double> gap(load.requests_per_second);
+  std::uniform_int_distribution<int> any(0, load.replicas - 1);
+  std::vector<std::vector<double>> arrivals(load.replicas);
+  int next = 0;
+  const double end = load.warmup_seconds + load.seconds;
+  for (double time = gap(random); time < end; time += gap(random)) {
+    const int replica = load.balancing == Balancing::kRandom ? any(random) : next++ % load.replicas;
+    arrivals[replica].push_back(time);
+  }
+  return arrivals;
+}
+
+absl::Status Check(const SimulatedServer& server, const SimulatedLoad& load) {
+  if (server.max_batch_rows < 2) return absl::InvalidArgumentError("max_batch_rows must be at least 2");
+  if (server.step_seconds.size() != static_cast<size_t>(server.max_batch_rows)) {
+    return absl::InvalidArgumentError(absl::StrCat("the table has step times of 1 to ", server.step_seconds.size(),
+                                                   " rows, and max_batch_rows is ", server.max_batch_rows));
+  }
+  const bool positive = std::all_of(server.step_seconds.begin(), server.step_seconds.end(),
+                                    [](double seconds) { return std::isfinite(seconds) && seconds > 0; });
+  if (!positive) return absl::InvalidArgumentError("step times must be above 0");
+  if (!(load.requests_per_second > 0) || !(load.seconds > 0) || load.steps < 1 || load.replicas < 1) {
+    return absl::InvalidArgumentError("requests a second, seconds, steps and replicas must be above 0");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+double SimulationResult::LatencyQuantile(double share) const {
+  if (latencies.empty()) return std::numeric_limits<double>::quiet_NaN();
+  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(latencies.size())));
+  return latencies[std::clamp<size_t>(rank, 1, latencies.size()) - 1];
+}
+
+absl::StatusOr<SimulationResult> SimulateLoad(const SimulatedServer& server, const SimulatedLoad& load) {
+  if (absl::Status status = Check(server, load); !status.ok()) return status;
+  Totals totals;
+  for (const std::vector<double>& arrivals : DealArrivals(load)) {
+    if (arrivals.empty()) continue;
+    if (load.batching == Batching::kSteps) {
+      Replica(server, load, arrivals).Run(totals);
+    } else {
+      RunRequestBatches(server, load, arrivals, totals);
+    }
+  }
+  SimulationResult result;
+  result.finished = static_cast<int64_t>(totals.latencies.size());
+  result.refused = totals.refused;
+  result.latencies = std::move(totals.latencies);
+  std::sort(result.latencies.begin(), result.latencies.end());
+  result.images_per_second = static_cast<double>(result.finished) / load.seconds;
+  result.busy = totals.seconds > 0 ? totals.busy_seconds / totals.seconds : 0;
+  result.rows_per_step = totals.steps > 0 ? static_cast<double>(totals.rows) / static_cast<double>(totals.steps) : 0;
+  return result;
+}
+
+double MostRequestsPerSecond(const SimulatedServer& server, const SimulatedLoad& load) {
+  const int images = server.max_batch_rows / (load.guided ? 2 : 1);
+  return images / (server.step_seconds[images * (load.guided ? 2 : 1) - 1] * load.steps);
+}
+
+}  // namespace denoised
