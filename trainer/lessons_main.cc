@@ -234,7 +234,6 @@ at::Tensor Noise(int64_t images, uint32_t stream) {
 // The whole chain, with the variance beta_t and no clamp. y [B] -> [B,1,32,32] in the lesson's range.
 absl::StatusOr<at::Tensor> Draw(const Lesson& lesson, const NoiseSchedule& schedule, Unet& unet, const at::Tensor& y) {
   const torch::NoGradGuard no_grad;
-  unet->eval();
   at::Tensor x = Noise(y.size(0), kInitialNoise), x0 = torch::zeros_like(x);
   if (lesson.one_step) return unet(x, torch::full_like(y, schedule.num_train_timesteps() - 1), y);
   DENOISED_ASSIGN_OR_RETURN(const StepPlan plan,
@@ -266,19 +265,26 @@ absl::StatusOr<std::string> Picture(const at::Tensor& images) {
 
 // ---- The program ----------------------------------------------------------------------------------------------------
 
-absl::Status Teach(const Lesson& lesson, const Options& options, const Dataset& data, const NoiseSchedule& schedule) {
-  torch::manual_seed(1);
-  Unet unet(lesson.batch_norm);
-  const double loss = Train(lesson, options, data, schedule, unet);
+absl::Status DrawPicture(const Lesson& lesson, const Options& options, const NoiseSchedule& schedule, Unet& unet,
+                         const std::string& name) {
   const at::Tensor y = torch::arange(kClasses).repeat({options.rows_per_digit});
   DENOISED_ASSIGN_OR_RETURN(at::Tensor images, Draw(lesson, schedule, unet, y));
   if (lesson.unit_range) images = images * 2 - 1;
   DENOISED_ASSIGN_OR_RETURN(const std::string png, Picture(images.contiguous()));
-  const std::string path = absl::StrCat(options.out, "/", lesson.name, ".png");
-  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(path, png));
-  absl::PrintF("%s  %s: loss %.5f, pixels %.2f to %.2f\n", path, lesson.title, loss, images.min().item<double>(),
-               images.max().item<double>());
-  return absl::OkStatus();
+  return WriteFileAtomically(absl::StrCat(options.out, "/", name, ".png"), png);
+}
+
+absl::Status Teach(const Lesson& lesson, const Options& options, const Dataset& data, const NoiseSchedule& schedule) {
+  torch::manual_seed(1);
+  Unet unet(lesson.batch_norm);
+  const double loss = Train(lesson, options, data, schedule, unet);
+  absl::PrintF("%s: %s, loss %.5f\n", lesson.name, lesson.title, loss);
+  std::fflush(stdout);
+  unet->eval();  // BatchNorm: the running averages of training
+  DENOISED_RETURN_IF_ERROR(DrawPicture(lesson, options, schedule, unet, lesson.name));
+  if (!lesson.batch_norm) return absl::OkStatus();
+  unet->train();  // BatchNorm: the statistics of what is being drawn, all of it at one noise level
+  return DrawPicture(lesson, options, schedule, unet, absl::StrCat(lesson.name, "-of-the-batch"));
 }
 
 absl::Status Run(const Options& options) {
