@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <random>
 #include <thread>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "client/load_test.h"
 #include "client/output_files.h"
@@ -376,33 +378,39 @@ std::vector<LoadLevel> LevelsOf(const ClientOptions& options) {
   return levels;
 }
 
+// The figures so far, and their plot.
+absl::Status WriteResults(const std::string& json, const std::string& plot, const std::vector<LevelResult>& results) {
+  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(json, ResultsToJson(results)));
+  DENOISED_ASSIGN_OR_RETURN(const std::string png, PlotResults(results));
+  return WriteFileAtomically(plot, png);
+}
+
 absl::Status Bench(DigitClient& client, const ClientOptions& options) {
   constexpr char kJson[] = ".json";
   if (!options.out.empty() && !absl::EndsWith(options.out, kJson)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--out of bench must end in .json, got ", options.out, "; the plot goes beside it"));
   }
+  const std::string plot = absl::StrCat(absl::StripSuffix(options.out, kJson), ".png");
+  if (!options.out.empty()) {
+    const std::string folder = std::filesystem::path(options.out).parent_path().string();
+    DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(folder.empty() ? "." : folder));
+  }
   ClientOptions asked = options;
   if (!asked.digit.has_value()) asked.digit = 0;
   LoadTestOptions load_test = options.load_test;
   load_test.timeout_seconds = options.call.timeout_seconds;
   load_test.seed = options.seed.value_or(load_test.seed);
-  // One level at a time, so that each is seen as soon as it is done.
   std::vector<LevelResult> results;
   for (const LoadLevel& level : LevelsOf(options)) {
-    DENOISED_ASSIGN_OR_RETURN(const std::vector<LevelResult> one,
-                              RunLoadTest(client, MakeRequest(asked), {level}, load_test));
-    const std::string table = FormatResults(one);
-    std::fputs(results.empty() ? table.c_str() : table.c_str() + table.find('\n') + 1, stdout);
+    DENOISED_ASSIGN_OR_RETURN(LevelResult result, RunLevel(client, MakeRequest(asked), level, load_test));
+    if (results.empty()) std::fputs(LevelHeader().c_str(), stdout);
+    std::fputs(FormatLevel(result).c_str(), stdout);
     std::fflush(stdout);
-    results.push_back(one[0]);
+    results.push_back(std::move(result));
+    if (!options.out.empty()) DENOISED_RETURN_IF_ERROR(WriteResults(options.out, plot, results));
   }
-  if (options.out.empty()) return absl::OkStatus();
-  const std::string plot = options.out.substr(0, options.out.size() - (sizeof kJson - 1)) + ".png";
-  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(options.out, ResultsToJson(results)));
-  DENOISED_ASSIGN_OR_RETURN(const std::string png, PlotResults(results));
-  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(plot, png));
-  if (!options.quiet) absl::PrintF("Figures:  %s\nPlot:     %s\n", options.out, plot);
+  if (!options.out.empty()) absl::PrintF("Figures:  %s\nPlot:     %s\n", options.out, plot);
   return absl::OkStatus();
 }
 

@@ -2,18 +2,20 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
-#include <thread>
+#include <set>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "common/plot.h"
+#include "common/quantile.h"
 #include "google/protobuf/util/time_util.h"
 
 namespace denoised {
@@ -32,7 +34,18 @@ Clock::duration ToDuration(double seconds) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
-// One level, from its first request to its last answer. Answers come on gRPC's threads.
+std::string LoadText(const LoadLevel& level) {
+  return level.kind == LoadKind::kClosed ? absl::StrFormat("%g in flight", level.value)
+                                         : absl::StrFormat("%g a second", level.value);
+}
+
+// An error of the request or of the connection, not of the load.
+bool WillNotGetBetter(const absl::Status& status) {
+  return !status.ok() && !absl::IsResourceExhausted(status) && !absl::IsDeadlineExceeded(status) &&
+         !absl::IsInternal(status);
+}
+
+// One level. Requests begin on the caller's thread; answers come on gRPC's, which nothing here may hold up.
 class LevelRun {
  public:
   LevelRun(DigitClient& client, const v1::GenerateDigitRequest& request, const LoadLevel& level,
@@ -43,19 +56,16 @@ class LevelRun {
         counted_to_(counted_from_ + ToDuration(options.seconds)),
         random_(options.seed),
         next_seed_(options.seed) {
-    result_.level = level;
     call_.timeout_seconds = options.timeout_seconds;
+    result_.level = level;
+    PlanFirst();
   }
 
-  LevelResult Run() {
-    if (result_.level.kind == LoadKind::kClosed) {
-      for (int i = 0; i < static_cast<int>(result_.level.value); ++i) Start(Clock::now());
-    } else {
-      AskAtRandomMoments();
-    }
+  absl::StatusOr<LevelResult> Run() {
+    while (const std::optional<Clock::time_point> due = AwaitNext()) Start(*due);
     const absl::MutexLock lock(&mu_);
-    mu_.Await(absl::Condition(
-        +[](LevelRun* run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(run->mu_) { return run->running_ == 0; }, this));
+    if (!fatal_.ok()) return fatal_;
+    if (result_.finished == 0) return NothingFinished();
     return Summarise();
   }
 
@@ -65,23 +75,51 @@ class LevelRun {
     std::vector<Clock::time_point> arrivals;
   };
 
-  void AskAtRandomMoments() {
-    std::exponential_distribution<double> gap(result_.level.value);
-    for (Clock::time_point due = Clock::now() + ToDuration(gap(random_)); due < counted_to_;
-         due += ToDuration(gap(random_))) {
-      std::this_thread::sleep_until(due);
-      Start(due);
+  bool closed() const { return result_.level.kind == LoadKind::kClosed; }
+  Clock::duration RandomGap() {
+    return ToDuration(std::exponential_distribution<double>(result_.level.value)(random_));
+  }
+
+  void PlanFirst() {
+    const absl::MutexLock lock(&mu_);
+    const Clock::time_point now = Clock::now();
+    if (closed()) {
+      for (int i = 0; i < static_cast<int>(result_.level.value); ++i) due_.insert(now);
+    } else {
+      due_.insert(now + RandomGap());
     }
+  }
+
+  // Waits until a request is due. Nothing once all are answered and no more will come.
+  std::optional<Clock::time_point> AwaitNext() {
+    const absl::MutexLock lock(&mu_);
+    while (true) {
+      if (!fatal_.ok()) due_.clear();
+      std::erase_if(due_, [this](Clock::time_point due) { return due >= counted_to_; });
+      if (due_.empty() && running_ == 0) return std::nullopt;
+      if (!due_.empty() && *due_.begin() <= Clock::now()) break;
+      const size_t known = due_.size();
+      const auto changed = [this, known]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+        return !fatal_.ok() || due_.size() != known || (due_.empty() && running_ == 0);
+      };
+      const absl::Condition condition(&changed);
+      if (due_.empty()) {
+        mu_.Await(condition);
+      } else {
+        mu_.AwaitWithTimeout(condition, absl::FromChrono(*due_.begin() - Clock::now()));
+      }
+    }
+    const Clock::time_point due = *due_.begin();
+    due_.erase(due_.begin());
+    if (!closed()) due_.insert(due + RandomGap());
+    ++running_;
+    return due;
   }
 
   // `due`: when it should have begun.
   void Start(Clock::time_point due) {
     v1::GenerateDigitRequest request = request_;
-    {
-      const absl::MutexLock lock(&mu_);
-      ++running_;
-      request.set_seed(next_seed_++);
-    }
+    request.set_seed(next_seed_++);
     auto images = std::make_shared<Images>();
     client_.StartGenerateDigit(
         request, call_,
@@ -97,14 +135,14 @@ class LevelRun {
 
   void Finish(Clock::time_point due, const Images& images, const absl::Status& status) {
     const Clock::time_point now = Clock::now();
-    const bool again = result_.level.kind == LoadKind::kClosed && now < counted_to_ && !absl::IsCancelled(status);
-    if (again && !status.ok()) std::this_thread::sleep_for(kPauseAfterError);
-    if (again) Start(now);
     const absl::MutexLock lock(&mu_);
     for (const Clock::time_point arrival : images.arrivals) {
       if (arrival >= counted_from_ && arrival < counted_to_) ++images_;
     }
     if (due >= counted_from_) Count(due, now, images, status);
+    if (!status.ok()) last_error_ = status;
+    if (WillNotGetBetter(status) && fatal_.ok()) fatal_ = status;
+    if (closed()) due_.insert(status.ok() ? now : now + kPauseAfterError);
     --running_;
   }
 
@@ -117,16 +155,23 @@ class LevelRun {
       finished_images_ += static_cast<int64_t>(images.arrivals.size());
       result_.queue_seconds += images.queue_seconds;
       result_.denoise_seconds += images.denoise_seconds;
-      return;
+    } else if (absl::IsResourceExhausted(status)) {
+      ++result_.refused;
+    } else {
+      if (result_.failed++ == 0) result_.first_failure = std::string(status.message());
     }
-    if (result_.first_failure.empty()) result_.first_failure = std::string(status.message());
-    ++(absl::IsResourceExhausted(status) ? result_.refused : result_.failed);
+  }
+
+  absl::Status NothingFinished() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const std::string what = absl::StrFormat("not one request was finished at %s", LoadText(result_.level));
+    if (last_error_.ok()) return absl::DeadlineExceededError(what + "; measure longer with --duration");
+    return absl::Status(last_error_.code(), absl::StrCat(what, ": ", last_error_.message()));
   }
 
   LevelResult Summarise() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     LevelResult result = std::move(result_);
     std::sort(result.latencies.begin(), result.latencies.end());
-    result.seconds = std::max(0.0, Seconds(last_answer_ - counted_from_));
+    result.seconds = Seconds(last_answer_ - counted_from_);
     result.images_per_second = static_cast<double>(images_) / Seconds(counted_to_ - counted_from_);
     if (finished_images_ > 0) {
       result.queue_seconds /= static_cast<double>(finished_images_);
@@ -139,61 +184,46 @@ class LevelRun {
 
   DigitClient& client_;
   const v1::GenerateDigitRequest request_;
-  CallOptions call_;
+  CallOptions call_ = {};
   const Clock::time_point counted_from_, counted_to_;
+  // Of the caller's thread.
   std::mt19937_64 random_;
+  uint64_t next_seed_;
 
   absl::Mutex mu_;
+  std::multiset<Clock::time_point> due_ ABSL_GUARDED_BY(mu_);  // when the next requests should begin
   int running_ ABSL_GUARDED_BY(mu_) = 0;
-  uint64_t next_seed_ ABSL_GUARDED_BY(mu_);
   int64_t images_ ABSL_GUARDED_BY(mu_) = 0;           // that came within the counted time
   int64_t finished_images_ ABSL_GUARDED_BY(mu_) = 0;  // of finished requests that count
   Clock::time_point last_answer_ ABSL_GUARDED_BY(mu_);
-  LevelResult result_;  // .level is constant; the rest is guarded by mu_
+  absl::Status last_error_ ABSL_GUARDED_BY(mu_);
+  absl::Status fatal_ ABSL_GUARDED_BY(mu_);  // ends the level
+  LevelResult result_;                       // .level is constant; the rest is guarded by mu_
 };
-
-std::string LoadText(const LoadLevel& level) {
-  return level.kind == LoadKind::kClosed ? absl::StrFormat("%g in flight", level.value)
-                                         : absl::StrFormat("%g a second", level.value);
-}
 
 }  // namespace
 
-double LevelResult::LatencyQuantile(double share) const {
-  if (latencies.empty()) return std::numeric_limits<double>::quiet_NaN();
-  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(latencies.size())));
-  return latencies[std::clamp<size_t>(rank, 1, latencies.size()) - 1];
+absl::StatusOr<LevelResult> RunLevel(DigitClient& client, const v1::GenerateDigitRequest& request,
+                                     const LoadLevel& level, const LoadTestOptions& options) {
+  return LevelRun(client, request, level, options).Run();
 }
 
-absl::StatusOr<std::vector<LevelResult>> RunLoadTest(DigitClient& client, const v1::GenerateDigitRequest& request,
-                                                     const std::vector<LoadLevel>& levels,
-                                                     const LoadTestOptions& options) {
-  std::vector<LevelResult> results;
-  for (const LoadLevel& level : levels) {
-    LevelResult result = LevelRun(client, request, level, options).Run();
-    if (result.finished == 0) {
-      return absl::UnavailableError(absl::StrCat(
-          "not one request of ", LoadText(level), " was finished within ", options.seconds, " seconds",
-          result.first_failure.empty() ? "; give more with --duration" : absl::StrCat(": ", result.first_failure)));
-    }
-    results.push_back(std::move(result));
-  }
-  return results;
+std::string LevelHeader() {
+  return absl::StrFormat("%-16s %10s %9s %9s %9s %9s %9s %9s %8s %8s\n", "Load", "images/s", "p50 s", "p90 s", "p95 s",
+                         "p99 s", "max s", "queued s", "in batch", "refused");
 }
 
-std::string FormatResults(const std::vector<LevelResult>& results) {
-  std::string table = absl::StrFormat("%-16s %10s %9s %9s %9s %9s %9s %9s %8s %8s\n", "Load", "images/s", "p50 s",
-                                      "p90 s", "p95 s", "p99 s", "max s", "queued s", "in batch", "refused");
-  for (const LevelResult& result : results) {
-    absl::StrAppendFormat(&table, "%-16s %10.2f %9.3f %9.3f %9.3f %9.3f %9.3f %9.3f %8.1f %8d\n",
-                          LoadText(result.level), result.images_per_second, result.LatencyQuantile(0.5),
-                          result.LatencyQuantile(0.9), result.LatencyQuantile(0.95), result.LatencyQuantile(0.99),
-                          result.LatencyQuantile(1), result.queue_seconds, result.batch_images(), result.refused);
-    if (result.failed > 0) {
-      absl::StrAppendFormat(&table, "  %d of these failed, the first: %s\n", result.failed, result.first_failure);
-    }
+std::string FormatLevel(const LevelResult& result) {
+  const auto latency = [&result](double share) { return QuantileOfSorted(result.latencies, share); };
+  std::string text =
+      absl::StrFormat("%-16s %10.2f %9.3f %9.3f %9.3f %9.3f %9.3f %9.3f %8.1f %8d\n", LoadText(result.level),
+                      result.images_per_second, latency(0.5), latency(0.9), latency(0.95), latency(0.99), latency(1),
+                      result.queue_seconds, result.batch_images(), result.refused);
+  if (result.failed > 0) {
+    const std::string first_line = result.first_failure.substr(0, result.first_failure.find('\n'));
+    absl::StrAppendFormat(&text, "  %d more failed, the first: %s\n", result.failed, first_line);
   }
-  return table;
+  return text;
 }
 
 std::string ResultsToJson(const std::vector<LevelResult>& results) {
@@ -202,7 +232,7 @@ std::string ResultsToJson(const std::vector<LevelResult>& results) {
     Json latency = Json::object();
     for (const auto& [name, share] :
          {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"max", 1.0}}) {
-      latency[name] = result.LatencyQuantile(share);
+      latency[name] = QuantileOfSorted(result.latencies, share);
     }
     json.push_back({{"loop", result.level.kind == LoadKind::kClosed ? "closed" : "open"},
                     {result.level.kind == LoadKind::kClosed ? "in_flight" : "requests_per_second", result.level.value},
@@ -233,7 +263,7 @@ absl::StatusOr<std::string> PlotResults(const std::vector<LevelResult>& results)
     PlotLine line = {.name = absl::StrCat(name, " at most"), .points = true};
     for (const LevelResult& result : shown) {
       line.x.push_back(result.level.value);
-      line.y.push_back(result.LatencyQuantile(share));
+      line.y.push_back(QuantileOfSorted(result.latencies, share));
     }
     lines.push_back(std::move(line));
   }

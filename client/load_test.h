@@ -2,9 +2,9 @@
 //
 // Loads a server and measures it: `denoise bench`.
 //
-//   std::vector<LoadLevel> levels = {{.kind = LoadKind::kClosed, .value = 8}, {.kind = LoadKind::kOpen, .value = 2.5}};
-//   absl::StatusOr<std::vector<LevelResult>> results = RunLoadTest(client, request, levels, {.seconds = 20});
-//   std::fputs(FormatResults(*results).c_str(), stdout);
+//   absl::StatusOr<LevelResult> result =
+//       RunLevel(client, request, {.kind = LoadKind::kOpen, .value = 2.5}, {.seconds = 20});
+//   std::fputs((LevelHeader() + FormatLevel(*result)).c_str(), stdout);
 //
 // A closed loop keeps so many requests in flight: a slow answer delays the next question, as with people who wait. An
 // open loop asks at random moments, whatever has been answered (a Poisson process), as many independent callers do; its
@@ -42,31 +42,29 @@ struct LoadTestOptions {
 // What the requests that began in a level's counted time saw.
 struct LevelResult {
   LoadLevel level;
-  double seconds = 0;             // from the first of them to the last answer
+  double seconds = 0;             // from the beginning of the counted time to the last answer
   int64_t finished = 0;           // requests with all their images
-  int64_t refused = 0;            // RESOURCE_EXHAUSTED: the queue was full, or a deadline could not be met
+  int64_t refused = 0;            // RESOURCE_EXHAUSTED: the queue was full
   int64_t failed = 0;             // any other error
-  std::string first_failure;      // in words
-  double images_per_second = 0;   // that came within the counted seconds, whichever request they belong to
+  std::string first_failure;      // of `failed`, in words
+  double images_per_second = 0;   // that came within the counted time, whichever request they belong to
   std::vector<double> latencies;  // seconds, ascending, of finished requests
   double queue_seconds = 0;       // mean of an image's time in the server's queue, as the server tells it
   double denoise_seconds = 0;     // mean of its time in the batch
   // Images in the batch on average: images a second times seconds in the batch (Little's law).
   double batch_images() const { return images_per_second * denoise_seconds; }
-
-  // The latency that a share of requests, 0 to 1, did not exceed; not a number where none finished.
-  double LatencyQuantile(double share) const;
 };
 
-// Blocks for the whole test. Every call asks for `request` with a seed of its own. An error ends the test only when not
-// one request of a level was finished.
-absl::StatusOr<std::vector<LevelResult>> RunLoadTest(DigitClient& client, const v1::GenerateDigitRequest& request,
-                                                     const std::vector<LoadLevel>& levels,
-                                                     const LoadTestOptions& options);
+// Blocks until the last answer. Every call asks for `request` with a seed of its own. Errors: CANCELLED after
+// client.Cancel(); at once, the error of a call that will not get better (INVALID_ARGUMENT, UNIMPLEMENTED, UNAVAILABLE
+// and their like); and the last refusal where not one request was finished.
+absl::StatusOr<LevelResult> RunLevel(DigitClient& client, const v1::GenerateDigitRequest& request,
+                                     const LoadLevel& level, const LoadTestOptions& options);
 
-// A table, a JSON document, and a PNG of the latency against the load. The plot takes the levels of one kind, the open
-// ones where there are any.
-std::string FormatResults(const std::vector<LevelResult>& results);
+// A line of column titles; a line for a level, with another where calls failed; a JSON document; and a PNG of latency
+// against load, which takes the levels of one kind, the open ones where there are any.
+std::string LevelHeader();
+std::string FormatLevel(const LevelResult& result);
 std::string ResultsToJson(const std::vector<LevelResult>& results);
 absl::StatusOr<std::string> PlotResults(const std::vector<LevelResult>& results);
 

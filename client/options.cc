@@ -47,14 +47,19 @@ void AddChoice(CLI::App& app, const std::string& name, Value& value, const std::
 }
 
 void AddBench(CLI::App& app, ClientOptions& options) {
-  CLI::App* bench = app.add_subcommand("bench", "Load the server and measure it; every flag of a picture applies");
+  CLI::App* bench = app.add_subcommand(
+      "bench",
+      "Load the server and measure it, with one picture after the other of what the flags under Picture say; the "
+      "digit is 0 unless it is named, --per_digit has no use here");
   bench->fallthrough();
   bench->callback([&options] { options.bench = true; });
   bench->add_option("--concurrency", options.concurrency, "Requests in flight, or several numbers of them, with commas")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 10'000));
   bench->add_option("--rate", options.rates, "Requests a second at random moments (Poisson), or several such numbers")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1e-3, 1e5));
   bench->add_option("--duration", options.load_test.seconds, "Seconds of each level that count [10]")
       ->check(CLI::Range(0.1, 1e6));

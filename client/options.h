@@ -1,7 +1,8 @@
 // File: options.h
 //
-// denoise's flags. Each is also an environment variable, DENOISE_ and the name in capitals; a flag wins. --grid and
-// --model are none: they say what to do, and a variable would turn `denoise 7` into something else.
+// denoise's flags. Each is also an environment variable, DENOISE_ and the name in capitals; a flag wins. --grid,
+// --model and the flags of bench are none: they say what to do, and a variable would turn `denoise 7` into something
+// else.
 #ifndef DENOISED_CLIENT_OPTIONS_H_
 #define DENOISED_CLIENT_OPTIONS_H_
 
@@ -23,7 +24,7 @@ struct ClientOptions {
   Connection connection;
   CallOptions call;
 
-  // What to do; a digit to draw when neither is set.
+  // What to do; a digit to draw when none is set.
   bool grid = false;
   bool show_model = false;
   bool bench = false;

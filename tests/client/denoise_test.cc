@@ -416,13 +416,34 @@ TEST_F(DenoiseTest, BenchThatNeverGetsAnAnswerSaysWhy) {
   service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
     return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full");
   };
-  const ProgramResult result = Denoise({"bench", "--concurrency=1", "--duration=0.2", "--warmup=0"});
-  EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, testing::StartsWith("denoise: error: not one request of 1 in flight was finished within 0.2 "
-                                              "seconds: "));
-  EXPECT_THAT(result.err, HasSubstr("the queue is full"));
+  const ProgramResult refused = Denoise({"bench", "--concurrency=1", "--duration=0.2", "--warmup=0"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, testing::StartsWith("denoise: error: not one request was finished at 1 in flight: "));
+  EXPECT_THAT(refused.err, HasSubstr("the queue is full"));
+
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
+    return BadRequest("steps", "must be 1 to 1000, got 5000");
+  };
+  const size_t before = service_.requests().size();
+  const ProgramResult wrong = Denoise({"bench", "--concurrency=1", "--steps=5000", "--duration=1000"});
+  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_THAT(wrong.err, HasSubstr("must be 1 to 1000, got 5000"));
+  EXPECT_EQ(service_.requests().size(), before + 1) << "asking again would not help";
+
   EXPECT_EQ(Denoise({"bench", "--out=load.txt"}).err,
             "denoise: error: --out of bench must end in .json, got load.txt; the plot goes beside it\n");
+  EXPECT_THAT(Denoise({"bench", "--out=/proc/load.json"}).err, HasSubstr("choose another with --out"));
+}
+
+TEST_F(DenoiseTest, InterruptedBenchEndsAtOnceAndKeepsTheLevelsThatAreDone) {
+  BackgroundProgram program({"denoise", "bench", "--rate=30,1", "--duration=0.5", "--warmup=0", "--size=32",
+                             "--out=load.json", "--server", address_},
+                            {}, folder_.path());
+  while (Slurp(folder_.File("load.json")).empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  program.Signal(SIGINT);
+  EXPECT_EQ(program.Wait(), 130);
+  EXPECT_THAT(program.err(), HasSubstr("denoise: interrupted\n"));
+  EXPECT_EQ(nlohmann::json::parse(Slurp(folder_.File("load.json")))["levels"].size(), 1u);
 }
 
 TEST_F(DenoiseTest, MistypedCommandsAreExplained) {

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "common/image.h"
@@ -11,8 +10,6 @@
 
 namespace denoised {
 namespace {
-
-using testing::HasSubstr;
 
 LevelResult Result(LoadKind kind, double value, double latency) {
   LevelResult result;
@@ -25,27 +22,20 @@ LevelResult Result(LoadKind kind, double value, double latency) {
   return result;
 }
 
-TEST(LevelResultTest, QuantilesAreLatenciesThatWereSeen) {
-  const LevelResult result = Result(LoadKind::kClosed, 1, 1);
-  EXPECT_DOUBLE_EQ(result.LatencyQuantile(0), 0.01);
-  EXPECT_DOUBLE_EQ(result.LatencyQuantile(0.5), 0.5);
-  EXPECT_DOUBLE_EQ(result.LatencyQuantile(0.99), 0.99);
-  EXPECT_DOUBLE_EQ(result.LatencyQuantile(1), 1);
-  EXPECT_TRUE(std::isnan(LevelResult().LatencyQuantile(0.5)));
-}
-
 TEST(LevelResultTest, ImagesInTheBatchByLittlesLaw) {
   EXPECT_DOUBLE_EQ(Result(LoadKind::kClosed, 1, 1).batch_images(), 5);
 }
 
-TEST(FormatResultsTest, ARowForEachLevelAndFailuresInWords) {
+TEST(FormatLevelTest, ALineForTheLevelAndFailuresInWords) {
   LevelResult failed = Result(LoadKind::kOpen, 2.5, 1);
   failed.failed = 3;
-  failed.first_failure = "the server is gone";
-  const std::string table = FormatResults({Result(LoadKind::kClosed, 8, 1), failed});
-  EXPECT_THAT(table, HasSubstr("\n8 in flight           10.00     0.500     0.900     0.950     0.990     1.000"));
-  EXPECT_THAT(table, HasSubstr("\n2.5 a second          10.00"));
-  EXPECT_THAT(table, HasSubstr("\n  3 of these failed, the first: the server is gone\n"));
+  failed.first_failure = "the server is gone\nand more";
+  EXPECT_EQ(
+      FormatLevel(Result(LoadKind::kClosed, 8, 1)),
+      "8 in flight           10.00     0.500     0.900     0.950     0.990     1.000     0.000      5.0        0\n");
+  EXPECT_THAT(FormatLevel(failed), testing::StartsWith("2.5 a second          10.00"));
+  EXPECT_THAT(FormatLevel(failed), testing::EndsWith("\n  3 more failed, the first: the server is gone\n"));
+  EXPECT_EQ(LevelHeader().size(), FormatLevel(Result(LoadKind::kClosed, 8, 1)).size());
 }
 
 TEST(ResultsToJsonTest, SaysTheLoopAndItsFigures) {
