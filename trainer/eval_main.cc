@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -49,12 +50,15 @@ void AddOptions(CLI::App& app, Flags& flags, EvaluationOptions& options) {
   app.add_option("--count", options.count, "Images to draw, 10 to 100000, in the proportions of the test images");
   // Several values, and every combination is scored.
   app.add_option("--sampler", flags.samplers, "ddpm, ddim or dpm_solver_pp_2m; several, with commas, for a sweep")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--steps", flags.steps, "Denoising steps, or several; 0: the sampler's own, 1000, 50 or 20")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--eta", options.draw.eta, "DDIM's stochasticity, 0 to 1");
   app.add_option("--guidance_scale", flags.guidance_scales, "Classifier-free guidance, 1 (off) to 10, or several")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--seed", options.draw.seed, "Seed of the noise; with --train_judges, of the judges");
   app.add_option("--device", options.draw.device, "Where images are drawn: auto, cpu, cuda or cuda:N");
   app.add_option("--threads", options.draw.threads, "Worker threads on the CPU; 0: one per core");
@@ -103,8 +107,24 @@ absl::Status EvaluateOne(EvaluationOptions options, const Flags& flags) {
   return absl::OkStatus();
 }
 
+// Mistyped values are found before hours of drawing.
+absl::Status CheckSweep(const Flags& flags) {
+  for (const std::string& sampler : flags.samplers) DENOISED_RETURN_IF_ERROR(ParseSampler(sampler).status());
+  const NoiseSchedule schedule = *NoiseSchedule::Create({});
+  for (const int steps : flags.steps) {
+    const absl::Status status = MakeStepPlan(schedule, {.steps = steps}).status();
+    if (!status.ok()) return absl::Status(status.code(), absl::StrCat("--", status.message()));
+  }
+  for (const double scale : flags.guidance_scales) {
+    if (scale >= 1 && scale <= 10) continue;
+    return absl::InvalidArgumentError(absl::StrCat("--guidance_scale must be 1 to 10, got ", scale));
+  }
+  return absl::OkStatus();
+}
+
 // Every combination, each in a folder of its own below --out; the table and the plots grow with it.
 absl::Status Sweep(const EvaluationOptions& options, const Flags& flags) {
+  DENOISED_RETURN_IF_ERROR(CheckSweep(flags));
   std::vector<EvaluationReport> reports;
   const std::string folder = options.draw.out;
   const std::string table = folder + "/sweep.md", distances = folder + "/distances.png",
@@ -136,10 +156,14 @@ absl::Status Sweep(const EvaluationOptions& options, const Flags& flags) {
 }
 
 int RunEvaluation(EvaluationOptions options, const Flags& flags) {
-  for (const auto& [path, name] : {std::pair{&options.draw.checkpoint, "mnist.pt"}, {&options.judges, "judges"}}) {
+  const std::tuple<std::string*, const char*, const char*> shipped[] = {
+      {&options.draw.checkpoint, "mnist.pt", "checkpoint"}, {&options.judges, "judges", "judges"}};
+  for (const auto& [path, name, flag] : shipped) {
     if (!path->empty()) continue;
     absl::StatusOr<std::string> found = FindShipped(name);
-    if (!found.ok()) return Fail(found.status());
+    if (!found.ok()) {
+      return Fail(absl::NotFoundError(absl::StrCat(found.status().message(), "; name it with --", flag)));
+    }
     *path = *std::move(found);
   }
   SignalQueue signals({SIGINT, SIGTERM});

@@ -95,23 +95,20 @@ GradientWorkers::Share GradientWorkers::RunShare(const TrainingBatch& batch, int
   ComputeOnThisThreadAlone();
   torch::jit::setGraphExecutorOptimize(false);  // per thread; autograd needs the plain operators
   const auto rows = [&](const at::Tensor& tensor) { return tensor.slice(0, begin, end).to(options_.device); };
-  const at::Tensor x = rows(batch.x), t = rows(batch.t), y = rows(batch.y), target = rows(batch.target);
+  const at::Tensor x = rows(batch.x), t = rows(batch.t), y = rows(batch.y);
+  at::Tensor target = rows(batch.target);
   const at::Tensor e = Predict(x, t, y);
-  const auto squared_error_of = [&e](const at::Tensor& wanted) { return (e - wanted).square().mean({1, 2, 3}); };
-  const at::Tensor squared_error = squared_error_of(target);  // [rows of this share]
-  at::Tensor loss = squared_error;
   if (options_.model_guidance > 1) {
     // Where e(label) = target + w (e(label) - e(null)) holds on average, e(label) is e(null) + s (target - e(null))
     // with s = 1 / (1 - w). Rows whose label is hidden are their own e(null), so that nothing is added to them.
     const torch::NoGradGuard no_grad;
     const at::Tensor unlabelled = Predict(x, t, torch::full_like(y, *options_.null_label));
-    const at::Tensor guided = target + (1 - 1 / options_.model_guidance) * (e - unlabelled);
-    const torch::AutoGradMode with_grad(true);
-    loss = squared_error_of(guided);
+    target = target + (1 - 1 / options_.model_guidance) * (e - unlabelled);
   }
+  const at::Tensor squared_error = (e - target).square().mean({1, 2, 3});  // [rows of this share]
   const auto all_rows = static_cast<double>(batch.x.size(0) * options_.processes);
   Share share;
-  share.gradients = torch::autograd::grad({(loss * rows(batch.weight)).sum() / all_rows}, parameters_);
+  share.gradients = torch::autograd::grad({(squared_error * rows(batch.weight)).sum() / all_rows}, parameters_);
   share.squared_error = squared_error.sum().item<double>();
   return share;
 }

@@ -39,7 +39,7 @@ class GradientWorkers {
   GradientWorkers(torch::jit::Module& unet, const GradientOptions& options);
 
   // Sets the gradient of every parameter, that of the mean over all processes' rows of weight times squared error, and
-  // returns the mean squared error without weights and guidance. Sums are taken in a fixed order. Throws what LibTorch
+  // returns the mean squared error without weights. Sums are taken in a fixed order. Throws what LibTorch
   // throws.
   double Run(const TrainingBatch& batch);
 

@@ -7,7 +7,7 @@
 //
 // With model_guidance above 1, classifier-free guidance is learnt into the labelled prediction (Tang et al., arXiv
 // 2502.12154): the target of a labelled row moves away from what the network says with the label hidden, so that one
-// network call at guidance scale 1 draws what two at that scale drew before.
+// network call at guidance scale 1 draws what two at that scale drew before. The loss is that of the moved target.
 //
 //   absl::StatusOr<TrainingSummary> summary = Train(data, {.out = "run", .epochs = 30});
 //

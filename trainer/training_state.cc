@@ -50,10 +50,17 @@ std::string ReadText(InputArchive& archive, const std::string& name) {
   return value.toStringRef();
 }
 
+// What a run had that was begun before the flag was there.
+std::string ValueBefore(const std::string& flag) {
+  if (flag == "--init") return "none";
+  if (flag == "--model_guidance") return "1";
+  return "absent";
+}
+
 absl::Status CheckRecipe(const std::string& path, const std::string& found_text, const Recipe& recipe) {
   const Json found = Json::parse(found_text);
   for (const auto& [flag, value] : recipe) {
-    const std::string was = found.value(flag, "absent");
+    const std::string was = found.value(flag, ValueBefore(flag));
     if (was == value) continue;
     return absl::FailedPreconditionError(absl::StrCat(path, " belongs to a run with ", flag, " ", was, ", not ", value,
                                                       "; resume with that run's flags, or name another --out"));

@@ -148,6 +148,10 @@ TEST_F(DenoiseEvalTest, RangesAreSaid) {
   EXPECT_EQ(Error({"--count", "100001"}), "denoise-eval: error: --count must be 10 to 100000, got 100001\n");
   EXPECT_EQ(Error({"--sampler", "euler"}),
             "denoise-eval: error: --sampler must be ddpm, ddim or dpm_solver_pp_2m, got \"euler\"\n");
+  EXPECT_EQ(Error({"--sampler", "ddim,euler"}),
+            "denoise-eval: error: --sampler must be ddpm, ddim or dpm_solver_pp_2m, got \"euler\"\n");
+  EXPECT_EQ(Error({"--steps", "10,1001"}), "denoise-eval: error: --steps must be 1 to 1000, got 1001\n");
+  EXPECT_EQ(Error({"--guidance_scale", "1,20"}), "denoise-eval: error: --guidance_scale must be 1 to 10, got 20\n");
   EXPECT_EQ(Error({"--steps", "1001"}), "denoise-eval: error: --steps must be 1 to 1000, got 1001\n");
 }
 

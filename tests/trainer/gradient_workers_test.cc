@@ -62,10 +62,10 @@ TEST_F(GradientWorkersTest, ModelGuidanceMovesTheTargetAwayFromTheUnlabelledPred
   moved.target = batch_.target + (1 - 1 / kGuidance) * away;
   const auto [expected, moved_loss] = Gradient(moved, 1, 2);
   const auto [guided, loss] = Gradient(batch_, kGuidance, 2);
-  const auto [plain, plain_loss] = Gradient(batch_, 1, 2);
+  const at::Tensor plain = Gradient(batch_, 1, 2).first;
   EXPECT_TRUE(torch::allclose(guided, expected, 1e-4, 1e-6));
   EXPECT_FALSE(torch::allclose(guided, plain, 1e-2, 1e-4)) << "it must make a difference";
-  EXPECT_EQ(loss, plain_loss) << "what is reported is the error of the noise";
+  EXPECT_NEAR(loss, moved_loss, 1e-6);
   EXPECT_EQ(away[4].abs().max().item<float>(), 0) << "a row without a label keeps its target";
 }
 
