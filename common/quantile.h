@@ -11,7 +11,7 @@
 
 namespace denoised {
 
-// The smallest of the ascending values that a share of them, 0 to 1, does not exceed; not a number where there are none.
+// The smallest of the ascending values that a share of them, 0 to 1, does not exceed; not a number for no values.
 inline double QuantileOfSorted(const std::vector<double>& ascending, double share) {
   if (ascending.empty()) return std::numeric_limits<double>::quiet_NaN();
   const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(ascending.size())));

@@ -16,6 +16,7 @@
 #include "common/command_line.h"
 #include "common/file.h"
 #include "common/plot.h"
+#include "common/quantile.h"
 #include "common/status_macros.h"
 #include "common/torch_engine.h"
 #include "server/load_simulation.h"
@@ -38,7 +39,7 @@ struct Flags {
   std::vector<double> rates;
   std::vector<int> replicas = {1, 100};
   SimulatedServer server;
-  SimulatedLoad load = {.seconds = 3600, .warmup_seconds = 300};
+  SimulatedLoad load = {.seconds = 600, .warmup_seconds = 60};
   std::string out;
 };
 
@@ -66,11 +67,17 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_option("--steps", flags.load.steps, "Denoising steps of each image")->check(CLI::Range(1, 1000));
   app.add_flag("--guided", flags.load.guided, "With guidance: two network rows an image");
   app.add_option("--rates", flags.rates, "Requests a second on all replicas together; none: by --shares")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(1e-6, 1e6));
   app.add_option("--shares", flags.shares, "Shares of what the replicas can do at most")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(0.001, 2.0));
-  app.add_option("--replicas", flags.replicas, "Numbers of replicas")->delimiter(',')->check(CLI::Range(1, 100'000));
+  app.add_option("--replicas", flags.replicas, "Numbers of replicas, which get requests in turn")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(1, 100'000));
   app.add_option("--seconds", flags.load.seconds, "Simulated seconds that count")->check(CLI::Range(1.0, 1e7));
   app.add_option("--warmup_seconds", flags.load.warmup_seconds, "Simulated seconds before those")
       ->check(CLI::Range(0.0, 1e7));
@@ -118,7 +125,7 @@ absl::StatusOr<std::vector<double>> ReadStepTimes(const std::string& path) {
   std::vector<double> times;
   if (json.is_object() && json.contains("step_seconds") && json["step_seconds"].is_array()) {
     for (const Json& value : json["step_seconds"]) {
-      if (value.is_number()) times.push_back(value);
+      times.push_back(value.is_number() ? value.get<double>() : 0);  // the simulation refuses 0
     }
   }
   if (times.size() >= 2) return times;
@@ -137,6 +144,7 @@ absl::StatusOr<std::vector<Row>> Simulate(const Flags& flags) {
     if (rates.empty()) {
       for (const double share : flags.shares) rates.push_back(share * most);
     }
+    std::sort(rates.begin(), rates.end());  // for the plot
     for (const double rate : rates) {
       load.requests_per_second = rate;
       Row row = {.replicas = replicas, .requests_per_second = rate, .share = rate / most};
@@ -155,9 +163,9 @@ std::string FormatRows(const std::vector<Row>& rows) {
                                       "p50 s", "p95 s", "p99 s", "refused", "rows", "p95 s with request-level batches");
   for (const Row& row : rows) {
     absl::StrAppendFormat(&table, "%8d %11.3f %5.0f%% %8.3f %8.3f %8.3f %9d %8.1f   %.3f\n", row.replicas,
-                          row.requests_per_second, 100 * row.share, row.steps.LatencyQuantile(0.5),
-                          row.steps.LatencyQuantile(0.95), row.steps.LatencyQuantile(0.99), row.steps.refused,
-                          row.steps.rows_per_step, row.requests.LatencyQuantile(0.95));
+                          row.requests_per_second, 100 * row.share, QuantileOfSorted(row.steps.latencies, 0.5),
+                          QuantileOfSorted(row.steps.latencies, 0.95), QuantileOfSorted(row.steps.latencies, 0.99),
+                          row.steps.refused, row.steps.rows_per_step, QuantileOfSorted(row.requests.latencies, 0.95));
   }
   return table;
 }
@@ -166,13 +174,12 @@ Json ToJson(const SimulationResult& result) {
   return {{"finished", result.finished},
           {"refused", result.refused},
           {"images_per_second", result.images_per_second},
-          {"busy", result.busy},
           {"rows_per_step", result.rows_per_step},
           {"latency_seconds",
-           {{"p50", result.LatencyQuantile(0.5)},
-            {"p90", result.LatencyQuantile(0.9)},
-            {"p95", result.LatencyQuantile(0.95)},
-            {"p99", result.LatencyQuantile(0.99)}}}};
+           {{"p50", QuantileOfSorted(result.latencies, 0.5)},
+            {"p90", QuantileOfSorted(result.latencies, 0.9)},
+            {"p95", QuantileOfSorted(result.latencies, 0.95)},
+            {"p99", QuantileOfSorted(result.latencies, 0.99)}}}};
 }
 
 std::string ToJson(const Flags& flags, const std::vector<Row>& rows) {
@@ -187,6 +194,11 @@ std::string ToJson(const Flags& flags, const std::vector<Row>& rows) {
   return Json{{"format_version", 1},
               {"step_seconds", flags.server.step_seconds},
               {"max_batch_rows", flags.server.max_batch_rows},
+              {"max_queued_images", flags.server.max_queued_images},
+              {"seconds_beside_steps", flags.server.seconds_beside_steps},
+              {"seconds", flags.load.seconds},
+              {"warmup_seconds", flags.load.warmup_seconds},
+              {"seed", flags.load.seed},
               {"steps", flags.load.steps},
               {"guided", flags.load.guided},
               {"loads", list}}
@@ -208,14 +220,14 @@ absl::StatusOr<std::string> Plot(const Flags& flags, const std::vector<Row>& row
   for (const int replicas : flags.replicas) {
     add(
         absl::StrFormat("95 %%, %d replica%s", replicas, replicas == 1 ? "" : "s"), replicas,
-        [](const Row& row) { return row.steps.LatencyQuantile(0.95); }, false);
+        [](const Row& row) { return QuantileOfSorted(row.steps.latencies, 0.95); }, false);
     add(
         absl::StrFormat("50 %%, %d replica%s", replicas, replicas == 1 ? "" : "s"), replicas,
-        [](const Row& row) { return row.steps.LatencyQuantile(0.5); }, false);
+        [](const Row& row) { return QuantileOfSorted(row.steps.latencies, 0.5); }, false);
   }
   add(
-      "95 %, request-level", flags.replicas[0], [](const Row& row) { return row.requests.LatencyQuantile(0.95); },
-      true);
+      "95 %, request-level", flags.replicas[0],
+      [](const Row& row) { return QuantileOfSorted(row.requests.latencies, 0.95); }, true);
   return DrawPlot(lines, {.title = absl::StrFormat("Simulated latency of %d-step digits", flags.load.steps),
                           .x_label = "load, % of what the replicas can do",
                           .y_label = "seconds"});

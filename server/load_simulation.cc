@@ -1,18 +1,22 @@
 #include "server/load_simulation.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <deque>
-#include <limits>
 #include <memory>
 #include <random>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "server/scheduler.h"
 
 namespace denoised {
 namespace {
+
+constexpr double kMaxRequests = 5e7;
 
 std::chrono::nanoseconds Nanoseconds(double seconds) {
   return std::chrono::nanoseconds(static_cast<int64_t>(std::llround(seconds * 1e9)));
@@ -38,23 +42,19 @@ class TimedEngine : public Engine {
   absl::Status Step(absl::Span<const StepRow> rows) override {
     int network_rows = 0;
     for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
-    const double seconds = server_.step_seconds[network_rows - 1];
-    clock_.Set(clock_.seconds() + seconds);
-    busy_seconds_ += seconds;
+    clock_.Set(clock_.seconds() + server_.step_seconds[network_rows - 1]);
     ++steps_;
     rows_ += network_rows;
     return absl::OkStatus();
   }
   absl::Status Read(int, FrameKind, absl::Span<float>) override { return absl::OkStatus(); }
 
-  double busy_seconds() const { return busy_seconds_; }
   int64_t steps() const { return steps_; }
   int64_t rows() const { return rows_; }
 
  private:
   const SimulatedServer& server_;
   VirtualClock& clock_;
-  double busy_seconds_ = 0;
   int64_t steps_ = 0;
   int64_t rows_ = 0;
 };
@@ -65,26 +65,32 @@ class Customer : public DrawListener {
   Customer(double arrival, const VirtualClock& clock) : arrival_(arrival), clock_(clock) {}
 
   void OnPreview(const PreviewFrame&) override {}
-  void OnImage(const FinishedImage&) override { latency_ = clock_.seconds() - arrival_; }
+  void OnImage(const FinishedImage&) override { finish_ = clock_.seconds(); }
   void OnDone(const absl::Status&) override { done_ = true; }
 
   void Hold(Ticket ticket) { ticket_ = std::move(ticket); }
   double arrival() const { return arrival_; }
-  double latency() const { return latency_; }
+  double finish() const { return finish_; }
   bool done() const { return done_; }
 
  private:
   const double arrival_;
   const VirtualClock& clock_;
   Ticket ticket_;
-  double latency_ = 0;
+  double finish_ = 0;
   bool done_ = false;
 };
 
+// Of one replica.
 struct Totals {
+  void Finish(const SimulatedLoad& load, double arrival, double finish, double seconds_beside_steps) {
+    if (finish >= load.warmup_seconds && finish < load.warmup_seconds + load.seconds) ++finished_in_time;
+    if (arrival >= load.warmup_seconds) latencies.push_back(finish - arrival + seconds_beside_steps);
+  }
+
   int64_t refused = 0;
+  int64_t finished_in_time = 0;
   std::vector<double> latencies;
-  double busy_seconds = 0, seconds = 0;
   int64_t steps = 0, rows = 0;
 };
 
@@ -112,8 +118,6 @@ class Replica {
       if (next_ == arrivals_.size()) break;
       clock_.Set(arrivals_[next_]);
     }
-    totals.busy_seconds += engine_.busy_seconds();
-    totals.seconds += clock_.seconds();
     totals.steps += engine_.steps();
     totals.rows += engine_.rows();
   }
@@ -139,9 +143,7 @@ class Replica {
   void Collect(Totals& totals) {
     std::erase_if(customers_, [&](const std::shared_ptr<Customer>& customer) {
       if (!customer->done()) return false;
-      if (customer->arrival() >= load_.warmup_seconds) {
-        totals.latencies.push_back(customer->latency() + server_.seconds_beside_steps);
-      }
+      totals.Finish(load_, customer->arrival(), customer->finish(), server_.seconds_beside_steps);
       customer->Hold(Ticket());
       return true;
     });
@@ -163,7 +165,7 @@ void RunRequestBatches(const SimulatedServer& server, const SimulatedLoad& load,
                        Totals& totals) {
   const int rows_per_image = load.guided ? 2 : 1;
   const size_t batch_images = server.max_batch_rows / rows_per_image;
-  const size_t places = batch_images + server.max_queued_images;
+  const size_t places = static_cast<size_t>(server.max_batch_rows) + server.max_queued_images;
   std::deque<double> waiting;
   size_t next = 0;
   double now = 0;
@@ -183,17 +185,12 @@ void RunRequestBatches(const SimulatedServer& server, const SimulatedLoad& load,
     const int rows = static_cast<int>(images) * rows_per_image;
     const std::vector<double> batch(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(images));
     waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(images));
-    const double seconds = server.step_seconds[rows - 1] * load.steps;
-    now += seconds;
+    now += server.step_seconds[rows - 1] * load.steps;
     let_in(images);
-    for (const double arrival : batch) {
-      if (arrival >= load.warmup_seconds) totals.latencies.push_back(now - arrival + server.seconds_beside_steps);
-    }
-    totals.busy_seconds += seconds;
+    for (const double arrival : batch) totals.Finish(load, arrival, now, server.seconds_beside_steps);
     totals.steps += load.steps;
     totals.rows += int64_t{rows} * load.steps;
   }
-  totals.seconds += now;
 }
 
 std::vector<std::vector<double>> DealArrivals(const SimulatedLoad& load) {
@@ -222,37 +219,54 @@ absl::Status Check(const SimulatedServer& server, const SimulatedLoad& load) {
   if (!(load.requests_per_second > 0) || !(load.seconds > 0) || load.steps < 1 || load.replicas < 1) {
     return absl::InvalidArgumentError("requests a second, seconds, steps and replicas must be above 0");
   }
+  const double requests = load.requests_per_second * (load.seconds + load.warmup_seconds);
+  if (requests > kMaxRequests) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%.3g requests are more than the %.3g that fit into memory; simulate "
+                        "fewer seconds or replicas",
+                        requests, kMaxRequests));
+  }
   return absl::OkStatus();
+}
+
+SimulationResult Summarise(const SimulatedLoad& load, std::vector<Totals>& totals) {
+  SimulationResult result;
+  int64_t finished_in_time = 0, steps = 0, rows = 0;
+  for (Totals& one : totals) {
+    result.refused += one.refused;
+    result.latencies.insert(result.latencies.end(), one.latencies.begin(), one.latencies.end());
+    finished_in_time += one.finished_in_time;
+    steps += one.steps;
+    rows += one.rows;
+  }
+  std::sort(result.latencies.begin(), result.latencies.end());
+  result.finished = static_cast<int64_t>(result.latencies.size());
+  result.images_per_second = static_cast<double>(finished_in_time) / load.seconds;
+  result.rows_per_step = steps > 0 ? static_cast<double>(rows) / static_cast<double>(steps) : 0;
+  return result;
 }
 
 }  // namespace
 
-double SimulationResult::LatencyQuantile(double share) const {
-  if (latencies.empty()) return std::numeric_limits<double>::quiet_NaN();
-  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(latencies.size())));
-  return latencies[std::clamp<size_t>(rank, 1, latencies.size()) - 1];
-}
-
 absl::StatusOr<SimulationResult> SimulateLoad(const SimulatedServer& server, const SimulatedLoad& load) {
   if (absl::Status status = Check(server, load); !status.ok()) return status;
-  Totals totals;
-  for (const std::vector<double>& arrivals : DealArrivals(load)) {
-    if (arrivals.empty()) continue;
-    if (load.batching == Batching::kSteps) {
-      Replica(server, load, arrivals).Run(totals);
-    } else {
-      RunRequestBatches(server, load, arrivals, totals);
+  const std::vector<std::vector<double>> arrivals = DealArrivals(load);
+  std::vector<Totals> totals(arrivals.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < arrivals.size(); i = next++) {
+      if (load.batching == Batching::kSteps) {
+        Replica(server, load, arrivals[i]).Run(totals[i]);
+      } else {
+        RunRequestBatches(server, load, arrivals[i], totals[i]);
+      }
     }
+  };
+  {
+    std::vector<std::jthread> threads(std::max(1u, std::thread::hardware_concurrency()));
+    for (std::jthread& thread : threads) thread = std::jthread(work);
   }
-  SimulationResult result;
-  result.finished = static_cast<int64_t>(totals.latencies.size());
-  result.refused = totals.refused;
-  result.latencies = std::move(totals.latencies);
-  std::sort(result.latencies.begin(), result.latencies.end());
-  result.images_per_second = static_cast<double>(result.finished) / load.seconds;
-  result.busy = totals.seconds > 0 ? totals.busy_seconds / totals.seconds : 0;
-  result.rows_per_step = totals.steps > 0 ? static_cast<double>(totals.rows) / static_cast<double>(totals.steps) : 0;
-  return result;
+  return Summarise(load, totals);
 }
 
 double MostRequestsPerSecond(const SimulatedServer& server, const SimulatedLoad& load) {

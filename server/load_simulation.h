@@ -4,8 +4,8 @@
 // table of step times in the place of an engine. Hours of thousands of requests a second pass in seconds.
 //
 //   SimulatedServer server = {.step_seconds = {0.0018, 0.0026, ...}, .max_batch_rows = 16};
-//   SimulationResult result = SimulateLoad(server, {.requests_per_second = 1.5, .seconds = 600, .steps = 1000});
-//   double p95 = result.LatencyQuantile(0.95);
+//   absl::StatusOr<SimulationResult> result = SimulateLoad(server, {.requests_per_second = 1.5, .seconds = 600, .steps
+//   = 1000}); double p95 = QuantileOfSorted(result->latencies, 0.95);
 //
 // Requests come at random moments (a Poisson process) and are dealt out over the replicas in turn or at random, as
 // gRPC's round_robin and a Kubernetes Service do; so the replicas do not influence one another. Deterministic for a
@@ -50,15 +50,12 @@ struct SimulationResult {
   int64_t finished = 0;
   int64_t refused = 0;            // the queue was full
   std::vector<double> latencies;  // seconds, ascending, from a request's arrival to its image
-  double images_per_second = 0;   // finished per second that counts
-  double busy = 0;                // share of the time in which a replica is in a step
-  double rows_per_step = 0;       // on average
-
-  // The latency that a share of requests, 0 to 1, did not exceed; not a number where none finished.
-  double LatencyQuantile(double share) const;
+  double images_per_second = 0;   // finished within the seconds that count, whenever they came
+  double rows_per_step = 0;       // on average, over the whole simulation
 };
 
-// INVALID_ARGUMENT for a table of step times that does not fit, or numbers out of range.
+// Replicas are spread over this machine's cores. INVALID_ARGUMENT for a table of step times that does not fit, numbers
+// out of range, or more than 50 million requests.
 absl::StatusOr<SimulationResult> SimulateLoad(const SimulatedServer& server, const SimulatedLoad& load);
 
 // Requests a second that one replica can do at most: full batches, step after step.
