@@ -57,9 +57,13 @@ void AddOptions(CLI::App& app, Flags& flags) {
                  "Checkpoint whose step times to measure here; none: models/mnist.pt of this installation");
   app.add_option("--device", flags.device, "Where to measure: auto, cpu, cuda or cuda:N");
   app.add_option("--threads", flags.threads, "Worker threads on the CPU; 0: one per core");
-  app.add_option("--step_times", flags.step_times,
-                 "Measure nothing: a JSON file of this program, with the times in it");
-  app.add_option("--max_batch_rows", flags.server.max_batch_rows, "As the server's flag")->check(CLI::Range(2, 4096));
+  CLI::Option* max_batch_rows = app.add_option("--max_batch_rows", flags.server.max_batch_rows, "As the server's flag")
+                                    ->check(CLI::Range(2, 4096));
+  app.add_option("--step_times", flags.step_times, "Measure nothing: a JSON file of this program, with the times in it")
+      ->excludes("--checkpoint")
+      ->excludes("--device")
+      ->excludes("--threads")
+      ->excludes(max_batch_rows);
   app.add_option("--max_queued_images", flags.server.max_queued_images, "As the server's flag")
       ->check(CLI::Range(0, 1'000'000));
   app.add_option("--seconds_beside_steps", flags.server.seconds_beside_steps, "For PNG, gRPC and network, each image")
