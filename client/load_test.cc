@@ -259,8 +259,8 @@ absl::StatusOr<std::string> PlotResults(const std::vector<LevelResult>& results)
   std::sort(shown.begin(), shown.end(),
             [](const LevelResult& a, const LevelResult& b) { return a.level.value < b.level.value; });
   std::vector<PlotLine> lines;
-  for (const auto& [name, share] : {std::pair{"99 %", 0.99}, {"95 %", 0.95}, {"50 %", 0.5}}) {
-    PlotLine line = {.name = absl::StrCat(name, " at most"), .points = true};
+  for (const auto& [name, share] : {std::pair{"p99", 0.99}, {"p95", 0.95}, {"p50", 0.5}}) {
+    PlotLine line = {.name = name, .points = true};
     for (const LevelResult& result : shown) {
       line.x.push_back(result.level.value);
       line.y.push_back(QuantileOfSorted(result.latencies, share));
