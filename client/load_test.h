@@ -9,6 +9,8 @@
 // A closed loop keeps so many requests in flight: a slow answer delays the next question, as with people who wait. An
 // open loop asks at random moments, whatever has been answered (a Poisson process), as many independent callers do; its
 // latencies count from the moment a request was due, so that a stalled client hides nothing (coordinated omission).
+//
+// Thread-safe; two levels at once load the server together.
 #ifndef DENOISED_CLIENT_LOAD_TEST_H_
 #define DENOISED_CLIENT_LOAD_TEST_H_
 

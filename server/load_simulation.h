@@ -1,15 +1,16 @@
 // File: load_simulation.h
 //
 // A discrete-event simulation of servers under load, to plan capacity: the real scheduler on a clock of its own, with a
-// table of step times in the place of an engine. Hours of thousands of requests a second pass in seconds.
+// table of step times in the place of an engine. What it costs is a microsecond or so for each simulated step.
 //
 //   SimulatedServer server = {.step_seconds = {0.0018, 0.0026, ...}, .max_batch_rows = 16};
-//   absl::StatusOr<SimulationResult> result = SimulateLoad(server, {.requests_per_second = 1.5, .seconds = 600, .steps
-//   = 1000}); double p95 = QuantileOfSorted(result->latencies, 0.95);
+//   absl::StatusOr<SimulationResult> result =
+//       SimulateLoad(server, {.requests_per_second = 1.5, .seconds = 600, .steps = 1000});
+//   double p95 = QuantileOfSorted(result->latencies, 0.95);
 //
 // Requests come at random moments (a Poisson process) and are dealt out over the replicas in turn or at random, as
 // gRPC's round_robin and a Kubernetes Service do; so the replicas do not influence one another. Deterministic for a
-// seed. Thread-compatible.
+// seed. Thread-safe.
 #ifndef DENOISED_SERVER_LOAD_SIMULATION_H_
 #define DENOISED_SERVER_LOAD_SIMULATION_H_
 
