@@ -162,6 +162,17 @@ class ServerTest : public testing::Test {
     return health_->Check(&context, request, response);
   }
 
+  // A request of five steps that takes every place there is, as far as its first event: it is accepted.
+  std::unique_ptr<grpc::ClientReader<v1::GenerateDigitResponse>> StartFullRequest(grpc::ClientContext& context) {
+    v1::GenerateDigitRequest request = Request(1, 5);
+    request.set_count(kSlots + 2);
+    std::unique_ptr<grpc::ClientReader<v1::GenerateDigitResponse>> reader = stub_->GenerateDigit(&context, request);
+    v1::GenerateDigitResponse event;
+    EXPECT_TRUE(reader->Read(&event));
+    EXPECT_TRUE(event.has_accepted());
+    return reader;
+  }
+
   ServerOptions options_;
   ModelInfo info_;
   PuppetEngine* engine_ = nullptr;     // of the model that was loaded last
@@ -301,12 +312,9 @@ TEST_F(ServerTest, CountThatNeverFitsIsABadRequest) {
 TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
   Start();
   engine_->HoldSteps();
-  v1::GenerateDigitRequest big = Request(1, 5);
-  big.set_count(kSlots + 2);
   grpc::ClientContext context;
-  const auto reader = stub_->GenerateDigit(&context, big);
+  const auto reader = StartFullRequest(context);
   v1::GenerateDigitResponse event;
-  ASSERT_TRUE(reader->Read(&event));  // accepted
   const Answer refused = Generate(Request(2));
   EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.status.error_message(),
@@ -330,13 +338,10 @@ TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
 TEST_F(ServerTest, ImageThatHasBeenReadMakesRoomWhileItsRequestGoesOn) {
   Start();
   engine_->HoldSteps();
-  v1::GenerateDigitRequest big = Request(1, 5);
-  big.set_count(kSlots + 2);
   grpc::ClientContext context;
-  const auto reader = stub_->GenerateDigit(&context, big);
+  const auto reader = StartFullRequest(context);
   v1::GenerateDigitResponse event;
-  ASSERT_TRUE(reader->Read(&event));  // accepted
-  engine_->AllowSteps(5);             // the first round
+  engine_->AllowSteps(5);  // the first round
   for (int i = 0; i < kSlots; ++i) ASSERT_TRUE(reader->Read(&event));
   const auto accepted = [this] {
     grpc::ClientContext other;
