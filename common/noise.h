@@ -23,17 +23,12 @@
 #define DENOISED_COMMON_NOISE_H_
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #include "absl/types/span.h"
-
-#if defined(__CUDACC__)
-#define DENOISED_HOST_DEVICE __host__ __device__
-#else
-#define DENOISED_HOST_DEVICE
-#endif
+#include "common/host_device.h"
 
 namespace denoised {
 
@@ -56,12 +51,9 @@ DENOISED_HOST_DEVICE inline std::array<uint32_t, 4> Philox4x32(std::array<uint32
 DENOISED_HOST_DEVICE inline std::array<float, 2> NormalPair(uint32_t r0, uint32_t r1) {
   // u = bits * 2^-24 = m * 2^exponent with m in [0.5, 1), read off the float's own representation.
   const float bits = static_cast<float>(((r0 >> 9) << 1) | 1);
-  uint32_t word = 0;
-  std::memcpy(&word, &bits, sizeof word);
+  const auto word = std::bit_cast<uint32_t>(bits);
   int exponent = static_cast<int>(word >> 23) - 126 - 24;
-  word = (word & 0x007FFFFF) | 0x3F000000;
-  float m = 0;
-  std::memcpy(&m, &word, sizeof m);
+  float m = std::bit_cast<float>((word & 0x007FFFFF) | 0x3F000000);
   if (m < 0.70710678f) {
     m *= 2.0f;
     --exponent;

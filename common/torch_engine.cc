@@ -8,6 +8,8 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <memory>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -15,13 +17,15 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/cpu_engine.h"
+#include "common/cpu_network.h"
 #include "common/image.h"
-#include "common/noise.h"
-#include "common/row_update.h"
+#include "common/image_state.h"
+#include "common/onednn_network.h"
 #include "common/status_macros.h"
 #include "common/torch_error.h"
 #include "common/torch_threads.h"
-#include "common/worker_pool.h"
+#include "common/unet.h"
 
 namespace denoised {
 namespace {
@@ -30,206 +34,35 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-absl::Status CheckFinite(absl::Span<const float> pixels) {
-  const bool finite = std::all_of(pixels.begin(), pixels.end(), [](float x) { return std::isfinite(x); });
-  if (finite) return absl::OkStatus();
-  return absl::InternalError("the network produced values that are not finite numbers");
-}
-
-// The images in the making, in host memory.
-class ImageState {
+// LibTorch's own interpreter, for what oneDNN alone cannot run.
+class TorchScriptNetwork : public CpuNetwork {
  public:
-  explicit ImageState(int num_slots) : x_(static_cast<size_t>(num_slots) * kModelPixels), x0_(x_.size()) {}
+  TorchScriptNetwork(torch::jit::Module unet, int max_rows) : unet_(std::move(unet)), calls_(max_rows + 1) {}
 
-  float* x(int slot) { return x_.data() + static_cast<size_t>(slot) * kModelPixels; }
-  float* x0(int slot) { return x0_.data() + static_cast<size_t>(slot) * kModelPixels; }
-
-  // Before the first step of a chain.
-  void Start(const StepRow& row) {
-    FillNoise({.seed = row.seed, .image_index = row.image_index, .stream = kInitialNoise}, {x(row.slot), kModelPixels});
-    std::fill_n(x0(row.slot), kModelPixels, 0.0f);
-  }
-
-  // After the network's output e [kModelPixels] is known.
-  void Update(const StepRow& row, const float* e) {
-    const StepCoefficients& coefficients = (*row.plan)[row.step];
-    float z[kModelPixels];
-    const bool noisy = coefficients.d != 0;
-    if (noisy) {
-      const uint32_t stream = static_cast<uint32_t>(row.step) + 1;
-      FillNoise({.seed = row.seed, .image_index = row.image_index, .stream = stream}, z);
-    }
-    UpdateRow(coefficients, e, noisy ? z : nullptr, kModelPixels, x(row.slot), x0(row.slot));
-  }
-
-  absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) {
-    const float* from = kind == FrameKind::kNoisy ? x(slot) : x0(slot);
-    std::copy_n(from, kModelPixels, pixels.begin());
-    return CheckFinite(pixels);
-  }
-
- private:
-  std::vector<float> x_, x0_;  // [slots, kModelPixels]
-};
-
-// e = null + scale * (label - null), for kModelPixels pixels; `e` holds the label's output on entry.
-void Guide(float scale, const float* null_output, float* e) {
-  for (int i = 0; i < kModelPixels; ++i) e[i] = null_output[i] + scale * (e[i] - null_output[i]);
-}
-
-// Rows share calls, and workers the calls: see the header.
-class CpuEngine : public Engine {
- public:
-  CpuEngine(torch::jit::Module unet, int null_label, int num_slots, int num_threads)
-      : unet_(std::move(unet)),
-        null_label_(null_label),
-        num_slots_(num_slots),
-        output_(2 * static_cast<size_t>(num_slots) * kModelPixels),
-        state_(num_slots),
-        pool_(num_threads) {}
-
-  int num_slots() const override { return num_slots_; }
-  double network_seconds() const override { return network_seconds_; }
-
-  // Runs calls of 1, 2, ... rows, and finds out how many may share one: as many as leave every row's bits as they are
-  // when it is alone. Leaves slot states as they are.
-  absl::Status WarmUp() {
-    const int most = std::min(kMaxRowsPerCall, (2 * num_slots_ + pool_.size() - 1) / pool_.size());
-    absl::Status status;
-    pool_.Run(1, [&](int) { status = Guarded([&] { rows_per_call_ = LargestCallThatKeepsBits(most); }); });
-    return status;
-  }
-
-  absl::Status Step(absl::Span<const StepRow> rows) override {
-    PlanCalls(rows);
-    const int used = std::min<int>(pool_.size(), static_cast<int>(calls_.size()));
-    if (used == 0) return absl::OkStatus();
-    std::vector<absl::Status> results(used);
-    std::vector<double> network_seconds(used, 0.0);
-    pool_.Run(used, [&](int worker) {
-      results[worker] = Guarded([&] {
-        for (size_t i = worker; i < calls_.size(); i += used) RunCall(rows, calls_[i], network_seconds[worker]);
-      });
-    });
-    network_seconds_ += *std::max_element(network_seconds.begin(), network_seconds.end());
-    for (const absl::Status& result : results) DENOISED_RETURN_IF_ERROR(result);
-    return absl::OkStatus();
-  }
-
-  absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
-    return state_.Read(slot, kind, pixels);
-  }
-
- private:
-  static constexpr int kMaxRowsPerCall = 16;  // more are hardly faster
-
-  // Rows begin to end of a step. A guided image has two network rows, which stay together: its label's, then the null
-  // label's. Network rows of one call are consecutive from `first`.
-  struct Call {
-    size_t begin = 0, end = 0;
-    int first = 0, count = 0;
-  };
-
-  static int NetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
-
-  // As many calls for each worker, with about as many network rows in each.
-  void PlanCalls(absl::Span<const StepRow> rows) {
-    calls_.clear();
-    int total = 0;
-    for (const StepRow& row : rows) total += NetworkRows(row);
-    const int rounds = (total + pool_.size() * rows_per_call_ - 1) / (pool_.size() * rows_per_call_);
-    const int target = rounds == 0 ? 0 : (total + pool_.size() * rounds - 1) / (pool_.size() * rounds);
-    int first = 0;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const int count = NetworkRows(rows[i]);
-      if (calls_.empty() || calls_.back().count + count > target) {
-        calls_.push_back({.begin = i, .end = i, .first = first, .count = 0});
-      }
-      calls_.back().end = i + 1;
-      calls_.back().count += count;
-      first += count;
-    }
-  }
-
-  void RunCall(absl::Span<const StepRow> rows, const Call& call, double& network_seconds) {
-    at::Tensor x = torch::empty({call.count, 1, kModelSize, kModelSize}, torch::kFloat32);
-    at::Tensor t = torch::empty({call.count}, torch::kInt64);
-    at::Tensor y = torch::empty({call.count}, torch::kInt64);
-    int network_row = 0;
-    const auto place = [&](const StepRow& row, int64_t label) {
-      std::copy_n(state_.x(row.slot), kModelPixels,
-                  x.data_ptr<float>() + static_cast<size_t>(network_row) * kModelPixels);
-      t.data_ptr<int64_t>()[network_row] = (*row.plan)[row.step].timestep;
-      y.data_ptr<int64_t>()[network_row++] = label;
-    };
-    for (size_t i = call.begin; i < call.end; ++i) {
-      if (rows[i].step == 0) state_.Start(rows[i]);
-      place(rows[i], rows[i].label);
-      if (NetworkRows(rows[i]) == 2) place(rows[i], null_label_);
-    }
-    float* e = output_.data() + static_cast<size_t>(call.first) * kModelPixels;
-    const Clock::time_point start = Clock::now();
-    Predict(x, t, y, rows_per_call_, e);
-    network_seconds += SecondsSince(start);
-    for (size_t i = call.begin; i < call.end; ++i) {
-      if (NetworkRows(rows[i]) == 2) Guide(rows[i].guidance_scale, e + kModelPixels, e);
-      state_.Update(rows[i], e);
-      e += NetworkRows(rows[i]) * kModelPixels;
-    }
-  }
-
-  // The network's output for x [B,1,H,W], t [B] and y [B], at most `together` rows at once, to e [B, kModelPixels].
-  void Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y, int together, float* e) {
-    for (int64_t begin = 0; begin < x.size(0); begin += together) {
-      const int64_t end = std::min<int64_t>(x.size(0), begin + together);
-      const auto part = [&](const at::Tensor& tensor) { return tensor.slice(0, begin, end); };
-      const at::Tensor output = unet_.forward({part(x), part(t), part(y)}).toTensor().contiguous();
-      std::copy_n(output.data_ptr<float>(), output.numel(), e + static_cast<size_t>(begin) * kModelPixels);
-    }
-  }
-
-  int LargestCallThatKeepsBits(int most) {
-    torch::manual_seed(1);
-    const at::Tensor x = torch::randn({most, 1, kModelSize, kModelSize});
-    const at::Tensor t = torch::arange(most, torch::kInt64) * 60;
-    const at::Tensor y = torch::arange(most, torch::kInt64) % 10;
-    std::vector<float> alone(static_cast<size_t>(most) * kModelPixels), together(alone.size());
-    // Everything twice: the executor watches a first run and compiles in the second.
-    for (int i = 0; i < 2; ++i) Predict(x, t, y, 1, alone.data());
-    for (int rows = 2; rows <= most; ++rows) {
-      const auto end = alone.begin() + static_cast<std::ptrdiff_t>(rows) * kModelPixels;
-      for (int i = 0; i < 2; ++i) {
-        Predict(x.slice(0, 0, rows), t.slice(0, 0, rows), y.slice(0, 0, rows), rows, together.data());
-        if (!std::equal(alone.begin(), end, together.begin())) return rows - 1;
-      }
-    }
-    return most;
-  }
-
-  // Runs `work` on a worker's thread.
-  template <typename Work>
-  static absl::Status Guarded(const Work& work) {
+  void Predict(int rows, const float* x, const int64_t* t, const int64_t* y, float* e) override {
     try {
       ComputeOnThisThreadAlone();
       const c10::InferenceMode inference;
-      work();
-      return absl::OkStatus();
-    } catch (const std::exception& e) {
-      return absl::InternalError(absl::StrCat("the network failed: ", TorchErrorText(e)));
+      const at::Tensor input = Borrow(x, {rows, 1, kModelSize, kModelSize}, torch::kFloat32);
+      const at::Tensor timesteps = Borrow(t, {rows}, torch::kInt64), labels = Borrow(y, {rows}, torch::kInt64);
+      // The executor watches its first call of a shape and compiles in the second.
+      do {
+        const at::Tensor output = unet_.forward({input, timesteps, labels}).toTensor().contiguous();
+        std::copy_n(output.data_ptr<float>(), output.numel(), e);
+      } while (++calls_.at(rows) < 2);
+    } catch (const std::exception& error) {
+      throw std::runtime_error(TorchErrorText(error));
     }
   }
 
-  // Constant after WarmUp.
-  torch::jit::Module unet_;
-  const int null_label_;
-  const int num_slots_;
-  int rows_per_call_ = 1;
+ private:
+  template <typename T>
+  static at::Tensor Borrow(const T* values, at::IntArrayRef shape, at::ScalarType type) {
+    return torch::from_blob(const_cast<T*>(values), shape, type);
+  }
 
-  std::vector<Call> calls_;    // of the step
-  std::vector<float> output_;  // [network rows of the step, kModelPixels]
-  ImageState state_;           // a slot belongs to one worker during a step
-  double network_seconds_ = 0;
-  WorkerPool pool_;  // NOTE: last, so that its threads end before what they use
+  torch::jit::Module unet_;
+  std::vector<int64_t> calls_;  // by their number of rows
 };
 
 // All rows, one call: see the header. Works on any device; the images in the making stay in host memory.
@@ -351,6 +184,59 @@ torch::jit::Module OptimizeForCpu(const torch::jit::Module& unet) {
   return torch::jit::optimize_for_inference(copy);
 }
 
+HostTensor ToHost(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.to(torch::kCPU, torch::kFloat32).contiguous();
+  return {.shape = plain.sizes().vec(), .values = {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()}};
+}
+
+// A conditioning table of more values than this (1 GiB) is not made.
+constexpr int64_t kMaxTableValues = int64_t{1} << 28;
+
+absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Checkpoint& checkpoint) {
+  const UnetConfig& config = checkpoint.metadata.unet;
+  const int timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps;
+  int64_t width = 0;
+  for (const int channels : config.channels) width += 6 * int64_t{channels};  // at most
+  if (width * timesteps * config.num_labels > kMaxTableValues) {
+    return absl::UnimplementedError("the table of timesteps and labels would be too large");
+  }
+  UnetWeights weights;
+  weights.config = config;
+  weights.num_train_timesteps = timesteps;
+  for (const auto& parameter : checkpoint.unet.named_parameters()) {
+    weights.tensors[parameter.name] = ToHost(parameter.value);
+  }
+  weights.conditioning = ToHost(ConditioningTable(config, checkpoint.unet, timesteps));
+  return MakeOneDnnModel(std::move(weights));
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& checkpoint,
+                                                         const TorchEngineOptions& options) {
+  const CpuEngineOptions cpu_options = {.null_label = checkpoint.metadata.null_label.value_or(0),
+                                        .num_slots = options.num_slots,
+                                        .num_threads = options.num_threads > 0 ? options.num_threads : AvailableCores(),
+                                        .num_train_timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps,
+                                        .num_labels = checkpoint.metadata.unet.num_labels};
+  if (options.path == EnginePath::kFastest) {
+    const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = MakeOneDnnModelOf(checkpoint);
+    if (model.ok()) {
+      return MakeCpuEngine(
+          [&model](int max_rows, int threads) {
+            return MakeOneDnnNetwork(*model, {.max_rows = max_rows, .threads = threads});
+          },
+          cpu_options);
+    }
+    if (!absl::IsUnimplemented(model.status())) return model.status();
+  }
+  const torch::jit::Module unet = OptimizeForCpu(checkpoint.unet);
+  return MakeCpuEngine(
+      [&unet](int max_rows, int threads) -> std::unique_ptr<CpuNetwork> {
+        if (threads > 1) return nullptr;  // LibTorch's threads cost more than they bring in a network this small
+        return std::make_unique<TorchScriptNetwork>(unet, max_rows);
+      },
+      cpu_options);
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
@@ -396,19 +282,13 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeTorchEngine(const Checkpoint& checkp
     return absl::InvalidArgumentError(absl::StrCat("the engine needs at least 1 slot, got ", options.num_slots));
   }
   DENOISED_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
-  const int null_label = checkpoint.metadata.null_label.value_or(0);
   try {
-    if (device == "cpu" && !options.force_batched) {
-      const int threads = options.num_threads > 0 ? options.num_threads : AvailableCores();
-      auto engine =
-          std::make_unique<CpuEngine>(OptimizeForCpu(checkpoint.unet), null_label, options.num_slots, threads);
-      DENOISED_RETURN_IF_ERROR(engine->WarmUp());
-      return engine;
-    }
+    if (device == "cpu" && options.path != EnginePath::kBatched) return MakeEngineForCpu(checkpoint, options);
     // A guided image takes two network rows.
     const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
-    auto engine = std::make_unique<BatchedEngine>(Freeze(checkpoint.unet, torch::Device(device)), torch::Device(device),
-                                                  null_label, options.num_slots, max_rows);
+    auto engine =
+        std::make_unique<BatchedEngine>(Freeze(checkpoint.unet, torch::Device(device)), torch::Device(device),
+                                        checkpoint.metadata.null_label.value_or(0), options.num_slots, max_rows);
     DENOISED_RETURN_IF_ERROR(WarmUpBatched(*engine));
     return engine;
   } catch (const std::exception& e) {

@@ -5,11 +5,8 @@
 //   absl::StatusOr<std::unique_ptr<Engine>> engine =
 //       MakeTorchEngine(checkpoint, {.device = "auto", .num_slots = 16, .num_threads = 2});
 //
-// On the CPU the rows of a step are shared out over single-threaded workers, each of which runs its rows in network
-// calls of up to 16: a network this small spends its time waiting for its own threads when one call is spread over
-// cores, and is more than twice as fast a row when rows share a call. An image's bits depend neither on its company nor
-// on the load: oneDNN's convolutions on prepared weights treat every row alike. That is checked at start, and where it
-// does not hold (another LibTorch or processor), fewer rows share a call, down to one.
+// On the CPU it is the engine of cpu_engine.h: rows shared out over the cores, the same bits in any company. The
+// network is run by oneDNN (onednn_network.h) where that can, else by LibTorch's interpreter.
 //
 // On CUDA all rows of a step are one network call, padded up to a size from a small fixed set, the largest of which is
 // options.max_rows. Images may then differ in their last bits between batch sizes.
@@ -25,13 +22,18 @@
 
 namespace denoised {
 
+enum class EnginePath {
+  kFastest,      // what the device runs best
+  kTorchScript,  // on the CPU, LibTorch's interpreter even where oneDNN could
+  kBatched,      // CUDA's path whatever the device, to test it where there is no GPU
+};
+
 struct TorchEngineOptions {
   std::string device = "auto";  // "auto": CUDA where there is one, else the CPU; "cpu"; "cuda" or "cuda:N"
   int num_slots = 16;           // images in the making at once, at least 1
   int max_rows = 0;             // network rows of one step at most; 0: 2 * num_slots, for guided images in all slots
   int num_threads = 0;          // CPU workers; 0: one per core that this process may use
-  // Uses the batched path of CUDA whatever the device, to test it where there is no GPU.
-  bool force_batched = false;
+  EnginePath path = EnginePath::kFastest;
 };
 
 // "cpu" or "cuda:N" for options.device on this machine. INVALID_ARGUMENT for a malformed name; FAILED_PRECONDITION,

@@ -249,4 +249,32 @@ Module MakeUnet(const UnetConfig& config) {
   return config.architecture == "seed" ? MakeSeedUnet(config) : MakeCompactUnet(config);
 }
 
+at::Tensor ConditioningTable(const UnetConfig& config, torch::jit::Module unet, int num_train_timesteps) {
+  const torch::NoGradGuard no_grad;
+  const auto parameter = [&unet](const std::string& block, const std::string& layer, const std::string& name) {
+    return unet.attr(block).toModule().attr(layer).toModule().attr(name).toTensor();
+  };
+  const at::Tensor t = torch::arange(num_train_timesteps, torch::kInt64);
+  std::vector<at::Tensor> of_labels;
+  for (int64_t label = 0; label < config.num_labels; ++label) {
+    const at::Tensor y = torch::full({num_train_timesteps}, label, torch::kInt64);
+    const at::Tensor e = unet.run_method("embed", t, y).toTensor();
+    std::vector<at::Tensor> columns;
+    if (config.architecture == "seed") {
+      columns.push_back(e);
+    } else {
+      for (const char* block : {"down16", "down8", "down4", "middle", "up4", "up8", "up16"}) {
+        const at::Tensor film =
+            torch::linear(e, parameter(block, "embedding", "weight"), parameter(block, "embedding", "bias"));
+        const std::vector<at::Tensor> scale_and_shift = film.chunk(2, 1);
+        const at::Tensor scale = scale_and_shift[0] + 1;
+        columns.push_back(scale * parameter(block, "norm2", "weight"));
+        columns.push_back(scale * parameter(block, "norm2", "bias") + scale_and_shift[1]);
+      }
+    }
+    of_labels.push_back(torch::cat(columns, 1));
+  }
+  return torch::stack(of_labels);
+}
+
 }  // namespace denoised

@@ -13,7 +13,7 @@
 // and label (Nichol and Dhariwal, arXiv 2102.09672); second convolutions start at zero. 1.6 M parameters and 0.09 GFLOP
 // a row with the default sizes.
 //
-// "seed": the U-Net this project grew from, 6,593,729 parameters and 2.5 GFLOP a row with channels 64, 128, 256, 512
+// "seed": the U-Net this project grew from, 6,593,729 parameters and 0.86 GFLOP a row with channels 64, 128, 256, 512
 // and embedding_dim 256: (3x3 convolution, GroupNorm, LeakyReLU 0.1) twice per level, max-pooling down, transposed
 // convolutions up, label and timestep added once, at the bottleneck.
 #ifndef DENOISED_COMMON_UNET_H_
@@ -31,6 +31,13 @@ UnetConfig SeedUnetConfig();
 // A new network on the CPU, with PyTorch's usual random initialisation. `config` must be valid (ValidateUnetConfig).
 // Uses torch's global random generator: seed it with torch::manual_seed.
 torch::jit::Module MakeUnet(const UnetConfig& config);
+
+// All that a network of MakeUnet(config) makes of timestep and label, float32 [num_labels, T, W] on the CPU, for T
+// timesteps: a table in the place of the layers that embed them.
+//   compact: for each residual block in the order of the forward pass, scale [C] then shift [C] of what its second
+//            normalisation gives without weight and bias; those and the block's own scale and shift are one.
+//   seed:    what is added to each channel of the bottleneck.
+at::Tensor ConditioningTable(const UnetConfig& config, torch::jit::Module unet, int num_train_timesteps);
 
 }  // namespace denoised
 

@@ -6,17 +6,16 @@
 //   pool.Run(2, [&](int worker) { results[worker] = Work(worker); });
 //
 // Worker 0 is the calling thread; the others are threads of the pool that live as long as it does, because LibTorch's
-// caches and settings are per thread. Not thread-safe: one Run at a time.
+// caches and settings are per thread. Everyone who waits watches for a moment before going to sleep: the steps of a
+// chain follow one another within less time than waking up takes. Not thread-safe: one Run at a time.
 #ifndef DENOISED_COMMON_WORKER_POOL_H_
 #define DENOISED_COMMON_WORKER_POOL_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <thread>
 #include <vector>
-
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 
 namespace denoised {
 
@@ -37,12 +36,13 @@ class WorkerPool {
  private:
   void Loop(int worker);
 
-  absl::Mutex mu_;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  int64_t round_ ABSL_GUARDED_BY(mu_) = 0;
-  int used_ ABSL_GUARDED_BY(mu_) = 0;
-  int running_ ABSL_GUARDED_BY(mu_) = 0;
-  const std::function<void(int)>* work_ ABSL_GUARDED_BY(mu_) = nullptr;
+  // A round's number, and below it how many workers it uses: one word, so that a worker that is not needed and wakes
+  // late never reads half of the next round.
+  static constexpr uint64_t kOneRound = 1 << 16;
+  std::atomic<uint64_t> round_ = 0;
+  std::atomic<int> running_ = 0;                    // pool threads still at work in this round
+  std::atomic<bool> stopping_ = false;              // set before the last round
+  const std::function<void(int)>* work_ = nullptr;  // of the round; written before it, read by its workers only
 
   std::vector<std::thread> threads_;  // NOTE: last, so that the state above exists before them
 };

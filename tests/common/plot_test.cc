@@ -59,9 +59,7 @@ TEST(DrawPlotTest, ValuesThatAreNotFiniteLeaveAGap) {
 TEST(DrawPlotTest, OnePointIsEnough) { EXPECT_THAT(DrawPlot({{.name = "", .x = {1}, .y = {3}}}, {}), IsOk()); }
 
 TEST(DrawPlotTest, WhatCannotBeDrawnIsSaid) {
-  const auto invalid = [](const std::string& message) {
-    return StatusIs(absl::StatusCode::kInvalidArgument, message);
-  };
+  const auto invalid = [](const std::string& message) { return StatusIs(absl::StatusCode::kInvalidArgument, message); };
   EXPECT_THAT(DrawPlot({}, {}), invalid("there is nothing to plot"));
   EXPECT_THAT(DrawPlot({{.name = "loss", .x = {1, 2}, .y = {1}}}, {}),
               invalid("the line \"loss\" has 2 x and 1 y values"));

@@ -20,7 +20,7 @@ using testing::HasSubstr;
 
 Checkpoint SmallCheckpoint() {
   ModelMetadata metadata;
-  metadata.unet.channels = {8, 8, 8};
+  metadata.unet.channels = {16, 16, 32};
   metadata.unet.embedding_dim = 16;
   metadata.null_label = 10;
   torch::manual_seed(1);
@@ -91,11 +91,10 @@ std::vector<float> DrawByHand(Checkpoint checkpoint, const Image& image) {
   return {x.data_ptr<float>(), x.data_ptr<float>() + kModelPixels};
 }
 
-class TorchEngineTest : public testing::TestWithParam<bool> {
+class TorchEngineTest : public testing::TestWithParam<EnginePath> {
  protected:
   std::unique_ptr<Engine> MakeEngine(int threads = 2) {
-    return *MakeTorchEngine(checkpoint_,
-                            {.device = "cpu", .num_slots = 8, .num_threads = threads, .force_batched = GetParam()});
+    return *MakeTorchEngine(checkpoint_, {.device = "cpu", .num_slots = 8, .num_threads = threads, .path = GetParam()});
   }
 
   const Checkpoint checkpoint_ = SmallCheckpoint();
@@ -134,7 +133,7 @@ TEST_P(TorchEngineTest, NeighboursDoNotChangeAnImage) {
     if (step >= 3 && step < 9) rows.push_back(guided.Row(0, step - 3));
     ASSERT_THAT(engine->Step(rows), IsOk());
   }
-  if (GetParam()) {
+  if (GetParam() == EnginePath::kBatched) {
     EXPECT_THAT(Read(*engine, 2), testing::Pointwise(testing::FloatNear(1e-3f), alone));
   } else {
     EXPECT_EQ(Read(*engine, 2), alone);
@@ -176,8 +175,12 @@ TEST_P(TorchEngineTest, CountsTheTimeInTheNetwork) {
   EXPECT_GT(engine->network_seconds(), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, TorchEngineTest, testing::Bool(),
-                         [](const auto& test) { return test.param ? "Batched" : "RowByRow"; });
+INSTANTIATE_TEST_SUITE_P(Paths, TorchEngineTest,
+                         testing::Values(EnginePath::kFastest, EnginePath::kTorchScript, EnginePath::kBatched),
+                         [](const auto& test) {
+                           if (test.param == EnginePath::kBatched) return "Batched";
+                           return test.param == EnginePath::kFastest ? "Fastest" : "TorchScript";
+                         });
 
 TEST(ResolveDeviceTest, CpuIsAlwaysThere) { EXPECT_EQ(*ResolveDevice("cpu"), "cpu"); }
 
@@ -203,7 +206,7 @@ class BatchSizesTest : public testing::Test {
  protected:
   static std::unique_ptr<Engine> MakeEngine(int max_rows) {
     return *MakeTorchEngine(SmallCheckpoint(),
-                            {.device = "cpu", .num_slots = 4, .max_rows = max_rows, .force_batched = true});
+                            {.device = "cpu", .num_slots = 4, .max_rows = max_rows, .path = EnginePath::kBatched});
   }
 };
 

@@ -1,0 +1,267 @@
+#include "common/cpu_engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/image.h"
+#include "common/image_state.h"
+#include "common/noise.h"
+#include "common/status_macros.h"
+#include "common/worker_pool.h"
+
+namespace denoised {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kMaxRowsPerCall = 16;  // more are hardly faster
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Network rows, as a network takes them.
+struct NetworkRows {
+  explicit NetworkRows(int most) : x(static_cast<size_t>(most) * kModelPixels), t(most), y(most) {}
+
+  std::vector<float> x;       // [rows, kModelPixels]
+  std::vector<int64_t> t, y;  // [rows]
+};
+
+// Calls `work`, which may throw.
+template <typename Work>
+absl::Status Guarded(const Work& work) {
+  try {
+    work();
+    return absl::OkStatus();
+  } catch (const std::exception& e) {
+    return absl::InternalError(absl::StrCat("the network failed: ", e.what()));
+  }
+}
+
+class CpuEngine : public Engine {
+ public:
+  CpuEngine(const CpuNetworkFactory& make_network, const CpuEngineOptions& options)
+      : options_(options),
+        output_(2 * static_cast<size_t>(options.num_slots) * kModelPixels),
+        state_(options.num_slots),
+        pool_(options.num_threads) {
+    // A guided image has two.
+    most_rows_ = std::clamp((2 * options.num_slots + pool_.size() - 1) / pool_.size(), 2, kMaxRowsPerCall);
+    for (int i = 0; i < pool_.size(); ++i) workers_.emplace_back(make_network(most_rows_, 1), most_rows_);
+  }
+
+  int num_slots() const override { return options_.num_slots; }
+  double network_seconds() const override { return network_seconds_; }
+  const CpuEngineChoices& choices() const { return choices_; }
+
+  // Runs calls of every number of rows, and makes the choices.
+  absl::Status WarmUp(const CpuNetworkFactory& make_network) {
+    const NetworkRows probe = Probe();
+    std::vector<float> alone(probe.x.size());
+    DENOISED_RETURN_IF_ERROR(Guarded([&] {
+      for (int row = 0; row < most_rows_; ++row) Predict(*workers_[0].network, probe, row, 1, alone.data());
+      choices_.rows_per_call = 1;
+      while (choices_.rows_per_call < most_rows_ &&
+             KeepsBits(*workers_[0].network, probe, choices_.rows_per_call + 1, alone)) {
+        ++choices_.rows_per_call;
+      }
+    }));
+    DENOISED_RETURN_IF_ERROR(OnWorkers(pool_.size(), [&](int worker) {
+      std::vector<float> e(probe.x.size());
+      for (int rows = 1; worker > 0 && rows <= choices_.rows_per_call; ++rows) {
+        Predict(*workers_[worker].network, probe, 0, rows, e.data());
+      }
+    }));
+    return Guarded([&] { ChooseTeam(make_network, probe, alone); });
+  }
+
+  absl::Status Step(absl::Span<const StepRow> rows) override {
+    if (rows.empty()) return absl::OkStatus();
+    const int network_rows = PlanCalls(rows);
+    const bool team = network_rows <= choices_.team_rows;
+    const int used = team ? 1 : std::min<int>(pool_.size(), static_cast<int>(calls_.size()));
+    for (Worker& worker : workers_) worker.network_seconds = 0;
+    const absl::Status status = OnWorkers(used, [&](int index) {
+      Worker& worker = workers_[index];
+      CpuNetwork& network = team ? *team_ : *worker.network;
+      for (size_t i = index; i < calls_.size(); i += used) RunCall(rows, calls_[i], network, worker);
+    });
+    const auto slowest = std::max_element(workers_.begin(), workers_.end(), [](const Worker& a, const Worker& b) {
+      return a.network_seconds < b.network_seconds;
+    });
+    network_seconds_ += slowest->network_seconds;
+    return status;
+  }
+
+  absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
+    return state_.Read(slot, kind, pixels);
+  }
+
+ private:
+  struct Worker {
+    Worker(std::unique_ptr<CpuNetwork> its_network, int most_rows) : network(std::move(its_network)), rows(most_rows) {}
+
+    std::unique_ptr<CpuNetwork> network;
+    NetworkRows rows;            // of its call
+    double network_seconds = 0;  // of the step
+    absl::Status status;         // likewise
+  };
+
+  // Rows begin to end of a step. A guided image has two network rows, which stay together: its label's, then the null
+  // label's. Network rows of one call are consecutive from `first`.
+  struct Call {
+    size_t begin = 0, end = 0;
+    int first = 0, count = 0;
+  };
+
+  static int NumNetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
+
+  // Calls work(0) .. work(used-1) on the workers. The first error, by worker.
+  template <typename Work>
+  absl::Status OnWorkers(int used, const Work& work) {
+    pool_.Run(used, [&](int worker) { workers_[worker].status = Guarded([&] { work(worker); }); });
+    for (int worker = 0; worker < used; ++worker) DENOISED_RETURN_IF_ERROR(workers_[worker].status);
+    return absl::OkStatus();
+  }
+
+  // As many calls for each worker, with about as many network rows in each; or a single one for the team. Returns the
+  // number of network rows.
+  int PlanCalls(absl::Span<const StepRow> rows) {
+    calls_.clear();
+    int total = 0;
+    for (const StepRow& row : rows) total += NumNetworkRows(row);
+    const int workers = total <= choices_.team_rows ? 1 : pool_.size();
+    const int rounds = (total + workers * choices_.rows_per_call - 1) / (workers * choices_.rows_per_call);
+    const int target = (total + workers * rounds - 1) / (workers * rounds);
+    int first = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int count = NumNetworkRows(rows[i]);
+      if (calls_.empty() || calls_.back().count + count > target) {
+        calls_.push_back({.begin = i, .end = i, .first = first, .count = 0});
+      }
+      calls_.back().end = i + 1;
+      calls_.back().count += count;
+      first += count;
+    }
+    return total;
+  }
+
+  void RunCall(absl::Span<const StepRow> rows, const Call& call, CpuNetwork& network, Worker& worker) {
+    int network_row = 0;
+    const auto place = [&](const StepRow& row, int64_t label) {
+      std::copy_n(state_.x(row.slot), kModelPixels,
+                  worker.rows.x.data() + static_cast<size_t>(network_row) * kModelPixels);
+      worker.rows.t[network_row] = (*row.plan)[row.step].timestep;
+      worker.rows.y[network_row++] = label;
+    };
+    for (size_t i = call.begin; i < call.end; ++i) {
+      if (rows[i].step == 0) state_.Start(rows[i]);
+      place(rows[i], rows[i].label);
+      if (NumNetworkRows(rows[i]) == 2) place(rows[i], options_.null_label);
+    }
+    float* e = output_.data() + static_cast<size_t>(call.first) * kModelPixels;
+    const Clock::time_point start = Clock::now();
+    // A guided image alone is two rows, even where rows cannot share a call.
+    for (int row = 0; row < call.count; row += choices_.rows_per_call) {
+      Predict(network, worker.rows, row, std::min(choices_.rows_per_call, call.count - row), e);
+    }
+    worker.network_seconds += SecondsSince(start);
+    for (size_t i = call.begin; i < call.end; ++i) {
+      if (NumNetworkRows(rows[i]) == 2) Guide(rows[i].guidance_scale, e + kModelPixels, e);
+      state_.Update(rows[i], e);
+      e += NumNetworkRows(rows[i]) * kModelPixels;
+    }
+  }
+
+  // Rows first .. first+count-1 of `rows` to the same rows of e.
+  static void Predict(CpuNetwork& network, const NetworkRows& rows, int first, int count, float* e) {
+    const size_t offset = static_cast<size_t>(first) * kModelPixels;
+    network.Predict(count, rows.x.data() + offset, rows.t.data() + first, rows.y.data() + first, e + offset);
+  }
+
+  // ---- Choices at start
+  // ------------------------------------------------------------------------------------------------
+
+  // Rows that differ in everything.
+  NetworkRows Probe() const {
+    NetworkRows probe(most_rows_);
+    FillNoise({.seed = 1}, absl::MakeSpan(probe.x));
+    for (int row = 0; row < most_rows_; ++row) {
+      probe.t[row] = int64_t{row} * options_.num_train_timesteps / most_rows_;
+      probe.y[row] = row % options_.num_labels;
+    }
+    return probe;
+  }
+
+  // Whether the first `rows` rows of the probe in one call give what each gives alone.
+  static bool KeepsBits(CpuNetwork& network, const NetworkRows& probe, int rows, const std::vector<float>& alone) {
+    std::vector<float> together(static_cast<size_t>(rows) * kModelPixels);
+    Predict(network, probe, 0, rows, together.data());
+    return std::equal(together.begin(), together.end(), alone.begin());
+  }
+
+  // Of teams of 2, 4, ... threads, and of all, the one that runs a row fastest, if that is faster than one thread.
+  void ChooseTeam(const CpuNetworkFactory& make_network, const NetworkRows& probe, const std::vector<float>& alone) {
+    const double one_thread = SecondsPerCall(*workers_[0].network, probe);
+    double best = one_thread;
+    for (int threads = 2; threads < 2 * pool_.size(); threads *= 2) {
+      const int size = std::min(threads, pool_.size());
+      std::unique_ptr<CpuNetwork> team = make_network(most_rows_, size);
+      if (team == nullptr || !KeepsBits(*team, probe, 1, alone)) return;
+      const double seconds = SecondsPerCall(*team, probe);
+      if (seconds > 0.9 * best) continue;
+      best = seconds;
+      team_ = std::move(team);
+      choices_.team_threads = size;
+      choices_.team_speedup = one_thread / seconds;
+      // More rows than this are faster on workers of their own. One row less than there are workers at most.
+      const int worth = std::min({static_cast<int>(choices_.team_speedup), pool_.size() - 1, choices_.rows_per_call});
+      choices_.team_rows = 1;
+      while (choices_.team_rows < worth && KeepsBits(*team_, probe, choices_.team_rows + 1, alone)) {
+        ++choices_.team_rows;
+      }
+    }
+  }
+
+  // The median of a few calls of one row.
+  static double SecondsPerCall(CpuNetwork& network, const NetworkRows& probe) {
+    std::vector<double> seconds;
+    std::vector<float> e(kModelPixels);
+    for (int i = 0; i < 21; ++i) {
+      const Clock::time_point start = Clock::now();
+      Predict(network, probe, 0, 1, e.data());
+      seconds.push_back(SecondsSince(start));
+    }
+    std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
+    return seconds[seconds.size() / 2];
+  }
+
+  // Constant after WarmUp.
+  const CpuEngineOptions options_;
+  int most_rows_ = 1;  // of a call
+  CpuEngineChoices choices_;
+
+  std::vector<Worker> workers_;       // each used by one thread during a step
+  std::unique_ptr<CpuNetwork> team_;  // null where there is none
+  std::vector<Call> calls_;           // of the step
+  std::vector<float> output_;         // [network rows of the step, kModelPixels]
+  ImageState state_;                  // a slot belongs to one worker during a step
+  double network_seconds_ = 0;
+  WorkerPool pool_;  // NOTE: last, so that its threads end before what they use
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngine(const CpuNetworkFactory& make_network,
+                                                      const CpuEngineOptions& options, CpuEngineChoices* choices) {
+  auto engine = std::make_unique<CpuEngine>(make_network, options);
+  DENOISED_RETURN_IF_ERROR(engine->WarmUp(make_network));
+  if (choices != nullptr) *choices = engine->choices();
+  return engine;
+}
+
+}  // namespace denoised

@@ -1,0 +1,37 @@
+// File: cpu_kernels.h
+//
+// The arithmetic between convolutions, for one image [pixels, channels] (channels last), on one thread. Written with
+// vectors of 16 floats and compiled for several instruction sets, of which the best is chosen at start. Every result is
+// rounded as the source says (no fused multiply-add), so that all instruction sets give the same bits.
+//
+// All functions are pure and thread-safe.
+#ifndef DENOISED_COMMON_CPU_KERNELS_H_
+#define DENOISED_COMMON_CPU_KERNELS_H_
+
+namespace denoised {
+
+// Channels come in multiples of this.
+inline constexpr int kVectorLanes = 16;
+inline constexpr int kMaxGroupChannels = 256;
+
+enum class Activation {
+  kSilu,       // v / (1 + exp(-v))
+  kLeakyRelu,  // v, or v/10 where v is negative
+};
+
+// A part of GroupNorm (Wu and He, arXiv 1803.08494; epsilon 1e-5) with an activation: channels [begin, end), which are
+// whole groups of `group_channels`, of x [pixels, channels] to y, which may be x:
+//
+//   y = activation(scale[c] * (x - mean of c's group) / sqrt(variance of c's group + epsilon) + shift[c])
+//
+// begin and end are multiples of kVectorLanes, and group_channels divides it or is a multiple of it, at most
+// kMaxGroupChannels.
+void NormalizeGroups(const float* x, int pixels, int channels, int group_channels, int begin, int end,
+                     const float* scale, const float* shift, Activation activation, float* y);
+
+// The largest of each 2x2 block: x [size, size, channels] to y [size/2, size/2, channels], for line `line` of y.
+void MaxPoolLine(const float* x, int size, int channels, int line, float* y);
+
+}  // namespace denoised
+
+#endif  // DENOISED_COMMON_CPU_KERNELS_H_

@@ -1,0 +1,14 @@
+// File: host_device.h
+//
+// DENOISED_HOST_DEVICE before a function compiles it for the CPU and, under nvcc, for the GPU too: one source for
+// arithmetic that must agree to the last bit.
+#ifndef DENOISED_COMMON_HOST_DEVICE_H_
+#define DENOISED_COMMON_HOST_DEVICE_H_
+
+#if defined(__CUDACC__)
+#define DENOISED_HOST_DEVICE __host__ __device__
+#else
+#define DENOISED_HOST_DEVICE
+#endif
+
+#endif  // DENOISED_COMMON_HOST_DEVICE_H_

@@ -1,0 +1,57 @@
+// File: onednn_network.h
+//
+// The U-Nets of unet.h run by oneDNN, the library behind LibTorch's own convolutions on the CPU, without LibTorch in
+// between: a network this small would spend more time on LibTorch's way to each convolution than inside it.
+//
+//   absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = OneDnnModel::Create(std::move(weights));
+//   std::unique_ptr<CpuNetwork> network = MakeOneDnnNetwork(*model, {.max_rows = 16, .threads = 1});
+//
+// Activations are [rows, H, W, C], channels last. A row's output does not depend on the rows beside it as far as
+// oneDNN's convolutions promise that, which the engine checks.
+#ifndef DENOISED_COMMON_ONEDNN_NETWORK_H_
+#define DENOISED_COMMON_ONEDNN_NETWORK_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/cpu_network.h"
+#include "common/model_metadata.h"
+
+namespace denoised {
+
+// Values in row-major order.
+struct HostTensor {
+  std::vector<int64_t> shape;
+  std::vector<float> values;
+};
+
+// What a checkpoint's network consists of, as plain memory.
+struct UnetWeights {
+  UnetConfig config;
+  int num_train_timesteps = 0;                // T
+  std::map<std::string, HostTensor> tensors;  // by their names in MakeUnet's module
+  HostTensor conditioning;                    // ConditioningTable's [num_labels, T, width]
+};
+
+// The weights, shared by all threads. Immutable.
+class OneDnnModel;
+
+// UNIMPLEMENTED, saying why, for what this path cannot run: sizes whose channels are not multiples of 16, or a build
+// without oneDNN. LibTorch runs those.
+absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModel(UnetWeights weights);
+
+struct OneDnnNetworkOptions {
+  int max_rows = 1;  // most rows of a call
+  int threads = 1;   // that share each call, of an OpenMP team of the calling thread
+};
+
+// To be made on the thread that uses it.
+std::unique_ptr<CpuNetwork> MakeOneDnnNetwork(std::shared_ptr<const OneDnnModel> model,
+                                              const OneDnnNetworkOptions& options);
+
+}  // namespace denoised
+
+#endif  // DENOISED_COMMON_ONEDNN_NETWORK_H_

@@ -1,0 +1,93 @@
+#include "common/onednn_network.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/script.h>
+
+#include "common/image.h"
+#include "common/unet.h"
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+constexpr int kTimesteps = 20;
+constexpr int kRows = 3;
+
+HostTensor ToHost(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.contiguous();
+  return {.shape = plain.sizes().vec(), .values = {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()}};
+}
+
+UnetWeights WeightsOf(const UnetConfig& config, const torch::jit::Module& unet) {
+  UnetWeights weights;
+  weights.config = config;
+  weights.num_train_timesteps = kTimesteps;
+  for (const auto& parameter : unet.named_parameters()) weights.tensors[parameter.name] = ToHost(parameter.value);
+  weights.conditioning = ToHost(ConditioningTable(config, unet, kTimesteps));
+  return weights;
+}
+
+class OneDnnNetworkTest : public testing::TestWithParam<const char*> {
+ protected:
+  OneDnnNetworkTest() : config_(std::string(GetParam()) == "seed" ? SeedUnetConfig() : UnetConfig()) {
+    torch::jit::setGraphExecutorOptimize(false);  // which takes far longer than these few calls
+    torch::manual_seed(5);
+    unet_ = MakeUnet(config_);
+    const torch::NoGradGuard no_grad;
+    for (const at::Tensor& parameter : unet_.parameters()) parameter.add_(0.02 * torch::randn_like(parameter));
+    x_ = torch::randn({kRows, 1, kModelSize, kModelSize});
+  }
+
+  void SetUp() override {
+    const auto model = MakeOneDnnModel(WeightsOf(config_, unet_));
+    if (absl::IsUnimplemented(model.status())) GTEST_SKIP() << model.status().message();
+    ASSERT_THAT(model, IsOk());
+    model_ = *model;
+  }
+
+  // Rows begin to end of x_, on `threads` threads.
+  std::vector<float> Predict(int begin, int end, int threads = 1) {
+    const auto network = MakeOneDnnNetwork(model_, {.max_rows = kRows, .threads = threads});
+    std::vector<float> e(static_cast<size_t>(end - begin) * kModelPixels);
+    network->Predict(end - begin, x_.data_ptr<float>() + begin * kModelPixels, t_.data() + begin, y_.data() + begin,
+                     e.data());
+    return e;
+  }
+
+  const UnetConfig config_;
+  torch::jit::Module unet_;
+  at::Tensor x_;
+  const std::vector<int64_t> t_ = {0, 7, kTimesteps - 1}, y_ = {9, 0, 3};
+  std::shared_ptr<const OneDnnModel> model_;
+};
+
+TEST_P(OneDnnNetworkTest, IsTheNetworkOfTheCheckpoint) {
+  const torch::NoGradGuard no_grad;
+  const at::Tensor expected = unet_.forward({x_, torch::tensor(t_), torch::tensor(y_)}).toTensor();
+  ASSERT_GT(expected.abs().max().item<float>(), 0.1f);
+  EXPECT_THAT(Predict(0, kRows), testing::Pointwise(testing::FloatNear(1e-4f), ToHost(expected).values));
+}
+
+TEST_P(OneDnnNetworkTest, ARowsBitsDependOnNeitherRowsNorThreads) {
+  const std::vector<float> together = Predict(0, kRows);
+  for (int row = 0; row < kRows; ++row) {
+    const std::vector<float> alone(together.begin() + row * kModelPixels, together.begin() + (row + 1) * kModelPixels);
+    EXPECT_EQ(Predict(row, row + 1), alone) << "row " << row;
+    EXPECT_EQ(Predict(row, row + 1, /*threads=*/2), alone) << "row " << row;
+  }
+  EXPECT_EQ(Predict(0, kRows, /*threads=*/3), together);
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, OneDnnNetworkTest, testing::Values("compact", "seed"),
+                         [](const auto& test) { return std::string(test.param); });
+
+TEST(MakeOneDnnModelTest, LeavesOddSizesToLibTorch) {
+  UnetConfig config;
+  config.channels = {24, 48, 96};
+  const auto model = MakeOneDnnModel(WeightsOf(config, MakeUnet(config)));
+  EXPECT_EQ(model.status().code(), absl::StatusCode::kUnimplemented);
+}
+
+}  // namespace
+}  // namespace denoised
