@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/cpu_kernels.h"
 #include "common/image.h"
 #include "common/image_state.h"
 #include "common/noise.h"
@@ -35,6 +37,7 @@ struct NetworkRows {
 template <typename Work>
 absl::Status Guarded(const Work& work) {
   try {
+    FlushDenormals();
     work();
     return absl::OkStatus();
   } catch (const std::exception& e) {
@@ -57,6 +60,17 @@ class CpuEngine : public Engine {
   int num_slots() const override { return options_.num_slots; }
   double network_seconds() const override { return network_seconds_; }
   const CpuEngineChoices& choices() const { return choices_; }
+  std::string Description() const override {
+    std::string text = absl::StrFormat("%s on %d threads, up to %d rows to a network call", options_.library,
+                                       pool_.size(), choices_.rows_per_call);
+    if (team_ != nullptr) {
+      absl::StrAppendFormat(
+          &text, "; %s on a team of %d threads, %.1f times as fast as on one",
+          choices_.team_rows == 1 ? "single rows" : absl::StrCat("up to ", choices_.team_rows, " rows"),
+          choices_.team_threads, choices_.team_speedup);
+    }
+    return text;
+  }
 
   // Runs calls of every number of rows, and makes the choices.
   absl::Status WarmUp(const CpuNetworkFactory& make_network) {

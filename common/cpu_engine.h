@@ -16,6 +16,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "common/cpu_network.h"
@@ -28,6 +29,7 @@ namespace denoised {
 using CpuNetworkFactory = std::function<std::unique_ptr<CpuNetwork>(int max_rows, int threads)>;
 
 struct CpuEngineOptions {
+  std::string library;          // that runs the network, for the log
   int null_label = 0;           // the label of a guided image's second network row
   int num_slots = 16;           // images in the making at once, at least 1
   int num_threads = 1;          // workers, at least 1

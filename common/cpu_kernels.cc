@@ -6,6 +6,10 @@
 
 #include "common/vector_clones.h"
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 namespace denoised {
 namespace {
 
@@ -86,6 +90,13 @@ void GroupMeans(int unit, int group_channels, int pixels, float* sums) {
 }
 
 }  // namespace
+
+void FlushDenormals() {
+#if defined(__SSE2__)
+  constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
+  _mm_setcsr(_mm_getcsr() | kFlushToZero | kDenormalsAreZero);
+#endif
+}
 
 DENOISED_VECTOR_CLONES
 void NormalizeGroups(const float* x, int pixels, int channels, int group_channels, int begin, int end,

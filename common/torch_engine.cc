@@ -16,6 +16,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/cpu_engine.h"
 #include "common/cpu_network.h"
@@ -81,6 +82,9 @@ class BatchedEngine : public Engine {
     return size == batch_sizes_.end() ? rows : *size;
   }
   double network_seconds() const override { return network_seconds_; }
+  std::string Description() const override {
+    return absl::StrCat("LibTorch, network calls of ", absl::StrJoin(batch_sizes_, ", "), " rows");
+  }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
     if (rows.empty()) return absl::OkStatus();
@@ -212,14 +216,16 @@ absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Check
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& checkpoint,
                                                          const TorchEngineOptions& options) {
-  const CpuEngineOptions cpu_options = {.null_label = checkpoint.metadata.null_label.value_or(0),
-                                        .num_slots = options.num_slots,
-                                        .num_threads = options.num_threads > 0 ? options.num_threads : AvailableCores(),
-                                        .num_train_timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps,
-                                        .num_labels = checkpoint.metadata.unet.num_labels};
+  CpuEngineOptions cpu_options = {.library = "LibTorch",
+                                  .null_label = checkpoint.metadata.null_label.value_or(0),
+                                  .num_slots = options.num_slots,
+                                  .num_threads = options.num_threads > 0 ? options.num_threads : AvailableCores(),
+                                  .num_train_timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps,
+                                  .num_labels = checkpoint.metadata.unet.num_labels};
   if (options.path == EnginePath::kFastest) {
     const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = MakeOneDnnModelOf(checkpoint);
     if (model.ok()) {
+      cpu_options.library = "oneDNN";
       return MakeCpuEngine(
           [&model](int max_rows, int threads) {
             return MakeOneDnnNetwork(*model, {.max_rows = max_rows, .threads = threads});

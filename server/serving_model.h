@@ -49,6 +49,7 @@ class ServingModel {
 
   const ModelInfo& info() const { return info_; }
   const NoiseSchedule& schedule() const { return schedule_; }
+  const Engine& engine() const { return *engine_; }  // to describe it; its scheduler alone may run it
   Scheduler& scheduler() { return *scheduler_; }
   const Scheduler& scheduler() const { return *scheduler_; }
 

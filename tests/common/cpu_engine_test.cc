@@ -52,7 +52,12 @@ class CpuEngineTest : public testing::Test {
           if (team > 1 && !puppet_.has_team) return nullptr;
           return std::make_unique<PuppetNetwork>(puppet_, team);
         },
-        {.null_label = 10, .num_slots = slots, .num_threads = threads, .num_train_timesteps = 1000, .num_labels = 11},
+        {.library = "puppets",
+         .null_label = 10,
+         .num_slots = slots,
+         .num_threads = threads,
+         .num_train_timesteps = 1000,
+         .num_labels = 11},
         &choices_);
   }
 
@@ -125,6 +130,9 @@ TEST_F(CpuEngineTest, TeamOfThreadsTakesFewRowsWhereItIsFaster) {
   EXPECT_GE(choices_.team_threads, 2);
   EXPECT_GT(choices_.team_speedup, 1);
   EXPECT_EQ(choices_.team_rows, 3);  // never as many as there are workers
+  EXPECT_THAT((*engine)->Description(),
+              testing::MatchesRegex("puppets on 4 threads, up to 4 rows to a network call; up to 3 rows on a team of "
+                                    "[24] threads, [0-9.]+ times as fast as on one"));
   ASSERT_THAT((*engine)->Step({Row(2), Row(3)}), IsOk());
   EXPECT_EQ(Read(**engine, 3), Expected(3));
 }
@@ -133,8 +141,10 @@ TEST_F(CpuEngineTest, NoTeamWhereItChangesBits) {
   puppet_.has_team = true;
   puppet_.team_keeps_bits = false;
   puppet_.alone = std::chrono::milliseconds(1);
-  ASSERT_THAT(Make(2), IsOk());
+  const auto engine = Make(2);
+  ASSERT_THAT(engine, IsOk());
   EXPECT_EQ(choices_.team_threads, 1);
+  EXPECT_EQ((*engine)->Description(), "puppets on 2 threads, up to 8 rows to a network call");
   EXPECT_EQ(choices_.team_rows, 0);
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 #include <vector>
 
 #include "common/noise.h"
@@ -106,6 +107,18 @@ TEST(MaxPoolLineTest, TakesTheLargestOfEachBlock) {
       }
     }
   }
+}
+
+TEST(FlushDenormalsTest, TinyNumbersBecomeZero) {
+#if !defined(__SSE2__)
+  GTEST_SKIP() << "only x86 has this mode";
+#endif
+  volatile float tiny = 1e-38f;
+  std::thread([&] {
+    FlushDenormals();
+    tiny = tiny * 0.1f;
+  }).join();
+  EXPECT_EQ(tiny, 0);
 }
 
 }  // namespace

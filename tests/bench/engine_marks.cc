@@ -1,0 +1,203 @@
+// The engine against the plain ways, as ratios measured in turns in one run, because a shared machine's speed comes and
+// goes:
+//
+//   engine_marks [rounds]
+//
+// The eager loop is what a user of LibTorch writes first: the network called operator by operator, the update as tensor
+// arithmetic, noise from torch::randn; with one thread, with all, and with OpenBLAS's threads beside LibTorch's, of
+// which the fastest counts.
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/checkpoint.h"
+#include "common/torch_engine.h"
+#include "common/unet.h"
+#include "tests/bench/machine.h"
+
+namespace denoised {
+namespace {
+
+constexpr int kSaturated = 32;  // rows
+
+Checkpoint Seed() {
+  ModelMetadata metadata;
+  metadata.unet = SeedUnetConfig();
+  return OrDie(ParseCheckpoint("seed", OrDie(SerializeCheckpoint(metadata, MakeUnet(metadata.unet)))));
+}
+
+void SetOpenBlasThreads(int threads) {
+  using SetThreads = void (*)(int);
+  if (const auto set = reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"))) set(threads);
+}
+
+// Seconds a step of the eager loop, on a thread of its own, whose settings it may change.
+double EagerStep(const Checkpoint& checkpoint, const StepPlan& plan, int threads, int blas_threads) {
+  constexpr int kWarm = 5, kTimed = 20;
+  double seconds = 0;
+  std::thread([&] {
+    at::set_num_threads(threads);
+    SetOpenBlasThreads(blas_threads);
+    const torch::NoGradGuard no_grad;
+    torch::jit::Module unet = checkpoint.unet;
+    at::Tensor x = torch::randn({1, 1, kModelSize, kModelSize});
+    const at::Tensor y = torch::full({1}, 7, torch::kInt64);
+    BenchClock::time_point start;
+    for (int i = 0; i < kWarm + kTimed; ++i) {
+      if (i == kWarm) start = BenchClock::now();
+      const StepCoefficients& row = plan[i];
+      const at::Tensor e = unet.forward({x, torch::full({1}, row.timestep, torch::kInt64), y}).toTensor();
+      const at::Tensor x0 = (row.p * x + row.q * e).clamp(-1, 1);
+      x = row.a * x + row.b * x0 + row.d * torch::randn_like(x);
+    }
+    seconds = SecondsSince(start) / kTimed;
+  }).join();
+  return seconds;
+}
+
+// An engine with `rows` images in the making.
+class Drawing {
+ public:
+  Drawing(const Checkpoint& checkpoint, int rows)
+      : plan_(*MakeStepPlan(*NoiseSchedule::Create({}), {})),
+        engine_(OrDie(MakeTorchEngine(checkpoint, {.device = "cpu", .num_slots = rows}))) {
+    for (int slot = 0; slot < rows; ++slot) rows_.push_back({.slot = slot, .plan = &plan_});
+  }
+
+  // Seconds a step; all within about half a second.
+  double Step() {
+    RunOnce();
+    const BenchClock::time_point start = BenchClock::now();
+    const double network = engine_->network_seconds();
+    int steps = 0;
+    for (; SecondsSince(start) < 0.5; ++steps) RunOnce();
+    const double seconds = SecondsSince(start);
+    outside_network_ = 1 - (engine_->network_seconds() - network) / seconds;
+    return seconds / steps;
+  }
+
+  double outside_network() const { return outside_network_; }  // share of the last Step
+
+ private:
+  void RunOnce() {
+    for (StepRow& row : rows_) row.step = step_;
+    step_ = (step_ + 1) % static_cast<int>(plan_.size());
+    if (const absl::Status status = engine_->Step(rows_); !status.ok()) OrDie(absl::StatusOr<int>(status));
+  }
+
+  const StepPlan plan_;
+  const std::unique_ptr<Engine> engine_;
+  std::vector<StepRow> rows_;
+  int step_ = 0;
+  double outside_network_ = 0;
+};
+
+// Values of one figure over the rounds.
+class Figures {
+ public:
+  void Add(const std::string& name, double value) { values_[name].push_back(value); }
+
+  double Median(const std::string& name) const { return Sorted(name)[values_.at(name).size() / 2]; }
+
+  // A line: the median, the spread, and what is wanted of it, if anything.
+  void Print(const std::string& name, const char* format, const char* wanted = "", bool met = true) const {
+    const std::vector<double> sorted = Sorted(name);
+    char median[32], lowest[32], highest[32];
+    std::snprintf(median, sizeof median, format, Median(name));
+    std::snprintf(lowest, sizeof lowest, format, sorted.front());
+    std::snprintf(highest, sizeof highest, format, sorted.back());
+    std::printf("%-62s %9s  (%s to %s)  %s%s\n", name.c_str(), median, lowest, highest, wanted,
+                *wanted == 0 ? "" : (met ? ": met" : ": MISSED"));
+  }
+  void AtLeast(const std::string& name, double mark) const {
+    char wanted[32];
+    std::snprintf(wanted, sizeof wanted, "at least %.2f", mark);
+    Print(name, "%.2f", wanted, Median(name) >= mark);
+  }
+  void AtMost(const std::string& name, double mark) const {
+    char wanted[32];
+    std::snprintf(wanted, sizeof wanted, "at most %.2f", mark);
+    Print(name, "%.3f", wanted, Median(name) <= mark);
+  }
+
+ private:
+  std::vector<double> Sorted(const std::string& name) const {
+    std::vector<double> sorted = values_.at(name);
+    std::sort(sorted.begin(), sorted.end());
+    return sorted;
+  }
+
+  std::map<std::string, std::vector<double>> values_;
+};
+
+void Run(int rounds) {
+  torch::jit::setGraphExecutorOptimize(false);  // operator by operator
+  const Checkpoint shipped = OrDie(LoadCheckpoint(DENOISED_SOURCE_DIR "/models/mnist.pt")), seed = Seed();
+  const StepPlan plan = *MakeStepPlan(*NoiseSchedule::Create({}), {});
+  const int cores = AvailableCores();
+  MatrixRate matrix_rate(cores);
+  Drawing shipped_one(shipped, 1), shipped_many(shipped, kSaturated), seed_one(seed, 1), seed_many(seed, kSaturated);
+  const double seed_operations = OperationsPerRow(seed.unet), shipped_operations = OperationsPerRow(shipped.unet);
+  std::printf("%d cores, LibTorch %s; a network row takes %.3f GFLOP (shipped) and %.3f GFLOP (seed)\n", cores,
+              TORCH_VERSION, shipped_operations * 1e-9, seed_operations * 1e-9);
+  Figures figures;
+  for (int round = 0; round < rounds; ++round) {
+    double eager = EagerStep(seed, plan, 1, 1);
+    figures.Add("seed, eager loop, 1 thread: ms a step", 1e3 * eager);
+    for (const int blas_threads : {1, cores}) {
+      const double seconds = EagerStep(seed, plan, cores, blas_threads);
+      figures.Add(blas_threads == 1 ? "seed, eager loop, all threads: ms a step"
+                                    : "seed, eager loop, all threads, OpenBLAS's too: ms a step",
+                  1e3 * seconds);
+      eager = std::min(eager, seconds);
+    }
+    const double one = seed_one.Step(), shipped_step = shipped_one.Step();
+    figures.Add("seed, one image: ms a step", 1e3 * one);
+    figures.Add("shipped, one image: ms a step", 1e3 * shipped_step);
+    figures.Add("seed, one image: times the best eager loop", eager / one);
+    figures.Add("shipped, one image: times the best eager loop of seed", eager / shipped_step);
+    double sgemm = matrix_rate.Measure();
+    const double many = seed_many.Step();
+    sgemm = (sgemm + matrix_rate.Measure()) / 2;
+    figures.Add("sgemm: GFLOP/s on all cores", 1e-9 * sgemm);
+    figures.Add("seed, 32 images: share of sgemm", kSaturated * seed_operations / many / sgemm);
+    const double shipped_saturated = shipped_many.Step();
+    figures.Add("shipped, 32 images: share of sgemm", kSaturated * shipped_operations / shipped_saturated / sgemm);
+    figures.Add("shipped, 32 images: ms a row", 1e3 * shipped_saturated / kSaturated);
+    figures.Add("shipped, 32 images: share of time outside the network", shipped_many.outside_network());
+    figures.Add("seed, 32 images: share of time outside the network", seed_many.outside_network());
+  }
+  for (const char* name :
+       {"seed, eager loop, 1 thread: ms a step", "seed, eager loop, all threads: ms a step",
+        "seed, eager loop, all threads, OpenBLAS's too: ms a step", "seed, one image: ms a step",
+        "shipped, one image: ms a step", "shipped, 32 images: ms a row", "sgemm: GFLOP/s on all cores"}) {
+    figures.Print(name, "%.3g");
+  }
+  figures.AtLeast("seed, 32 images: share of sgemm", 0.60);
+  figures.AtLeast("shipped, 32 images: share of sgemm", 0.60);
+  figures.AtLeast("seed, one image: times the best eager loop", 1.5);
+  figures.AtLeast("shipped, one image: times the best eager loop of seed", 8);
+  figures.AtMost("shipped, 32 images: share of time outside the network", 0.05);
+  figures.AtMost("seed, 32 images: share of time outside the network", 0.05);
+}
+
+}  // namespace
+}  // namespace denoised
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 7;
+  if (rounds < 1) {
+    std::fprintf(stderr, "usage: engine_marks [rounds, at least 1]\n");
+    return EXIT_FAILURE;
+  }
+  denoised::Run(rounds);
+}
