@@ -1,5 +1,7 @@
 #include "common/worker_pool.h"
 
+#include <pthread.h>
+
 #include <chrono>
 
 namespace denoised {
@@ -44,6 +46,7 @@ void WorkerPool::Run(int used, const std::function<void(int)>& work) {
 }
 
 void WorkerPool::Loop(int worker) {
+  pthread_setname_np(pthread_self(), "worker");
   for (uint64_t seen = 0;;) {
     AwaitChange(round_, seen);
     seen = round_;

@@ -1,5 +1,7 @@
 #include "server/serving_model.h"
 
+#include <pthread.h>
+
 #include <future>
 #include <utility>
 
@@ -20,6 +22,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> ServingModel::Start(ModelInfo info
     return model->scheduler_->Calibrate();
   };
   model->thread_ = std::thread([&prepare, &started, self = model.get()] {
+    pthread_setname_np(pthread_self(), "scheduler");
     const absl::Status status = prepare();
     started.set_value(status);  // NOTE: what this lambda refers to may be gone from here on, except the model itself
     if (status.ok()) self->scheduler_->Run();

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Measures denoised on this machine, against the marks it was built for: the engine against eager loops, then a server
+# under load through gRPC, then what its step times mean for waiting. Nothing else should be running.
+#
+#   scripts/benchmark.sh [SECONDS]    how long each level of load counts, 10 unless given; about 20 times that in all
+set -euo pipefail
+# shellcheck source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+readonly bin=$root/build/release/bin
+server=
+work=$(mktemp -d)
+
+clean_up() {
+  stop_ticker
+  if [[ -n $server ]]; then kill -KILL "$server" 2>/dev/null || true; fi
+  rm -rf "$work"
+}
+
+configure_with_tests() { configure release -DDENOISED_BUILD_TESTS=ON; }
+
+start_server() {
+  local deadline=$((SECONDS + 120))
+  "$bin/denoised" --checkpoint="$root/models/mnist.pt" --device=auto --lame_duck=0 --listen=127.0.0.1:0 \
+    --metrics_listen=127.0.0.1:0 --max_queued_images=1024 >"$work/server.log" 2>&1 </dev/null &
+  server=$!
+  until grep -q 'metrics on' "$work/server.log"; do
+    kill -0 "$server" 2>/dev/null || { show_log "$work/server.log"; die "The server did not start."; }
+    ((SECONDS < deadline)) || die "The server was not ready within 120 s."
+    sleep 0.2
+  done
+  address=$(sed -nE 's/.*listening on ([^ ]+).*/\1/p' "$work/server.log" | head -n 1)
+  metrics=$(sed -nE 's/.*metrics on ([^ ]+).*/\1/p' "$work/server.log" | head -n 1)
+}
+
+# metric NAME: its value, summed over labels.
+metric() { curl -sf "$metrics" | awk -v name="$1" '{ split($1, a, "{") } a[1] == name { sum += $2 } END { printf "%.6f", sum }'; }
+
+# CPU seconds of the server's threads that run no network: encoders, gRPC, HTTP.
+other_cpu() {
+  local ticks
+  ticks=$(cat /proc/"$server"/task/*/stat | awk '$2 != "(scheduler)" && $2 != "(worker)" { sum += $14 + $15 } END { print sum + 0 }')
+  calculate "$ticks / $(getconf CLK_TCK)"
+}
+
+# load STEPS CONCURRENCY SECONDS: requests for one digit each; sets images, and the CPU that each costs beside the network,
+# where what the scheduler's thread did not spend in the network counts as CPU, though some of it is waiting.
+load() {
+  local cpu network done_before begin
+  cpu=$(other_cpu) network=$(metric denoised_network_seconds_total) done_before=$(metric denoised_images_total)
+  begin=$(date +%s.%N)
+  "$bin/denoise" bench --server "$address" --sampler ddim --steps "$1" --concurrency "$2" --duration "$3" --warmup 2 \
+    >"$work/bench.txt" 2>&1 || { show_log "$work/bench.txt"; die "The load did not run."; }
+  images=$(calculate "$(metric denoised_images_total) - $done_before")
+  cpu=$(calculate "$(other_cpu) - $cpu")
+  network=$(calculate "$(metric denoised_network_seconds_total) - $network")
+  cpu_ms_outside=$(calculate "1000 * ($cpu + $(date +%s.%N) - $begin - $network) / $images")
+}
+
+calculate() { awk "BEGIN { printf \"%.6f\", $1 }"; }
+
+# mark TEXT VALUE OPERATOR LIMIT
+mark() {
+  local verdict=MISSED
+  if [[ $(awk "BEGIN { print ($2 $3 $4) }") == 1 ]]; then verdict=met; fi
+  printf '%-62s %9.3f  wanted %s %s: %s\n' "$1" "$2" "$3" "$4" "$verdict"
+}
+
+seconds=${1-10}
+[[ $# -le 1 && $seconds =~ ^[1-9][0-9]*$ ]] || die "usage: scripts/benchmark.sh [SECONDS]    a whole number from 1"
+command -v curl >/dev/null || die "curl is needed to read the server's metrics; scripts/setup.sh --tests installs it."
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+stage "Configuring" configure.log configure_with_tests
+stage "Building" build.log build release
+say
+say "${bold}The engine, in turns with eager loops${plain}"
+"$bin/engine_marks"
+
+say
+say "${bold}A server under load${plain}"
+start_server
+grep -oE 'engine: .*' "$work/server.log" || true
+few=() many=()
+for _ in 1 2 3; do
+  load 100 8 "$seconds"
+  few+=("$(awk '$1 == 8 { print $4 }' "$work/bench.txt")")
+  load 100 256 "$seconds"
+  many+=("$(awk '$1 == 256 { print $4 }' "$work/bench.txt")")
+done
+median() { printf '%s\n' "$@" | sort -g | sed -n "$((($# + 1) / 2))p"; }
+mark "100 steps: cost of an image at 256 in flight, times that at 8" \
+  "$(calculate "$(median "${few[@]}") / $(median "${many[@]}")")" '<=' 1.10
+load 1000 32 $((2 * seconds))
+mark "1000 steps, 32 in flight: CPU ms outside the network, an image" "$cpu_ms_outside" '<=' 2
+load 20 64 "$seconds"
+resident=$(metric process_resident_memory_bytes)
+drawn=0
+while awk "BEGIN { exit !($drawn < 10000) }"; do
+  load 20 64 "$((3 * seconds))"
+  drawn=$(calculate "$drawn + $images")
+done
+mark "20 steps: resident memory after $(printf %.0f "$drawn") requests, times before" \
+  "$(calculate "$(metric process_resident_memory_bytes) / $resident")" '<=' 1.02
+
+say
+say "${bold}What that means for waiting${plain}"
+"$bin/denoised-capacity" --checkpoint "$root/models/mnist.pt" --replicas 1,100 --shares 0.5,0.8,0.95
