@@ -37,7 +37,7 @@ struct NetworkRows {
 template <typename Work>
 absl::Status Guarded(const Work& work) {
   try {
-    FlushDenormals();
+    const FlushDenormals flush_denormals;
     work();
     return absl::OkStatus();
   } catch (const std::exception& e) {

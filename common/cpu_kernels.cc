@@ -91,10 +91,17 @@ void GroupMeans(int unit, int group_channels, int pixels, float* sums) {
 
 }  // namespace
 
-void FlushDenormals() {
+FlushDenormals::FlushDenormals() {
 #if defined(__SSE2__)
   constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
-  _mm_setcsr(_mm_getcsr() | kFlushToZero | kDenormalsAreZero);
+  mode_ = _mm_getcsr();
+  _mm_setcsr(mode_ | kFlushToZero | kDenormalsAreZero);
+#endif
+}
+
+FlushDenormals::~FlushDenormals() {
+#if defined(__SSE2__)
+  _mm_setcsr(mode_);
 #endif
 }
 

@@ -4,7 +4,7 @@
 // vectors of 16 floats and compiled for several instruction sets, of which the best is chosen at start. Every result is
 // rounded as the source says (no fused multiply-add), so that all instruction sets give the same bits.
 //
-// All functions are pure and thread-safe but for FlushDenormals, which sets the thread's mode.
+// The functions are pure and thread-safe.
 #ifndef DENOISED_COMMON_CPU_KERNELS_H_
 #define DENOISED_COMMON_CPU_KERNELS_H_
 
@@ -24,17 +24,28 @@ enum class Activation {
 //
 //   y = activation(scale[c] * (x - mean of c's group) / sqrt(variance of c's group + epsilon) + shift[c])
 //
-// begin and end are multiples of kVectorLanes, and group_channels divides it or is a multiple of it, at most
-// kMaxGroupChannels.
+// pixels is a multiple of 4, begin and end of kVectorLanes; group_channels divides kVectorLanes or is a multiple of it,
+// at most kMaxGroupChannels.
 void NormalizeGroups(const float* x, int pixels, int channels, int group_channels, int begin, int end,
                      const float* scale, const float* shift, Activation activation, float* y);
 
 // The largest of each 2x2 block: x [size, size, channels] to y [size/2, size/2, channels], for line `line` of y.
+// size is even, channels a multiple of kVectorLanes.
 void MaxPoolLine(const float* x, int size, int channels, int line, float* y);
 
-// Lets the calling thread, and those that it starts, take numbers below 1.2e-38 for zero: some processors need a
-// hundred times as long for them. Cheap.
-void FlushDenormals();
+// While one lives, the thread that made it, and those that this thread starts, take numbers below 1.2e-38 for zero:
+// some processors need a hundred times as long for them. Then the thread is as it was. Only on x86; cheap. To be
+// destroyed on the thread that made it.
+class FlushDenormals {
+ public:
+  FlushDenormals();
+  ~FlushDenormals();
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+ private:
+  unsigned mode_ = 0;  // of the thread before
+};
 
 }  // namespace denoised
 

@@ -3,8 +3,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <functional>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -75,19 +73,31 @@ struct Layer {
 // Work of fewer values than this is not worth a second thread.
 constexpr int64_t kWorthSharing = 16384;
 
+// While one lives, the calling thread's OpenMP teams, oneDNN's too, have so many threads.
+class TeamSize {
+ public:
+  explicit TeamSize(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ~TeamSize() { omp_set_num_threads(before_); }
+  TeamSize(const TeamSize&) = delete;
+  TeamSize& operator=(const TeamSize&) = delete;
+
+ private:
+  const int before_;
+};
+
 class OneDnnNetwork : public CpuNetwork {
  public:
   OneDnnNetwork(std::shared_ptr<const OneDnnModel> model, const OneDnnNetworkOptions& options)
       : model_(std::move(model)), options_(options), stream_(model_->engine()), programs_(options.max_rows + 1) {}
 
   void Predict(int rows, const float* x, const int64_t* t, const int64_t* y, float* e) override {
-    omp_set_num_threads(options_.threads);  // of this thread's teams, in oneDNN too
+    const TeamSize team_size(options_.threads);
     x_ = x;
     e_ = e;
     conditioning_.clear();
     for (int row = 0; row < rows; ++row) conditioning_.push_back(model_->Conditioning(t[row], y[row]));
     Program& program = programs_.at(rows);
-    if (program.empty()) Compiler(*this, rows).Compile(program);
+    if (program.empty()) program = Compiler(*this, rows).Compile();
     for (const std::function<void()>& operation : program) operation();
   }
 
@@ -99,13 +109,13 @@ class OneDnnNetwork : public CpuNetwork {
    public:
     Compiler(OneDnnNetwork& network, int rows) : network_(network), model_(*network.model_), rows_(rows) {}
 
-    void Compile(Program& program) {
-      program_ = &program;
+    Program Compile() {
       if (model_.config().architecture == "seed") {
         Seed();
       } else {
         Compact();
       }
+      return std::move(program_);
     }
 
    private:
@@ -205,13 +215,13 @@ class OneDnnNetwork : public CpuNetwork {
               .shift = model_.tensor(name + ".bias").values.data()};
     }
 
-    void Add(std::function<void()> operation) { program_->push_back(std::move(operation)); }
+    void Add(std::function<void()> operation) { program_.push_back(std::move(operation)); }
 
     // Calls work(0) .. work(items-1), which handle `values` numbers each, on the team's threads where that pays.
     template <typename Work>
     void AddShared(int64_t items, int64_t values, Work work) {
       const int threads = items * values < kWorthSharing ? 1 : network_.options_.threads;
-      program_->push_back([items, threads, work] {
+      program_.push_back([items, threads, work] {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
         for (int64_t item = 0; item < items; ++item) work(item);
       });
@@ -270,7 +280,7 @@ class OneDnnNetwork : public CpuNetwork {
           {DNNL_ARG_DST, memory(primitive.dst_desc(), engine, out.data)},
           {DNNL_ARG_SCRATCHPAD, scratch}};
       network_.UseScratch(scratch);
-      program_->push_back([&stream = network_.stream_, convolution = Convolution(primitive), arguments] {
+      program_.push_back([&stream = network_.stream_, convolution = Convolution(primitive), arguments] {
         convolution.execute(stream, arguments);
       });
     }
@@ -348,7 +358,7 @@ class OneDnnNetwork : public CpuNetwork {
     OneDnnNetwork& network_;
     const OneDnnModel& model_;
     const int rows_;
-    Program* program_ = nullptr;
+    Program program_;
     int conditioning_used_ = 0;
   };
 
