@@ -1,6 +1,6 @@
 // File: cpu_network.h
 //
-// The network on CPU cores: what the engine calls, and the two ways to run it.
+// The network on CPU cores, as the engine calls it; oneDNN (onednn_network.h) and LibTorch (torch_engine.cc) run it.
 //
 //   std::unique_ptr<CpuNetwork> network = ...;             // one for each thread that calls it
 //   network->Predict(rows, x, t, y, e);                    // e = network(x, t, y)
@@ -11,7 +11,7 @@
 
 namespace denoised {
 
-// Not thread-safe: each thread has its own.
+// Not thread-safe: one call at a time.
 class CpuNetwork {
  public:
   virtual ~CpuNetwork() = default;

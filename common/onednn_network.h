@@ -36,7 +36,7 @@ struct UnetWeights {
   HostTensor conditioning;                    // ConditioningTable's [num_labels, T, width]
 };
 
-// The weights, shared by all threads. Immutable.
+// The weights, shared by all networks. Thread-safe.
 class OneDnnModel;
 
 // UNIMPLEMENTED, saying why, for what this path cannot run: sizes whose channels are not multiples of 16, or a build
@@ -48,7 +48,7 @@ struct OneDnnNetworkOptions {
   int threads = 1;   // that share each call, of an OpenMP team of the calling thread
 };
 
-// To be made on the thread that uses it.
+// For calls of options.max_rows rows at most. Throws dnnl::error where oneDNN cannot be used.
 std::unique_ptr<CpuNetwork> MakeOneDnnNetwork(std::shared_ptr<const OneDnnModel> model,
                                               const OneDnnNetworkOptions& options);
 
