@@ -33,7 +33,12 @@ struct UnetWeights {
   UnetConfig config;
   int num_train_timesteps = 0;                // T
   std::map<std::string, HostTensor> tensors;  // by their names in MakeUnet's module
-  HostTensor conditioning;                    // ConditioningTable's [num_labels, T, width]
+  // All that the network makes of timestep and label [num_labels, T, width], in the place of the layers that embed
+  // them.
+  //   compact: for each residual block in the order of the forward pass, scale [C] then shift [C] of what its second
+  //            normalisation gives without weight and bias; those and the block's own scale and shift are one.
+  //   seed:    what is added to each channel of the bottleneck.
+  HostTensor conditioning;
 };
 
 // The weights, shared by all networks. Thread-safe.

@@ -188,11 +188,6 @@ torch::jit::Module OptimizeForCpu(const torch::jit::Module& unet) {
   return torch::jit::optimize_for_inference(copy);
 }
 
-HostTensor ToHost(const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.to(torch::kCPU, torch::kFloat32).contiguous();
-  return {.shape = plain.sizes().vec(), .values = {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()}};
-}
-
 // A conditioning table of more values than this (1 GiB) is not made.
 constexpr int64_t kMaxTableValues = int64_t{1} << 28;
 
@@ -204,14 +199,7 @@ absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Check
   if (width * timesteps * config.num_labels > kMaxTableValues) {
     return absl::UnimplementedError("the table of timesteps and labels would be too large");
   }
-  UnetWeights weights;
-  weights.config = config;
-  weights.num_train_timesteps = timesteps;
-  for (const auto& parameter : checkpoint.unet.named_parameters()) {
-    weights.tensors[parameter.name] = ToHost(parameter.value);
-  }
-  weights.conditioning = ToHost(ConditioningTable(config, checkpoint.unet, timesteps));
-  return MakeOneDnnModel(std::move(weights));
+  return MakeOneDnnModel(HostWeights(config, checkpoint.unet, timesteps));
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& checkpoint,

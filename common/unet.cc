@@ -235,20 +235,7 @@ def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
   return unet;
 }
 
-}  // namespace
-
-UnetConfig SeedUnetConfig() {
-  return {.architecture = "seed",
-          .channels = {64, 128, 256, 512},
-          .embedding_dim = 256,
-          .norm_groups = 8,
-          .num_labels = 10};
-}
-
-Module MakeUnet(const UnetConfig& config) {
-  return config.architecture == "seed" ? MakeSeedUnet(config) : MakeCompactUnet(config);
-}
-
+// All that the network makes of timestep and label: UnetWeights::conditioning.
 at::Tensor ConditioningTable(const UnetConfig& config, torch::jit::Module unet, int num_train_timesteps) {
   const torch::NoGradGuard no_grad;
   const auto parameter = [&unet](const std::string& block, const std::string& layer, const std::string& name) {
@@ -275,6 +262,34 @@ at::Tensor ConditioningTable(const UnetConfig& config, torch::jit::Module unet, 
     of_labels.push_back(torch::cat(columns, 1));
   }
   return torch::stack(of_labels);
+}
+
+HostTensor ToHost(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.to(torch::kCPU, torch::kFloat32).contiguous();
+  return {.shape = plain.sizes().vec(), .values = {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()}};
+}
+
+}  // namespace
+
+UnetConfig SeedUnetConfig() {
+  return {.architecture = "seed",
+          .channels = {64, 128, 256, 512},
+          .embedding_dim = 256,
+          .norm_groups = 8,
+          .num_labels = 10};
+}
+
+Module MakeUnet(const UnetConfig& config) {
+  return config.architecture == "seed" ? MakeSeedUnet(config) : MakeCompactUnet(config);
+}
+
+UnetWeights HostWeights(const UnetConfig& config, const torch::jit::Module& unet, int num_train_timesteps) {
+  UnetWeights weights;
+  weights.config = config;
+  weights.num_train_timesteps = num_train_timesteps;
+  for (const auto& parameter : unet.named_parameters()) weights.tensors[parameter.name] = ToHost(parameter.value);
+  weights.conditioning = ToHost(ConditioningTable(config, unet, num_train_timesteps));
+  return weights;
 }
 
 }  // namespace denoised

@@ -22,6 +22,7 @@
 #include <torch/script.h>
 
 #include "common/model_metadata.h"
+#include "common/onednn_network.h"
 
 namespace denoised {
 
@@ -32,12 +33,9 @@ UnetConfig SeedUnetConfig();
 // Uses torch's global random generator: seed it with torch::manual_seed.
 torch::jit::Module MakeUnet(const UnetConfig& config);
 
-// All that a network of MakeUnet(config) makes of timestep and label, float32 [num_labels, T, W] on the CPU, for T
-// timesteps: a table in the place of the layers that embed them.
-//   compact: for each residual block in the order of the forward pass, scale [C] then shift [C] of what its second
-//            normalisation gives without weight and bias; those and the block's own scale and shift are one.
-//   seed:    what is added to each channel of the bottleneck.
-at::Tensor ConditioningTable(const UnetConfig& config, torch::jit::Module unet, int num_train_timesteps);
+// The same network as plain memory, for what runs it without LibTorch; `unet` is MakeUnet(config), on any device, and
+// num_train_timesteps is T.
+UnetWeights HostWeights(const UnetConfig& config, const torch::jit::Module& unet, int num_train_timesteps);
 
 }  // namespace denoised
 

@@ -15,18 +15,9 @@ namespace {
 constexpr int kTimesteps = 20;
 constexpr int kRows = 3;
 
-HostTensor ToHost(const at::Tensor& tensor) {
+std::vector<float> Values(const at::Tensor& tensor) {
   const at::Tensor plain = tensor.contiguous();
-  return {.shape = plain.sizes().vec(), .values = {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()}};
-}
-
-UnetWeights WeightsOf(const UnetConfig& config, const torch::jit::Module& unet) {
-  UnetWeights weights;
-  weights.config = config;
-  weights.num_train_timesteps = kTimesteps;
-  for (const auto& parameter : unet.named_parameters()) weights.tensors[parameter.name] = ToHost(parameter.value);
-  weights.conditioning = ToHost(ConditioningTable(config, unet, kTimesteps));
-  return weights;
+  return {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()};
 }
 
 class OneDnnNetworkTest : public testing::TestWithParam<const char*> {
@@ -41,7 +32,7 @@ class OneDnnNetworkTest : public testing::TestWithParam<const char*> {
   }
 
   void SetUp() override {
-    const auto model = MakeOneDnnModel(WeightsOf(config_, unet_));
+    const auto model = MakeOneDnnModel(HostWeights(config_, unet_, kTimesteps));
     ASSERT_THAT(model, IsOk());
     model_ = *model;
   }
@@ -66,7 +57,7 @@ TEST_P(OneDnnNetworkTest, IsTheNetworkOfTheCheckpoint) {
   const torch::NoGradGuard no_grad;
   const at::Tensor expected = unet_.forward({x_, torch::tensor(t_), torch::tensor(y_)}).toTensor();
   ASSERT_GT(expected.abs().max().item<float>(), 0.1f);
-  EXPECT_THAT(Predict(0, kRows), testing::Pointwise(testing::FloatNear(1e-4f), ToHost(expected).values));
+  EXPECT_THAT(Predict(0, kRows), testing::Pointwise(testing::FloatNear(1e-4f), Values(expected)));
 }
 
 TEST_P(OneDnnNetworkTest, ARowsBitsDependOnNeitherRowsNorThreads) {
@@ -92,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(Architectures, OneDnnNetworkTest, testing::Values("comp
 TEST(MakeOneDnnModelTest, LeavesOddSizesToLibTorch) {
   UnetConfig config;
   config.channels = {24, 48, 96};
-  const auto model = MakeOneDnnModel(WeightsOf(config, MakeUnet(config)));
+  const auto model = MakeOneDnnModel(HostWeights(config, MakeUnet(config), kTimesteps));
   EXPECT_EQ(model.status().code(), absl::StatusCode::kUnimplemented);
 }
 
