@@ -8,16 +8,13 @@
 #ifndef DENOISED_COMMON_CPU_KERNELS_H_
 #define DENOISED_COMMON_CPU_KERNELS_H_
 
+#include "common/activation.h"
+
 namespace denoised {
 
 // Channels come in multiples of this.
 inline constexpr int kVectorLanes = 16;
 inline constexpr int kMaxGroupChannels = 256;
-
-enum class Activation {
-  kSilu,       // v / (1 + exp(-v))
-  kLeakyRelu,  // v, or v/10 where v is negative
-};
 
 // A part of GroupNorm (Wu and He, arXiv 1803.08494; epsilon 1e-5) with an activation: channels [begin, end), which are
 // whole groups of `group_channels`, of x [pixels, channels] to y, which may be x:

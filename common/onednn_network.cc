@@ -13,6 +13,7 @@
 #include "common/cpu_kernels.h"
 #include "common/image.h"
 #include "common/status_macros.h"
+#include "common/unet_wiring.h"
 
 namespace denoised {
 
@@ -110,96 +111,15 @@ class OneDnnNetwork : public CpuNetwork {
     Compiler(OneDnnNetwork& network, int rows) : network_(network), model_(*network.model_), rows_(rows) {}
 
     Program Compile() {
-      if (model_.config().architecture == "seed") {
-        Seed();
-      } else {
-        Compact();
-      }
+      WireUnet(*this);
       return std::move(program_);
     }
 
-   private:
-    // Per-channel factors and addends of a normalisation: a checkpoint's own, or columns of the conditioning.
-    struct Affine {
-      const float* scale = nullptr;
-      const float* shift = nullptr;
-      int conditioning = -1;  // column of the scale, behind which the shift follows
+    // ---- Operations of unet_wiring.h ------------------------------------------------------------------------------
 
-      const float* RowScale(const float* row) const { return conditioning < 0 ? scale : row + conditioning; }
-      const float* RowShift(const float* row, int channels) const {
-        return conditioning < 0 ? shift : row + conditioning + channels;
-      }
-    };
+    using Layer = denoised::Layer;
 
-    // ---- The networks, as in unet.cc ------------------------------------------------------------------------------
-
-    void Compact() {
-      const std::vector<int>& c = model_.config().channels;
-      const Layer pixels = New("pixels", 4, kModelSize / 2);
-      const Layer h16 = New("h16", c[0], 16), h8 = New("h8", c[1], 8), h4 = New("h4", c[2], 4);
-      Unshuffle(pixels);
-      Conv("stem", pixels, h16);
-      ResidualBlock("down16", h16, h16);
-      Conv("to8", h16, h8);
-      ResidualBlock("down8", h8, h8);
-      Conv("to4", h8, h4);
-      ResidualBlock("down4", h4, h4);
-      const Layer middle = New("middle", c[2], 4), up4 = New("up4", c[2], 4);
-      Copy(h4, middle);
-      ResidualBlock("middle", middle, middle);
-      ResidualBlock("up4", Concatenate(middle, h4), up4);
-      const Layer from4 = New("from4", c[1], 4), up8 = New("up8", c[1], 8);
-      Conv("from4", up4, from4);
-      ResidualBlock("up8", Concatenate(from4, h8), up8);
-      const Layer from8 = New("from8", c[0], 8), up16 = New("up16", c[0], 16), out = New("out", 4, 16);
-      Conv("from8", up8, from8);
-      ResidualBlock("up16", Concatenate(from8, h16), up16);
-      Normalize(Own("norm_out"), Activation::kSilu, up16, up16);
-      Conv("conv_out", up16, out);
-      Shuffle(out);
-    }
-
-    // `out` is `in`, or of another number of channels.
-    void ResidualBlock(const std::string& name, const Layer& in, const Layer& out) {
-      const Layer first = New("normalized", in.channels, in.size), second = New("hidden", out.channels, in.size);
-      Normalize(Own(name + ".norm1"), Activation::kSilu, in, first);
-      Conv(name + ".conv1", first, second);
-      Normalize({.conditioning = conditioning_used_}, Activation::kSilu, second, second);
-      conditioning_used_ += 2 * out.channels;
-      if (in.data != out.data) Conv(name + ".skip", in, out);
-      Conv(name + ".conv2", second, out, /*add=*/true);
-    }
-
-    void Seed() {
-      const std::vector<int>& c = model_.config().channels;
-      const Layer pixels = New("pixels", 1, kModelSize), out = New("out", 1, kModelSize);
-      const Layer d1 = New("d1", c[0], 32), d2 = New("d2", c[1], 16), d3 = New("d3", c[2], 8);
-      const Layer bottom = New("bottom", c[3], 4);
-      Add([values = rows_ * pixels.values(), &network = network_, pixels] {
-        std::copy_n(network.x_, values, pixels.data);
-      });
-      Stage("down1", pixels, d1);
-      Stage("down2", MaxPool(d1), d2);
-      Stage("down3", MaxPool(d2), d3);
-      Stage("bottleneck", MaxPool(d3), bottom);
-      AddConditioning(bottom);
-      const Layer u3 = New("u3", c[1], 8), u2 = New("u2", c[0], 16), u1 = New("u1", c[0], 32);
-      Stage("decode3", Concatenate(Upsampled("up1", bottom, c[2]), d3), u3);
-      Stage("decode2", Concatenate(Upsampled("up2", u3, c[1]), d2), u2);
-      Stage("decode1", Concatenate(Upsampled("up3", u2, c[0]), d1), u1);
-      Conv("final_out", u1, out);
-      Add([values = rows_ * out.values(), &network = network_, out] { std::copy_n(out.data, values, network.e_); });
-    }
-
-    void Stage(const std::string& name, const Layer& in, const Layer& out) {
-      Conv(name + ".0", in, out);
-      Normalize(Own(name + ".1"), Activation::kLeakyRelu, out, out);
-      const Layer hidden = New("hidden", out.channels, out.size);
-      Conv(name + ".3", out, hidden);
-      Normalize(Own(name + ".4"), Activation::kLeakyRelu, hidden, out);
-    }
-
-    // ---- Operations -----------------------------------------------------------------------------------------------
+    const UnetConfig& config() const { return model_.config(); }
 
     // The layer of this name, channels and size: the same memory for every number of rows.
     Layer New(const std::string& name, int channels, int size) {
@@ -210,36 +130,31 @@ class OneDnnNetwork : public CpuNetwork {
       return layer;
     }
 
-    Affine Own(const std::string& name) const {
-      return {.scale = model_.tensor(name + ".weight").values.data(),
-              .shift = model_.tensor(name + ".bias").values.data()};
+    Layer LoadImage(int channels) {
+      if (channels == 4) {
+        const Layer pixels = New("pixels", 4, kModelSize / 2);
+        Add([rows = rows_, &network = network_, pixels] {
+          for (int64_t i = 0; i < rows * pixels.values(); ++i) pixels.data[i] = network.x_[PixelOf(i)];
+        });
+        return pixels;
+      }
+      const Layer pixels = New("pixels", 1, kModelSize);
+      Add([values = rows_ * pixels.values(), &network = network_, pixels] {
+        std::copy_n(network.x_, values, pixels.data);
+      });
+      return pixels;
     }
 
-    void Add(std::function<void()> operation) { program_.push_back(std::move(operation)); }
-
-    // Calls work(0) .. work(items-1), which handle `values` numbers each, on the team's threads where that pays.
-    template <typename Work>
-    void AddShared(int64_t items, int64_t values, Work work) {
-      const int threads = items * values < kWorthSharing ? 1 : network_.options_.threads;
-      program_.push_back([items, threads, work] {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-        for (int64_t item = 0; item < items; ++item) work(item);
-      });
-    }
-
-    // A 2x2 transposed convolution of stride 2: see AsConvolution.
-    Layer Upsampled(const std::string& name, const Layer& in, int channels) {
-      const Layer blocks = New("blocks", 4 * channels, in.size), out = New("upsampled", channels, 2 * in.size);
-      Conv(name, in, blocks);
-      AddShared(int64_t{rows_} * out.size, int64_t{out.size} * channels, [blocks, out, channels](int64_t item) {
-        const int64_t row = item / out.size, line = item % out.size;
-        for (int64_t column = 0; column < out.size; ++column) {
-          const int64_t block = line % 2 * 2 + column % 2;
-          const float* from = blocks.row(row) + ((line / 2 * blocks.size + column / 2) * 4 + block) * channels;
-          std::copy_n(from, channels, out.row(row) + (line * out.size + column) * channels);
-        }
-      });
-      return out;
+    void Predict(const std::string& name, const Layer& in, int channels) {
+      const Layer out = New("out", channels, in.size);
+      Conv(name, in, out);
+      if (channels == 4) {
+        Add([rows = rows_, &network = network_, out] {
+          for (int64_t i = 0; i < rows * out.values(); ++i) network.e_[PixelOf(i)] = out.data[i];
+        });
+      } else {
+        Add([values = rows_ * out.values(), &network = network_, out] { std::copy_n(out.data, values, network.e_); });
+      }
     }
 
     // out = convolution(in), or out += convolution(in). The stride follows from the sizes.
@@ -285,18 +200,30 @@ class OneDnnNetwork : public CpuNetwork {
       });
     }
 
-    void Normalize(const Affine& affine, Activation activation, const Layer& in, const Layer& out) {
-      const int group = in.channels / model_.config().norm_groups;
-      const int unit = std::max(group, kVectorLanes), units = in.channels / unit;
-      AddShared(
-          int64_t{rows_} * units, int64_t{in.pixels()} * unit,
-          [&conditioning = network_.conditioning_, affine, activation, in, out, group, unit, units](int64_t item) {
-            const int64_t row = item / units;
-            const int begin = static_cast<int>(item % units) * unit;
-            NormalizeGroups(in.row(row), in.pixels(), in.channels, group, begin, begin + unit,
-                            affine.RowScale(conditioning[row]), affine.RowShift(conditioning[row], in.channels),
-                            activation, out.row(row));
-          });
+    void Normalize(const std::string& name, Activation activation, const Layer& in, const Layer& out) {
+      AddNormalization({.scale = model_.tensor(name + ".weight").values.data(),
+                        .shift = model_.tensor(name + ".bias").values.data()},
+                       activation, in, out);
+    }
+
+    void NormalizeConditionally(Activation activation, const Layer& in, const Layer& out) {
+      AddNormalization({.conditioning = conditioning_used_}, activation, in, out);
+      conditioning_used_ += 2 * out.channels;
+    }
+
+    // A 2x2 transposed convolution of stride 2: see AsConvolution.
+    Layer Upsampled(const std::string& name, const Layer& in, int channels) {
+      const Layer blocks = New("blocks", 4 * channels, in.size), out = New("upsampled", channels, 2 * in.size);
+      Conv(name, in, blocks);
+      AddShared(int64_t{rows_} * out.size, int64_t{out.size} * channels, [blocks, out, channels](int64_t item) {
+        const int64_t row = item / out.size, line = item % out.size;
+        for (int64_t column = 0; column < out.size; ++column) {
+          const int64_t block = line % 2 * 2 + column % 2;
+          const float* from = blocks.row(row) + ((line / 2 * blocks.size + column / 2) * 4 + block) * channels;
+          std::copy_n(from, channels, out.row(row) + (line * out.size + column) * channels);
+        }
+      });
+      return out;
     }
 
     Layer MaxPool(const Layer& in) {
@@ -337,17 +264,45 @@ class OneDnnNetwork : public CpuNetwork {
       });
     }
 
-    // The image's 2x2 blocks as four channels, and back.
-    void Unshuffle(const Layer& out) {
-      Add([rows = rows_, &network = network_, out] {
-        for (int64_t i = 0; i < rows * out.values(); ++i) out.data[i] = network.x_[PixelOf(i)];
+   private:
+    // Per-channel factors and addends of a normalisation: a checkpoint's own, or columns of the conditioning.
+    struct Affine {
+      const float* scale = nullptr;
+      const float* shift = nullptr;
+      int conditioning = -1;  // column of the scale, behind which the shift follows
+
+      const float* RowScale(const float* row) const { return conditioning < 0 ? scale : row + conditioning; }
+      const float* RowShift(const float* row, int channels) const {
+        return conditioning < 0 ? shift : row + conditioning + channels;
+      }
+    };
+
+    void Add(std::function<void()> operation) { program_.push_back(std::move(operation)); }
+
+    // Calls work(0) .. work(items-1), which handle `values` numbers each, on the team's threads where that pays.
+    template <typename Work>
+    void AddShared(int64_t items, int64_t values, Work work) {
+      const int threads = items * values < kWorthSharing ? 1 : network_.options_.threads;
+      program_.push_back([items, threads, work] {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+        for (int64_t item = 0; item < items; ++item) work(item);
       });
     }
-    void Shuffle(const Layer& in) {
-      Add([rows = rows_, &network = network_, in] {
-        for (int64_t i = 0; i < rows * in.values(); ++i) network.e_[PixelOf(i)] = in.data[i];
-      });
+
+    void AddNormalization(const Affine& affine, Activation activation, const Layer& in, const Layer& out) {
+      const int group = in.channels / model_.config().norm_groups;
+      const int unit = std::max(group, kVectorLanes), units = in.channels / unit;
+      AddShared(
+          int64_t{rows_} * units, int64_t{in.pixels()} * unit,
+          [&conditioning = network_.conditioning_, affine, activation, in, out, group, unit, units](int64_t item) {
+            const int64_t row = item / units;
+            const int begin = static_cast<int>(item % units) * unit;
+            NormalizeGroups(in.row(row), in.pixels(), in.channels, group, begin, begin + unit,
+                            affine.RowScale(conditioning[row]), affine.RowShift(conditioning[row], in.channels),
+                            activation, out.row(row));
+          });
     }
+
     // Where value i of [rows, H/2, W/2, 4] is in [rows, H, W].
     static int64_t PixelOf(int64_t i) {
       constexpr int kHalf = kModelSize / 2;
@@ -404,24 +359,6 @@ absl::Status CheckSizes(const UnetConfig& config) {
     }
   }
   return absl::OkStatus();
-}
-
-// A transposed convolution's weights [in, out, 2, 2] and bias [out], of stride 2, as those of a 1x1 convolution whose
-// output channels [2, 2, out] are the four pixels of each output block.
-void AsConvolution(HostTensor& weight, HostTensor& bias) {
-  const int64_t in = weight.shape[0], out = weight.shape[1];
-  HostTensor rearranged{.shape = {4 * out, in, 1, 1}, .values = std::vector<float>(weight.values.size())};
-  for (int64_t pixel = 0; pixel < 4; ++pixel) {
-    for (int64_t o = 0; o < out; ++o) {
-      for (int64_t i = 0; i < in; ++i) {
-        rearranged.values[(pixel * out + o) * in + i] = weight.values[(i * out + o) * 4 + pixel];
-      }
-    }
-  }
-  weight = std::move(rearranged);
-  bias.shape = {4 * out};
-  bias.values.resize(4 * out);
-  for (int64_t pixel = 1; pixel < 4; ++pixel) std::copy_n(bias.values.begin(), out, bias.values.begin() + pixel * out);
 }
 
 }  // namespace

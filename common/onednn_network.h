@@ -11,35 +11,13 @@
 #ifndef DENOISED_COMMON_ONEDNN_NETWORK_H_
 #define DENOISED_COMMON_ONEDNN_NETWORK_H_
 
-#include <map>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/cpu_network.h"
-#include "common/model_metadata.h"
+#include "common/unet_weights.h"
 
 namespace denoised {
-
-// Values in row-major order.
-struct HostTensor {
-  std::vector<int64_t> shape;
-  std::vector<float> values;
-};
-
-// What a checkpoint's network consists of, as plain memory.
-struct UnetWeights {
-  UnetConfig config;
-  int num_train_timesteps = 0;                // T
-  std::map<std::string, HostTensor> tensors;  // by their names in MakeUnet's module
-  // All that the network makes of timestep and label [num_labels, T, width], in the place of the layers that embed
-  // them.
-  //   compact: for each residual block in the order of the forward pass, scale [C] then shift [C] of what its second
-  //            normalisation gives without weight and bias; those and the block's own scale and shift are one.
-  //   seed:    what is added to each channel of the bottleneck.
-  HostTensor conditioning;
-};
 
 // The weights, shared by all networks. Thread-safe.
 class OneDnnModel;

@@ -22,7 +22,7 @@
 #include <torch/script.h>
 
 #include "common/model_metadata.h"
-#include "common/onednn_network.h"
+#include "common/unet_weights.h"
 
 namespace denoised {
 
