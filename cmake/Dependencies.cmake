@@ -47,11 +47,27 @@ target_include_directories(denoised_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS}
 target_link_libraries(denoised_torch INTERFACE ${TORCH_LIBRARIES})
 separate_arguments(denoised_torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(denoised_torch INTERFACE ${denoised_torch_flags})
+
+# The CUDA kernel, which needs nvcc and the CUDA runtime, linked statically, and nothing of LibTorch's.
+set(DENOISED_CUDA_KERNEL OFF)
 if(DENOISED_CUDA)
-  find_package(CUDAToolkit QUIET)
-  if(NOT CUDAToolkit_FOUND OR NOT TORCH_CUDA_LIBRARIES)
-    message(FATAL_ERROR "DENOISED_CUDA is ON, but this LibTorch (${TORCH_INSTALL_PREFIX}) has no CUDA or no CUDA Toolkit "
-                        "was found. Point CMAKE_PREFIX_PATH at a LibTorch for CUDA, or use the preset release.")
+  find_package(CUDAToolkit 12.0 QUIET)
+  if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
+    set(DENOISED_CUDA_KERNEL ON)
+    set(CMAKE_CUDA_ARCHITECTURES OFF) # common/CMakeLists.txt names them
+    if(NOT CMAKE_CUDA_COMPILER)
+      set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+    endif()
+    if(NOT CMAKE_CUDA_HOST_COMPILER)
+      set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
+    endif()
+    enable_language(CUDA)
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake 3.25 does not know that nvcc has it
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    endif()
+  elseif(NOT DENOISED_CUDA STREQUAL "AUTO")
+    message(FATAL_ERROR "DENOISED_CUDA is ${DENOISED_CUDA}, but no CUDA Toolkit of version 12 or later was found. Point "
+                        "CUDAToolkit_ROOT at one, or leave DENOISED_CUDA at AUTO.")
   endif()
 endif()
 

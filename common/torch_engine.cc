@@ -9,6 +9,7 @@
 #include <cmath>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <utility>
@@ -20,6 +21,7 @@
 #include "absl/strings/strip.h"
 #include "common/cpu_engine.h"
 #include "common/cpu_network.h"
+#include "common/cuda_engine.h"
 #include "common/image.h"
 #include "common/image_state.h"
 #include "common/onednn_network.h"
@@ -191,7 +193,8 @@ torch::jit::Module OptimizeForCpu(const torch::jit::Module& unet) {
 // A conditioning table of more values than this (1 GiB) is not made.
 constexpr int64_t kMaxTableValues = int64_t{1} << 28;
 
-absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Checkpoint& checkpoint) {
+// UNIMPLEMENTED where the conditioning table would be too large.
+absl::StatusOr<UnetWeights> WeightsOf(const Checkpoint& checkpoint) {
   const UnetConfig& config = checkpoint.metadata.unet;
   const int timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps;
   int64_t width = 0;
@@ -199,7 +202,12 @@ absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Check
   if (width * timesteps * config.num_labels > kMaxTableValues) {
     return absl::UnimplementedError("the table of timesteps and labels would be too large");
   }
-  return MakeOneDnnModel(HostWeights(config, checkpoint.unet, timesteps));
+  return HostWeights(config, checkpoint.unet, timesteps);
+}
+
+absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Checkpoint& checkpoint) {
+  DENOISED_ASSIGN_OR_RETURN(UnetWeights weights, WeightsOf(checkpoint));
+  return MakeOneDnnModel(std::move(weights));
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& checkpoint,
@@ -231,31 +239,84 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
       cpu_options);
 }
 
-}  // namespace
+constexpr char kEmulatedCuda[] = "emulated-cuda";
 
-absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
+// UNIMPLEMENTED, saying why, where the CUDA kernel cannot run this checkpoint. `device` is a GPU's number, or null for
+// the emulation.
+absl::StatusOr<std::unique_ptr<Engine>> MakeKernelEngine(const Checkpoint& checkpoint,
+                                                         const TorchEngineOptions& options, std::optional<int> device) {
+  DENOISED_ASSIGN_OR_RETURN(UnetWeights weights, WeightsOf(checkpoint));
+  DENOISED_ASSIGN_OR_RETURN(const NetworkProgram program, CompileNetwork(std::move(weights), options.cuda_precision));
+  const CudaEngineOptions cuda_options = {
+      .device = device.value_or(0),
+      .null_label = checkpoint.metadata.null_label.value_or(0),
+      .num_slots = options.num_slots,
+      .num_threads = options.num_threads > 0 ? options.num_threads : AvailableCores(),
+      .num_train_timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps};
+  if (!device.has_value()) return MakeEmulatedCudaEngine(program, cuda_options);
+  return MakeCudaEngine(program, cuda_options);
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeBatchedEngine(const Checkpoint& checkpoint,
+                                                          const TorchEngineOptions& options, torch::Device device) {
+  // A guided image takes two network rows.
+  const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
+  auto engine = std::make_unique<BatchedEngine>(
+      Freeze(checkpoint.unet, device), device, checkpoint.metadata.null_label.value_or(0), options.num_slots, max_rows);
+  DENOISED_RETURN_IF_ERROR(WarmUpBatched(*engine));
+  return engine;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCuda(const Checkpoint& checkpoint,
+                                                          const TorchEngineOptions& options, torch::Device device) {
+  if (options.path == EnginePath::kFastest) {
+    absl::StatusOr<std::unique_ptr<Engine>> engine = MakeKernelEngine(checkpoint, options, device.index());
+    if (!absl::IsUnimplemented(engine.status())) return engine;
+    if (!torch::cuda::is_available()) {
+      return absl::FailedPreconditionError(absl::StrCat("--device=", device.str(), ": ", engine.status().message(),
+                                                        "; a LibTorch with CUDA could run it, but this one has none. "
+                                                        "Use --device=cpu"));
+    }
+  }
+  return MakeBatchedEngine(checkpoint, options, device);
+}
+
+// What `device` names, given how many CUDA devices there are, and why there is none where there is none.
+absl::StatusOr<std::string> Resolve(const std::string& device, int count, absl::string_view why_none) {
   if (device == "cpu") return "cpu";
-  const bool available = torch::cuda::is_available();
-  if (device == "auto") return available ? "cuda:0" : "cpu";
+  if (device == "auto") return count > 0 ? "cuda:0" : "cpu";
   absl::string_view rest = device;
   int index = 0;
   if (!absl::ConsumePrefix(&rest, "cuda") ||
       (!rest.empty() && !(absl::ConsumePrefix(&rest, ":") && absl::SimpleAtoi(rest, &index) && index >= 0))) {
     return absl::InvalidArgumentError(absl::StrCat("--device must be auto, cpu, cuda or cuda:N, got \"", device, "\""));
   }
-  if (!available) {
+  if (count == 0) {
     return absl::FailedPreconditionError(
-        absl::StrCat("--device=", device, ": no CUDA device is usable here. ",
-                     torch::hasCUDA() ? "Check the driver with nvidia-smi and, in a container, the nvidia runtime"
-                                      : "This LibTorch was built without CUDA",
-                     "; or use --device=cpu"));
+        absl::StrCat("--device=", device, ": no CUDA device is usable here. ", why_none, "; or use --device=cpu"));
   }
-  const int count = static_cast<int>(torch::cuda::device_count());
   if (index >= count) {
     return absl::FailedPreconditionError(
         absl::StrCat("--device=", device, ": this machine has ", count, " CUDA device(s), numbered from 0"));
   }
   return absl::StrCat("cuda:", index);
+}
+
+constexpr char kCheckDriver[] = "Check the driver with nvidia-smi and, in a container, the nvidia runtime";
+
+}  // namespace
+
+absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
+  if (device == kEmulatedCuda) return device;
+  const int count = std::max(CudaDeviceCount(), static_cast<int>(torch::cuda::device_count()));
+  return Resolve(
+      device, count,
+      HasCudaKernel() || torch::hasCUDA() ? kCheckDriver : "This build of denoised was made without the CUDA Toolkit");
+}
+
+absl::StatusOr<std::string> ResolveTorchDevice(const std::string& device) {
+  return Resolve(device, static_cast<int>(torch::cuda::device_count()),
+                 torch::hasCUDA() ? kCheckDriver : "This LibTorch was built without CUDA");
 }
 
 int AvailableCores() {
@@ -277,14 +338,10 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeTorchEngine(const Checkpoint& checkp
   }
   DENOISED_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
   try {
-    if (device == "cpu" && options.path != EnginePath::kBatched) return MakeEngineForCpu(checkpoint, options);
-    // A guided image takes two network rows.
-    const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
-    auto engine =
-        std::make_unique<BatchedEngine>(Freeze(checkpoint.unet, torch::Device(device)), torch::Device(device),
-                                        checkpoint.metadata.null_label.value_or(0), options.num_slots, max_rows);
-    DENOISED_RETURN_IF_ERROR(WarmUpBatched(*engine));
-    return engine;
+    if (device == kEmulatedCuda) return MakeKernelEngine(checkpoint, options, std::nullopt);
+    if (device != "cpu") return MakeEngineForCuda(checkpoint, options, torch::Device(device));
+    if (options.path == EnginePath::kBatched) return MakeBatchedEngine(checkpoint, options, torch::Device(device));
+    return MakeEngineForCpu(checkpoint, options);
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("cannot prepare the model on ", device, ": ", TorchErrorText(e)));
   }

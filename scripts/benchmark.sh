@@ -75,6 +75,12 @@ say
 say "${bold}The engine, in turns with eager loops${plain}"
 "$bin/engine_marks" | tee "$work/engine_marks.txt"
 
+if [[ -x $bin/gpu_marks ]]; then
+  say
+  say "${bold}The GPU${plain}"
+  "$bin/gpu_marks" || (($? == 77))
+fi
+
 say
 say "${bold}A server under load${plain}"
 start_server

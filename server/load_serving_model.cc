@@ -23,8 +23,12 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                  .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
                  .device = device};
   const auto make_engine = [&] {
-    return MakeTorchEngine(checkpoint,
-                           {.device = device, .num_slots = rows, .max_rows = rows, .num_threads = options.threads});
+    return MakeTorchEngine(checkpoint, {.device = device,
+                                        .num_slots = rows,
+                                        .max_rows = rows,
+                                        .num_threads = options.threads,
+                                        .cuda_precision = options.cuda_precision == "fp32" ? MatrixPrecision::kFp32
+                                                                                           : MatrixPrecision::kFp16});
   };
   return ServingModel::Start(std::move(info), make_engine,
                              {.max_batch_rows = rows, .max_queued_images = options.max_queued_images}, observer);

@@ -19,6 +19,9 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Checkpoint written by denoise-train; none: models/mnist.pt of this installation");
   Add(app, "device", options.model.device,
       "Where the network runs: auto (CUDA where there is one), cpu, cuda or cuda:N");
+  Add(app, "cuda_precision", options.model.cuda_precision,
+      "Of weights and activations on CUDA: fp16, or fp32, which is slower and the CPU's to within two grey levels")
+      ->check(CLI::IsMember({"fp16", "fp32"}));
   Add(app, "listen", options.listen, "Address and port for gRPC; port 0 picks a free one");
   Add(app, "metrics_listen", options.metrics_listen,
       "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, \"off\" turns it off");

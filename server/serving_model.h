@@ -67,12 +67,13 @@ class ServingModel {
 struct ServingModelOptions {
   std::string checkpoint;
   std::string device = "auto";
+  std::string cuda_precision = "fp16";  // or "fp32"
   int threads = 0;         // CPU workers; 0: one per core
   int max_batch_rows = 0;  // 0: 16 on the CPU, 256 on CUDA
   int max_queued_images = 256;
 };
 
-// Reads the checkpoint and makes the LibTorch engine. Errors of LoadCheckpoint and MakeTorchEngine.
+// Reads the checkpoint and makes the engine. Errors of LoadCheckpoint and MakeTorchEngine.
 absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingModelOptions& options,
                                                                SchedulerObserver* observer);
 

@@ -427,9 +427,9 @@ class Trainer {
 
 // Each process of a machine takes a GPU of its own, unless one is named.
 absl::StatusOr<torch::Device> DeviceFor(const TrainingOptions& options, const ProcessPlace& place) {
-  DENOISED_ASSIGN_OR_RETURN(std::string name, ResolveDevice(options.device));
+  DENOISED_ASSIGN_OR_RETURN(std::string name, ResolveTorchDevice(options.device));
   if (place.size > 1 && name == "cuda:0" && options.device != "cuda:0") {
-    DENOISED_ASSIGN_OR_RETURN(name, ResolveDevice(absl::StrCat("cuda:", place.local_rank)));
+    DENOISED_ASSIGN_OR_RETURN(name, ResolveTorchDevice(absl::StrCat("cuda:", place.local_rank)));
   }
   return torch::Device(name);
 }
