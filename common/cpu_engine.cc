@@ -97,6 +97,8 @@ class CpuEngine : public Engine {
     if (rows.empty()) return absl::OkStatus();
     const int network_rows = PlanCalls(rows);
     const bool team = network_rows <= choices_.team_rows;
+    if (team_awake_ && !team) team_->Rest();  // its threads would be in the workers' way
+    team_awake_ = team;
     const int used = team ? 1 : std::min<int>(pool_.size(), static_cast<int>(calls_.size()));
     for (Worker& worker : workers_) worker.network_seconds = 0;
     const absl::Status status = OnWorkers(used, [&](int index) {
@@ -261,6 +263,7 @@ class CpuEngine : public Engine {
 
   std::vector<Worker> workers_;       // each used by one thread during a step
   std::unique_ptr<CpuNetwork> team_;  // null where there is none
+  bool team_awake_ = false;           // whether it ran the last step
   std::vector<Call> calls_;           // of the step
   std::vector<float> output_;         // [network rows of the step, kModelPixels]
   ImageState state_;                  // a slot belongs to one worker during a step

@@ -19,6 +19,9 @@ class CpuNetwork {
   // The network's output e [rows, kModelPixels] for the images x [rows, kModelPixels], timesteps t [rows] and labels
   // y [rows]. The first calls with a number of rows compile it. Throws std::exception when the library below fails.
   virtual void Predict(int rows, const float* x, const int64_t* t, const int64_t* y, float* e) = 0;
+
+  // Lets go of threads that watch for the next call, which they do for milliseconds. That call is a little slower.
+  virtual void Rest() {}
 };
 
 }  // namespace denoised

@@ -102,6 +102,8 @@ class OneDnnNetwork : public CpuNetwork {
     for (const std::function<void()>& operation : program) operation();
   }
 
+  void Rest() override { omp_pause_resource_all(omp_pause_soft); }
+
  private:
   using Program = std::vector<std::function<void()>>;
 
