@@ -1,9 +1,16 @@
-# denoised on Debian's LibTorch (CPU), with the shipped checkpoint.
+# denoised with the shipped checkpoint, on the CPU; with --build-arg CUDA_IMAGE=nvidia/cuda:...-devel-... on a GPU as well.
+ARG CUDA_IMAGE=debian:12-slim
+
+# The CUDA Toolkit's compiler and static runtime, as plain files; nothing where the image has none.
+FROM ${CUDA_IMAGE} AS cuda
+RUN mkdir -p /toolkit && if [ -d /usr/local/cuda/bin ]; then cp -rL /usr/local/cuda/. /toolkit; fi
+
 FROM debian:12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends bash git ca-certificates
 WORKDIR /src
 COPY scripts scripts
 RUN scripts/setup.sh
+COPY --from=cuda /toolkit /usr/local/cuda
 COPY . .
 RUN cmake --preset release -DDENOISED_BUILD_TESTS=OFF \
  && cmake --build --preset release \
@@ -20,7 +27,9 @@ COPY --from=build /opt/denoised /usr/local
 RUN echo /usr/local/lib/denoised > /etc/ld.so.conf.d/denoised.conf && ldconfig \
  && useradd --system --uid 10001 denoised
 USER 10001
-ENV DENOISED_CHECKPOINT=/usr/local/share/denoised/mnist.pt
+ENV DENOISED_CHECKPOINT=/usr/local/share/denoised/mnist.pt \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/denoised"]

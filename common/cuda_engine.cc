@@ -85,7 +85,9 @@ class Event {
 template <typename T>
 class CudaEngine : public Engine {
  public:
-  explicit CudaEngine(const CudaEngineOptions& options) : options_(options) {}
+  explicit CudaEngine(const CudaEngineOptions& options)
+      : options_(options),
+        max_images_(options.max_images > 0 ? std::min(options.max_images, options.num_slots) : options.num_slots) {}
   ~CudaEngine() override {
     if (stream_ == nullptr) return;
     cudaSetDevice(options_.device);
@@ -99,8 +101,8 @@ class CudaEngine : public Engine {
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)));
     DENOISED_RETURN_IF_ERROR(Upload(program));
     DENOISED_RETURN_IF_ERROR(ChooseMemory(program));
-    DENOISED_RETURN_IF_ERROR(rows_on_host_.Allocate(options_.num_slots * sizeof(Row), /*on_host=*/true));
-    DENOISED_RETURN_IF_ERROR(rows_.Allocate(options_.num_slots * sizeof(Row)));
+    DENOISED_RETURN_IF_ERROR(rows_on_host_.Allocate(max_images_ * sizeof(Row), /*on_host=*/true));
+    DENOISED_RETURN_IF_ERROR(rows_.Allocate(max_images_ * sizeof(Row)));
     DENOISED_RETURN_IF_ERROR(begin_.Create());
     DENOISED_RETURN_IF_ERROR(end_.Create());
     DENOISED_RETURN_IF_ERROR(frame_.Allocate(kModelPixels * sizeof(float), /*on_host=*/true));
@@ -118,14 +120,14 @@ class CudaEngine : public Engine {
         "of %d %.3f ms",
         properties_.name, properties_.major, properties_.minor, sizeof(T) == sizeof(Half) ? "fp16" : "fp32",
         activations_in_shared_memory_ ? "shared" : "global", rows_per_block_, rows_per_block_ == 1 ? "" : "s",
-        1e3 * seconds_of_one_, options_.num_slots, 1e3 * seconds_of_all_);
+        1e3 * seconds_of_one_, max_images_, 1e3 * seconds_of_all_);
   }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
     if (rows.empty()) return absl::OkStatus();
-    if (static_cast<int>(rows.size()) > options_.num_slots) {
-      return absl::InternalError(absl::StrCat("a step of ", rows.size(), " images, where the engine was made for ",
-                                              options_.num_slots, " at most"));
+    if (static_cast<int>(rows.size()) > max_images_) {
+      return absl::InternalError(
+          absl::StrCat("a step of ", rows.size(), " images, where the engine was made for ", max_images_, " at most"));
     }
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
     Row* to = rows_on_host_.As<Row>();
@@ -190,7 +192,7 @@ class CudaEngine : public Engine {
     const auto limit = static_cast<int>(properties_.sharedMemPerBlockOptin);
     activations_in_shared_memory_ = SharedBytes(1) <= limit;
     if (!activations_in_shared_memory_) {
-      DENOISED_RETURN_IF_ERROR(activations_.Allocate(options_.num_slots * program.values_per_image * sizeof(T)));
+      DENOISED_RETURN_IF_ERROR(activations_.Allocate(max_images_ * program.values_per_image * sizeof(T)));
       arguments_.activations = activations_.As<T>();
     }
     while (most_rows_per_block_ < kMostRowsPerBlock && SharedBytes(2 * most_rows_per_block_) <= limit) {
@@ -208,7 +210,7 @@ class CudaEngine : public Engine {
   absl::Status WarmUp() {
     const StepPlan plan = {{.timestep = 0, .lo = -1, .hi = 1}};
     std::vector<StepRow> rows;
-    for (int slot = 0; slot < options_.num_slots; ++slot) rows.push_back({.slot = slot, .plan = &plan});
+    for (int slot = 0; slot < max_images_; ++slot) rows.push_back({.slot = slot, .plan = &plan});
     DENOISED_ASSIGN_OR_RETURN(seconds_of_one_, SecondsPerStep(absl::MakeSpan(rows).first(1)));
     int best = 0;
     for (rows_per_block_ = 1; rows_per_block_ <= most_rows_per_block_; rows_per_block_ *= 2) {
@@ -236,6 +238,7 @@ class CudaEngine : public Engine {
 
   // Constant after Prepare.
   const CudaEngineOptions options_;
+  const int max_images_;
   cudaDeviceProp properties_ = {};
   cudaStream_t stream_ = nullptr;  // everything happens in its order
   Arguments<T> arguments_;         // of every step, but for its rows
@@ -247,7 +250,7 @@ class CudaEngine : public Engine {
 
   Memory x_, x0_;               // [num_slots, kModelPixels]
   Memory frame_;                // [kModelPixels] on the host
-  Memory rows_on_host_, rows_;  // [num_slots] of Row
+  Memory rows_on_host_, rows_;  // [max_images] of Row
   Event begin_, end_;           // of the kernel of a step
   double seconds_ = 0;
 };

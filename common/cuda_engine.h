@@ -24,6 +24,7 @@ struct CudaEngineOptions {
   int device = 0;               // as the CUDA runtime numbers them; not for the emulation
   int null_label = 0;           // the label of a guided image's second network row
   int num_slots = 256;          // images in the making at once, at least 1
+  int max_images = 0;           // of a step; 0: num_slots
   int num_threads = 1;          // of the emulation
   int num_train_timesteps = 1;  // T
   int images_per_block = 0;     // that share the weights a block reads; 0: what is fastest, 1 in the emulation
@@ -35,7 +36,7 @@ int CudaDeviceCount();
 // Whether this build has the kernel.
 bool HasCudaKernel();
 
-// Warms up: the kernel has run with one image and with all of them when it returns. UNIMPLEMENTED in a build without
+// Warms up: the kernel has run with one image and with max_images when it returns. UNIMPLEMENTED in a build without
 // CUDA; INTERNAL, with the runtime's words, when the GPU fails.
 absl::StatusOr<std::unique_ptr<Engine>> MakeCudaEngine(const NetworkProgram& program, const CudaEngineOptions& options);
 

@@ -251,6 +251,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeKernelEngine(const Checkpoint& check
       .device = device.value_or(0),
       .null_label = checkpoint.metadata.null_label.value_or(0),
       .num_slots = options.num_slots,
+      .max_images = options.max_rows,
       .num_threads = options.num_threads > 0 ? options.num_threads : AvailableCores(),
       .num_train_timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps};
   if (!device.has_value()) return MakeEmulatedCudaEngine(program, cuda_options);

@@ -68,7 +68,11 @@ void AddOptions(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0, 1'000'000));
   app.add_option("--seconds_beside_steps", flags.server.seconds_beside_steps, "For PNG, gRPC and network, each image")
       ->check(CLI::Range(0.0, 60.0));
-  app.add_option("--steps", flags.load.steps, "Denoising steps of each image")->check(CLI::Range(1, 1000));
+  app.add_option("--steps", flags.load.steps,
+                 "Denoising steps of each image; several: of each one of these, equally often")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(1, 1000));
   app.add_flag("--guided", flags.load.guided, "With guidance: two network rows an image");
   app.add_option("--rates", flags.rates, "Requests a second on all replicas together; none: by --shares")
       ->delimiter(',')
@@ -89,8 +93,8 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_option("--out", flags.out, "JSON file for the figures; a plot goes beside it, as .png");
 }
 
-// Seconds of a step of 1, 2, ... rows, as in a chain, where a step of so many rows follows others of as many: the median
-// of several, taken in turns so that a slow moment hits all alike.
+// Seconds of a step of 1, 2, ... rows, as in a chain, where a step of so many rows follows others of as many: the
+// median of several, taken in turns so that a slow moment hits all alike.
 absl::StatusOr<std::vector<double>> MeasureStepTimes(const Flags& flags) {
   constexpr int kRepeats = 21, kStepsInARow = 4;  // of which the last is timed
   std::string path = flags.checkpoint;
@@ -164,6 +168,15 @@ absl::StatusOr<std::vector<Row>> Simulate(const Flags& flags) {
   return rows;
 }
 
+// "1000", or "20, 50 or 1000".
+std::string StepsInWords(const SimulatedLoad& load) {
+  std::string words = absl::StrCat(load.steps.front());
+  for (size_t i = 1; i < load.steps.size(); ++i) {
+    absl::StrAppend(&words, i + 1 < load.steps.size() ? ", " : " or ", load.steps[i]);
+  }
+  return words;
+}
+
 std::string FormatRows(const std::vector<Row>& rows) {
   std::string table = absl::StrFormat("%8s %11s %6s %8s %8s %8s %9s %8s   %s\n", "replicas", "requests/s", "load",
                                       "p50 s", "p95 s", "p99 s", "refused", "rows", "p95 s with request-level batches");
@@ -234,7 +247,7 @@ absl::StatusOr<std::string> Plot(const Flags& flags, const std::vector<Row>& row
   add(
       "95 %, request-level", flags.replicas[0],
       [](const Row& row) { return QuantileOfSorted(row.requests.latencies, 0.95); }, true);
-  return DrawPlot(lines, {.title = absl::StrFormat("Simulated latency of %d-step digits", flags.load.steps),
+  return DrawPlot(lines, {.title = absl::StrFormat("Simulated latency of %s-step digits", StepsInWords(flags.load)),
                           .x_label = "load, % of what the replicas can do",
                           .y_label = "seconds"});
 }
@@ -251,9 +264,9 @@ absl::Status Run(Flags flags) {
   }
   DENOISED_ASSIGN_OR_RETURN(const std::vector<Row> rows, Simulate(flags));
   absl::PrintF(
-      "A step of 1 row takes %.2f ms, of %d rows %.2f ms; one replica draws %.3g digits of %d steps a second.\n\n%s",
+      "A step of 1 row takes %.2f ms, of %d rows %.2f ms; one replica draws %.3g digits of %s steps a second.\n\n%s",
       1e3 * flags.server.step_seconds.front(), flags.server.max_batch_rows, 1e3 * flags.server.step_seconds.back(),
-      MostRequestsPerSecond(flags.server, flags.load), flags.load.steps, FormatRows(rows));
+      MostRequestsPerSecond(flags.server, flags.load), StepsInWords(flags.load), FormatRows(rows));
   if (flags.out.empty()) return absl::OkStatus();
   const std::string plot = flags.out.substr(0, flags.out.size() - (sizeof kJson - 1)) + ".png";
   DENOISED_RETURN_IF_ERROR(WriteFileAtomically(flags.out, ToJson(flags, rows)));

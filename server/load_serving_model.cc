@@ -22,16 +22,16 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                  .sha256 = checkpoint.sha256,
                  .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
                  .device = device};
+  const SchedulerOptions scheduler_options = {.max_batch_rows = rows, .max_queued_images = options.max_queued_images};
   const auto make_engine = [&] {
     return MakeTorchEngine(checkpoint, {.device = device,
-                                        .num_slots = rows,
+                                        .num_slots = UsefulSlots(scheduler_options),
                                         .max_rows = rows,
                                         .num_threads = options.threads,
                                         .cuda_precision = options.cuda_precision == "fp32" ? MatrixPrecision::kFp32
                                                                                            : MatrixPrecision::kFp16});
   };
-  return ServingModel::Start(std::move(info), make_engine,
-                             {.max_batch_rows = rows, .max_queued_images = options.max_queued_images}, observer);
+  return ServingModel::Start(std::move(info), make_engine, scheduler_options, observer);
 }
 
 }  // namespace denoised

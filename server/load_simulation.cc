@@ -5,7 +5,9 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
+#include <map>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <thread>
 
@@ -38,7 +40,9 @@ class TimedEngine : public Engine {
  public:
   TimedEngine(const SimulatedServer& server, VirtualClock& clock) : server_(server), clock_(clock) {}
 
-  int num_slots() const override { return server_.max_batch_rows; }
+  int num_slots() const override {
+    return UsefulSlots({.max_batch_rows = server_.max_batch_rows, .max_queued_images = server_.max_queued_images});
+  }
   absl::Status Step(absl::Span<const StepRow> rows) override {
     int network_rows = 0;
     for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
@@ -49,6 +53,7 @@ class TimedEngine : public Engine {
   }
   absl::Status Read(int, FrameKind, absl::Span<float>) override { return absl::OkStatus(); }
 
+  void ForgetSteps() { steps_ = rows_ = 0; }
   int64_t steps() const { return steps_; }
   int64_t rows() const { return rows_; }
 
@@ -57,6 +62,11 @@ class TimedEngine : public Engine {
   VirtualClock& clock_;
   int64_t steps_ = 0;
   int64_t rows_ = 0;
+};
+
+struct Arrival {
+  double seconds = 0;
+  int steps = 0;
 };
 
 // One request, which gives its place back as soon as it is done.
@@ -97,15 +107,21 @@ struct Totals {
 // One replica from its first arrival to its last image.
 class Replica {
  public:
-  Replica(const SimulatedServer& server, const SimulatedLoad& load, const std::vector<double>& arrivals)
+  Replica(const SimulatedServer& server, const SimulatedLoad& load, const std::vector<Arrival>& arrivals)
       : server_(server),
         load_(load),
         arrivals_(arrivals),
         engine_(server, clock_),
         scheduler_(engine_, {.max_batch_rows = server.max_batch_rows, .max_queued_images = server.max_queued_images},
                    nullptr, [this] { return clock_.Now(); }) {
-    request_.plan = std::make_shared<const StepPlan>(load.steps);
     request_.guidance_scale = load.guided ? 2 : 1;
+    for (const int steps : load.steps) {
+      std::shared_ptr<const StepPlan>& plan = plans_[steps];
+      if (plan == nullptr) plan = std::make_shared<const StepPlan>(steps);
+    }
+    scheduler_.Calibrate().IgnoreError();  // the engine never fails
+    engine_.ForgetSteps();
+    clock_.Set(0);
   }
 
   void Run(Totals& totals) {
@@ -116,7 +132,7 @@ class Replica {
         continue;
       }
       if (next_ == arrivals_.size()) break;
-      clock_.Set(arrivals_[next_]);
+      clock_.Set(arrivals_[next_].seconds);
     }
     totals.steps += engine_.steps();
     totals.rows += engine_.rows();
@@ -126,14 +142,16 @@ class Replica {
   // Those who came during the last step, each at its own time.
   void SubmitWhatHasCome(Totals& totals) {
     const double now = clock_.seconds();
-    for (; next_ < arrivals_.size() && arrivals_[next_] <= now; ++next_) {
-      clock_.Set(arrivals_[next_]);
-      auto customer = std::make_shared<Customer>(arrivals_[next_], clock_);
+    for (; next_ < arrivals_.size() && arrivals_[next_].seconds <= now; ++next_) {
+      const Arrival& arrival = arrivals_[next_];
+      clock_.Set(arrival.seconds);
+      auto customer = std::make_shared<Customer>(arrival.seconds, clock_);
+      request_.plan = plans_.at(arrival.steps);
       absl::StatusOr<Admission> admission = scheduler_.Submit(request_, customer);
       if (admission.ok()) {
         customer->Hold(std::move(admission->ticket));
         customers_.push_back(std::move(customer));
-      } else if (arrivals_[next_] >= load_.warmup_seconds) {
+      } else if (arrival.seconds >= load_.warmup_seconds) {
         ++totals.refused;
       }
     }
@@ -151,7 +169,8 @@ class Replica {
 
   const SimulatedServer& server_;
   const SimulatedLoad& load_;
-  const std::vector<double>& arrivals_;
+  const std::vector<Arrival>& arrivals_;
+  std::map<int, std::shared_ptr<const StepPlan>> plans_;  // by their steps
   size_t next_ = 0;
   VirtualClock clock_;
   TimedEngine engine_;
@@ -161,48 +180,53 @@ class Replica {
 };
 
 // The same replica with request-level batching.
-void RunRequestBatches(const SimulatedServer& server, const SimulatedLoad& load, const std::vector<double>& arrivals,
+void RunRequestBatches(const SimulatedServer& server, const SimulatedLoad& load, const std::vector<Arrival>& arrivals,
                        Totals& totals) {
   const int rows_per_image = load.guided ? 2 : 1;
-  const size_t batch_images = server.max_batch_rows / rows_per_image;
+  const size_t most_images = server.max_batch_rows / rows_per_image;
   const size_t places = static_cast<size_t>(server.max_batch_rows) + server.max_queued_images;
-  std::deque<double> waiting;
+  std::deque<Arrival> waiting;
   size_t next = 0;
   double now = 0;
   while (next < arrivals.size() || !waiting.empty()) {
-    if (waiting.empty()) now = std::max(now, arrivals[next]);
+    if (waiting.empty()) now = std::max(now, arrivals[next].seconds);
     const auto let_in = [&](size_t running) {
-      for (; next < arrivals.size() && arrivals[next] <= now; ++next) {
+      for (; next < arrivals.size() && arrivals[next].seconds <= now; ++next) {
         if (waiting.size() + running < places) {
           waiting.push_back(arrivals[next]);
-        } else if (arrivals[next] >= load.warmup_seconds) {
+        } else if (arrivals[next].seconds >= load.warmup_seconds) {
           ++totals.refused;
         }
       }
     };
     let_in(0);
-    const size_t images = std::min(waiting.size(), batch_images);
-    const int rows = static_cast<int>(images) * rows_per_image;
-    const std::vector<double> batch(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(images));
-    waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(images));
-    now += server.step_seconds[rows - 1] * load.steps;
-    let_in(images);
-    for (const double arrival : batch) totals.Finish(load, arrival, now, server.seconds_beside_steps);
-    totals.steps += load.steps;
-    totals.rows += int64_t{rows} * load.steps;
+    const int steps = waiting.front().steps;
+    std::vector<Arrival> batch;
+    std::erase_if(waiting, [&](const Arrival& arrival) {
+      if (arrival.steps != steps || batch.size() == most_images) return false;
+      batch.push_back(arrival);
+      return true;
+    });
+    const int rows = static_cast<int>(batch.size()) * rows_per_image;
+    now += server.step_seconds[rows - 1] * steps;
+    let_in(batch.size());
+    for (const Arrival& arrival : batch) totals.Finish(load, arrival.seconds, now, server.seconds_beside_steps);
+    totals.steps += steps;
+    totals.rows += int64_t{rows} * steps;
   }
 }
 
-std::vector<std::vector<double>> DealArrivals(const SimulatedLoad& load) {
+std::vector<std::vector<Arrival>> DealArrivals(const SimulatedLoad& load) {
   std::mt19937_64 random(load.seed);
   std::exponential_distribution<double> gap(load.requests_per_second);
   std::uniform_int_distribution<int> any(0, load.replicas - 1);
-  std::vector<std::vector<double>> arrivals(load.replicas);
+  std::uniform_int_distribution<size_t> any_steps(0, load.steps.size() - 1);
+  std::vector<std::vector<Arrival>> arrivals(load.replicas);
   int next = 0;
   const double end = load.warmup_seconds + load.seconds;
   for (double time = gap(random); time < end; time += gap(random)) {
     const int replica = load.balancing == Balancing::kRandom ? any(random) : next++ % load.replicas;
-    arrivals[replica].push_back(time);
+    arrivals[replica].push_back({.seconds = time, .steps = load.steps[any_steps(random)]});
   }
   return arrivals;
 }
@@ -216,7 +240,9 @@ absl::Status Check(const SimulatedServer& server, const SimulatedLoad& load) {
   const bool positive = std::all_of(server.step_seconds.begin(), server.step_seconds.end(),
                                     [](double seconds) { return std::isfinite(seconds) && seconds > 0; });
   if (!positive) return absl::InvalidArgumentError("step times must be above 0");
-  if (!(load.requests_per_second > 0) || !(load.seconds > 0) || load.steps < 1 || load.replicas < 1) {
+  const bool steps =
+      !load.steps.empty() && std::all_of(load.steps.begin(), load.steps.end(), [](int number) { return number >= 1; });
+  if (!(load.requests_per_second > 0) || !(load.seconds > 0) || !steps || load.replicas < 1) {
     return absl::InvalidArgumentError("requests a second, seconds, steps and replicas must be above 0");
   }
   const double requests = load.requests_per_second * (load.seconds + load.warmup_seconds);
@@ -250,7 +276,7 @@ SimulationResult Summarise(const SimulatedLoad& load, std::vector<Totals>& total
 
 absl::StatusOr<SimulationResult> SimulateLoad(const SimulatedServer& server, const SimulatedLoad& load) {
   if (absl::Status status = Check(server, load); !status.ok()) return status;
-  const std::vector<std::vector<double>> arrivals = DealArrivals(load);
+  const std::vector<std::vector<Arrival>> arrivals = DealArrivals(load);
   std::vector<Totals> totals(arrivals.size());
   std::atomic<size_t> next = 0;
   const auto work = [&] {
@@ -271,7 +297,9 @@ absl::StatusOr<SimulationResult> SimulateLoad(const SimulatedServer& server, con
 
 double MostRequestsPerSecond(const SimulatedServer& server, const SimulatedLoad& load) {
   const int images = server.max_batch_rows / (load.guided ? 2 : 1);
-  return images / (server.step_seconds[images * (load.guided ? 2 : 1) - 1] * load.steps);
+  const double steps =
+      std::accumulate(load.steps.begin(), load.steps.end(), 0.0) / static_cast<double>(load.steps.size());
+  return images / (server.step_seconds[images * (load.guided ? 2 : 1) - 1] * steps);
 }
 
 }  // namespace denoised

@@ -5,7 +5,7 @@
 //
 //   SimulatedServer server = {.step_seconds = {0.0018, 0.0026, ...}, .max_batch_rows = 16};
 //   absl::StatusOr<SimulationResult> result =
-//       SimulateLoad(server, {.requests_per_second = 1.5, .seconds = 600, .steps = 1000});
+//       SimulateLoad(server, {.requests_per_second = 1.5, .seconds = 600, .steps = {20, 1000}});
 //   double p95 = QuantileOfSorted(result->latencies, 0.95);
 //
 // Requests come at random moments (a Poisson process) and are dealt out over the replicas in turn or at random, as
@@ -30,16 +30,16 @@ struct SimulatedServer {
 
 enum class Balancing { kRoundRobin, kRandom };
 
-// kSteps: the scheduler. kRequests: what most servers do, for comparison: a batch takes what waits, up to
-// max_batch_rows, and nobody joins before its last step.
+// kSteps: the scheduler. kRequests: what most servers do, for comparison: a batch takes what waits and has as many
+// steps as the first in the queue, up to max_batch_rows, and nobody joins before its last step.
 enum class Batching { kSteps, kRequests };
 
 struct SimulatedLoad {
-  double requests_per_second = 1;  // over all replicas, one image each
-  double seconds = 600;            // that count
-  double warmup_seconds = 60;      // before them
-  int steps = 1000;                // of each image
-  bool guided = false;             // two network rows an image
+  double requests_per_second = 1;   // over all replicas, one image each
+  double seconds = 600;             // that count
+  double warmup_seconds = 60;       // before them
+  std::vector<int> steps = {1000};  // of each image one of these, all equally often
+  bool guided = false;              // two network rows an image
   int replicas = 1;
   Balancing balancing = Balancing::kRoundRobin;
   Batching batching = Batching::kSteps;

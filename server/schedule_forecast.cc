@@ -2,27 +2,25 @@
 
 namespace denoised {
 
-int ScheduleForecast::AddWaiting(ImageCost image, int64_t images) {
-  requests_.push_back({.image = image, .waiting = images});
+int ScheduleForecast::AddWaiting(const Turns& turns, int64_t first_image, int64_t images) {
+  entries_.push_back({.turns = turns, .steps = turns.steps, .next_image = first_image, .waiting = images});
   images_ += images;
-  return static_cast<int>(requests_.size()) - 1;
+  return static_cast<int>(entries_.size()) - 1;
 }
 
-void ScheduleForecast::AddActive(ImageCost rest, int number) {
-  active_.push({.last_step = rest.steps, .rows = rest.rows, .number = number});
-  rows_ += rest.rows;
-  if (number != kNoneWaiting) ++requests_[number].denoising;
+void ScheduleForecast::AddBegun(const Turns& turns, int steps_left) {
+  entries_.push_back({.turns = turns, .steps = steps_left, .waiting = 1, .begun = true});
   ++images_;
 }
 
 ScheduleForecast::Outlook ScheduleForecast::Follow(int number) {
   followed_ = number;
-  const Request& request = requests_[number];
+  const Entry& entry = entries_[number];
   Begin();
-  while (request.waiting + request.denoising > 0 && PlayOn()) {
+  while (entry.waiting + entry.running > 0 && PlayOn()) {
   }
   // NOTE: one that has not finished by then is taken for the last of all.
-  const bool over = request.waiting + request.denoising == 0;
+  const bool over = entry.waiting + entry.running == 0;
   return {.images_ahead = images_ahead_, .duration = over ? time_ : time_ / finished_ * images_};
 }
 
@@ -33,10 +31,12 @@ std::chrono::nanoseconds ScheduleForecast::UntilFinished(int64_t images) {
   return finished_ >= images ? time_ : time_ / finished_ * images;
 }
 
+Turn ScheduleForecast::TurnOf(const Entry& entry) const {
+  return entry.begun ? entry.turns.Begun(entry.steps) : entry.turns.Waiting(entry.next_image, step_rows_);
+}
+
 void ScheduleForecast::Begin() {
-  for (int number = 0; number < static_cast<int>(requests_.size()); ++number) {
-    turns_.emplace(requests_[number].denoising, number);
-  }
+  for (int i = 0; i < static_cast<int>(entries_.size()); ++i) next_.push({.turn = TurnOf(entries_[i]), .entry = i});
 }
 
 // To the next moment at which images finish. False when it has been played long enough.
@@ -47,41 +47,37 @@ bool ScheduleForecast::PlayOn() {
     timed_rows_ = rows_;
     step_time_ = step_times_.Estimate(rows_);
   }
-  const int64_t step = active_.top().last_step;
+  const int64_t step = running_.top().last_step;
   time_ += step_time_ * (step - step_);
   step_ = step;
   Finish();
   return true;
 }
 
-// Fills the free rows.
+// Fills the free rows. Whoever runs stays ahead of those who do not: its turn comes nearer with each step.
 void ScheduleForecast::Start() {
-  while (!turns_.empty()) {
-    const auto [denoising, number] = turns_.top();
-    Request& next = requests_[number];
-    const bool current = next.waiting > 0 && next.denoising == denoising;
-    if (current && rows_ + next.image.rows > max_batch_rows_) return;
-    turns_.pop();
-    if (!current) continue;
-    active_.push({.last_step = step_ + next.image.steps, .rows = next.image.rows, .number = number});
-    rows_ += next.image.rows;
-    ++next.denoising;
-    if (--next.waiting > 0) turns_.emplace(next.denoising, number);
-    followed_started_ = followed_started_ || number == followed_;
-    if (!followed_started_) ++images_ahead_;
+  while (!next_.empty()) {
+    const int index = next_.top().entry;
+    Entry& entry = entries_[index];
+    if (rows_ + entry.turns.rows > step_rows_) return;
+    next_.pop();
+    running_.push({.last_step = step_ + entry.steps, .entry = index});
+    rows_ += entry.turns.rows;
+    ++entry.running;
+    ++entry.next_image;
+    followed_started_ = followed_started_ || index == followed_;
+    if (!followed_started_ && !entry.begun) ++images_ahead_;
+    if (--entry.waiting > 0) next_.push({.turn = TurnOf(entry), .entry = index});
   }
 }
 
 // Takes out what has come to its last step.
 void ScheduleForecast::Finish() {
-  for (; !active_.empty() && active_.top().last_step == step_; active_.pop()) {
-    const Active& image = active_.top();
-    rows_ -= image.rows;
+  for (; !running_.empty() && running_.top().last_step == step_; running_.pop()) {
+    Entry& entry = entries_[running_.top().entry];
+    rows_ -= entry.turns.rows;
+    --entry.running;
     ++finished_;
-    if (image.number == kNoneWaiting) continue;
-    Request& request = requests_[image.number];
-    --request.denoising;
-    if (request.waiting > 0) turns_.emplace(request.denoising, image.number);
   }
 }
 

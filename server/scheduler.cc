@@ -19,6 +19,16 @@ constexpr double kDeadlineTolerance = 0.5;
 // Nobody is told to come back sooner, as when images are finished but not read yet, which can be over at any moment.
 constexpr std::chrono::milliseconds kMinRetryAfter(100);
 
+// A step's time where none has been measured yet, and what the shortest count as.
+constexpr std::chrono::microseconds kMinStepTime(1);
+
+// Longer steps are not tried at start, and of shorter ones it does not matter how many rows they have.
+constexpr std::chrono::milliseconds kLongStep(100);
+constexpr std::chrono::microseconds kShortStep(20);
+
+// How much of the best rate, in rows a second, a step must reach to be wide enough.
+constexpr double kRateWanted = 0.97;
+
 double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
 absl::Status DrainingStatus() { return absl::UnavailableError("the server is shutting down; try another replica"); }
@@ -105,6 +115,7 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options, SchedulerO
       options_(options),
       observer_(observer),
       now_(std::move(now)),
+      step_rows_(options.max_batch_rows),
       slots_(engine.num_slots()),
       step_times_(options.max_batch_rows) {}
 
@@ -113,9 +124,16 @@ Scheduler::~Scheduler() = default;
 absl::StatusOr<Admission> Scheduler::Submit(const DrawRequest& wanted, std::shared_ptr<DrawListener> listener) {
   auto request = std::make_shared<Request>(wanted, std::move(listener), now_());
   const absl::MutexLock lock(&mu_);
+  const int rows = request->rows_per_image();
+  request->turns = {
+      .submitted = Seconds(request->submitted.time_since_epoch()),
+      .step_seconds = Seconds(std::max<std::chrono::nanoseconds>(step_times_.Estimate(rows), kMinStepTime)),
+      .steps = request->steps(),
+      .rows = rows,
+      .request = submitted_requests_++};
   DENOISED_RETURN_IF_ERROR(CheckAdmission(*request));
   ScheduleForecast forecast = Forecast();
-  const int number = forecast.AddWaiting(request->image_cost(), wanted.count);
+  const int number = forecast.AddWaiting(request->turns, 0, wanted.count);
   const ScheduleForecast::Outlook outlook = forecast.Follow(number);
   DENOISED_RETURN_IF_ERROR(CheckDeadline(*request, outlook.duration,
                                          "behind the requests that came before; allow more time, ask for fewer steps "
@@ -127,6 +145,7 @@ absl::StatusOr<Admission> Scheduler::Submit(const DrawRequest& wanted, std::shar
   taken_places_ += wanted.count;
   ++unfinished_requests_;
   waiting_.push_back(std::move(request));
+  came_or_went_ = true;
   return Admission{.ticket = Ticket(std::move(ticket)),
                    .queue_position = static_cast<uint32_t>(outlook.images_ahead),
                    .estimated_duration = outlook.duration};
@@ -181,23 +200,19 @@ absl::Status Scheduler::Reject(DropReason reason, absl::Status status) const {
 
 // What is here already, but for those who left: they are dropped at the next step.
 ScheduleForecast Scheduler::Forecast() const {
-  ScheduleForecast forecast(options_.max_batch_rows, step_times_);
+  ScheduleForecast forecast(step_rows_, step_times_);
   for (const std::shared_ptr<Request>& request : waiting_) {
-    if (request->cancelled) continue;
-    request->forecast_number = forecast.AddWaiting(request->image_cost(), request->waiting());
+    if (!request->cancelled) forecast.AddWaiting(request->turns, request->started, request->waiting());
   }
   for (const ActiveImage& image : active_) {
-    const Request& request = *image.request;
-    if (request.cancelled) continue;
-    forecast.AddActive({.rows = request.rows_per_image(), .steps = request.steps() - image.step},
-                       request.waiting() > 0 ? request.forecast_number : ScheduleForecast::kNoneWaiting);
+    if (!image.request->cancelled) forecast.AddBegun(image.request->turns, image.request->steps() - image.step);
   }
   return forecast;
 }
 
 std::chrono::nanoseconds Scheduler::DurationAlone(const Request& request) const {
-  ScheduleForecast forecast(options_.max_batch_rows, step_times_);
-  return forecast.Follow(forecast.AddWaiting(request.image_cost(), request.draw.count)).duration;
+  ScheduleForecast forecast(step_rows_, step_times_);
+  return forecast.Follow(forecast.AddWaiting(request.turns, 0, request.draw.count)).duration;
 }
 
 void Scheduler::StopAdmitting() {
@@ -228,19 +243,42 @@ SchedulerStats Scheduler::stats() const {
 // ---- Scheduler, on its own thread ----
 
 absl::Status Scheduler::Calibrate() {
-  constexpr int kRepeats = 3;
+  constexpr int kRepeats = 3;  // after one that is not counted
   const StepPlan plan = {StepCoefficients{}};
-  for (const int rows : {1, options_.max_batch_rows}) {
-    std::vector<StepRow> batch;
-    for (int slot = 0; slot < rows; ++slot) batch.push_back({.slot = slot, .plan = &plan});
-    for (int i = 0; i < kRepeats; ++i) {
+  std::vector<std::pair<int, std::chrono::nanoseconds>> measured;
+  std::vector<StepRow> batch;
+  for (int rows = 1;; rows = std::min(2 * rows, options_.max_batch_rows)) {
+    while (static_cast<int>(batch.size()) < rows) {
+      batch.push_back({.slot = static_cast<int>(batch.size()), .plan = &plan});
+    }
+    std::chrono::nanoseconds shortest = std::chrono::nanoseconds::max();
+    for (int i = 0; i <= kRepeats; ++i) {
       const SteadyTime start = now_();
       DENOISED_RETURN_IF_ERROR(engine_.Step(batch));
-      const absl::MutexLock lock(&mu_);
-      step_times_.Record(rows, now_() - start);
+      if (i > 0) shortest = std::min<std::chrono::nanoseconds>(shortest, now_() - start);
     }
+    measured.emplace_back(rows, shortest);
+    const absl::MutexLock lock(&mu_);
+    step_times_.Record(rows, shortest);
+    if (rows == options_.max_batch_rows || 2 * shortest > kLongStep) break;
   }
+  step_rows_ = WideEnough(measured);
   return absl::OkStatus();
+}
+
+// The fewest rows whose steps get through nearly as many rows a second as any, at least those of a guided image.
+// `measured`: rows and how long they take.
+int Scheduler::WideEnough(const std::vector<std::pair<int, std::chrono::nanoseconds>>& measured) const {
+  const auto rate = [](const auto& step) {
+    return step.first / Seconds(std::max<std::chrono::nanoseconds>(step.second, kMinStepTime));
+  };
+  if (measured.back().second < kShortStep) return options_.max_batch_rows;
+  double best = 0;
+  for (const auto& step : measured) best = std::max(best, rate(step));
+  const auto first = std::find_if(measured.begin(), measured.end(), [&](const auto& step) {
+    return step.first >= 2 && rate(step) >= kRateWanted * best;
+  });
+  return first == measured.end() ? 2 : first->first;
 }
 
 void Scheduler::Run() {
@@ -256,14 +294,14 @@ void Scheduler::Run() {
 bool Scheduler::RunStep() {
   const SteadyTime now = now_();
   const std::vector<std::shared_ptr<Request>> dropped = TakeDropped(now);
-  Admit(now);
+  Choose(now);
   for (const std::shared_ptr<Request>& request : dropped) Conclude(*request, request->drop->status);
-  if (active_.empty()) return !dropped.empty();
-  const absl::Status status = StepActive();
+  if (chosen_ == 0) return !dropped.empty();
+  const absl::Status status = StepChosen();
   if (status.ok()) {
-    AdvanceActive();
+    AdvanceChosen();
   } else {
-    for (const ActiveImage& image : active_) image.request->drop = Drop{DropReason::kEngineError, status};
+    for (size_t i = 0; i < chosen_; ++i) active_[i].request->drop = Drop{DropReason::kEngineError, status};
   }
   return true;
 }
@@ -302,39 +340,61 @@ std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::TakeDropped(SteadyTi
     if (std::find(dropped.begin(), dropped.end(), request) == dropped.end()) dropped.push_back(request);
     return true;
   });
+  came_or_went_ = came_or_went_ || !dropped.empty();
   return dropped;
 }
 
-// The waiting request with the fewest images in the making; among equals the oldest.
-size_t Scheduler::NextWaiting() const {
-  size_t best = 0;
-  for (size_t i = 1; i < waiting_.size(); ++i) {
-    if (waiting_[i]->denoising < waiting_[best]->denoising) best = i;
+// The waiting request whose next image has the earliest turn.
+std::optional<size_t> Scheduler::NextWaiting() const {
+  std::optional<size_t> best;
+  Turn earliest;
+  for (size_t i = 0; i < waiting_.size(); ++i) {
+    const Turn turn = waiting_[i]->turns.Waiting(waiting_[i]->started, step_rows_);
+    if (best.has_value() && !(turn < earliest)) continue;
+    best = i;
+    earliest = turn;
   }
   return best;
 }
 
-void Scheduler::Admit(SteadyTime now) {
+// Puts the images with the earliest turns first in active_, waiting ones that it begins among them, as many as a step
+// has rows for.
+void Scheduler::Choose(SteadyTime now) {
   const absl::MutexLock lock(&mu_);
-  int rows = ActiveRows();
-  while (!waiting_.empty()) {
-    const size_t next = NextWaiting();
-    const std::shared_ptr<Request> request = waiting_[next];
-    if (rows + request->rows_per_image() > options_.max_batch_rows) break;
-    const std::optional<SlotHandle> slot = slots_.Acquire();
-    if (!slot.has_value()) break;
-    rows += request->rows_per_image();
-    active_.push_back({.request = request, .image_index = request->started, .slot = *slot, .started = now});
-    ++request->denoising;
-    if (++request->started == request->draw.count) waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(next));
-    if (observer_ != nullptr) observer_->OnImageStarted(now - request->submitted);
+  // With each step the turns of those chosen come nearer, so that they stay chosen until somebody comes or goes.
+  if (!std::exchange(came_or_went_, false)) return;
+  std::stable_sort(active_.begin(), active_.end(),
+                   [](const ActiveImage& a, const ActiveImage& b) { return a.turn() < b.turn(); });
+  int rows = 0;
+  for (chosen_ = 0;; ++chosen_) {
+    std::optional<size_t> next = slots_.free() > 0 ? NextWaiting() : std::nullopt;
+    const bool any_left = chosen_ < active_.size();
+    if (next.has_value() && any_left) {
+      const Request& request = *waiting_[*next];
+      if (!(request.turns.Waiting(request.started, step_rows_) < active_[chosen_].turn())) next.reset();
+    }
+    if (!next.has_value() && !any_left) return;
+    const Request& request = next.has_value() ? *waiting_[*next] : *active_[chosen_].request;
+    rows += request.rows_per_image();
+    if (rows > step_rows_) return;
+    if (next.has_value()) active_.insert(active_.begin() + static_cast<ptrdiff_t>(chosen_), Begin(*next, now));
   }
 }
 
-absl::Status Scheduler::StepActive() {
+// The next image of a waiting request, in a slot.
+Scheduler::ActiveImage Scheduler::Begin(size_t waiting, SteadyTime now) {
+  const std::shared_ptr<Request> request = waiting_[waiting];
+  ActiveImage image = {.request = request, .image_index = request->started, .slot = *slots_.Acquire(), .started = now};
+  if (++request->started == request->draw.count) waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(waiting));
+  if (observer_ != nullptr) observer_->OnImageStarted(now - request->submitted);
+  return image;
+}
+
+absl::Status Scheduler::StepChosen() {
   std::vector<StepRow> rows;
-  rows.reserve(active_.size());
-  for (const ActiveImage& image : active_) {
+  rows.reserve(chosen_);
+  for (size_t i = 0; i < chosen_; ++i) {
+    const ActiveImage& image = active_[i];
     const DrawRequest& draw = image.request->draw;
     rows.push_back({.slot = image.slot.index,
                     .plan = draw.plan.get(),
@@ -344,7 +404,7 @@ absl::Status Scheduler::StepActive() {
                     .seed = draw.seed,
                     .image_index = image.image_index});
   }
-  const int network_rows = ActiveRows();
+  const int network_rows = ChosenRows();
   const double network_before = engine_.network_seconds();
   const SteadyTime start = now_();
   DENOISED_RETURN_IF_ERROR(engine_.Step(rows));
@@ -359,17 +419,17 @@ absl::Status Scheduler::StepActive() {
   return absl::OkStatus();
 }
 
-void Scheduler::AdvanceActive() {
+void Scheduler::AdvanceChosen() {
   const SteadyTime now = now_();
-  for (ActiveImage& image : active_) image.finished = HandOut(image, now);
+  for (size_t i = 0; i < chosen_; ++i) active_[i].finished = HandOut(active_[i], now);
   std::vector<std::shared_ptr<Request>> done;
   {
     const absl::MutexLock lock(&mu_);
-    std::erase_if(active_, [&](ActiveImage& image) {
-      ++image.step;
+    for (size_t i = 0; i < chosen_; ++i) ++active_[i].step;
+    std::erase_if(active_, [&](ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
       if (!image.finished) return false;
+      came_or_went_ = true;
       slots_.Release(image.slot);
-      --image.request->denoising;
       if (++image.request->finished == image.request->draw.count) done.push_back(image.request);
       return true;
     });
@@ -410,9 +470,9 @@ void Scheduler::Conclude(Request& request, const absl::Status& status) {
   --unfinished_requests_;
 }
 
-int Scheduler::ActiveRows() const {
+int Scheduler::ChosenRows() const {
   int rows = 0;
-  for (const ActiveImage& image : active_) rows += image.request->rows_per_image();
+  for (size_t i = 0; i < chosen_; ++i) rows += active_[i].request->rows_per_image();
   return rows;
 }
 

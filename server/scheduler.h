@@ -9,33 +9,34 @@
 //
 // The life of one image:
 //
-//                 Submit                  a row is free              last row of the plan
+//                 Submit                 it is its turn            last row of the plan
 //     (refused) <-------- waiting -----------------------> denoising ---------------------> finished: OnImage
 //                            |                             |       ^|
-//                            |                             +-------+  one Step of the engine, maybe OnPreview
-//                            |                             |
+//                            |                             +-------+  one Step of the engine, maybe OnPreview;
+//                            |                             |          or a step without it, if others go first
 //                            +-------------+---------------+
 //                                          |  at the next step, if its request was cancelled, is past its deadline,
-//                                          v  was in a batch that failed, or the scheduler shuts down
+//                                          v  was in a step that failed, or the scheduler shuts down
 //                                       dropped
 //
 // and of its request: OnDone(OK) after the last OnImage, or OnDone(error) once the rest has been dropped.
 //
-// Every pass of the loop (RunStep) does: drop; admit waiting images while rows are free; one Engine::Step with all
-// rows; hand out previews and finished images. Who goes next: of the requests with waiting images, the one with the
-// fewest images in the making, and among equals the oldest. So a request for a hundred images cannot hold up one for a
-// single image, and still always gets its turn. A guided image takes two rows; it waits for both, and nobody overtakes
-// it.
+// Every pass of the loop (RunStep) does: drop; choose the images with the earliest turns (turn.h), whether they wait or
+// are in the making, up to step_rows() network rows; one Engine::Step with them; hand out previews and finished images.
+// step_rows() is as many rows as the engine rewards: where more rows in a step take so much longer that each costs the
+// same, a wider step only makes all of its images later. A guided image takes two rows; when its turn comes it waits
+// for both, and nobody overtakes it.
 //
 // Invariants:
 //   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
 //   2. Images whose place has not been given back (class Ticket), whether they wait, are being drawn or have yet to
-//      reach their client: at most capacity() = num_slots + max_queued_images.
-//   3. Rows in one Step: at most max_batch_rows.
+//      reach their client: at most capacity() = max_batch_rows + max_queued_images.
+//   3. Rows in one Step: at most step_rows(), which is at most max_batch_rows.
 //   4. A listener hears OnDone exactly once, last, unless its Submit was refused; then it hears nothing.
 #ifndef DENOISED_SERVER_SCHEDULER_H_
 #define DENOISED_SERVER_SCHEDULER_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -56,6 +57,7 @@
 #include "server/schedule_forecast.h"
 #include "server/slot_table.h"
 #include "server/step_time_model.h"
+#include "server/turn.h"
 
 namespace denoised {
 
@@ -120,8 +122,15 @@ class SchedulerObserver {
 
 struct SchedulerOptions {
   int max_batch_rows = 16;      // at least 2, so that a guided image fits; at most the engine's slots
-  int max_queued_images = 256;  // beyond those that the engine can have in the making
+  int max_queued_images = 256;  // beyond those; the more slots the engine has, the more of them may begin
 };
+
+// Slots that an engine for such a scheduler should have: one for every image that may be admitted, so that an image
+// that others overtake keeps its own, but for very long queues.
+inline int UsefulSlots(const SchedulerOptions& options) {
+  constexpr int kMostOvertaken = 1024;
+  return options.max_batch_rows + std::min(options.max_queued_images, kMostOvertaken);
+}
 
 // A point in time's view, for gauges.
 struct SchedulerStats {
@@ -179,8 +188,8 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // Measures the engine with one and with max_batch_rows rows, so that the first estimates are right and the first
-  // request meets a warm engine. Before Run, on its thread. The engine's error if it cannot step.
+  // Measures the engine with more and more rows up to max_batch_rows, so that step_rows() and the first estimates are
+  // right and the first request meets a warm engine. Before Run, on its thread. The engine's error if it cannot step.
   absl::Status Calibrate();
 
   // Admits a request, or refuses it without a trace:
@@ -208,7 +217,9 @@ class Scheduler {
 
   SchedulerStats stats() const;
   const SchedulerOptions& options() const { return options_; }
-  int64_t capacity() const { return int64_t{slots_.size()} + options_.max_queued_images; }
+  int64_t capacity() const { return int64_t{options_.max_batch_rows} + options_.max_queued_images; }
+  // Most network rows of a step: max_batch_rows until Calibrate knows better.
+  int step_rows() const { return step_rows_; }
 
  private:
   friend class Ticket;
@@ -223,7 +234,6 @@ class Scheduler {
         : draw(wanted), listener(std::move(hears)), submitted(at) {}
     int rows_per_image() const { return draw.guidance_scale == 1 ? 1 : 2; }
     int steps() const { return static_cast<int>(draw.plan->size()); }
-    ScheduleForecast::ImageCost image_cost() const { return {.rows = rows_per_image(), .steps = steps()}; }
     uint32_t waiting() const { return draw.count - started; }
 
     // Constant after construction.
@@ -231,16 +241,15 @@ class Scheduler {
     const std::shared_ptr<DrawListener> listener;
     const SteadyTime submitted;
 
+    // Constant once submitted.
+    Turns turns;
+
     std::atomic<bool> cancelled{false};
 
     // Written by the scheduler's thread while it holds the mutex.
     uint32_t started = 0;  // images that have left the queue
 
-    // Guarded by the mutex.
-    int forecast_number = 0;  // in the forecast that is being made
-
     // Of the scheduler's thread alone.
-    uint32_t denoising = 0;
     uint32_t finished = 0;
     std::optional<Drop> drop;
   };
@@ -253,18 +262,22 @@ class Scheduler {
     int step = 0;  // rows of the plan done
     SteadyTime started;
     bool finished = false;  // of the scheduler's thread alone
+
+    Turn turn() const { return request->turns.Begun(request->steps() - step); }
   };
 
   // The loop's parts, on the scheduler's thread.
   void Judge(Request& request, SteadyTime now, bool shutdown) const;
   std::vector<std::shared_ptr<Request>> TakeDropped(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
-  void Admit(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
-  size_t NextWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status StepActive() ABSL_LOCKS_EXCLUDED(mu_);
-  void AdvanceActive() ABSL_LOCKS_EXCLUDED(mu_);
+  void Choose(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
+  std::optional<size_t> NextWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ActiveImage Begin(size_t waiting, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  void AdvanceChosen() ABSL_LOCKS_EXCLUDED(mu_);
   bool HandOut(const ActiveImage& image, SteadyTime now);
   void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
-  int ActiveRows() const;
+  int ChosenRows() const;
+  int WideEnough(const std::vector<std::pair<int, std::chrono::nanoseconds>>& measured) const;
 
   // Submit's parts.
   absl::Status CheckAdmission(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -280,8 +293,12 @@ class Scheduler {
   SchedulerObserver* const observer_;
   const ClockFunction now_;
 
+  // Constant after Calibrate.
+  int step_rows_;
+
   // Written by the scheduler's thread while it holds mu_, which it therefore may read without.
-  std::vector<ActiveImage> active_;
+  std::vector<ActiveImage> active_;  // in the making; the chosen first
+  size_t chosen_ = 0;                // those of active_ that are in the step
 
   // Of the scheduler's thread alone, but for its size.
   SlotTable slots_;
@@ -290,6 +307,8 @@ class Scheduler {
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
   int64_t taken_places_ ABSL_GUARDED_BY(mu_) = 0;
+  bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;  // an image, since the last choice
+  int64_t submitted_requests_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t unfinished_requests_ ABSL_GUARDED_BY(mu_) = 0;                // admitted, and OnDone not heard yet
   std::vector<std::shared_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);  // those with images to start, oldest first
   StepTimeModel step_times_ ABSL_GUARDED_BY(mu_);

@@ -20,7 +20,7 @@ SimulatedServer Server() {
 
 TEST(SimulateLoadTest, RequestsThatComeFarApartTakeTheirChainAndNoMore) {
   const absl::StatusOr<SimulationResult> result =
-      SimulateLoad(Server(), {.requests_per_second = 0.05, .seconds = 4000, .steps = 100});
+      SimulateLoad(Server(), {.requests_per_second = 0.05, .seconds = 4000, .steps = {100}});
   ASSERT_THAT(result, IsOk());
   EXPECT_GT(result->finished, 100);
   EXPECT_EQ(result->refused, 0);
@@ -30,13 +30,13 @@ TEST(SimulateLoadTest, RequestsThatComeFarApartTakeTheirChainAndNoMore) {
 
 TEST(SimulateLoadTest, GuidedImagesTakeTwoRows) {
   const absl::StatusOr<SimulationResult> result =
-      SimulateLoad(Server(), {.requests_per_second = 0.05, .seconds = 4000, .steps = 100, .guided = true});
+      SimulateLoad(Server(), {.requests_per_second = 0.05, .seconds = 4000, .steps = {100}, .guided = true});
   ASSERT_THAT(result, IsOk());
   EXPECT_NEAR(QuantileOfSorted(result->latencies, 0.5), 0.12, 1e-6);
 }
 
 TEST(SimulateLoadTest, OverloadIsRefusedAndCapacityIsUsed) {
-  const SimulatedLoad load = {.requests_per_second = 120, .seconds = 300, .steps = 100};
+  const SimulatedLoad load = {.requests_per_second = 120, .seconds = 300, .steps = {100}};
   const double most = MostRequestsPerSecond(Server(), load);
   EXPECT_NEAR(most, 16 / (0.0025 * 100), 1e-9);
   const absl::StatusOr<SimulationResult> result = SimulateLoad(Server(), load);
@@ -49,7 +49,7 @@ TEST(SimulateLoadTest, OverloadIsRefusedAndCapacityIsUsed) {
 TEST(SimulateLoadTest, LatencyRisesWithLoad) {
   double before = 0;
   for (const double share : {0.2, 0.5, 0.8, 0.95}) {
-    SimulatedLoad load = {.seconds = 600, .steps = 100};
+    SimulatedLoad load = {.seconds = 600, .steps = {100}};
     load.requests_per_second = share * MostRequestsPerSecond(Server(), load);
     const absl::StatusOr<SimulationResult> result = SimulateLoad(Server(), load);
     ASSERT_THAT(result, IsOk());
@@ -59,7 +59,7 @@ TEST(SimulateLoadTest, LatencyRisesWithLoad) {
 }
 
 TEST(SimulateLoadTest, StepLevelBatchingWaitsLessThanRequestLevelBatching) {
-  SimulatedLoad load = {.seconds = 600, .steps = 100};
+  SimulatedLoad load = {.seconds = 600, .steps = {100}};
   load.requests_per_second = 0.8 * MostRequestsPerSecond(Server(), load);
   const absl::StatusOr<SimulationResult> steps = SimulateLoad(Server(), load);
   load.batching = Batching::kRequests;
@@ -71,7 +71,7 @@ TEST(SimulateLoadTest, StepLevelBatchingWaitsLessThanRequestLevelBatching) {
 }
 
 TEST(SimulateLoadTest, ReplicasShareTheLoad) {
-  SimulatedLoad load = {.seconds = 100, .steps = 100};
+  SimulatedLoad load = {.seconds = 100, .steps = {100}};
   load.requests_per_second = 0.7 * MostRequestsPerSecond(Server(), load);
   const absl::StatusOr<SimulationResult> one = SimulateLoad(Server(), load);
   load.requests_per_second *= 20;
@@ -88,7 +88,7 @@ TEST(SimulateLoadTest, ReplicasShareTheLoad) {
 }
 
 TEST(SimulateLoadTest, SameSeedSameResult) {
-  const SimulatedLoad load = {.requests_per_second = 30, .seconds = 20, .steps = 100};
+  const SimulatedLoad load = {.requests_per_second = 30, .seconds = 20, .steps = {100}};
   SimulatedLoad other = load;
   other.seed = 2;
   EXPECT_EQ(SimulateLoad(Server(), load)->latencies, SimulateLoad(Server(), load)->latencies);

@@ -53,7 +53,7 @@ class PuppetEngine : public Engine {
     WaitForPermission();
     const absl::MutexLock lock(&mu_);
     batches_.emplace_back(rows.begin(), rows.end());
-    if (clock_ != nullptr) clock_->Advance(step_time_);
+    if (clock_ != nullptr) clock_->Advance(step_time_(NetworkRows(rows)));
     if (!next_error_.ok()) return std::exchange(next_error_, absl::OkStatus());
     for (const StepRow& row : rows) {
       values_[row.slot] = PuppetPixel(row.label, row.seed, row.image_index, row.step + 1);
@@ -72,11 +72,14 @@ class PuppetEngine : public Engine {
     return absl::OkStatus();
   }
 
-  // Each step takes this long on this clock.
+  // Each step takes this long on this clock, or as long as a function of its network rows says.
   void SetStepTime(FakeClock* clock, std::chrono::nanoseconds step_time) {
+    SetStepTime(clock, [step_time](int) { return step_time; });
+  }
+  void SetStepTime(FakeClock* clock, std::function<std::chrono::nanoseconds(int)> step_time) {
     const absl::MutexLock lock(&mu_);
     clock_ = clock;
-    step_time_ = step_time;
+    step_time_ = std::move(step_time);
   }
   // The next Step fails.
   void FailNextStep(absl::Status error) {
@@ -123,6 +126,12 @@ class PuppetEngine : public Engine {
   }
 
  private:
+  static int NetworkRows(absl::Span<const StepRow> rows) {
+    int network_rows = 0;
+    for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
+    return network_rows;
+  }
+
   void WaitForPermission() {
     const absl::MutexLock lock(&mu_);
     const auto free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !held_ || allowed_ > 0; };
@@ -143,7 +152,7 @@ class PuppetEngine : public Engine {
   bool noisy_ ABSL_GUARDED_BY(mu_) = false;
   std::minstd_rand noise_ ABSL_GUARDED_BY(mu_);
   FakeClock* clock_ ABSL_GUARDED_BY(mu_) = nullptr;
-  std::chrono::nanoseconds step_time_ ABSL_GUARDED_BY(mu_){};
+  std::function<std::chrono::nanoseconds(int)> step_time_ ABSL_GUARDED_BY(mu_);
   bool held_ ABSL_GUARDED_BY(mu_) = false;
   int64_t allowed_ ABSL_GUARDED_BY(mu_) = 0;
   bool step_waits_ ABSL_GUARDED_BY(mu_) = false;
