@@ -11,6 +11,7 @@
 #define DENOISED_COMMON_NETWORK_PROGRAM_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -21,6 +22,11 @@ namespace denoised {
 
 // Of weights and activations; sums are float32 always.
 enum class MatrixPrecision { kFp16, kFp32 };
+
+// Of "fp32", or of anything else, which is fp16.
+inline MatrixPrecision ParseMatrixPrecision(const std::string& name) {
+  return name == "fp32" ? MatrixPrecision::kFp32 : MatrixPrecision::kFp16;
+}
 
 // Activations [size, size, channels] of an image, `stride` values from pixel to pixel.
 struct Layout {
@@ -41,7 +47,8 @@ struct Operation {
   };
 
   Kind kind = Kind::kCopy;
-  Layout a = {}, b = {};  // in: a's channels, then b's, each enlarged to log2_size, or as large as the input of a convolution
+  Layout a = {},
+         b = {};  // in: a's channels, then b's, each enlarged to log2_size, or as large as the input of a convolution
   Layout out = {};
   int32_t log2_size = 0;  // of the normalised image, of the convolution's output
 

@@ -132,6 +132,7 @@ absl::Status Server::LoadModel() {
   spdlog::info("model {} ({}, {} parameters) on {}", info.version(), info.metadata.unet.architecture,
                info.parameter_count, info.device);
   if (const std::string engine = model->engine().Description(); !engine.empty()) spdlog::info("engine: {}", engine);
+  spdlog::info("a denoising step takes up to {} network rows", model->scheduler().step_rows());
   {
     const absl::MutexLock lock(&mu_);
     std::erase_if(models_, [](const std::weak_ptr<ServingModel>& old) { return old.expired(); });

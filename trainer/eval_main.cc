@@ -60,7 +60,10 @@ void AddOptions(CLI::App& app, Flags& flags, EvaluationOptions& options) {
       ->delimiter(',')
       ->allow_extra_args(false);
   app.add_option("--seed", options.draw.seed, "Seed of the noise; with --train_judges, of the judges");
-  app.add_option("--device", options.draw.device, "Where images are drawn: auto, cpu, cuda or cuda:N");
+  app.add_option("--device", options.draw.device,
+                 "Where images are drawn: auto, cpu, cuda or cuda:N; emulated-cuda: on the CPU, as CUDA would, slowly");
+  app.add_option("--cuda_precision", options.draw.cuda_precision, "Of weights and activations on CUDA: fp16 or fp32")
+      ->check(CLI::IsMember({"fp16", "fp32"}));
   app.add_option("--threads", options.draw.threads, "Worker threads on the CPU; 0: one per core");
   app.add_flag("--train_judges", flags.train_judges, "Train the judges on --data, write them to --judges, and end");
 }

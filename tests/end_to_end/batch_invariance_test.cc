@@ -7,6 +7,7 @@
 #include <random>
 
 #include "common/checkpoint.h"
+#include "common/cuda_engine.h"
 #include "common/digest.h"
 #include "common/image.h"
 #include "common/torch_engine.h"
@@ -17,7 +18,7 @@ namespace denoised {
 namespace {
 
 constexpr int kSeeds = 32;
-constexpr int kRows = 16;
+constexpr SchedulerOptions kOptions = {.max_batch_rows = 16, .max_queued_images = 4 * kSeeds};
 
 class Recorder : public DrawListener {
  public:
@@ -33,7 +34,12 @@ class Recorder : public DrawListener {
   std::optional<absl::Status> done;
 };
 
-class BatchInvarianceTest : public testing::Test {
+struct Case {
+  std::string name, device;
+  bool measured;  // the scheduler makes its steps as wide as the engine rewards, so that images overtake one another
+};
+
+class BatchInvarianceTest : public testing::TestWithParam<Case> {
  protected:
   struct Call {
     std::shared_ptr<Recorder> heard = std::make_shared<Recorder>();
@@ -43,8 +49,11 @@ class BatchInvarianceTest : public testing::Test {
   BatchInvarianceTest()
       : checkpoint_(*LoadCheckpoint(DENOISED_SOURCE_DIR "/models/mnist.pt")),
         schedule_(*NoiseSchedule::Create(checkpoint_.metadata.noise_schedule)),
-        engine_(*MakeTorchEngine(checkpoint_, {.device = "cpu", .num_slots = kRows, .num_threads = 2})),
-        scheduler_(*engine_, {.max_batch_rows = kRows, .max_queued_images = 4 * kSeeds}) {}
+        engine_(*MakeTorchEngine(checkpoint_,
+                                 {.device = GetParam().device, .num_slots = UsefulSlots(kOptions), .num_threads = 2})),
+        scheduler_(*engine_, kOptions) {
+    if (GetParam().measured) EXPECT_THAT(scheduler_.Calibrate(), IsOk());
+  }
 
   // Every sampler, several lengths, with and without guidance.
   DrawRequest Request(uint64_t seed) const {
@@ -76,7 +85,7 @@ class BatchInvarianceTest : public testing::Test {
   Scheduler scheduler_;
 };
 
-TEST_F(BatchInvarianceTest, PngsOf32SeedsAreTheSameAloneAndInACrowd) {
+TEST_P(BatchInvarianceTest, PngsOf32SeedsAreTheSameAloneAndInACrowd) {
   std::map<uint64_t, std::string> alone;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     const Call call = Submit(Request(seed));
@@ -116,6 +125,15 @@ TEST_F(BatchInvarianceTest, PngsOf32SeedsAreTheSameAloneAndInACrowd) {
   EXPECT_GT(previews, 0);
   EXPECT_GT(others.size(), 5u);
 }
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases = {{"Cpu", "cpu", false}, {"CpuInStepsAsWideAsItRewards", "cpu", true}};
+  if (CudaDeviceCount() > 0) cases.push_back({"Cuda", "cuda", true});
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, BatchInvarianceTest, testing::ValuesIn(Cases()),
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace denoised
