@@ -1,7 +1,8 @@
 # Warnings for this project's own targets, never for generated code or dependencies: link denoised_warnings PRIVATE.
 add_library(denoised_warnings INTERFACE)
 target_compile_options(denoised_warnings INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion;-Wnon-virtual-dtor;-Woverloaded-virtual>
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion>"
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor;-Woverloaded-virtual>"
   $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${DENOISED_WERROR}>>:-Werror>)
 # Random numbers and image arithmetic are compared bit for bit between machines and devices: no fused multiply-add

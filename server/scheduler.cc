@@ -27,7 +27,7 @@ constexpr std::chrono::milliseconds kLongStep(100);
 constexpr std::chrono::microseconds kShortStep(20);
 
 // How much of the best rate, in rows a second, a step must reach to be wide enough.
-constexpr double kRateWanted = 0.97;
+constexpr double kRateWanted = 0.95;
 
 double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -243,7 +243,7 @@ SchedulerStats Scheduler::stats() const {
 // ---- Scheduler, on its own thread ----
 
 absl::Status Scheduler::Calibrate() {
-  constexpr int kRepeats = 3;  // after one that is not counted
+  constexpr int kRepeats = 9;  // after one that is not counted
   const StepPlan plan = {StepCoefficients{}};
   std::vector<std::pair<int, std::chrono::nanoseconds>> measured;
   std::vector<StepRow> batch;
@@ -251,16 +251,18 @@ absl::Status Scheduler::Calibrate() {
     while (static_cast<int>(batch.size()) < rows) {
       batch.push_back({.slot = static_cast<int>(batch.size()), .plan = &plan});
     }
-    std::chrono::nanoseconds shortest = std::chrono::nanoseconds::max();
+    std::vector<std::chrono::nanoseconds> durations;
     for (int i = 0; i <= kRepeats; ++i) {
       const SteadyTime start = now_();
       DENOISED_RETURN_IF_ERROR(engine_.Step(batch));
-      if (i > 0) shortest = std::min<std::chrono::nanoseconds>(shortest, now_() - start);
+      if (i > 0) durations.push_back(now_() - start);
     }
-    measured.emplace_back(rows, shortest);
+    std::nth_element(durations.begin(), durations.begin() + kRepeats / 2, durations.end());
+    const std::chrono::nanoseconds median = durations[kRepeats / 2];
+    measured.emplace_back(rows, median);
     const absl::MutexLock lock(&mu_);
-    step_times_.Record(rows, shortest);
-    if (rows == options_.max_batch_rows || 2 * shortest > kLongStep) break;
+    step_times_.Record(rows, median);
+    if (rows == options_.max_batch_rows || 2 * median > kLongStep) break;
   }
   step_rows_ = WideEnough(measured);
   return absl::OkStatus();
