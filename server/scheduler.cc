@@ -243,44 +243,47 @@ SchedulerStats Scheduler::stats() const {
 // ---- Scheduler, on its own thread ----
 
 absl::Status Scheduler::Calibrate() {
-  constexpr int kRepeats = 9;  // after one that is not counted
-  const StepPlan plan = {StepCoefficients{}};
-  std::vector<std::pair<int, std::chrono::nanoseconds>> measured;
-  std::vector<StepRow> batch;
+  constexpr int kRounds = 8;  // apart, so that a slow moment does not hit one number of rows alone
+  std::vector<MeasuredStep> measured;
   for (int rows = 1;; rows = std::min(2 * rows, options_.max_batch_rows)) {
-    while (static_cast<int>(batch.size()) < rows) {
-      batch.push_back({.slot = static_cast<int>(batch.size()), .plan = &plan});
-    }
-    std::vector<std::chrono::nanoseconds> durations;
-    for (int i = 0; i <= kRepeats; ++i) {
-      const SteadyTime start = now_();
-      DENOISED_RETURN_IF_ERROR(engine_.Step(batch));
-      if (i > 0) durations.push_back(now_() - start);
-    }
-    std::nth_element(durations.begin(), durations.begin() + kRepeats / 2, durations.end());
-    const std::chrono::nanoseconds median = durations[kRepeats / 2];
-    measured.emplace_back(rows, median);
-    const absl::MutexLock lock(&mu_);
-    step_times_.Record(rows, median);
-    if (rows == options_.max_batch_rows || 2 * median > kLongStep) break;
+    measured.push_back({.rows = rows});
+    DENOISED_RETURN_IF_ERROR(MeasureStep(measured.back()));
+    if (rows == options_.max_batch_rows || 2 * measured.back().shortest > kLongStep) break;
+  }
+  for (int round = 1; round < kRounds; ++round) {
+    for (MeasuredStep& step : measured) DENOISED_RETURN_IF_ERROR(MeasureStep(step));
   }
   step_rows_ = WideEnough(measured);
+  const absl::MutexLock lock(&mu_);
+  for (const MeasuredStep& step : measured) step_times_.Record(step.rows, step.shortest);
+  return absl::OkStatus();
+}
+
+// Times one step, after others of as many rows, as in a chain.
+absl::Status Scheduler::MeasureStep(MeasuredStep& step) {
+  constexpr int kStepsBefore = 2;
+  const StepPlan plan = {StepCoefficients{}};
+  std::vector<StepRow> batch;
+  for (int slot = 0; slot < step.rows; ++slot) batch.push_back({.slot = slot, .plan = &plan});
+  for (int i = 0; i < kStepsBefore; ++i) DENOISED_RETURN_IF_ERROR(engine_.Step(batch));
+  const SteadyTime start = now_();
+  DENOISED_RETURN_IF_ERROR(engine_.Step(batch));
+  step.shortest = std::min<std::chrono::nanoseconds>(step.shortest, now_() - start);
   return absl::OkStatus();
 }
 
 // The fewest rows whose steps get through nearly as many rows a second as any, at least those of a guided image.
-// `measured`: rows and how long they take.
-int Scheduler::WideEnough(const std::vector<std::pair<int, std::chrono::nanoseconds>>& measured) const {
-  const auto rate = [](const auto& step) {
-    return step.first / Seconds(std::max<std::chrono::nanoseconds>(step.second, kMinStepTime));
+int Scheduler::WideEnough(const std::vector<MeasuredStep>& measured) const {
+  const auto rate = [](const MeasuredStep& step) {
+    return step.rows / Seconds(std::max<std::chrono::nanoseconds>(step.shortest, kMinStepTime));
   };
-  if (measured.back().second < kShortStep) return options_.max_batch_rows;
+  if (measured.back().shortest < kShortStep) return options_.max_batch_rows;
   double best = 0;
-  for (const auto& step : measured) best = std::max(best, rate(step));
-  const auto first = std::find_if(measured.begin(), measured.end(), [&](const auto& step) {
-    return step.first >= 2 && rate(step) >= kRateWanted * best;
-  });
-  return first == measured.end() ? 2 : first->first;
+  for (const MeasuredStep& step : measured) best = std::max(best, rate(step));
+  for (const MeasuredStep& step : measured) {
+    if (step.rows >= 2 && rate(step) >= kRateWanted * best) return step.rows;
+  }
+  return 2;
 }
 
 void Scheduler::Run() {

@@ -277,7 +277,14 @@ class Scheduler {
   bool HandOut(const ActiveImage& image, SteadyTime now);
   void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
   int ChosenRows() const;
-  int WideEnough(const std::vector<std::pair<int, std::chrono::nanoseconds>>& measured) const;
+
+  // Calibrate's parts.
+  struct MeasuredStep {
+    int rows = 1;
+    std::chrono::nanoseconds shortest = std::chrono::nanoseconds::max();
+  };
+  absl::Status MeasureStep(MeasuredStep& step) ABSL_LOCKS_EXCLUDED(mu_);
+  int WideEnough(const std::vector<MeasuredStep>& measured) const;
 
   // Submit's parts.
   absl::Status CheckAdmission(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
