@@ -112,5 +112,17 @@ mark "20 steps: resident memory after $(printf %.0f "$drawn") requests, times be
   "$(calculate "$(metric process_resident_memory_bytes) / $resident")" '<=' 1.02
 
 say
-say "${bold}What that means for waiting${plain}"
-"$bin/denoised-capacity" --checkpoint "$root/models/mnist.pt" --replicas 1,100 --shares 0.5,0.8,0.95
+say "${bold}What that means for waiting, simulated${plain}"
+"$bin/denoised-capacity" --checkpoint "$root/models/mnist.pt" --replicas 1,100 --shares 0.5,0.8,0.95 \
+  --out "$work/capacity.json" | sed '/^Figures/,$d' | tee "$work/same.txt"
+"$bin/denoised-capacity" --step_times "$work/capacity.json" --steps 20,50,1000 --replicas 1,100 --shares 0.5,0.8,0.95 |
+  tee "$work/mixed.txt"
+say
+# times_request_level FILE REPLICAS: the 95th percentile at 80 % load, times that of request-level batches.
+times_request_level() { awk -v replicas="$2" '$1 == replicas && $3 == "80%" { printf "%.6f", $5 / $NF }' "$1"; }
+for replicas in 1 100; do
+  mark "1000 steps, $replicas replica(s), 80 % load: p95 times request-level's" \
+    "$(times_request_level "$work/same.txt" $replicas)" '<=' 0.5
+  mark "20, 50 or 1000 steps, $replicas replica(s), 80 % load: likewise" \
+    "$(times_request_level "$work/mixed.txt" $replicas)" '<=' 0.5
+done

@@ -1,4 +1,6 @@
 // LoadServingModel, apart from the rest of serving_model.h because LibTorch's headers are slow to compile.
+#include <algorithm>
+
 #include "common/checkpoint.h"
 #include "common/status_macros.h"
 #include "common/torch_engine.h"
@@ -16,7 +18,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                                                                SchedulerObserver* observer) {
   DENOISED_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
   DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.checkpoint));
-  const int default_rows = device == "cpu" ? kCpuBatchRows : kCudaBatchRows;
+  const int default_rows = device == "cpu" ? std::max(kCpuBatchRows, AvailableCores()) : kCudaBatchRows;
   const int rows = options.max_batch_rows > 0 ? options.max_batch_rows : default_rows;
   ModelInfo info{.metadata = checkpoint.metadata,
                  .sha256 = checkpoint.sha256,

@@ -69,7 +69,7 @@ struct ServingModelOptions {
   std::string device = "auto";
   std::string cuda_precision = "fp16";  // or "fp32"
   int threads = 0;                      // CPU workers; 0: one per core
-  int max_batch_rows = 0;               // 0: 16 on the CPU, 256 on CUDA
+  int max_batch_rows = 0;               // 0: 16 on the CPU, or as many as cores, 256 on CUDA
   int max_queued_images = 256;
 };
 
