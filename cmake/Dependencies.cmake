@@ -25,7 +25,12 @@ denoised_find(prometheus-cpp "prometheus-cpp-dev civetweb" CONFIG)
 denoised_find(nlohmann_json nlohmann-json3-dev CONFIG)
 denoised_find(spdlog libspdlog-dev CONFIG)
 denoised_find(CLI11 libcli11-dev CONFIG)
+# NOTE: a LibTorch with CUDA chooses GPUs for CUDA code, at length, and tells nvcc; ours is told in common/CMakeLists.txt.
+if(NOT DEFINED TORCH_CUDA_ARCH_LIST)
+  set(TORCH_CUDA_ARCH_LIST 8.0)
+endif()
 denoised_find(Torch libtorch-dev)
+unset(CMAKE_CUDA_FLAGS) # the cache's value comes forth
 
 # NOTE: by pkg-config, which brings the definitions that the library was built with; without them the header's classes
 # have another size than the library's.
@@ -53,14 +58,11 @@ set(DENOISED_CUDA_KERNEL OFF)
 if(DENOISED_CUDA)
   find_package(CUDAToolkit 12.0 QUIET)
   if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
-    set(DENOISED_CUDA_KERNEL ON)
     set(CMAKE_CUDA_ARCHITECTURES OFF) # common/CMakeLists.txt names them
     if(NOT CMAKE_CUDA_COMPILER)
       set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
     endif()
-    if(NOT CMAKE_CUDA_HOST_COMPILER)
-      set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
-    endif()
+    set(DENOISED_CUDA_KERNEL ON)
     enable_language(CUDA)
     if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake 3.25 does not know that nvcc has it
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -21,6 +22,8 @@ namespace {
 using cuda_step::Arguments;
 using cuda_step::BlockMemory;
 using cuda_step::Row;
+
+constexpr int kOldestMajor = 8;  // compute capability that the kernel is compiled for
 
 absl::Status ToStatus(cudaError_t error) {
   if (error == cudaSuccess) return absl::OkStatus();
@@ -115,9 +118,8 @@ class CudaEngine : public Engine {
 
   std::string Description() const override {
     return absl::StrFormat(
-        "one kernel on %s (sm_%d%d), %s, activations in %s memory, %d image%s to a block; a step of 1 image takes %.3f "
-        "ms, "
-        "of %d %.3f ms",
+        "one kernel on %s (sm_%d%d), %s, activations in %s memory, %d image%s to a block; a step of 1 image takes "
+        "%.3f ms, of %d %.3f ms",
         properties_.name, properties_.major, properties_.minor, sizeof(T) == sizeof(Half) ? "fp16" : "fp32",
         activations_in_shared_memory_ ? "shared" : "global", rows_per_block_, rows_per_block_ == 1 ? "" : "s",
         1e3 * seconds_of_one_, max_images_, 1e3 * seconds_of_all_);
@@ -125,30 +127,9 @@ class CudaEngine : public Engine {
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
     if (rows.empty()) return absl::OkStatus();
-    if (static_cast<int>(rows.size()) > max_images_) {
-      return absl::InternalError(
-          absl::StrCat("a step of ", rows.size(), " images, where the engine was made for ", max_images_, " at most"));
-    }
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
-    Row* to = rows_on_host_.As<Row>();
-    for (const StepRow& row : rows) *to++ = cuda_step::ToRow(row, options_);
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaMemcpyAsync(rows_.As<Row>(), rows_on_host_.As<Row>(),
-                                                      rows.size() * sizeof(Row), cudaMemcpyHostToDevice, stream_)));
-    Arguments<T> arguments = arguments_;
-    arguments.rows = rows_.As<Row>();
-    arguments.num_rows = static_cast<int>(rows.size());
-    // As long as every image can have a block to itself at once, it does.
-    arguments.rows_per_block =
-        arguments.num_rows <= blocks_at_once_ ? 1 : std::min(rows_per_block_, arguments.num_rows);
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(begin_.get(), stream_)));
-    DENOISED_RETURN_IF_ERROR(
-        ToStatus(cuda_step::LaunchStep(arguments, SharedBytes(arguments.rows_per_block), stream_)));
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(end_.get(), stream_)));
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventSynchronize(end_.get())));
-    float milliseconds = 0;
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get())));
-    seconds_ += milliseconds / 1e3;
-    return absl::OkStatus();
+    const absl::Status status = QueueAndWait(rows);
+    if (!status.ok()) cudaStreamSynchronize(stream_);  // what was queued still reads this step's rows
+    return status;
   }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
@@ -163,6 +144,39 @@ class CudaEngine : public Engine {
   }
 
  private:
+  absl::Status QueueAndWait(absl::Span<const StepRow> rows) {
+    if (static_cast<int>(rows.size()) > max_images_) {
+      return absl::InternalError(
+          absl::StrCat("a step of ", rows.size(), " images, where the engine was made for ", max_images_, " at most"));
+    }
+    DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
+    Row* to = rows_on_host_.As<Row>();
+    for (const StepRow& row : rows) *to++ = cuda_step::ToRow(row, options_);
+    DENOISED_RETURN_IF_ERROR(ToStatus(cudaMemcpyAsync(rows_.As<Row>(), rows_on_host_.As<Row>(),
+                                                      rows.size() * sizeof(Row), cudaMemcpyHostToDevice, stream_)));
+    Arguments<T> arguments = arguments_;
+    arguments.rows = rows_.As<Row>();
+    arguments.num_rows = static_cast<int>(rows.size());
+    arguments.rows_per_block = RowsPerBlock(arguments.num_rows);
+    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(begin_.get(), stream_)));
+    DENOISED_RETURN_IF_ERROR(
+        ToStatus(cuda_step::LaunchStep(arguments, SharedBytes(arguments.rows_per_block), stream_)));
+    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(end_.get(), stream_)));
+    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventSynchronize(end_.get())));
+    float milliseconds = 0;
+    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get())));
+    seconds_ += milliseconds / 1e3;
+    return absl::OkStatus();
+  }
+
+  // As few images to a block as all blocks can run at once with, up to what is fastest for many.
+  int RowsPerBlock(int images) const {
+    if (options_.images_per_block > 0) return rows_per_block_;
+    int rows = 1;
+    while (rows < rows_per_block_ && (images + rows - 1) / rows > blocks_at_once_) rows *= 2;
+    return rows;
+  }
+
   absl::Status Upload(const NetworkProgram& program) {
     arguments_ = cuda_step::ShapeOf<T>(program);
     DENOISED_RETURN_IF_ERROR(operations_.Fill(program.operations));
@@ -178,7 +192,8 @@ class CudaEngine : public Engine {
     arguments_.conditioning = conditioning_.As<float>();
     arguments_.x = x_.As<float>();
     arguments_.x0 = x0_.As<float>();
-    return absl::OkStatus();
+    // The copies were not queued in the stream that the kernel runs in.
+    return ToStatus(cudaStreamSynchronize(nullptr));
   }
 
   int SharedBytes(int rows_per_block) const {
@@ -198,7 +213,7 @@ class CudaEngine : public Engine {
     while (most_rows_per_block_ < kMostRowsPerBlock && SharedBytes(2 * most_rows_per_block_) <= limit) {
       most_rows_per_block_ *= 2;
     }
-    DENOISED_RETURN_IF_ERROR(ToStatus(cuda_step::AllowSharedMemory<T>(SharedBytes(most_rows_per_block_))));
+    DENOISED_RETURN_IF_ERROR(ToStatus(cuda_step::AllowSharedMemory<T>(limit)));
     int blocks = 0;
     DENOISED_RETURN_IF_ERROR(ToStatus(cuda_step::BlocksPerMultiprocessor<T>(SharedBytes(1), &blocks)));
     blocks_at_once_ = std::max(blocks, 1) * properties_.multiProcessorCount;
@@ -212,10 +227,13 @@ class CudaEngine : public Engine {
     std::vector<StepRow> rows;
     for (int slot = 0; slot < max_images_; ++slot) rows.push_back({.slot = slot, .plan = &plan});
     DENOISED_ASSIGN_OR_RETURN(seconds_of_one_, SecondsPerStep(absl::MakeSpan(rows).first(1)));
-    int best = 0;
+    int best = 0, wanted = 0;
+    if (options_.images_per_block > 0) {
+      wanted = std::min(static_cast<int>(std::bit_floor(static_cast<unsigned>(options_.images_per_block))),
+                        most_rows_per_block_);
+    }
     for (rows_per_block_ = 1; rows_per_block_ <= most_rows_per_block_; rows_per_block_ *= 2) {
-      const int wanted = options_.images_per_block;
-      if (wanted != 0 && rows_per_block_ != std::min(wanted, most_rows_per_block_)) continue;
+      if (wanted != 0 && rows_per_block_ != wanted) continue;
       DENOISED_ASSIGN_OR_RETURN(const double seconds, SecondsPerStep(rows));
       if (best != 0 && seconds > 0.97 * seconds_of_all_) continue;
       seconds_of_all_ = seconds;
@@ -266,13 +284,27 @@ absl::StatusOr<std::unique_ptr<Engine>> Make(const NetworkProgram& program, cons
 
 int CudaDeviceCount() {
   int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    cudaGetLastError();  // it is dealt with
+    return 0;
+  }
+  // Devices are numbered from 0, so those behind one that is too old are not counted either.
+  for (int device = 0; device < count; ++device) {
+    int major = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    if (major < kOldestMajor) return device;
+  }
+  return count;
 }
 
 bool HasCudaKernel() { return true; }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeCudaEngine(const NetworkProgram& program,
                                                        const CudaEngineOptions& options) {
+  if (options.device >= CudaDeviceCount()) {
+    return absl::UnimplementedError(
+        "the CUDA kernel needs a GPU of compute capability 8.0 or later and a driver as new as its CUDA Toolkit");
+  }
   return program.precision == MatrixPrecision::kFp32 ? Make<float>(program, options) : Make<Half>(program, options);
 }
 

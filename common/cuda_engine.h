@@ -27,7 +27,7 @@ struct CudaEngineOptions {
   int max_images = 0;           // of a step; 0: num_slots
   int num_threads = 1;          // of the emulation
   int num_train_timesteps = 1;  // T
-  int images_per_block = 0;     // that share the weights a block reads; 0: what is fastest, 1 in the emulation
+  int images_per_block = 0;     // that share the weights a block reads; a power of two; 0: what is fastest
 };
 
 // GPUs that this build of denoised and this machine's driver can use together; 0 in a build without CUDA.
@@ -37,7 +37,7 @@ int CudaDeviceCount();
 bool HasCudaKernel();
 
 // Warms up: the kernel has run with one image and with max_images when it returns. UNIMPLEMENTED in a build without
-// CUDA; INTERNAL, with the runtime's words, when the GPU fails.
+// CUDA and for a GPU or driver that is too old; INTERNAL, with the runtime's words, when the GPU fails.
 absl::StatusOr<std::unique_ptr<Engine>> MakeCudaEngine(const NetworkProgram& program, const CudaEngineOptions& options);
 
 // The kernel's arithmetic on the CPU, thread by thread: for tests, and to judge its rounding where there is no GPU.

@@ -26,8 +26,10 @@ cudaError_t BlocksPerMultiprocessor(int shared_bytes, int* blocks) {
 template <typename T>
 cudaError_t LaunchStep(const Arguments<T>& arguments, int shared_bytes, cudaStream_t stream) {
   const int blocks = (arguments.num_rows + arguments.rows_per_block - 1) / arguments.rows_per_block;
-  StepKernel<T><<<blocks, kThreads, shared_bytes, stream>>>(arguments);
-  return cudaGetLastError();
+  Arguments<T> copy = arguments;
+  void* parameters[] = {&copy};
+  return cudaLaunchKernel(reinterpret_cast<const void*>(&StepKernel<T>), dim3(blocks), dim3(kThreads), parameters,
+                          shared_bytes, stream);
 }
 
 template cudaError_t AllowSharedMemory<Half>(int);

@@ -9,7 +9,7 @@
 // An image's bits depend neither on the images beside it nor on their number: each output of a convolution is summed by
 // one warp in one order, whatever else the warp sums.
 //
-// The same source is compiled for the GPU (cuda_engine.cu) and, with the threads of a block taken in turn and PTX's
+// The same source is compiled for the GPU (cuda_kernel.cu) and, with the threads of a block taken in turn and PTX's
 // matrix instruction done by hand, for the CPU (emulated_cuda_engine.cc), where tests can reach it. What follows is
 // written for that: a block is asked to run a function for each thread, or each warp, and waits for all of them; within
 // a warp, a function is run for each lane, and what a lane keeps is a PerLane.
@@ -219,9 +219,13 @@ struct Matrix<Half> {
   };
 
   static DENOISED_HOST_DEVICE uint32_t Word(const Half* from) {
+#if defined(__CUDA_ARCH__)
+    return *reinterpret_cast<const uint32_t*>(from);  // in one load: two channels from an even one on
+#else
     uint32_t word;
-    memcpy(&word, from, sizeof word);
+    std::memcpy(&word, from, sizeof word);
     return word;
+#endif
   }
   static DENOISED_HOST_DEVICE A LoadA(const PixelPair<Half>& pixels, int channel, int lane) {
     const int offset = channel + lane % 4 * 2;
@@ -603,6 +607,7 @@ class BlockStep {
     for (int tap = 0; tap < taps; ++tap) {
       for (int source = 0; source < 2; ++source) {
         const Layout& in = source == 0 ? operation.a : operation.b;
+        if (in.channels == 0) continue;
         PerLane<PixelPair<T>> pixels[kRows];
         DENOISED_UNROLL(kRows)
         for (int row = 0; row < kRows; ++row) {
