@@ -179,7 +179,7 @@ std::vector<double> AxisTicks(double low, double high, int count, bool logarithm
   for (const double factor : {5.0, 2.0, 1.0}) {
     if (factor * power >= raw) step = factor * power;
   }
-  for (double i = std::ceil(low / step); i * step <= high; ++i) ticks.push_back(i * step);
+  for (double i = std::ceil(low / step); i * step <= high; ++i) ticks.push_back(i * step + 0.0);  // no negative zero
   return ticks;
 }
 

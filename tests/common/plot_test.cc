@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "common/image.h"
@@ -26,6 +27,12 @@ TEST(AxisTicksTest, LinearTicksAreRoundNumbers) {
   EXPECT_THAT(AxisTicks(0, 10, 5, false), ElementsAre(0, 2, 4, 6, 8, 10));
   EXPECT_THAT(AxisTicks(-0.3, 0.3, 3, false),
               ElementsAre(DoubleNear(-0.2, 1e-12), DoubleNear(0, 1e-12), DoubleNear(0.2, 1e-12)));
+}
+
+TEST(AxisTicksTest, ZeroHasNoSign) {
+  const std::vector<double> ticks = AxisTicks(-0.1, 1, 5, false);
+  EXPECT_EQ(ticks.front(), 0);
+  EXPECT_FALSE(std::signbit(ticks.front()));
 }
 
 TEST(AxisTicksTest, LogarithmicTicksAreOneTwoFive) {
