@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +12,7 @@
 #include "common/cuda_kernel.h"
 #include "common/cuda_rows.h"
 #include "common/image.h"
+#include "common/image_state.h"
 #include "common/status_macros.h"
 
 namespace denoised {
@@ -35,12 +34,8 @@ absl::Status ToStatus(cudaError_t error) {
 class Memory {
  public:
   Memory() = default;
-  Memory(Memory&& other) noexcept { *this = std::move(other); }
-  Memory& operator=(Memory&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(on_host_, other.on_host_);
-    return *this;
-  }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
   ~Memory() {
     if (data_ == nullptr) return;
     on_host_ ? cudaFreeHost(data_) : cudaFree(data_);
@@ -50,8 +45,9 @@ class Memory {
     on_host_ = on_host;
     const cudaError_t error = on_host ? cudaMallocHost(&data_, bytes) : cudaMalloc(&data_, bytes);
     if (error != cudaErrorMemoryAllocation) return ToStatus(error);
-    return absl::InternalError(
-        absl::StrFormat("the GPU has no room for %d MiB more; use a smaller --max_batch_rows", (bytes >> 20) + 1));
+    cudaGetLastError();  // it is dealt with
+    return absl::InternalError(absl::StrFormat("the %s has no room for %d MiB more; use a smaller --max_batch_rows",
+                                               on_host ? "host" : "GPU", (bytes >> 20) + 1));
   }
 
   template <typename Value>
@@ -139,8 +135,7 @@ class CudaEngine : public Engine {
                                                       kModelPixels * sizeof(float), cudaMemcpyDeviceToHost, stream_)));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaStreamSynchronize(stream_)));
     std::copy_n(frame_.As<float>(), kModelPixels, pixels.begin());
-    if (std::all_of(pixels.begin(), pixels.end(), [](float v) { return std::isfinite(v); })) return absl::OkStatus();
-    return absl::InternalError("the network produced values that are not finite numbers");
+    return CheckFinite(pixels);
   }
 
  private:

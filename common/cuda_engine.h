@@ -7,8 +7,7 @@
 //   absl::StatusOr<std::unique_ptr<Engine>> engine = MakeCudaEngine(*program, {.device = 0, .num_slots = 256});
 //
 // An image's bits depend neither on its company nor on the load. They are not those of the CPU: the noise is, to the
-// last bit, but sums round differently. A step is queued and runs while the caller prepares the next one, so an error
-// of the GPU is told by a later call; after such an error a process has to start anew to use the GPU.
+// last bit, but sums round differently. After an error inside the kernel a process has to start anew to use the GPU.
 #ifndef DENOISED_COMMON_CUDA_ENGINE_H_
 #define DENOISED_COMMON_CUDA_ENGINE_H_
 

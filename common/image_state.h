@@ -19,6 +19,12 @@
 
 namespace denoised {
 
+// INTERNAL unless all are finite numbers.
+inline absl::Status CheckFinite(absl::Span<const float> pixels) {
+  if (std::all_of(pixels.begin(), pixels.end(), [](float v) { return std::isfinite(v); })) return absl::OkStatus();
+  return absl::InternalError("the network produced values that are not finite numbers");
+}
+
 class ImageState {
  public:
   explicit ImageState(int num_slots) : x_(static_cast<size_t>(num_slots) * kModelPixels), x0_(x_.size()) {}
@@ -48,8 +54,7 @@ class ImageState {
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) {
     const float* from = kind == FrameKind::kNoisy ? x(slot) : x0(slot);
     std::copy_n(from, kModelPixels, pixels.begin());
-    if (std::all_of(pixels.begin(), pixels.end(), [](float v) { return std::isfinite(v); })) return absl::OkStatus();
-    return absl::InternalError("the network produced values that are not finite numbers");
+    return CheckFinite(pixels);
   }
 
  private:

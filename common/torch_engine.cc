@@ -304,15 +304,19 @@ absl::StatusOr<std::string> Resolve(const std::string& device, int count, absl::
 }
 
 constexpr char kCheckDriver[] = "Check the driver with nvidia-smi and, in a container, the nvidia runtime";
+constexpr char kCheckGpu[] =
+    "The GPU must be of compute capability 8.0 or later. Check it and the driver with nvidia-smi and, in a container, "
+    "the "
+    "nvidia runtime";
 
 }  // namespace
 
 absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
   if (device == kEmulatedCuda) return device;
   const int count = std::max(CudaDeviceCount(), static_cast<int>(torch::cuda::device_count()));
-  return Resolve(
-      device, count,
-      HasCudaKernel() || torch::hasCUDA() ? kCheckDriver : "This build of denoised was made without the CUDA Toolkit");
+  if (torch::hasCUDA()) return Resolve(device, count, kCheckDriver);
+  return Resolve(device, count,
+                 HasCudaKernel() ? kCheckGpu : "This build of denoised was made without the CUDA Toolkit");
 }
 
 absl::StatusOr<std::string> ResolveTorchDevice(const std::string& device) {
