@@ -35,8 +35,7 @@ namespace denoised::cuda_step {
 inline constexpr int kThreads = 512;  // of a block
 inline constexpr int kLanes = 32;     // of a warp
 inline constexpr int kWarps = kThreads / kLanes;
-inline constexpr int kTilePixels = 16, kTileChannels = 8, kTileDepth = 16;  // of a matrix instruction
-inline constexpr int kTileValues = kTileDepth * kTileChannels;              // of its weights
+inline constexpr int kTilePixels = 16;  // of a matrix instruction
 
 // One image's step.
 struct Row {

@@ -12,8 +12,6 @@
 namespace denoised {
 namespace {
 
-constexpr int kTileDepth = 16, kTileColumns = 8;  // of a weight tile
-constexpr int kTileValues = kTileDepth * kTileColumns;
 constexpr int kPixelPadding = 8;  // values between pixels, so that the pixels of a tile lie in different banks
 constexpr int kMaxGroupChannels = 64, kMaxChannels = 1024;
 
@@ -54,12 +52,12 @@ class Compiler {
   }
 
   void Conv(const std::string& name, const Layer& in, const Layer& out, bool add = false) {
-    Convolve(name, weights_.tensors.at(name + ".weight"), weights_.tensors.at(name + ".bias"), in, out,
+    Convolve(weights_.tensors.at(name + ".weight"), weights_.tensors.at(name + ".bias"), in, out,
              {.log2_size = Log2(out.size), .add = add});
   }
 
   void Predict(const std::string& name, const Layer& in, int channels) {
-    Convolve(name, weights_.tensors.at(name + ".weight"), weights_.tensors.at(name + ".bias"), in, {},
+    Convolve(weights_.tensors.at(name + ".weight"), weights_.tensors.at(name + ".bias"), in, {},
              {.log2_size = Log2(in.size), .spread = channels == 4, .predicts_noise = true});
   }
 
@@ -67,7 +65,7 @@ class Compiler {
     HostTensor weight = weights_.tensors.at(name + ".weight"), bias = weights_.tensors.at(name + ".bias");
     AsConvolution(weight, bias);
     const Layer out = New("upsampled", channels, 2 * in.size);
-    Convolve(name, weight, bias, in, out, {.log2_size = Log2(in.size), .spread = true});
+    Convolve(weight, bias, in, out, {.log2_size = Log2(in.size), .spread = true});
     return out;
   }
 
@@ -135,13 +133,13 @@ class Compiler {
     Add(operation, in, out);
   }
 
-  void Convolve(const std::string& /*name*/, const HostTensor& weight, const HostTensor& bias, const Layer& in,
-                const Layer& out, Operation operation) {
+  void Convolve(const HostTensor& weight, const HostTensor& bias, const Layer& in, const Layer& out,
+                Operation operation) {
     operation.kind = Operation::Kind::kConvolve;
     operation.kernel_size = static_cast<int>(weight.shape[2]);
     operation.log2_stride = Log2(in.size) - operation.log2_size;
     operation.out_channels = static_cast<int>(weight.shape[0]);
-    operation.column_tiles = RoundUp(operation.out_channels, kTileColumns) / kTileColumns;
+    operation.column_tiles = RoundUp(operation.out_channels, kTileChannels) / kTileChannels;
     operation.weights = static_cast<int64_t>(program_.weights.size()) / kTileValues;
     operation.bias = Constants(bias);
     AppendTiles(weight);
@@ -158,15 +156,15 @@ class Compiler {
   void AppendTiles(const HostTensor& weight) {
     const int64_t out = weight.shape[0], in = weight.shape[1], taps = weight.shape[2] * weight.shape[3];
     const int64_t depth_tiles = (in + kTileDepth - 1) / kTileDepth,
-                  column_tiles = (out + kTileColumns - 1) / kTileColumns;
+                  column_tiles = (out + kTileChannels - 1) / kTileChannels;
     const size_t begin = program_.weights.size();
     program_.weights.resize(begin + static_cast<size_t>(column_tiles * taps * depth_tiles * kTileValues));
     for (int64_t o = 0; o < out; ++o) {
       for (int64_t i = 0; i < in; ++i) {
         for (int64_t tap = 0; tap < taps; ++tap) {
-          const int64_t tile = (o / kTileColumns * taps + tap) * depth_tiles + i / kTileDepth;
-          const int within =
-              WeightTileIndex(program_.precision, static_cast<int>(i % kTileDepth), static_cast<int>(o % kTileColumns));
+          const int64_t tile = (o / kTileChannels * taps + tap) * depth_tiles + i / kTileDepth;
+          const int within = WeightTileIndex(program_.precision, static_cast<int>(i % kTileDepth),
+                                             static_cast<int>(o % kTileChannels));
           program_.weights[begin + tile * kTileValues + within] = weight.values[(o * in + i) * taps + tap];
         }
       }
@@ -239,7 +237,7 @@ absl::Status CheckSizes(const UnetConfig& config) {
 }  // namespace
 
 int WeightTileIndex(MatrixPrecision precision, int k, int n) {
-  if (precision == MatrixPrecision::kFp32) return k * kTileColumns + n;
+  if (precision == MatrixPrecision::kFp32) return k * kTileChannels + n;
   const int lane = n * 4 + k % 8 / 2;
   return lane * 4 + k / 8 * 2 + k % 2;
 }

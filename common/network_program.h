@@ -47,31 +47,35 @@ struct Operation {
   };
 
   Kind kind = Kind::kCopy;
-  Layout a = {},
-         b = {};  // in: a's channels, then b's, each enlarged to log2_size, or as large as the input of a convolution
+  // In: a's channels, then b's, each enlarged to log2_size, or to the size of a convolution's input.
+  Layout a = {}, b = {};
   Layout out = {};
   int32_t log2_size = 0;  // of the normalised image, of the convolution's output
 
   // kConvolve
-  int32_t kernel_size = 1;     // 1 or 3, padded to keep the size
-  int32_t log2_stride = 0;     // of the convolution
-  int32_t out_channels = 0;    // of the convolution
-  int32_t column_tiles = 0;    // of 8 output channels each
-  int64_t weights = 0;         // tiles [column_tiles, kernel_size^2 * in channels / 16] of NetworkProgram::weights
-  int32_t bias = 0;            // in NetworkProgram::constants
-  int32_t add = 0;             // whether to add to what `out` holds
-  int32_t spread = 0;          // the output channels [2, 2, C] are the four pixels of 2x2 blocks of C channels
-  int32_t predicts_noise = 0;  // `out` is e, the network's output
+  int32_t kernel_size = 1;      // 1 or 3, padded to keep the size
+  int32_t log2_stride = 0;      // of the convolution
+  int32_t out_channels = 0;     // of the convolution
+  int32_t column_tiles = 0;     // of 8 output channels each
+  int64_t weights = 0;          // tiles [column_tiles, kernel_size^2 * in channels / 16] of NetworkProgram::weights
+  int32_t bias = 0;             // in NetworkProgram::constants
+  bool add = false;             // whether to add to what `out` holds
+  bool spread = false;          // the output channels [2, 2, C] are the four pixels of 2x2 blocks of C channels
+  bool predicts_noise = false;  // `out` is e, the network's output
 
   // kNormalize
   int32_t group_channels = 0;
-  int32_t conditional = 0;  // scale and shift are offsets into a row's conditioning rather than into constants
+  bool conditional = false;  // scale and shift are offsets into a row's conditioning rather than into constants
   int32_t scale = 0, shift = 0;
   Activation activation = Activation::kSilu;
 };
 
-// A weight tile is a 16x8 matrix [input channel, output channel]; this is where its element is among the 128. In fp16
-// it is the order of the registers of PTX's mma.m16n8k16: lane by lane, four values each.
+// A weight tile is a matrix of so many input and output channels.
+inline constexpr int kTileDepth = 16, kTileChannels = 8;
+inline constexpr int kTileValues = kTileDepth * kTileChannels;
+
+// Where element [k, n] of a weight tile is among its values. In fp16 it is the order of the registers of PTX's
+// mma.m16n8k16: lane by lane, four values each.
 int WeightTileIndex(MatrixPrecision precision, int k, int n);
 
 struct NetworkProgram {
