@@ -52,8 +52,9 @@ class CpuEngine : public Engine {
         output_(2 * static_cast<size_t>(options.num_slots) * kModelPixels),
         state_(options.num_slots),
         pool_(options.num_threads) {
+    const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
     // A guided image has two.
-    most_rows_ = std::clamp((2 * options.num_slots + pool_.size() - 1) / pool_.size(), 2, kMaxRowsPerCall);
+    most_rows_ = std::clamp((max_rows + pool_.size() - 1) / pool_.size(), 2, kMaxRowsPerCall);
     for (int i = 0; i < pool_.size(); ++i) workers_.emplace_back(make_network(most_rows_, 1), most_rows_);
   }
 

@@ -32,6 +32,7 @@ struct CpuEngineOptions {
   std::string library;          // that runs the network, for the log
   int null_label = 0;           // the label of a guided image's second network row
   int num_slots = 16;           // images in the making at once, at least 1
+  int max_rows = 0;             // network rows of a step for which to make room; 0: 2 * num_slots, all of them guided
   int num_threads = 1;          // workers, at least 1
   int num_train_timesteps = 1;  // T, for the warm-up
   int num_labels = 1;           // likewise

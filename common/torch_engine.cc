@@ -215,6 +215,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
   CpuEngineOptions cpu_options = {.library = "LibTorch",
                                   .null_label = checkpoint.metadata.null_label.value_or(0),
                                   .num_slots = options.num_slots,
+                                  .max_rows = options.max_rows,
                                   .num_threads = options.num_threads > 0 ? options.num_threads : AvailableCores(),
                                   .num_train_timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps,
                                   .num_labels = checkpoint.metadata.unet.num_labels};

@@ -23,12 +23,13 @@ struct Puppet {
   bool team_keeps_bits = true;
   std::chrono::milliseconds alone{0};  // what a call takes on one thread
   bool broken = false;
+  int rests = 0;  // how often the team has been let go
 };
 
 // e = x/2 + y/4, and a little more where bits shall differ.
 class PuppetNetwork : public CpuNetwork {
  public:
-  PuppetNetwork(const Puppet& puppet, int threads) : puppet_(puppet), threads_(threads) {}
+  PuppetNetwork(Puppet& puppet, int threads) : puppet_(puppet), threads_(threads) {}
 
   void Predict(int rows, const float* x, const int64_t* /*t*/, const int64_t* y, float* e) override {
     if (puppet_.broken) throw std::runtime_error("out of order");
@@ -39,8 +40,10 @@ class PuppetNetwork : public CpuNetwork {
     }
   }
 
+  void Rest() override { ++puppet_.rests; }
+
  private:
-  const Puppet& puppet_;
+  Puppet& puppet_;
   const int threads_;
 };
 
@@ -135,6 +138,38 @@ TEST_F(CpuEngineTest, TeamOfThreadsTakesFewRowsWhereItIsFaster) {
                                     "[24] threads, [0-9.]+ times as fast as on one"));
   ASSERT_THAT((*engine)->Step({Row(2), Row(3)}), IsOk());
   EXPECT_EQ(Read(**engine, 3), Expected(3));
+}
+
+TEST_F(CpuEngineTest, TeamIsLetGoWhenWorkersTakeOver) {
+  puppet_.has_team = true;
+  puppet_.alone = std::chrono::milliseconds(2);
+  const auto engine = Make(2);
+  ASSERT_THAT(engine, IsOk());
+  ASSERT_EQ(choices_.team_rows, 1);
+  for (int i = 0; i < 2; ++i) ASSERT_THAT((*engine)->Step({Row(0)}), IsOk());
+  EXPECT_EQ(puppet_.rests, 0);
+  for (int i = 0; i < 2; ++i) ASSERT_THAT((*engine)->Step({Row(0), Row(1)}), IsOk());
+  EXPECT_EQ(puppet_.rests, 1);
+}
+
+TEST_F(CpuEngineTest, MoreRowsThanThereIsRoomForAreMoreCalls) {
+  const auto engine = MakeCpuEngine(
+      [this](int max_rows, int) {
+        EXPECT_EQ(max_rows, 2);
+        return std::make_unique<PuppetNetwork>(puppet_, 1);
+      },
+      {.library = "puppets",
+       .null_label = 10,
+       .num_slots = 8,
+       .max_rows = 4,
+       .num_threads = 2,
+       .num_train_timesteps = 1000,
+       .num_labels = 11});
+  ASSERT_THAT(engine, IsOk());
+  std::vector<StepRow> rows;
+  for (int slot = 0; slot < 8; ++slot) rows.push_back(Row(slot));
+  ASSERT_THAT((*engine)->Step(rows), IsOk());
+  for (int slot = 0; slot < 8; ++slot) EXPECT_EQ(Read(**engine, slot), Expected(slot));
 }
 
 TEST_F(CpuEngineTest, NoTeamWhereItChangesBits) {
