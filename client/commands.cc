@@ -430,7 +430,7 @@ absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
       {"guidance", model.supports_guidance() ? "yes" : "no"},
       {"device", model.device()},
       {"limits", absl::StrCat(model.max_images_per_request(), " images per request, ", model.max_queued_images(),
-                              " waiting, ", model.max_batch_rows(), " rows per step")},
+                              " waiting, ", model.max_batch_rows(), " rows per step at most")},
   };
   for (const auto& [name, value] : rows) std::printf("%-15s %s\n", name.c_str(), value.c_str());
   return absl::OkStatus();

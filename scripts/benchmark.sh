@@ -62,6 +62,9 @@ mark() {
   printf '%-62s %9.3f  wanted %s %s: %s\n' "$1" "$2" "$3" "$4" "$verdict"
 }
 
+# times_request_level FILE REPLICAS: the 95th percentile at 80 % load, times that of request-level batches.
+times_request_level() { awk -v replicas="$2" '$1 == replicas && $3 == "80%" { printf "%.6f", $5 / $NF }' "$1"; }
+
 seconds=${1-10}
 [[ $# -le 1 && $seconds =~ ^[1-9][0-9]*$ ]] || die "usage: scripts/benchmark.sh [SECONDS]    a whole number from 1"
 command -v curl >/dev/null || die "curl is needed to read the server's metrics; scripts/setup.sh --tests installs it."
@@ -118,8 +121,6 @@ say "${bold}What that means for waiting, simulated${plain}"
 "$bin/denoised-capacity" --step_times "$work/capacity.json" --steps 20,50,1000 --replicas 1,100 --shares 0.5,0.8,0.95 |
   tee "$work/mixed.txt"
 say
-# times_request_level FILE REPLICAS: the 95th percentile at 80 % load, times that of request-level batches.
-times_request_level() { awk -v replicas="$2" '$1 == replicas && $3 == "80%" { printf "%.6f", $5 / $NF }' "$1"; }
 for replicas in 1 100; do
   mark "1000 steps, $replicas replica(s), 80 % load: p95 times request-level's" \
     "$(times_request_level "$work/same.txt" $replicas)" '<=' 0.5

@@ -349,15 +349,12 @@ std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::TakeDropped(SteadyTi
   return dropped;
 }
 
-// The waiting request whose next image has the earliest turn.
-std::optional<size_t> Scheduler::NextWaiting() const {
-  std::optional<size_t> best;
-  Turn earliest;
+// The waiting image with the earliest turn.
+std::optional<Scheduler::NextImage> Scheduler::NextWaiting() const {
+  std::optional<NextImage> best;
   for (size_t i = 0; i < waiting_.size(); ++i) {
     const Turn turn = waiting_[i]->turns.Waiting(waiting_[i]->started, step_rows_);
-    if (best.has_value() && !(turn < earliest)) continue;
-    best = i;
-    earliest = turn;
+    if (!best.has_value() || turn < best->turn) best = {.turn = turn, .request = i};
   }
   return best;
 }
@@ -372,17 +369,13 @@ void Scheduler::Choose(SteadyTime now) {
                    [](const ActiveImage& a, const ActiveImage& b) { return a.turn() < b.turn(); });
   int rows = 0;
   for (chosen_ = 0;; ++chosen_) {
-    std::optional<size_t> next = slots_.free() > 0 ? NextWaiting() : std::nullopt;
+    const std::optional<NextImage> next = slots_.free() > 0 ? NextWaiting() : std::nullopt;
     const bool any_left = chosen_ < active_.size();
-    if (next.has_value() && any_left) {
-      const Request& request = *waiting_[*next];
-      if (!(request.turns.Waiting(request.started, step_rows_) < active_[chosen_].turn())) next.reset();
-    }
     if (!next.has_value() && !any_left) return;
-    const Request& request = next.has_value() ? *waiting_[*next] : *active_[chosen_].request;
-    rows += request.rows_per_image();
+    const bool begin = next.has_value() && (!any_left || next->turn < active_[chosen_].turn());
+    rows += (begin ? waiting_[next->request] : active_[chosen_].request)->rows_per_image();
     if (rows > step_rows_) return;
-    if (next.has_value()) active_.insert(active_.begin() + static_cast<ptrdiff_t>(chosen_), Begin(*next, now));
+    if (begin) active_.insert(active_.begin() + static_cast<ptrdiff_t>(chosen_), Begin(next->request, now));
   }
 }
 

@@ -270,7 +270,12 @@ class Scheduler {
   void Judge(Request& request, SteadyTime now, bool shutdown) const;
   std::vector<std::shared_ptr<Request>> TakeDropped(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
   void Choose(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
-  std::optional<size_t> NextWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // A request of waiting_, and when its next image has its turn.
+  struct NextImage {
+    Turn turn;
+    size_t request = 0;
+  };
+  std::optional<NextImage> NextWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ActiveImage Begin(size_t waiting, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
   void AdvanceChosen() ABSL_LOCKS_EXCLUDED(mu_);

@@ -27,7 +27,7 @@ struct ModelInfo {
   ModelMetadata metadata;
   std::string sha256;  // of the checkpoint file, hexadecimal
   uint64_t parameter_count = 0;
-  std::string device;  // "cpu" or "cuda:N"
+  std::string device;  // as ResolveDevice names it
 
   // Names the checkpoint: the first 12 digits of its SHA-256.
   std::string version() const { return sha256.substr(0, 12); }

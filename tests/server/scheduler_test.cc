@@ -87,6 +87,11 @@ class SchedulerTest : public testing::Test {
     return scheduler_.Submit(request, std::make_shared<Recorder>()).status();
   }
 
+  void Calibrate() {
+    ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+    engine_.ForgetBatches();
+  }
+
   void RunSteps(int passes) {
     for (int i = 0; i < passes; ++i) EXPECT_TRUE(scheduler_.RunStep()) << "pass " << i << " had nothing to do";
   }
@@ -161,8 +166,7 @@ TEST_F(SchedulerTest, GuidedImageTakesTwoRows) {
 }
 
 TEST_F(SchedulerTest, GuidedImageThatWaitsForTwoRowsIsNotOvertaken) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
-  engine_.ForgetBatches();
+  Calibrate();
   Client running = Submit(Draw(2, 3, 1));
   RunSteps(1);
   DrawRequest guided = Draw(1, 1, 2);
@@ -175,8 +179,7 @@ TEST_F(SchedulerTest, GuidedImageThatWaitsForTwoRowsIsNotOvertaken) {
 }
 
 TEST_F(SchedulerTest, LaterRoundsOfABigRequestLetOthersGoFirst) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
-  engine_.ForgetBatches();
+  Calibrate();
   Client many = Submit(Draw(1, 6, 1));
   RunSteps(1);
   Client one = Submit(Draw(1, 1, 2));
@@ -186,8 +189,7 @@ TEST_F(SchedulerTest, LaterRoundsOfABigRequestLetOthersGoFirst) {
 }
 
 TEST_F(SchedulerTest, ImagesThatNeedLittleOvertakeThoseThatNeedMuch) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
-  engine_.ForgetBatches();
+  Calibrate();
   Client slow = Submit(Draw(20, 4, 1));
   RunSteps(5);
   Client quick = Submit(Draw(3, 1, 2));
@@ -205,15 +207,12 @@ TEST_F(SchedulerTest, ImagesThatNeedLittleOvertakeThoseThatNeedMuch) {
 }
 
 TEST_F(SchedulerTest, NobodyIsOvertakenForEver) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client slow = Submit(Draw(10, 1, 1));
   std::vector<Client> quick;
   int steps = 0;
   for (; !slow.heard->done.has_value() && steps < 1000; ++steps) {
-    for (int i = 0; i < 4; ++i) {
-      if (scheduler_.stats().waiting_images < 4) quick.push_back(Submit(Draw(1, 1, 2)));
-      if (!quick.empty() && quick.front().heard->done.has_value()) quick.erase(quick.begin());
-    }
+    while (quick.size() < 4) quick.push_back(Submit(Draw(1, 1, 2)));
     RunSteps(1);
     std::erase_if(quick, [](const Client& client) { return client.heard->done.has_value(); });
   }
@@ -323,7 +322,7 @@ TEST_F(SchedulerTest, PassedDeadlineIsRefused) {
 }
 
 TEST_F(SchedulerTest, DeadlineThatCannotBeMetIsRefusedAtAdmission) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   DrawRequest request = Draw(1000);  // a second at a millisecond a step
   request.deadline = clock_.now() + milliseconds(400);
   EXPECT_THAT(
@@ -336,7 +335,7 @@ TEST_F(SchedulerTest, DeadlineThatCannotBeMetIsRefusedAtAdmission) {
 }
 
 TEST_F(SchedulerTest, DeadlineThatTheQueueMakesImpossibleIsRefusedAtAdmission) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client running = Submit(Draw(101, 4));
   RunSteps(1);
   DrawRequest request = Draw(100);
@@ -352,7 +351,7 @@ TEST_F(SchedulerTest, DeadlineThatTheQueueMakesImpossibleIsRefusedAtAdmission) {
 }
 
 TEST_F(SchedulerTest, DeadlineIsNotRefusedForImagesThatGoLater) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client big = Submit(Draw(101, 7));
   RunSteps(1);
   DrawRequest request = Draw(100);
@@ -362,7 +361,7 @@ TEST_F(SchedulerTest, DeadlineIsNotRefusedForImagesThatGoLater) {
 }
 
 TEST_F(SchedulerTest, FullQueueRefusesAndSaysWhenToComeBack) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client running = Submit(Draw(1000, 4));
   Client waiting = Submit(Draw(1000, 4));
   RunSteps(400);
@@ -377,7 +376,7 @@ TEST_F(SchedulerTest, FullQueueRefusesAndSaysWhenToComeBack) {
 }
 
 TEST_F(SchedulerTest, WaitIsUntilThereArePlacesForAllImagesOfTheRequest) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client big = Submit(Draw(1000, 7));  // in two rounds, of four and of three
   RunSteps(400);
   EXPECT_THAT(GetRetryAfter(Refusal(Draw(1, 2))), testing::Optional(milliseconds(600)));
@@ -387,7 +386,7 @@ TEST_F(SchedulerTest, WaitIsUntilThereArePlacesForAllImagesOfTheRequest) {
 }
 
 TEST_F(SchedulerTest, ClientThatComesBackWhenToldIsAdmitted) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client big = Submit(Draw(1000, 8));
   const std::optional<std::chrono::nanoseconds> wait = GetRetryAfter(Refusal(Draw(1, 3)));
   ASSERT_THAT(wait, testing::Optional(milliseconds(1000)));
@@ -413,7 +412,7 @@ TEST_F(SchedulerTest, PlaceComesBackWhenItsImageHasBeenReadNotSooner) {
 }
 
 TEST_F(SchedulerTest, WaitForImagesThatAreOnlyUnreadIsShort) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client client = Submit(Draw(1, 8));
   RunUntilIdle();
   EXPECT_THAT(client.heard->done, testing::Optional(absl::OkStatus()));
@@ -489,7 +488,7 @@ TEST_F(SchedulerTest, DurationsAreMeasuredByTheClock) {
 }
 
 TEST_F(SchedulerTest, AdmissionTellsQueuePositionAndDuration) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client running = Submit(Draw(100, 4));
   EXPECT_EQ(running.admission.queue_position, 0u);
   EXPECT_EQ(running.admission.estimated_duration, milliseconds(100));
@@ -502,7 +501,7 @@ TEST_F(SchedulerTest, AdmissionTellsQueuePositionAndDuration) {
 }
 
 TEST_F(SchedulerTest, ThoseWhoLeftAreNotAhead) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   Client running = Submit(Draw(1000, 4));
   RunSteps(1);
   Client waiting = Submit(Draw(1000, 2));
@@ -515,7 +514,7 @@ TEST_F(SchedulerTest, ThoseWhoLeftAreNotAhead) {
 
 // Whatever is under way: if nothing else comes, the scheduler does to the last step what it forecast.
 TEST_F(SchedulerTest, ForecastIsWhatHappens) {
-  ASSERT_THAT(scheduler_.Calibrate(), IsOk());
+  Calibrate();
   std::mt19937 random(1);
   const auto any = [&random](int label) {
     DrawRequest request = Draw(1 + static_cast<int>(random() % 30), 1 + static_cast<uint32_t>(random() % 3), label);
