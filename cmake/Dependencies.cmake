@@ -57,19 +57,25 @@ target_compile_options(denoised_torch INTERFACE ${denoised_torch_flags})
 set(DENOISED_CUDA_KERNEL OFF)
 if(DENOISED_CUDA)
   find_package(CUDAToolkit 12.0 QUIET)
-  if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
-    set(CMAKE_CUDA_ARCHITECTURES OFF) # common/CMakeLists.txt names them
-    if(NOT CMAKE_CUDA_COMPILER)
-      set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+  if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND NOT DEFINED CMAKE_CUDA_COMPILER)
+    # An nvcc may be there that does not work with this C++ compiler.
+    include(CheckLanguage)
+    if(NOT DEFINED ENV{CUDACXX})
+      set(ENV{CUDACXX} ${CUDAToolkit_NVCC_EXECUTABLE})
     endif()
+    check_language(CUDA)
+  endif()
+  if(CUDAToolkit_FOUND AND CMAKE_CUDA_COMPILER)
     set(DENOISED_CUDA_KERNEL ON)
+    set(CMAKE_CUDA_ARCHITECTURES OFF) # common/CMakeLists.txt names them
     enable_language(CUDA)
     if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake 3.25 does not know that nvcc has it
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
     endif()
   elseif(NOT DENOISED_CUDA STREQUAL "AUTO")
-    message(FATAL_ERROR "DENOISED_CUDA is ${DENOISED_CUDA}, but no CUDA Toolkit of version 12 or later was found. Point "
-                        "CUDAToolkit_ROOT at one, or leave DENOISED_CUDA at AUTO.")
+    message(FATAL_ERROR "DENOISED_CUDA is ${DENOISED_CUDA}, but no CUDA Toolkit of version 12 or later was found whose "
+                        "nvcc works with ${CMAKE_CXX_COMPILER}. Point CUDAToolkit_ROOT at one, set CUDAHOSTCXX to a "
+                        "compiler that it takes, or leave DENOISED_CUDA at AUTO.")
   endif()
 endif()
 
