@@ -25,14 +25,6 @@ constexpr int kMaxRowsPerCall = 16;  // more are hardly faster
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Network rows, as a network takes them.
-struct NetworkRows {
-  explicit NetworkRows(int most) : x(static_cast<size_t>(most) * kModelPixels), t(most), y(most) {}
-
-  std::vector<float> x;       // [rows, kModelPixels]
-  std::vector<int64_t> t, y;  // [rows]
-};
-
 // Calls `work`, which may throw.
 template <typename Work>
 absl::Status Guarded(const Work& work) {
@@ -55,7 +47,7 @@ class CpuEngine : public Engine {
     const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
     // A guided image has two.
     most_rows_ = std::clamp((max_rows + pool_.size() - 1) / pool_.size(), 2, kMaxRowsPerCall);
-    for (int i = 0; i < pool_.size(); ++i) workers_.emplace_back(make_network(most_rows_, 1), most_rows_);
+    for (int i = 0; i < pool_.size(); ++i) workers_.push_back({.network = make_network(most_rows_, 1)});
   }
 
   int num_slots() const override { return options_.num_slots; }
@@ -75,10 +67,12 @@ class CpuEngine : public Engine {
 
   // Runs calls of every number of rows, and makes the choices.
   absl::Status WarmUp(const CpuNetworkFactory& make_network) {
-    const NetworkRows probe = Probe();
-    std::vector<float> alone(probe.x.size());
+    const Probe probe(most_rows_, options_);
+    std::vector<float> alone(probe.images.size());
     DENOISED_RETURN_IF_ERROR(Guarded([&] {
-      for (int row = 0; row < most_rows_; ++row) Predict(*workers_[0].network, probe, row, 1, alone.data());
+      for (int row = 0; row < most_rows_; ++row) {
+        workers_[0].network->Predict(probe.Rows(row, 1), alone.data() + static_cast<size_t>(row) * kModelPixels);
+      }
       choices_.rows_per_call = 1;
       while (choices_.rows_per_call < most_rows_ &&
              KeepsBits(*workers_[0].network, probe, choices_.rows_per_call + 1, alone)) {
@@ -86,9 +80,9 @@ class CpuEngine : public Engine {
       }
     }));
     DENOISED_RETURN_IF_ERROR(OnWorkers(pool_.size(), [&](int worker) {
-      std::vector<float> e(probe.x.size());
+      std::vector<float> e(probe.images.size());
       for (int rows = 1; worker > 0 && rows <= choices_.rows_per_call; ++rows) {
-        Predict(*workers_[worker].network, probe, 0, rows, e.data());
+        workers_[worker].network->Predict(probe.Rows(0, rows), e.data());
       }
     }));
     return Guarded([&] { ChooseTeam(make_network, probe, alone); });
@@ -120,12 +114,10 @@ class CpuEngine : public Engine {
 
  private:
   struct Worker {
-    Worker(std::unique_ptr<CpuNetwork> its_network, int most_rows) : network(std::move(its_network)), rows(most_rows) {}
-
     std::unique_ptr<CpuNetwork> network;
-    NetworkRows rows;            // of its call
-    double network_seconds = 0;  // of the step
-    absl::Status status;         // likewise
+    std::vector<NetworkRow> rows;  // of its call
+    double network_seconds = 0;    // of the step
+    absl::Status status;           // likewise
   };
 
   // Rows begin to end of a step. A guided image has two network rows, which stay together: its label's, then the null
@@ -168,23 +160,21 @@ class CpuEngine : public Engine {
   }
 
   void RunCall(absl::Span<const StepRow> rows, const Call& call, CpuNetwork& network, Worker& worker) {
-    int network_row = 0;
-    const auto place = [&](const StepRow& row, int64_t label) {
-      std::copy_n(state_.x(row.slot), kModelPixels,
-                  worker.rows.x.data() + static_cast<size_t>(network_row) * kModelPixels);
-      worker.rows.t[network_row] = (*row.plan)[row.step].timestep;
-      worker.rows.y[network_row++] = label;
-    };
-    for (size_t i = call.begin; i < call.end; ++i) {
-      if (rows[i].step == 0) state_.Start(rows[i]);
-      place(rows[i], rows[i].label);
-      if (NumNetworkRows(rows[i]) == 2) place(rows[i], options_.null_label);
+    worker.rows.clear();
+    for (const StepRow& row : rows.subspan(call.begin, call.end - call.begin)) {
+      if (row.step == 0) state_.Start(row);
+      worker.rows.push_back({.x = state_.x(row.slot), .t = (*row.plan)[row.step].timestep, .y = row.label});
+      if (NumNetworkRows(row) == 2) {
+        worker.rows.push_back(worker.rows.back());
+        worker.rows.back().y = options_.null_label;
+      }
     }
     float* e = output_.data() + static_cast<size_t>(call.first) * kModelPixels;
     const Clock::time_point start = Clock::now();
     // A guided image alone is two rows, even where rows cannot share a call.
     for (int row = 0; row < call.count; row += choices_.rows_per_call) {
-      Predict(network, worker.rows, row, std::min(choices_.rows_per_call, call.count - row), e);
+      network.Predict(absl::MakeConstSpan(worker.rows).subspan(row, choices_.rows_per_call),
+                      e + static_cast<size_t>(row) * kModelPixels);
     }
     worker.network_seconds += SecondsSince(start);
     for (size_t i = call.begin; i < call.end; ++i) {
@@ -194,35 +184,37 @@ class CpuEngine : public Engine {
     }
   }
 
-  // Rows first .. first+count-1 of `rows` to the same rows of e.
-  static void Predict(CpuNetwork& network, const NetworkRows& rows, int first, int count, float* e) {
-    const size_t offset = static_cast<size_t>(first) * kModelPixels;
-    network.Predict(count, rows.x.data() + offset, rows.t.data() + first, rows.y.data() + first, e + offset);
-  }
-
   // ---- Choices at start
   // ------------------------------------------------------------------------------------------------
 
   // Rows that differ in everything.
-  NetworkRows Probe() const {
-    NetworkRows probe(most_rows_);
-    FillNoise({.seed = 1}, absl::MakeSpan(probe.x));
-    for (int row = 0; row < most_rows_; ++row) {
-      probe.t[row] = int64_t{row} * options_.num_train_timesteps / most_rows_;
-      probe.y[row] = row % options_.num_labels;
+  struct Probe {
+    Probe(int most_rows, const CpuEngineOptions& options) : images(static_cast<size_t>(most_rows) * kModelPixels) {
+      FillNoise({.seed = 1}, absl::MakeSpan(images));
+      for (int row = 0; row < most_rows; ++row) {
+        rows.push_back({.x = images.data() + static_cast<size_t>(row) * kModelPixels,
+                        .t = int64_t{row} * options.num_train_timesteps / most_rows,
+                        .y = row % options.num_labels});
+      }
     }
-    return probe;
-  }
+
+    absl::Span<const NetworkRow> Rows(int first, int count) const {
+      return absl::MakeConstSpan(rows).subspan(first, count);
+    }
+
+    std::vector<float> images;  // [rows, kModelPixels]
+    std::vector<NetworkRow> rows;
+  };
 
   // Whether the first `rows` rows of the probe in one call give what each gives alone.
-  static bool KeepsBits(CpuNetwork& network, const NetworkRows& probe, int rows, const std::vector<float>& alone) {
+  static bool KeepsBits(CpuNetwork& network, const Probe& probe, int rows, const std::vector<float>& alone) {
     std::vector<float> together(static_cast<size_t>(rows) * kModelPixels);
-    Predict(network, probe, 0, rows, together.data());
+    network.Predict(probe.Rows(0, rows), together.data());
     return std::equal(together.begin(), together.end(), alone.begin());
   }
 
   // Of teams of 2, 4, ... threads, and of all, the one that runs a row fastest, if that is faster than one thread.
-  void ChooseTeam(const CpuNetworkFactory& make_network, const NetworkRows& probe, const std::vector<float>& alone) {
+  void ChooseTeam(const CpuNetworkFactory& make_network, const Probe& probe, const std::vector<float>& alone) {
     const double one_thread = SecondsPerCall(*workers_[0].network, probe);
     double best = one_thread;
     for (int threads = 2; threads < 2 * pool_.size(); threads *= 2) {
@@ -245,12 +237,12 @@ class CpuEngine : public Engine {
   }
 
   // The median of a few calls of one row.
-  static double SecondsPerCall(CpuNetwork& network, const NetworkRows& probe) {
+  static double SecondsPerCall(CpuNetwork& network, const Probe& probe) {
     std::vector<double> seconds;
     std::vector<float> e(kModelPixels);
     for (int i = 0; i < 21; ++i) {
       const Clock::time_point start = Clock::now();
-      Predict(network, probe, 0, 1, e.data());
+      network.Predict(probe.Rows(0, 1), e.data());
       seconds.push_back(SecondsSince(start));
     }
     std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());

@@ -133,6 +133,34 @@ void NormalizeGroups(const float* x, int pixels, int channels, int group_channel
 }
 
 DENOISED_VECTOR_CLONES
+void PixelsToBlocks(const float* x, int size, float* blocks) {
+  for (int line = 0; line < size; line += 2) {
+    const float* upper = x + static_cast<int64_t>(line) * size;
+    const float* lower = upper + size;
+    for (int column = 0; column < size; column += 2, blocks += 4) {
+      blocks[0] = upper[column];
+      blocks[1] = upper[column + 1];
+      blocks[2] = lower[column];
+      blocks[3] = lower[column + 1];
+    }
+  }
+}
+
+DENOISED_VECTOR_CLONES
+void BlocksToPixels(const float* blocks, int size, float* x) {
+  for (int line = 0; line < size; line += 2) {
+    float* upper = x + static_cast<int64_t>(line) * size;
+    float* lower = upper + size;
+    for (int column = 0; column < size; column += 2, blocks += 4) {
+      upper[column] = blocks[0];
+      upper[column + 1] = blocks[1];
+      lower[column] = blocks[2];
+      lower[column + 1] = blocks[3];
+    }
+  }
+}
+
+DENOISED_VECTOR_CLONES
 void MaxPoolLine(const float* x, int size, int channels, int line, float* y) {
   const float* upper = x + static_cast<int64_t>(2 * line) * size * channels;
   const float* lower = upper + static_cast<int64_t>(size) * channels;

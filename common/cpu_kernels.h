@@ -30,6 +30,10 @@ void NormalizeGroups(const float* x, int pixels, int channels, int group_channel
 // size is even, channels a multiple of kVectorLanes.
 void MaxPoolLine(const float* x, int size, int channels, int line, float* y);
 
+// x [size, size] with each 2x2 block's four pixels side by side, as blocks [size/2, size/2, 4]; and back. size is even.
+void PixelsToBlocks(const float* x, int size, float* blocks);
+void BlocksToPixels(const float* blocks, int size, float* x);
+
 // While one lives, the thread that made it, and those that this thread starts, take numbers below 1.2e-38 for zero:
 // some processors need a hundred times as long for them. Then the thread is as it was. Only on x86; cheap. To be
 // destroyed on the thread that made it.

@@ -17,12 +17,12 @@ void FillBlocks(const NoiseKey& key, uint32_t first, float* out) {
   uint32_t words[4][kBlocks];
   float normals[4][kBlocks];
   for (int i = 0; i < kBlocks; ++i) {
-    const std::array<uint32_t, 4> r =
-        Philox4x32({first + static_cast<uint32_t>(i), key.image_index, key.stream, 0}, philox_key);
-    words[0][i] = r[0];
-    words[1][i] = r[1];
-    words[2][i] = r[2];
-    words[3][i] = r[3];
+    const std::array<uint64_t, 4> r =
+        Philox4x32<uint64_t>({first + static_cast<uint32_t>(i), key.image_index, key.stream, 0}, philox_key);
+    words[0][i] = static_cast<uint32_t>(r[0]);
+    words[1][i] = static_cast<uint32_t>(r[1]);
+    words[2][i] = static_cast<uint32_t>(r[2]);
+    words[3][i] = static_cast<uint32_t>(r[3]);
   }
   for (int half = 0; half < 4; half += 2) {
     for (int i = 0; i < kBlocks; ++i) {

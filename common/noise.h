@@ -32,16 +32,17 @@
 
 namespace denoised {
 
-// Ten rounds of Philox4x32. `counter` and `key` as in the paper's reference.
-DENOISED_HOST_DEVICE inline std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter,
-                                                               std::array<uint32_t, 2> key) {
+// Ten rounds of Philox4x32. `counter` and `key` as in the paper's reference. Of a wider Word the lower 32 bits count,
+// and are the result; vector code is faster for Words as wide as the products.
+template <typename Word = uint32_t>
+DENOISED_HOST_DEVICE inline std::array<Word, 4> Philox4x32(std::array<Word, 4> counter, std::array<uint32_t, 2> key) {
   constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
   constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = uint64_t{kMultiplier0} * counter[0];
-    const uint64_t product1 = uint64_t{kMultiplier1} * counter[2];
-    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(product1),
-               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(product0)};
+    const uint64_t product0 = uint64_t{kMultiplier0} * static_cast<uint32_t>(counter[0]);
+    const uint64_t product1 = uint64_t{kMultiplier1} * static_cast<uint32_t>(counter[2]);
+    counter = {static_cast<Word>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<Word>(product1),
+               static_cast<Word>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<Word>(product0)};
     key = {key[0] + kWeyl0, key[1] + kWeyl1};
   }
   return counter;

@@ -91,14 +91,17 @@ class OneDnnNetwork : public CpuNetwork {
   OneDnnNetwork(std::shared_ptr<const OneDnnModel> model, const OneDnnNetworkOptions& options)
       : model_(std::move(model)), options_(options), stream_(model_->engine()), programs_(options.max_rows + 1) {}
 
-  void Predict(int rows, const float* x, const int64_t* t, const int64_t* y, float* e) override {
+  void Predict(absl::Span<const NetworkRow> rows, float* e) override {
     const TeamSize team_size(options_.threads);
-    x_ = x;
-    e_ = e;
+    x_.clear();
     conditioning_.clear();
-    for (int row = 0; row < rows; ++row) conditioning_.push_back(model_->Conditioning(t[row], y[row]));
-    Program& program = programs_.at(rows);
-    if (program.empty()) program = Compiler(*this, rows).Compile();
+    for (const NetworkRow& row : rows) {
+      x_.push_back(row.x);
+      conditioning_.push_back(model_->Conditioning(row.t, row.y));
+    }
+    e_ = e;
+    Program& program = programs_.at(rows.size());
+    if (program.empty()) program = Compiler(*this, static_cast<int>(rows.size())).Compile();
     for (const std::function<void()>& operation : program) operation();
   }
 
@@ -133,16 +136,15 @@ class OneDnnNetwork : public CpuNetwork {
     }
 
     Layer LoadImage(int channels) {
-      if (channels == 4) {
-        const Layer pixels = New("pixels", 4, kModelSize / 2);
-        Add([rows = rows_, &network = network_, pixels] {
-          for (int64_t i = 0; i < rows * pixels.values(); ++i) pixels.data[i] = network.x_[PixelOf(i)];
-        });
-        return pixels;
-      }
-      const Layer pixels = New("pixels", 1, kModelSize);
-      Add([values = rows_ * pixels.values(), &network = network_, pixels] {
-        std::copy_n(network.x_, values, pixels.data);
+      const Layer pixels = New("pixels", channels, channels == 4 ? kModelSize / 2 : kModelSize);
+      Add([rows = rows_, &network = network_, pixels] {
+        for (int row = 0; row < rows; ++row) {
+          if (pixels.channels == 4) {
+            PixelsToBlocks(network.x_[row], kModelSize, pixels.row(row));
+          } else {
+            std::copy_n(network.x_[row], pixels.values(), pixels.row(row));
+          }
+        }
       });
       return pixels;
     }
@@ -152,7 +154,9 @@ class OneDnnNetwork : public CpuNetwork {
       Conv(name, in, out);
       if (channels == 4) {
         Add([rows = rows_, &network = network_, out] {
-          for (int64_t i = 0; i < rows * out.values(); ++i) network.e_[PixelOf(i)] = out.data[i];
+          for (int row = 0; row < rows; ++row) {
+            BlocksToPixels(out.row(row), kModelSize, network.e_ + row * out.values());
+          }
         });
       } else {
         Add([values = rows_ * out.values(), &network = network_, out] { std::copy_n(out.data, values, network.e_); });
@@ -305,13 +309,6 @@ class OneDnnNetwork : public CpuNetwork {
           });
     }
 
-    // Where value i of [rows, H/2, W/2, 4] is in [rows, H, W].
-    static int64_t PixelOf(int64_t i) {
-      constexpr int kHalf = kModelSize / 2;
-      const int64_t block = i % 4, column = i / 4 % kHalf, line = i / 4 / kHalf;  // of all rows' lines
-      return (2 * line + block / 2) * kModelSize + 2 * column + block % 2;
-    }
-
     OneDnnNetwork& network_;
     const OneDnnModel& model_;
     const int rows_;
@@ -343,9 +340,8 @@ class OneDnnNetwork : public CpuNetwork {
   std::vector<Program> programs_;  // by their number of rows; empty until first used
 
   // Of the call under way.
-  const float* x_ = nullptr;
+  std::vector<const float*> x_, conditioning_;  // by row
   float* e_ = nullptr;
-  std::vector<const float*> conditioning_;
 };
 
 // Why these sizes cannot be run here, or OK.

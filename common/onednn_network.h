@@ -3,7 +3,7 @@
 // The U-Nets of unet.h run by oneDNN, the library behind LibTorch's own convolutions on the CPU, without LibTorch in
 // between: a network this small would spend more time on LibTorch's way to each convolution than inside it.
 //
-//   absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = OneDnnModel::Create(std::move(weights));
+//   absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = MakeOneDnnModel(std::move(weights));
 //   std::unique_ptr<CpuNetwork> network = MakeOneDnnNetwork(*model, {.max_rows = 16, .threads = 1});
 //
 // Activations are [rows, H, W, C], channels last. A row's output does not depend on the rows beside it as far as

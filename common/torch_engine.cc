@@ -42,28 +42,29 @@ class TorchScriptNetwork : public CpuNetwork {
  public:
   TorchScriptNetwork(torch::jit::Module unet, int max_rows) : unet_(std::move(unet)), calls_(max_rows + 1) {}
 
-  void Predict(int rows, const float* x, const int64_t* t, const int64_t* y, float* e) override {
+  void Predict(absl::Span<const NetworkRow> rows, float* e) override {
     try {
       ComputeOnThisThreadAlone();
       const c10::InferenceMode inference;
-      const at::Tensor input = Borrow(x, {rows, 1, kModelSize, kModelSize}, torch::kFloat32);
-      const at::Tensor timesteps = Borrow(t, {rows}, torch::kInt64), labels = Borrow(y, {rows}, torch::kInt64);
+      const auto count = static_cast<int64_t>(rows.size());
+      const at::Tensor x = torch::empty({count, 1, kModelSize, kModelSize});
+      const at::Tensor t = torch::empty({count}, torch::kInt64), y = torch::empty_like(t);
+      for (int64_t i = 0; i < count; ++i) {
+        std::copy_n(rows[i].x, kModelPixels, x.data_ptr<float>() + i * kModelPixels);
+        t.data_ptr<int64_t>()[i] = rows[i].t;
+        y.data_ptr<int64_t>()[i] = rows[i].y;
+      }
       // The executor watches its first call of a shape and compiles in the second.
       do {
-        const at::Tensor output = unet_.forward({input, timesteps, labels}).toTensor().contiguous();
+        const at::Tensor output = unet_.forward({x, t, y}).toTensor().contiguous();
         std::copy_n(output.data_ptr<float>(), output.numel(), e);
-      } while (++calls_.at(rows) < 2);
+      } while (++calls_.at(count) < 2);
     } catch (const std::exception& error) {
       throw std::runtime_error(TorchErrorText(error));
     }
   }
 
  private:
-  template <typename T>
-  static at::Tensor Borrow(const T* values, at::IntArrayRef shape, at::ScalarType type) {
-    return torch::from_blob(const_cast<T*>(values), shape, type);
-  }
-
   torch::jit::Module unet_;
   std::vector<int64_t> calls_;  // by their number of rows
 };

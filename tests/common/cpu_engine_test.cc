@@ -31,12 +31,15 @@ class PuppetNetwork : public CpuNetwork {
  public:
   PuppetNetwork(Puppet& puppet, int threads) : puppet_(puppet), threads_(threads) {}
 
-  void Predict(int rows, const float* x, const int64_t* /*t*/, const int64_t* y, float* e) override {
+  void Predict(absl::Span<const NetworkRow> rows, float* e) override {
     if (puppet_.broken) throw std::runtime_error("out of order");
     if (threads_ == 1) std::this_thread::sleep_for(puppet_.alone);
-    const bool differs = rows > puppet_.keeps_bits_up_to || (threads_ > 1 && !puppet_.team_keeps_bits);
-    for (int64_t i = 0; i < int64_t{rows} * kModelPixels; ++i) {
-      e[i] = x[i] / 2 + static_cast<float>(y[i / kModelPixels]) / 4 + (differs ? 1e-3f : 0);
+    const bool differs =
+        static_cast<int>(rows.size()) > puppet_.keeps_bits_up_to || (threads_ > 1 && !puppet_.team_keeps_bits);
+    for (const NetworkRow& row : rows) {
+      for (int i = 0; i < kModelPixels; ++i) {
+        *e++ = row.x[i] / 2 + static_cast<float>(row.y) / 4 + (differs ? 1e-3f : 0);
+      }
     }
   }
 

@@ -108,6 +108,18 @@ TEST(MaxPoolLineTest, TakesTheLargestOfEachBlock) {
   }
 }
 
+TEST(PixelsToBlocksTest, PutsTheFourPixelsOfABlockSideBySideAndBlocksToPixelsUndoesIt) {
+  const std::vector<float> x = {0,  1,  2,  3,   //
+                                4,  5,  6,  7,   //
+                                8,  9,  10, 11,  //
+                                12, 13, 14, 15};
+  std::vector<float> blocks(x.size()), back(x.size());
+  PixelsToBlocks(x.data(), 4, blocks.data());
+  EXPECT_THAT(blocks, testing::ElementsAre(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+  BlocksToPixels(blocks.data(), 4, back.data());
+  EXPECT_EQ(back, x);
+}
+
 #if defined(__SSE2__)
 TEST(FlushDenormalsTest, TinyNumbersAreZeroAsLongAsItLives) {
   const volatile float tiny = 1e-38f;

@@ -41,8 +41,11 @@ class OneDnnNetworkTest : public testing::TestWithParam<const char*> {
   std::vector<float> Predict(int begin, int end, int threads = 1) {
     const auto network = MakeOneDnnNetwork(model_, {.max_rows = kRows, .threads = threads});
     std::vector<float> e(static_cast<size_t>(end - begin) * kModelPixels);
-    network->Predict(end - begin, x_.data_ptr<float>() + begin * kModelPixels, t_.data() + begin, y_.data() + begin,
-                     e.data());
+    std::vector<NetworkRow> rows;
+    for (int i = begin; i < end; ++i) {
+      rows.push_back({.x = x_.data_ptr<float>() + i * kModelPixels, .t = t_[i], .y = y_[i]});
+    }
+    network->Predict(rows, e.data());
     return e;
   }
 
