@@ -1,5 +1,6 @@
 #include "common/cpu_kernels.h"
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -129,6 +130,14 @@ void NormalizeGroups(const float* x, int pixels, int channels, int group_channel
         Apply<Activation::kLeakyRelu>(from, pixels, channels, a + c, b + c, to);
       }
     }
+  }
+}
+
+DENOISED_VECTOR_CLONES
+void ToBfloat16(const float* x, int64_t count, uint16_t* y) {
+  for (int64_t i = 0; i < count; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(x[i]);
+    y[i] = static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
   }
 }
 

@@ -8,6 +8,8 @@
 #ifndef DENOISED_COMMON_CPU_KERNELS_H_
 #define DENOISED_COMMON_CPU_KERNELS_H_
 
+#include <cstdint>
+
 #include "common/activation.h"
 
 namespace denoised {
@@ -33,6 +35,9 @@ void MaxPoolLine(const float* x, int size, int channels, int line, float* y);
 // x [size, size] with each 2x2 block's four pixels side by side, as blocks [size/2, size/2, 4]; and back. size is even.
 void PixelsToBlocks(const float* x, int size, float* blocks);
 void BlocksToPixels(const float* blocks, int size, float* x);
+
+// x [count] rounded to bfloat16, the upper halves of float32's bits: to the nearest, ties to even.
+void ToBfloat16(const float* x, int64_t count, uint16_t* y);
 
 // While one lives, the thread that made it, and those that this thread starts, take numbers below 1.2e-38 for zero:
 // some processors need a hundred times as long for them. Then the thread is as it was. Only on x86; cheap. To be

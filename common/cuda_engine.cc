@@ -300,7 +300,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeCudaEngine(const NetworkProgram& pro
     return absl::UnimplementedError(
         "the CUDA kernel needs a GPU of compute capability 8.0 or later and a driver as new as its CUDA Toolkit");
   }
-  return program.precision == MatrixPrecision::kFp32 ? Make<float>(program, options) : Make<Half>(program, options);
+  return program.precision == Precision::kFp32 ? Make<float>(program, options) : Make<Half>(program, options);
 }
 
 }  // namespace denoised

@@ -3,7 +3,7 @@
 // The engine for NVIDIA GPUs: a denoising step of any number of images is one launch of the kernel of cuda_step.h. The
 // images in the making stay on the GPU; only a frame that is wanted is copied back.
 //
-//   absl::StatusOr<NetworkProgram> program = CompileNetwork(weights, MatrixPrecision::kFp16);
+//   absl::StatusOr<NetworkProgram> program = CompileNetwork(weights, Precision::kFp16);
 //   absl::StatusOr<std::unique_ptr<Engine>> engine = MakeCudaEngine(*program, {.device = 0, .num_slots = 256});
 //
 // An image's bits depend neither on its company nor on the load. They are not those of the CPU: the noise is, to the

@@ -79,7 +79,7 @@ class EmulatedCudaEngine : public Engine {
 }  // namespace
 
 std::unique_ptr<Engine> MakeEmulatedCudaEngine(const NetworkProgram& program, const CudaEngineOptions& options) {
-  if (program.precision == MatrixPrecision::kFp32) return std::make_unique<EmulatedCudaEngine<float>>(program, options);
+  if (program.precision == Precision::kFp32) return std::make_unique<EmulatedCudaEngine<float>>(program, options);
   return std::make_unique<EmulatedCudaEngine<Half>>(program, options);
 }
 

@@ -27,7 +27,7 @@ class Compiler {
     int a = -1, b = -1;
   };
 
-  Compiler(const UnetWeights& weights, MatrixPrecision precision) : weights_(weights) {
+  Compiler(const UnetWeights& weights, Precision precision) : weights_(weights) {
     program_.precision = precision;
     program_.norm_groups = weights.config.norm_groups;
   }
@@ -236,13 +236,13 @@ absl::Status CheckSizes(const UnetConfig& config) {
 
 }  // namespace
 
-int WeightTileIndex(MatrixPrecision precision, int k, int n) {
-  if (precision == MatrixPrecision::kFp32) return k * kTileChannels + n;
+int WeightTileIndex(Precision precision, int k, int n) {
+  if (precision == Precision::kFp32) return k * kTileChannels + n;
   const int lane = n * 4 + k % 8 / 2;
   return lane * 4 + k / 8 * 2 + k % 2;
 }
 
-absl::StatusOr<NetworkProgram> CompileNetwork(UnetWeights weights, MatrixPrecision precision) {
+absl::StatusOr<NetworkProgram> CompileNetwork(UnetWeights weights, Precision precision) {
   if (const absl::Status status = CheckSizes(weights.config); !status.ok()) return status;
   NetworkProgram program = Compiler(weights, precision).Compile();
   program.conditioning = std::move(weights.conditioning);

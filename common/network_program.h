@@ -4,7 +4,7 @@
 // matrix units take them, and a place in that memory for each layer's activations, which layers that are never needed
 // at the same time share.
 //
-//   absl::StatusOr<NetworkProgram> program = CompileNetwork(weights, MatrixPrecision::kFp16);
+//   absl::StatusOr<NetworkProgram> program = CompileNetwork(weights, Precision::kFp16);
 //
 // Pure and thread-safe.
 #ifndef DENOISED_COMMON_NETWORK_PROGRAM_H_
@@ -16,17 +16,10 @@
 
 #include "absl/status/statusor.h"
 #include "common/activation.h"
+#include "common/precision.h"
 #include "common/unet_weights.h"
 
 namespace denoised {
-
-// Of weights and activations; sums are float32 always.
-enum class MatrixPrecision { kFp16, kFp32 };
-
-// Of "fp32", or of anything else, which is fp16.
-inline MatrixPrecision ParseMatrixPrecision(const std::string& name) {
-  return name == "fp32" ? MatrixPrecision::kFp32 : MatrixPrecision::kFp16;
-}
 
 // Activations [size, size, channels] of an image, `stride` values from pixel to pixel.
 struct Layout {
@@ -76,10 +69,10 @@ inline constexpr int kTileValues = kTileDepth * kTileChannels;
 
 // Where element [k, n] of a weight tile is among its values. In fp16 it is the order of the registers of PTX's
 // mma.m16n8k16: lane by lane, four values each.
-int WeightTileIndex(MatrixPrecision precision, int k, int n);
+int WeightTileIndex(Precision precision, int k, int n);
 
 struct NetworkProgram {
-  MatrixPrecision precision = MatrixPrecision::kFp16;
+  Precision precision = Precision::kFp16;
   std::vector<Operation> operations;
   std::vector<float> weights;    // in tiles, not yet rounded to the precision
   std::vector<float> constants;  // biases, scales, shifts
@@ -89,7 +82,7 @@ struct NetworkProgram {
 };
 
 // UNIMPLEMENTED, saying why, for sizes that the kernel cannot run.
-absl::StatusOr<NetworkProgram> CompileNetwork(UnetWeights weights, MatrixPrecision precision);
+absl::StatusOr<NetworkProgram> CompileNetwork(UnetWeights weights, Precision precision);
 
 }  // namespace denoised
 

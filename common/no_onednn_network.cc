@@ -9,6 +9,8 @@ absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModel(UnetWeights /
   return absl::UnimplementedError("this build has no oneDNN");
 }
 
+bool HasBfloat16() { return false; }
+
 std::unique_ptr<CpuNetwork> MakeOneDnnNetwork(std::shared_ptr<const OneDnnModel> /*model*/,
                                               const OneDnnNetworkOptions& /*options*/) {
   return nullptr;

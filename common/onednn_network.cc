@@ -167,11 +167,16 @@ class OneDnnNetwork : public CpuNetwork {
     void Conv(const std::string& name, const Layer& in, const Layer& out, bool add = false) {
       const memory::dims shape = model_.tensor(name + ".weight").shape;
       const std::vector<float>& bias = model_.tensor(name + ".bias").values;
-      const auto describe = [&](const Layer& layer) {
-        return memory::desc({rows_, layer.channels, layer.size, layer.size}, memory::data_type::f32,
-                            memory::format_tag::nhwc);
+      const auto describe = [&](const Layer& layer, memory::data_type type) {
+        return memory::desc({rows_, layer.channels, layer.size, layer.size}, type, memory::format_tag::nhwc);
       };
-      const memory::desc any_weights(shape, memory::data_type::f32, memory::format_tag::any);
+      // Neither pixels nor noise have so many channels.
+      const bool round = network_.options_.precision == Precision::kBf16 && in.channels >= kVectorLanes &&
+                         out.channels >= kVectorLanes;
+      const memory::data_type type = round ? memory::data_type::bf16 : memory::data_type::f32;
+      const Layer source = round ? Rounded(in) : in;
+      const memory::desc source_desc = describe(source, type), out_desc = describe(out, memory::data_type::f32);
+      const memory::desc any_weights(shape, type, memory::format_tag::any);
       const memory::desc bias_desc({out.channels}, memory::data_type::f32, memory::format_tag::x);
       const memory::dims strides(2, in.size / out.size), padding(2, shape[2] / 2);
       dnnl::primitive_attr attributes;
@@ -185,17 +190,17 @@ class OneDnnNetwork : public CpuNetwork {
       constexpr auto kKind = dnnl::prop_kind::forward_inference;
       constexpr auto kAlgorithm = dnnl::algorithm::convolution_direct;
 #if DNNL_VERSION_MAJOR >= 3
-      const Convolution::primitive_desc primitive(model_.engine(), kKind, kAlgorithm, describe(in), any_weights,
-                                                  bias_desc, describe(out), strides, padding, padding, attributes);
+      const Convolution::primitive_desc primitive(model_.engine(), kKind, kAlgorithm, source_desc, any_weights,
+                                                  bias_desc, out_desc, strides, padding, padding, attributes);
 #else
       const Convolution::primitive_desc primitive(
-          {kKind, kAlgorithm, describe(in), any_weights, bias_desc, describe(out), strides, padding, padding},
-          attributes, model_.engine());
+          {kKind, kAlgorithm, source_desc, any_weights, bias_desc, out_desc, strides, padding, padding}, attributes,
+          model_.engine());
 #endif
       const dnnl::engine& engine = model_.engine();
       const memory scratch(primitive.scratchpad_desc(), engine, nullptr);
       const std::unordered_map<int, memory> arguments = {
-          {DNNL_ARG_SRC, memory(primitive.src_desc(), engine, in.data)},
+          {DNNL_ARG_SRC, memory(primitive.src_desc(), engine, source.data)},
           {DNNL_ARG_WEIGHTS, model_.Packed(name + ".weight", primitive.weights_desc())},
           {DNNL_ARG_BIAS, memory(primitive.bias_desc(), engine, const_cast<float*>(bias.data()))},
           {DNNL_ARG_DST, memory(primitive.dst_desc(), engine, out.data)},
@@ -283,6 +288,16 @@ class OneDnnNetwork : public CpuNetwork {
       }
     };
 
+    // The layer's values as bfloat16 numbers, in memory that all layers of this shape share.
+    Layer Rounded(const Layer& in) {
+      const Layer out = New("rounded", in.channels, in.size);
+      const int64_t values = int64_t{in.size} * in.channels;  // of a line
+      AddShared(int64_t{rows_} * in.size, values, [in, out, values](int64_t line) {
+        ToBfloat16(in.data + line * values, values, reinterpret_cast<uint16_t*>(out.data) + line * values);
+      });
+      return out;
+    }
+
     void Add(std::function<void()> operation) { program_.push_back(std::move(operation)); }
 
     // Calls work(0) .. work(items-1), which handle `values` numbers each, on the team's threads where that pays.
@@ -369,6 +384,11 @@ absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModel(UnetWeights w
     }
   }
   return std::make_shared<const OneDnnModel>(std::move(weights));
+}
+
+bool HasBfloat16() {
+  const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted;
 }
 
 std::unique_ptr<CpuNetwork> MakeOneDnnNetwork(std::shared_ptr<const OneDnnModel> model,

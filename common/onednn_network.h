@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/cpu_network.h"
+#include "common/precision.h"
 #include "common/unet_weights.h"
 
 namespace denoised {
@@ -29,7 +30,12 @@ absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModel(UnetWeights w
 struct OneDnnNetworkOptions {
   int max_rows = 1;  // most rows of a call
   int threads = 1;   // that share each call, of an OpenMP team of the calling thread
+  // kFp32, or kBf16 for all convolutions but the first and the last, which see pixels and noise.
+  Precision precision = Precision::kFp32;
 };
+
+// Whether the processor has instructions for products of bfloat16 numbers (AVX512_BF16) and oneDNN uses them.
+bool HasBfloat16();
 
 // For calls of options.max_rows rows at most. Throws dnnl::error where oneDNN cannot be used.
 std::unique_ptr<CpuNetwork> MakeOneDnnNetwork(std::shared_ptr<const OneDnnModel> model,

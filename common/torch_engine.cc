@@ -213,24 +213,29 @@ absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Check
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& checkpoint,
                                                          const TorchEngineOptions& options) {
-  CpuEngineOptions cpu_options = {.library = "LibTorch",
+  CpuEngineOptions cpu_options = {.library = "LibTorch in fp32",
                                   .null_label = checkpoint.metadata.null_label.value_or(0),
                                   .num_slots = options.num_slots,
                                   .max_rows = options.max_rows,
                                   .num_threads = options.num_threads > 0 ? options.num_threads : AvailableCores(),
                                   .num_train_timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps,
                                   .num_labels = checkpoint.metadata.unet.num_labels};
+  DENOISED_ASSIGN_OR_RETURN(const Precision precision, ResolvePrecision(options.precision, "cpu"));
   if (options.path == EnginePath::kFastest) {
     const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = MakeOneDnnModelOf(checkpoint);
     if (model.ok()) {
-      cpu_options.library = "oneDNN";
+      cpu_options.library = precision == Precision::kBf16 ? "oneDNN in bf16" : "oneDNN in fp32";
       return MakeCpuEngine(
-          [&model](int max_rows, int threads) {
-            return MakeOneDnnNetwork(*model, {.max_rows = max_rows, .threads = threads});
+          [&model, precision](int max_rows, int threads) {
+            return MakeOneDnnNetwork(*model, {.max_rows = max_rows, .threads = threads, .precision = precision});
           },
           cpu_options);
     }
     if (!absl::IsUnimplemented(model.status())) return model.status();
+    if (options.precision == Precision::kBf16) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("--precision=bf16: ", model.status().message(), "; use auto or fp32"));
+    }
   }
   const torch::jit::Module unet = OptimizeForCpu(checkpoint.unet);
   return MakeCpuEngine(
@@ -247,8 +252,9 @@ constexpr char kEmulatedCuda[] = "emulated-cuda";
 // the emulation.
 absl::StatusOr<std::unique_ptr<Engine>> MakeKernelEngine(const Checkpoint& checkpoint,
                                                          const TorchEngineOptions& options, std::optional<int> device) {
+  DENOISED_ASSIGN_OR_RETURN(const Precision precision, ResolvePrecision(options.precision, "cuda"));
   DENOISED_ASSIGN_OR_RETURN(UnetWeights weights, WeightsOf(checkpoint));
-  DENOISED_ASSIGN_OR_RETURN(const NetworkProgram program, CompileNetwork(std::move(weights), options.cuda_precision));
+  DENOISED_ASSIGN_OR_RETURN(const NetworkProgram program, CompileNetwork(std::move(weights), precision));
   const CudaEngineOptions cuda_options = {
       .device = device.value_or(0),
       .null_label = checkpoint.metadata.null_label.value_or(0),
@@ -319,6 +325,24 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
   if (torch::hasCUDA()) return Resolve(device, count, kCheckDriver);
   return Resolve(device, count,
                  HasCudaKernel() ? kCheckGpu : "This build of denoised was made without the CUDA Toolkit");
+}
+
+absl::StatusOr<Precision> ResolvePrecision(Precision precision, const std::string& device) {
+  if (device != "cpu") {
+    if (precision == Precision::kAuto) return Precision::kFp16;
+    if (precision != Precision::kBf16) return precision;
+    return absl::InvalidArgumentError("--precision=bf16 is for CPUs; on CUDA use auto, fp16 or fp32");
+  }
+  if (precision == Precision::kAuto) return HasBfloat16() ? Precision::kBf16 : Precision::kFp32;
+  if (precision == Precision::kFp16) {
+    return absl::InvalidArgumentError("--precision=fp16 is for CUDA; on the CPU use auto, bf16 or fp32");
+  }
+  if (precision == Precision::kBf16 && !HasBfloat16()) {
+    return absl::FailedPreconditionError(
+        "--precision=bf16: this processor has no bfloat16 instructions (AVX512_BF16), or this build has no oneDNN that "
+        "uses them; use auto or fp32");
+  }
+  return precision;
 }
 
 absl::StatusOr<std::string> ResolveTorchDevice(const std::string& device) {

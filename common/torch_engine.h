@@ -6,12 +6,12 @@
 //       MakeTorchEngine(checkpoint, {.device = "auto", .num_slots = 16, .num_threads = 2});
 //
 // On the CPU it is the engine of cpu_engine.h: rows shared out over the cores, the same bits in any company. The
-// network is run by oneDNN (onednn_network.h) where that can, else by LibTorch's interpreter.
+// network is run by oneDNN (onednn_network.h) where that can, else by LibTorch's interpreter, in fp32.
 //
 // On CUDA it is the engine of cuda_engine.h, with the same promise. In a build without that, and for networks of sizes
-// that it cannot run, a LibTorch with CUDA takes its place: all rows of a step are one network call, padded up to a size
-// from a small fixed set, the largest of which is options.max_rows, and images may differ in their last bits between
-// batch sizes.
+// that it cannot run, a LibTorch with CUDA takes its place: all rows of a step are one network call, padded up to a
+// size from a small fixed set, the largest of which is options.max_rows, and images may differ in their last bits
+// between batch sizes.
 #ifndef DENOISED_COMMON_TORCH_ENGINE_H_
 #define DENOISED_COMMON_TORCH_ENGINE_H_
 
@@ -21,7 +21,7 @@
 #include "absl/status/statusor.h"
 #include "common/checkpoint.h"
 #include "common/engine.h"
-#include "common/network_program.h"
+#include "common/precision.h"
 
 namespace denoised {
 
@@ -35,10 +35,10 @@ struct TorchEngineOptions {
   // "auto": CUDA where there is one, else the CPU; "cpu"; "cuda" or "cuda:N"; "emulated-cuda": the CUDA kernel's
   // arithmetic on the CPU, very slowly.
   std::string device = "auto";
-  int num_slots = 16;           // images in the making at once, at least 1
-  int max_rows = 0;             // network rows of one step at most; 0: 2 * num_slots, for guided images in all slots
-  int num_threads = 0;          // CPU workers; 0: one per core that this process may use
-  MatrixPrecision cuda_precision = MatrixPrecision::kFp16;
+  int num_slots = 16;   // images in the making at once, at least 1
+  int max_rows = 0;     // network rows of one step at most; 0: 2 * num_slots, for guided images in all slots
+  int num_threads = 0;  // CPU workers; 0: one per core that this process may use
+  Precision precision = Precision::kAuto;
   EnginePath path = EnginePath::kFastest;
 };
 
@@ -48,6 +48,11 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& device);
 
 // "cpu" or "cuda:N" likewise, of the devices that LibTorch itself can use: those that can train.
 absl::StatusOr<std::string> ResolveTorchDevice(const std::string& device);
+
+// kFp32, kFp16 or kBf16 for `precision` on a device that ResolveDevice named: kAuto is kFp16 on CUDA, and on a CPU
+// kBf16 where the processor has instructions for it. INVALID_ARGUMENT or FAILED_PRECONDITION, saying what to use, for
+// precisions that the device does not have.
+absl::StatusOr<Precision> ResolvePrecision(Precision precision, const std::string& device);
 
 // Cores that this process may run on: its CPU affinity, lowered by a container's CPU quota. At least 1.
 int AvailableCores();

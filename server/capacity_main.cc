@@ -33,6 +33,7 @@ constexpr uint64_t kMaxTableBytes = 1 << 20;
 struct Flags {
   std::string checkpoint;
   std::string device = "auto";
+  std::string precision = "auto";
   int threads = 0;
   std::string step_times;
   std::vector<double> shares = {0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95};
@@ -56,12 +57,14 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_option("--checkpoint", flags.checkpoint,
                  "Checkpoint whose step times to measure here; none: models/mnist.pt of this installation");
   app.add_option("--device", flags.device, "Where to measure: auto, cpu, cuda or cuda:N");
+  app.add_option("--precision", flags.precision, "As the server's flag")->check(CLI::IsMember(PrecisionNames()));
   app.add_option("--threads", flags.threads, "Worker threads on the CPU; 0: one per core");
   CLI::Option* max_batch_rows = app.add_option("--max_batch_rows", flags.server.max_batch_rows, "As the server's flag")
                                     ->check(CLI::Range(2, 4096));
   app.add_option("--step_times", flags.step_times, "Measure nothing: a JSON file of this program, with the times in it")
       ->excludes("--checkpoint")
       ->excludes("--device")
+      ->excludes("--precision")
       ->excludes("--threads")
       ->excludes(max_batch_rows);
   app.add_option("--max_queued_images", flags.server.max_queued_images, "As the server's flag")
@@ -103,11 +106,12 @@ absl::StatusOr<std::vector<double>> MeasureStepTimes(const Flags& flags) {
   }
   DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(path));
   const int max_rows = flags.server.max_batch_rows;
-  DENOISED_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Engine> engine,
-      MakeTorchEngine(
-          checkpoint,
-          {.device = flags.device, .num_slots = max_rows, .max_rows = max_rows, .num_threads = flags.threads}));
+  DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                            MakeTorchEngine(checkpoint, {.device = flags.device,
+                                                         .num_slots = max_rows,
+                                                         .max_rows = max_rows,
+                                                         .num_threads = flags.threads,
+                                                         .precision = ParsePrecision(flags.precision)}));
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));
   DENOISED_ASSIGN_OR_RETURN(const StepPlan plan, MakeStepPlan(schedule, {}));
   std::vector<std::vector<double>> seconds(max_rows);

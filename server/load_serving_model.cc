@@ -30,7 +30,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                                         .num_slots = UsefulSlots(scheduler_options),
                                         .max_rows = rows,
                                         .num_threads = options.threads,
-                                        .cuda_precision = ParseMatrixPrecision(options.cuda_precision)});
+                                        .precision = ParsePrecision(options.precision)});
   };
   return ServingModel::Start(std::move(info), make_engine, scheduler_options, observer);
 }

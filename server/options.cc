@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/command_line.h"
+#include "common/precision.h"
 
 namespace denoised {
 namespace {
@@ -19,9 +20,10 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Checkpoint written by denoise-train; none: models/mnist.pt of this installation");
   Add(app, "device", options.model.device,
       "Where the network runs: auto (CUDA where there is one), cpu, cuda or cuda:N");
-  Add(app, "cuda_precision", options.model.cuda_precision,
-      "Of weights and activations on CUDA: fp16, or fp32, which is slower and the CPU's to within two grey levels")
-      ->check(CLI::IsMember({"fp16", "fp32"}));
+  Add(app, "precision", options.model.precision,
+      "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they have instructions for it), fp32, fp16 or "
+      "bf16; with fp32, all devices draw the same to within two grey levels")
+      ->check(CLI::IsMember(PrecisionNames()));
   Add(app, "listen", options.listen, "Address and port for gRPC; port 0 picks a free one");
   Add(app, "metrics_listen", options.metrics_listen,
       "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, \"off\" turns it off");

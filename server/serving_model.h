@@ -67,9 +67,9 @@ class ServingModel {
 struct ServingModelOptions {
   std::string checkpoint;
   std::string device = "auto";
-  std::string cuda_precision = "fp16";  // or "fp32"
-  int threads = 0;                      // CPU workers; 0: one per core
-  int max_batch_rows = 0;               // 0: 16 on the CPU, or as many as cores, 256 on CUDA
+  std::string precision = "auto";  // of PrecisionNames()
+  int threads = 0;                 // CPU workers; 0: one per core
+  int max_batch_rows = 0;          // 0: 16 on the CPU, or as many as cores, 256 on CUDA
   int max_queued_images = 256;
 };
 

@@ -262,12 +262,11 @@ absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options) {
   SampleFolder folder(options.out, SettingsOf(checkpoint, options, drawing.steps));
   DENOISED_RETURN_IF_ERROR(folder.Open(drawing));
   const int slots = device == "cpu" ? kCpuSlots : kCudaSlots;
-  DENOISED_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Engine> engine,
-      MakeTorchEngine(checkpoint, {.device = device,
-                                   .num_slots = slots,
-                                   .num_threads = options.threads,
-                                   .cuda_precision = ParseMatrixPrecision(options.cuda_precision)}));
+  DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                            MakeTorchEngine(checkpoint, {.device = device,
+                                                         .num_slots = slots,
+                                                         .num_threads = options.threads,
+                                                         .precision = ParsePrecision(options.precision)}));
   DENOISED_RETURN_IF_ERROR(SampleDrawer(options, plan, *engine, folder, drawing).Run());
   drawing.labels.resize(drawing.pixels.size() / kModelPixels);
   const int64_t rows_per_image = plan.size() * (options.guidance_scale == 1 ? 1 : 2);

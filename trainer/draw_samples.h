@@ -28,10 +28,10 @@ namespace denoised {
 
 struct DrawOptions {
   std::string checkpoint;
-  std::string out = "eval";             // folder
-  std::string device = "auto";          // as in TorchEngineOptions
-  std::string cuda_precision = "fp16";  // or "fp32"
-  int threads = 0;                      // on the CPU; 0: one per core
+  std::string out = "eval";        // folder
+  std::string device = "auto";     // as in TorchEngineOptions
+  std::string precision = "auto";  // of PrecisionNames()
+  int threads = 0;                 // on the CPU; 0: one per core
   SamplerType sampler = SamplerType::kDdpm;
   int steps = 0;              // 0: the sampler's default
   double eta = 0;             // DDIM only

@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "common/command_line.h"
 #include "common/file.h"
+#include "common/precision.h"
 #include "common/signal_queue.h"
 #include "common/status_macros.h"
 #include "trainer/evaluate.h"
@@ -62,8 +63,9 @@ void AddOptions(CLI::App& app, Flags& flags, EvaluationOptions& options) {
   app.add_option("--seed", options.draw.seed, "Seed of the noise; with --train_judges, of the judges");
   app.add_option("--device", options.draw.device,
                  "Where images are drawn: auto, cpu, cuda or cuda:N; emulated-cuda: on the CPU, as CUDA would, slowly");
-  app.add_option("--cuda_precision", options.draw.cuda_precision, "Of weights and activations on CUDA: fp16 or fp32")
-      ->check(CLI::IsMember({"fp16", "fp32"}));
+  app.add_option("--precision", options.draw.precision,
+                 "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they can), fp32, fp16 or bf16")
+      ->check(CLI::IsMember(PrecisionNames()));
   app.add_option("--threads", options.draw.threads, "Worker threads on the CPU; 0: one per core");
   app.add_flag("--train_judges", flags.train_judges, "Train the judges on --data, write them to --judges, and end");
 }

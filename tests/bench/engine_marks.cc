@@ -67,9 +67,10 @@ double EagerStep(const Checkpoint& checkpoint, const StepPlan& plan, int threads
 // An engine with `rows` images in the making.
 class Drawing {
  public:
-  Drawing(const Checkpoint& checkpoint, int rows, int threads = 0)
+  Drawing(const Checkpoint& checkpoint, Precision precision, int rows, int threads = 0)
       : plan_(*MakeStepPlan(*NoiseSchedule::Create({}), {})),
-        engine_(OrDie(MakeTorchEngine(checkpoint, {.device = "cpu", .num_slots = rows, .num_threads = threads}))) {
+        engine_(OrDie(MakeTorchEngine(
+            checkpoint, {.device = "cpu", .num_slots = rows, .num_threads = threads, .precision = precision}))) {
     for (int slot = 0; slot < rows; ++slot) rows_.push_back({.slot = slot, .plan = &plan_});
   }
 
@@ -145,11 +146,17 @@ void Run(int rounds) {
   const StepPlan plan = *MakeStepPlan(*NoiseSchedule::Create({}), {});
   const int cores = AvailableCores();
   MatrixRate matrix_rate(cores);
-  Drawing shipped_one(shipped, 1), shipped_many(shipped, kSaturated), seed_one(seed, 1), seed_many(seed, kSaturated);
-  Drawing shipped_one_thread(shipped, kServed, /*threads=*/1);  // which waits for no other
+  constexpr Precision kFp32 = Precision::kFp32, kAuto = Precision::kAuto;  // the sgemm's, the server's
+  Drawing shipped_one(shipped, kFp32, 1), shipped_many(shipped, kFp32, kSaturated);
+  Drawing seed_one(seed, kFp32, 1), seed_many(seed, kFp32, kSaturated);
+  Drawing served_one(shipped, kAuto, 1), served_many(shipped, kAuto, kSaturated);
+  Drawing served_one_thread(shipped, kAuto, kServed, /*threads=*/1);  // which waits for no other
+  const bool bf16 = OrDie(ResolvePrecision(kAuto, "cpu")) == Precision::kBf16;
   const double seed_operations = OperationsPerRow(seed.unet), shipped_operations = OperationsPerRow(shipped.unet);
-  std::printf("%d cores, LibTorch %s; a network row takes %.3f GFLOP (shipped) and %.3f GFLOP (seed)\n", cores,
-              TORCH_VERSION, shipped_operations * 1e-9, seed_operations * 1e-9);
+  std::printf(
+      "%d cores, LibTorch %s; a network row takes %.3f GFLOP (shipped) and %.3f GFLOP (seed).\n"
+      "Seed's and sgemm's in fp32; as served: in %s.\n",
+      cores, TORCH_VERSION, shipped_operations * 1e-9, seed_operations * 1e-9, bf16 ? "bf16" : "fp32");
   Figures figures;
   for (int round = 0; round < rounds; ++round) {
     double eager = EagerStep(seed, plan, 1, 1);
@@ -161,36 +168,43 @@ void Run(int rounds) {
                   1e3 * seconds);
       eager = std::min(eager, seconds);
     }
-    const double one = seed_one.Step(), shipped_step = shipped_one.Step();
+    const double one = seed_one.Step(), shipped_step = shipped_one.Step(), served_step = served_one.Step();
     figures.Add("seed, one image: ms a step", 1e3 * one);
-    figures.Add("shipped, one image: ms a step", 1e3 * shipped_step);
+    figures.Add("shipped, fp32, one image: ms a step", 1e3 * shipped_step);
+    figures.Add("shipped, as served, one image: ms a step", 1e3 * served_step);
     figures.Add("seed, one image: times the best eager loop", eager / one);
-    figures.Add("shipped, one image: times the best eager loop of seed", eager / shipped_step);
+    figures.Add("shipped, fp32, one image: times the best eager loop of seed", eager / shipped_step);
+    figures.Add("shipped, as served, one image: likewise", eager / served_step);
     double sgemm = matrix_rate.Measure();
     const double many = seed_many.Step();
     sgemm = (sgemm + matrix_rate.Measure()) / 2;
     figures.Add("sgemm: GFLOP/s on all cores", 1e-9 * sgemm);
     figures.Add("seed, 32 images: share of sgemm", kSaturated * seed_operations / many / sgemm);
-    const double shipped_saturated = shipped_many.Step();
-    figures.Add("shipped, 32 images: share of sgemm", kSaturated * shipped_operations / shipped_saturated / sgemm);
-    figures.Add("shipped, 32 images: ms a row", 1e3 * shipped_saturated / kSaturated);
-    figures.Add("shipped, 32 images: share of time outside the network", shipped_many.outside_network());
+    const double shipped_saturated = shipped_many.Step(), served_saturated = served_many.Step();
+    figures.Add("shipped, fp32, 32 images: share of sgemm",
+                kSaturated * shipped_operations / shipped_saturated / sgemm);
+    figures.Add("shipped, fp32, 32 images: ms a row", 1e3 * shipped_saturated / kSaturated);
+    figures.Add("shipped, as served, 32 images: ms a row", 1e3 * served_saturated / kSaturated);
+    figures.Add("shipped, as served, 32 images: share of time outside the network", served_many.outside_network());
     figures.Add("seed, 32 images: share of time outside the network", seed_many.outside_network());
-    const double one_thread = shipped_one_thread.Step();
-    figures.Add("shipped, 4 images: CPU us a row outside the network",
-                1e6 * one_thread * shipped_one_thread.outside_network() / kServed);
+    const double one_thread = served_one_thread.Step();
+    figures.Add("shipped, as served, 4 images: CPU us a row outside the network",
+                1e6 * one_thread * served_one_thread.outside_network() / kServed);
   }
-  for (const char* name : {"seed, eager loop, 1 thread: ms a step", "seed, eager loop, all threads: ms a step",
-                           "seed, eager loop, all threads, OpenBLAS's too: ms a step", "seed, one image: ms a step",
-                           "shipped, one image: ms a step", "shipped, 32 images: ms a row",
-                           "shipped, 4 images: CPU us a row outside the network", "sgemm: GFLOP/s on all cores"}) {
+  for (const char* name :
+       {"seed, eager loop, 1 thread: ms a step", "seed, eager loop, all threads: ms a step",
+        "seed, eager loop, all threads, OpenBLAS's too: ms a step", "seed, one image: ms a step",
+        "shipped, fp32, one image: ms a step", "shipped, as served, one image: ms a step",
+        "shipped, fp32, 32 images: ms a row", "shipped, as served, 32 images: ms a row",
+        "shipped, as served, 4 images: CPU us a row outside the network", "sgemm: GFLOP/s on all cores"}) {
     figures.Print(name, "%.3g");
   }
   figures.AtLeast("seed, 32 images: share of sgemm", 0.60);
-  figures.AtLeast("shipped, 32 images: share of sgemm", 0.60);
+  figures.AtLeast("shipped, fp32, 32 images: share of sgemm", 0.60);
   figures.AtLeast("seed, one image: times the best eager loop", 1.5);
-  figures.AtLeast("shipped, one image: times the best eager loop of seed", 8);
-  figures.AtMost("shipped, 32 images: share of time outside the network", 0.05);
+  figures.AtLeast("shipped, fp32, one image: times the best eager loop of seed", 8);
+  figures.AtLeast("shipped, as served, one image: likewise", 8);
+  figures.AtMost("shipped, as served, 32 images: share of time outside the network", 0.05);
   figures.AtMost("seed, 32 images: share of time outside the network", 0.05);
 }
 

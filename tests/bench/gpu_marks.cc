@@ -117,9 +117,9 @@ void Run(int rounds, const std::string& path) {
       OrDie(MakeStepPlan(OrDie(NoiseSchedule::Create(checkpoint.metadata.noise_schedule)), {.steps = kSteps}));
   const double operations = OperationsPerRow(checkpoint.unet);
   Gpu gpu;
-  for (const MatrixPrecision precision : {MatrixPrecision::kFp16, MatrixPrecision::kFp32}) {
+  for (const Precision precision : {Precision::kFp16, Precision::kFp32}) {
     const std::unique_ptr<Engine> engine =
-        OrDie(MakeTorchEngine(checkpoint, {.device = "cuda", .num_slots = sizes.back(), .cuda_precision = precision}));
+        OrDie(MakeTorchEngine(checkpoint, {.device = "cuda", .num_slots = sizes.back(), .precision = precision}));
     std::printf("%s\na network row takes %.3f GFLOP\n", engine->Description().c_str(), operations * 1e-9);
     std::map<int, double> best;
     double matrix_rate = 0, copy_rate = 0;
@@ -138,7 +138,7 @@ void Run(int rounds, const std::string& path) {
       std::printf("%8d %12.4f %22.1f %24.4f\n", images, 1e3 * seconds, images / (seconds * kSteps),
                   images * operations / seconds / matrix_rate);
     }
-    if (precision == MatrixPrecision::kFp32) continue;
+    if (precision == Precision::kFp32) continue;
     const auto fastest = std::max_element(
         best.begin(), best.end(), [](const auto& a, const auto& b) { return a.first / a.second < b.first / b.second; });
     const double one = kSteps * best.at(1), most = fastest->first / (kSteps * fastest->second);

@@ -1,6 +1,7 @@
 // The parts of a digit, timed one by one: noise, row update, PNG, and a step of the engine by its rows, with the share
 // of the machine's matrix rate that it reaches. Run with --benchmark_filter=Step for the steps alone;
-// DENOISED_BENCH_CHECKPOINT names another checkpoint than the shipped one, DENOISED_BENCH_DEVICE another device.
+// DENOISED_BENCH_CHECKPOINT names another checkpoint than the shipped one, DENOISED_BENCH_DEVICE another device,
+// DENOISED_BENCH_PRECISION another precision than fp32, which is that of the matrix rate.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
@@ -83,7 +84,9 @@ class Fixture {
             OrDie(LoadCheckpoint(Environment("DENOISED_BENCH_CHECKPOINT", DENOISED_SOURCE_DIR "/models/mnist.pt")))),
         plan_(*MakeStepPlan(*NoiseSchedule::Create(checkpoint_.metadata.noise_schedule), {})),
         engine_(OrDie(MakeTorchEngine(checkpoint_,
-                                      {.device = Environment("DENOISED_BENCH_DEVICE", "cpu"), .num_slots = kMaxRows}))),
+                                      {.device = Environment("DENOISED_BENCH_DEVICE", "cpu"),
+                                       .num_slots = kMaxRows,
+                                       .precision = ParsePrecision(Environment("DENOISED_BENCH_PRECISION", "fp32"))}))),
         matrix_rate_(AvailableCores()),
         operations_per_row_(OperationsPerRow(checkpoint_.unet)) {}
 

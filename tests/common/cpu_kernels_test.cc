@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "common/noise.h"
@@ -105,6 +107,33 @@ TEST(MaxPoolLineTest, TakesTheLargestOfEachBlock) {
         EXPECT_EQ(y[(line * kSize / 2 + column) * kChannels + c], std::max({at(0, 0), at(0, 1), at(1, 0), at(1, 1)}));
       }
     }
+  }
+}
+
+TEST(ToBfloat16Test, RoundsToTheNearestAndTiesToEven) {
+  const auto rounded = [](float x) {
+    uint16_t y = 0;
+    ToBfloat16(&x, 1, &y);
+    return std::bit_cast<float>(uint32_t{y} << 16);
+  };
+  const float ulp = std::ldexp(1.0f, -7);  // of numbers from 1 to 2: bfloat16 has 8 bits of significand
+  EXPECT_EQ(rounded(1), 1);
+  EXPECT_EQ(rounded(-0.15625f), -0.15625f);
+  EXPECT_EQ(rounded(1 + 0.49f * ulp), 1);
+  EXPECT_EQ(rounded(1 + 0.51f * ulp), 1 + ulp);
+  EXPECT_EQ(rounded(1 + 0.5f * ulp), 1);            // to the even one below
+  EXPECT_EQ(rounded(1 + 1.5f * ulp), 1 + 2 * ulp);  // to the even one above
+  EXPECT_EQ(rounded(-1 - 0.51f * ulp), -1 - ulp);
+  EXPECT_EQ(rounded(std::numeric_limits<float>::infinity()), std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(std::isnan(rounded(std::numeric_limits<float>::quiet_NaN())));
+}
+
+TEST(ToBfloat16Test, RoundsEveryOne) {
+  const std::vector<float> x = Values(100, 4);
+  std::vector<uint16_t> y(x.size());
+  ToBfloat16(x.data(), 100, y.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_NEAR(std::bit_cast<float>(uint32_t{y[i]} << 16), x[i], std::abs(x[i]) / 256) << i;
   }
 }
 

@@ -40,11 +40,11 @@ Network MakeNetwork(const std::string& architecture) {
 }
 
 // How far the kernel's output may be from LibTorch's, of an output whose values are about 1.
-float Tolerance(MatrixPrecision precision) { return precision == MatrixPrecision::kFp32 ? 1e-4f : 2e-2f; }
+float Tolerance(Precision precision) { return precision == Precision::kFp32 ? 1e-4f : 2e-2f; }
 
 struct Case {
   std::string architecture;
-  MatrixPrecision precision;
+  Precision precision;
 };
 
 class EmulatedCudaEngineTest : public testing::TestWithParam<Case> {
@@ -148,11 +148,11 @@ TEST_P(EmulatedCudaEngineTest, AnImagesBitsDependNeitherOnItsCompanyNorOnItsSlot
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, EmulatedCudaEngineTest,
-                         testing::Values(Case{"compact", MatrixPrecision::kFp32},
-                                         Case{"compact", MatrixPrecision::kFp16}, Case{"seed", MatrixPrecision::kFp16}),
+                         testing::Values(Case{"compact", Precision::kFp32}, Case{"compact", Precision::kFp16},
+                                         Case{"seed", Precision::kFp16}),
                          [](const auto& test) {
                            return test.param.architecture +
-                                  (test.param.precision == MatrixPrecision::kFp32 ? "Fp32" : "Fp16");
+                                  (test.param.precision == Precision::kFp32 ? "Fp32" : "Fp16");
                          });
 
 // ---- Whole chains with the shipped checkpoint
@@ -170,9 +170,8 @@ int Difference(const std::vector<float>& a, const std::vector<float>& b) {
 class CudaChainTest : public testing::Test {
  protected:
   // Images of a few digits, by 20 steps of two samplers; each alone, or all in one batch.
-  std::vector<std::vector<float>> Draw(const std::string& device, MatrixPrecision precision, bool together) {
-    const auto engine =
-        MakeTorchEngine(checkpoint_, {.device = device, .num_slots = kImages, .cuda_precision = precision});
+  std::vector<std::vector<float>> Draw(const std::string& device, Precision precision, bool together) {
+    const auto engine = MakeTorchEngine(checkpoint_, {.device = device, .num_slots = kImages, .precision = precision});
     EXPECT_THAT(engine, IsOk());
     std::vector<StepRow> rows;
     for (int i = 0; i < kImages; ++i) {
@@ -201,24 +200,24 @@ class CudaChainTest : public testing::Test {
 };
 
 TEST_F(CudaChainTest, EmulatedFp32DrawsTheCpusImages) {
-  const auto cpu = Draw("cpu", {}, true), emulated = Draw("emulated-cuda", MatrixPrecision::kFp32, true);
+  const auto cpu = Draw("cpu", Precision::kFp32, true), emulated = Draw("emulated-cuda", Precision::kFp32, true);
   for (int i = 0; i < kImages; ++i) EXPECT_LE(Difference(cpu[i], emulated[i]), 2) << "image " << i;
 }
 
 TEST_F(CudaChainTest, EmulatedFp16DrawsNearlyTheSame) {
-  const auto cpu = Draw("cpu", {}, true), emulated = Draw("emulated-cuda", MatrixPrecision::kFp16, true);
+  const auto cpu = Draw("cpu", Precision::kFp32, true), emulated = Draw("emulated-cuda", Precision::kFp16, true);
   for (int i = 0; i < kImages; ++i) EXPECT_LE(Difference(cpu[i], emulated[i]), 12) << "image " << i;
 }
 
 TEST_F(CudaChainTest, GpuDrawsTheCpusImagesInAnyCompany) {
   if (CudaDeviceCount() == 0) GTEST_SKIP() << "there is no GPU here, or this build has no CUDA: the kernel is not run";
-  const auto cpu = Draw("cpu", {}, true), fp32 = Draw("cuda", MatrixPrecision::kFp32, true);
+  const auto cpu = Draw("cpu", Precision::kFp32, true), fp32 = Draw("cuda", Precision::kFp32, true);
   for (int i = 0; i < kImages; ++i) EXPECT_LE(Difference(cpu[i], fp32[i]), 2) << "image " << i;
-  for (const MatrixPrecision precision : {MatrixPrecision::kFp32, MatrixPrecision::kFp16}) {
+  for (const Precision precision : {Precision::kFp32, Precision::kFp16}) {
     EXPECT_EQ(Draw("cuda", precision, true), Draw("cuda", precision, false));
   }
-  const auto fp16 = Draw("cuda", MatrixPrecision::kFp16, true);
-  const auto emulated = Draw("emulated-cuda", MatrixPrecision::kFp16, true);
+  const auto fp16 = Draw("cuda", Precision::kFp16, true);
+  const auto emulated = Draw("emulated-cuda", Precision::kFp16, true);
   for (int i = 0; i < kImages; ++i) EXPECT_LE(Difference(fp16[i], emulated[i]), 12) << "image " << i;
 }
 

@@ -20,9 +20,14 @@ std::vector<float> Values(const at::Tensor& tensor) {
   return {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()};
 }
 
-class OneDnnNetworkTest : public testing::TestWithParam<const char*> {
+struct Case {
+  std::string architecture;
+  Precision precision;
+};
+
+class OneDnnNetworkTest : public testing::TestWithParam<Case> {
  protected:
-  OneDnnNetworkTest() : config_(std::string(GetParam()) == "seed" ? SeedUnetConfig() : UnetConfig()) {
+  OneDnnNetworkTest() : config_(GetParam().architecture == "seed" ? SeedUnetConfig() : UnetConfig()) {
     torch::jit::setGraphExecutorOptimize(false);  // which takes far longer than these few calls
     torch::manual_seed(5);
     unet_ = MakeUnet(config_);
@@ -32,6 +37,9 @@ class OneDnnNetworkTest : public testing::TestWithParam<const char*> {
   }
 
   void SetUp() override {
+    if (GetParam().precision == Precision::kBf16 && !HasBfloat16()) {
+      GTEST_SKIP() << "this processor has no bfloat16 instructions";
+    }
     const auto model = MakeOneDnnModel(HostWeights(config_, unet_, kTimesteps));
     ASSERT_THAT(model, IsOk());
     model_ = *model;
@@ -39,7 +47,8 @@ class OneDnnNetworkTest : public testing::TestWithParam<const char*> {
 
   // Rows begin to end of x_, on `threads` threads.
   std::vector<float> Predict(int begin, int end, int threads = 1) {
-    const auto network = MakeOneDnnNetwork(model_, {.max_rows = kRows, .threads = threads});
+    const auto network =
+        MakeOneDnnNetwork(model_, {.max_rows = kRows, .threads = threads, .precision = GetParam().precision});
     std::vector<float> e(static_cast<size_t>(end - begin) * kModelPixels);
     std::vector<NetworkRow> rows;
     for (int i = begin; i < end; ++i) {
@@ -60,7 +69,8 @@ TEST_P(OneDnnNetworkTest, IsTheNetworkOfTheCheckpoint) {
   const torch::NoGradGuard no_grad;
   const at::Tensor expected = unet_.forward({x_, torch::tensor(t_), torch::tensor(y_)}).toTensor();
   ASSERT_GT(expected.abs().max().item<float>(), 0.1f);
-  EXPECT_THAT(Predict(0, kRows), testing::Pointwise(testing::FloatNear(1e-4f), Values(expected)));
+  const float tolerance = GetParam().precision == Precision::kBf16 ? 5e-2f : 1e-4f;
+  EXPECT_THAT(Predict(0, kRows), testing::Pointwise(testing::FloatNear(tolerance), Values(expected)));
 }
 
 TEST_P(OneDnnNetworkTest, ARowsBitsDependOnNeitherRowsNorThreads) {
@@ -80,8 +90,13 @@ TEST_P(OneDnnNetworkTest, LeavesTheThreadsOfItsCallerAsTheyWere) {
   EXPECT_EQ(at::get_num_threads(), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, OneDnnNetworkTest, testing::Values("compact", "seed"),
-                         [](const auto& test) { return std::string(test.param); });
+INSTANTIATE_TEST_SUITE_P(Cases, OneDnnNetworkTest,
+                         testing::Values(Case{"compact", Precision::kFp32}, Case{"compact", Precision::kBf16},
+                                         Case{"seed", Precision::kFp32}, Case{"seed", Precision::kBf16}),
+                         [](const auto& test) {
+                           return test.param.architecture +
+                                  (test.param.precision == Precision::kBf16 ? "Bf16" : "Fp32");
+                         });
 
 TEST(MakeOneDnnModelTest, LeavesOddSizesToLibTorch) {
   UnetConfig config;

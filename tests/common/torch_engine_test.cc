@@ -9,6 +9,7 @@
 
 #include "common/image.h"
 #include "common/noise.h"
+#include "common/onednn_network.h"
 #include "common/row_update.h"
 #include "common/unet.h"
 #include "tests/testing/status_matchers.h"
@@ -94,7 +95,9 @@ std::vector<float> DrawByHand(Checkpoint checkpoint, const Image& image) {
 class TorchEngineTest : public testing::TestWithParam<EnginePath> {
  protected:
   std::unique_ptr<Engine> MakeEngine(int threads = 2) {
-    return *MakeTorchEngine(checkpoint_, {.device = "cpu", .num_slots = 8, .num_threads = threads, .path = GetParam()});
+    return *MakeTorchEngine(
+        checkpoint_,
+        {.device = "cpu", .num_slots = 8, .num_threads = threads, .precision = Precision::kFp32, .path = GetParam()});
   }
 
   const Checkpoint checkpoint_ = SmallCheckpoint();
@@ -202,6 +205,23 @@ TEST(ResolveDeviceTest, AbsentDeviceIsSaid) {
   EXPECT_THAT(ResolveDevice("cuda:77"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--device")));
 }
 
+TEST(ResolvePrecisionTest, AutoIsWhatTheDeviceDoesBest) {
+  EXPECT_EQ(*ResolvePrecision(Precision::kAuto, "cuda:0"), Precision::kFp16);
+  EXPECT_EQ(*ResolvePrecision(Precision::kAuto, "cpu"), HasBfloat16() ? Precision::kBf16 : Precision::kFp32);
+  for (const char* device : {"cpu", "cuda:0"}) {
+    EXPECT_EQ(*ResolvePrecision(Precision::kFp32, device), Precision::kFp32);
+  }
+}
+
+TEST(ResolvePrecisionTest, WhatADeviceLacksIsSaid) {
+  EXPECT_THAT(
+      ResolvePrecision(Precision::kBf16, "cuda:0"),
+      StatusIs(absl::StatusCode::kInvalidArgument, "--precision=bf16 is for CPUs; on CUDA use auto, fp16 or fp32"));
+  EXPECT_THAT(
+      ResolvePrecision(Precision::kFp16, "cpu"),
+      StatusIs(absl::StatusCode::kInvalidArgument, "--precision=fp16 is for CUDA; on the CPU use auto, bf16 or fp32"));
+}
+
 class BatchSizesTest : public testing::Test {
  protected:
   static std::unique_ptr<Engine> MakeEngine(int max_rows) {
@@ -227,6 +247,34 @@ TEST_F(BatchSizesTest, EndAtTheMostRowsOfAStep) {
   EXPECT_THAT(
       engine->Step({guided.Row(0, 0), guided.Row(1, 0)}),
       StatusIs(absl::StatusCode::kInternal, "a step of 4 network rows, where the engine was made for 3 at most"));
+}
+
+TEST(MakeTorchEngineTest, Bfloat16DrawsNearlyTheSameDigits) {
+  if (!HasBfloat16()) GTEST_SKIP() << "this processor has no bfloat16 instructions";
+  const Checkpoint checkpoint = *LoadCheckpoint(DENOISED_SOURCE_DIR "/models/mnist.pt");
+  const Image image{.plan = *MakeStepPlan(*NoiseSchedule::Create(checkpoint.metadata.noise_schedule),
+                                          {.sampler = SamplerType::kDpmSolverPp2M, .steps = 20})};
+  const auto draw = [&](Precision precision) {
+    return DrawAlone(**MakeTorchEngine(checkpoint, {.device = "cpu", .num_slots = 1, .precision = precision}), image);
+  };
+  const std::vector<float> fp32 = draw(Precision::kFp32), bf16 = draw(Precision::kBf16);
+  EXPECT_NE(bf16, fp32);
+  double difference = 0;
+  for (size_t i = 0; i < fp32.size(); ++i) difference += std::abs(bf16[i] - fp32[i]);
+  EXPECT_LT(difference / static_cast<double>(fp32.size()), 0.02);  // of a range of 2
+}
+
+// Networks that oneDNN cannot run have LibTorch's fp32 alone.
+TEST(MakeTorchEngineTest, Bfloat16WhereTheNetworkHasNoneIsSaid) {
+  if (!HasBfloat16()) GTEST_SKIP() << "this processor has no bfloat16 instructions";
+  ModelMetadata metadata;
+  metadata.unet.channels = {24, 48, 96};
+  const Checkpoint checkpoint = *ParseCheckpoint("odd", *SerializeCheckpoint(metadata, MakeUnet(metadata.unet)));
+  EXPECT_THAT(MakeTorchEngine(checkpoint, {.device = "cpu", .num_slots = 1}), IsOk());
+  EXPECT_THAT(MakeTorchEngine(checkpoint, {.device = "cpu", .num_slots = 1, .precision = Precision::kBf16}),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "--precision=bf16: a layer of 24 channels in 8 groups does not divide into vectors of 16; use "
+                       "auto or fp32"));
 }
 
 TEST(MakeTorchEngineTest, NeedsASlot) {

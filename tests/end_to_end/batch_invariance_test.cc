@@ -36,6 +36,7 @@ class Recorder : public DrawListener {
 
 struct Case {
   std::string name, device;
+  Precision precision;
   bool measured;  // the scheduler makes its steps as wide as the engine rewards, so that images overtake one another
 };
 
@@ -49,8 +50,10 @@ class BatchInvarianceTest : public testing::TestWithParam<Case> {
   BatchInvarianceTest()
       : checkpoint_(*LoadCheckpoint(DENOISED_SOURCE_DIR "/models/mnist.pt")),
         schedule_(*NoiseSchedule::Create(checkpoint_.metadata.noise_schedule)),
-        engine_(*MakeTorchEngine(checkpoint_,
-                                 {.device = GetParam().device, .num_slots = UsefulSlots(kOptions), .num_threads = 2})),
+        engine_(*MakeTorchEngine(checkpoint_, {.device = GetParam().device,
+                                               .num_slots = UsefulSlots(kOptions),
+                                               .num_threads = 2,
+                                               .precision = GetParam().precision})),
         scheduler_(*engine_, kOptions) {
     if (GetParam().measured) EXPECT_THAT(scheduler_.Calibrate(), IsOk());
   }
@@ -127,8 +130,10 @@ TEST_P(BatchInvarianceTest, PngsOf32SeedsAreTheSameAloneAndInACrowd) {
 }
 
 std::vector<Case> Cases() {
-  std::vector<Case> cases = {{"Cpu", "cpu", false}, {"CpuInStepsAsWideAsItRewards", "cpu", true}};
-  if (CudaDeviceCount() > 0) cases.push_back({"Cuda", "cuda", true});
+  std::vector<Case> cases = {{"Cpu", "cpu", Precision::kAuto, false},
+                             {"CpuInStepsAsWideAsItRewards", "cpu", Precision::kAuto, true},
+                             {"CpuFp32", "cpu", Precision::kFp32, false}};
+  if (CudaDeviceCount() > 0) cases.push_back({"Cuda", "cuda", Precision::kAuto, true});
   return cases;
 }
 

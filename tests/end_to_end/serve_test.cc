@@ -202,6 +202,16 @@ TEST(DenoisedTest, AbsentDeviceIsSaid) {
   EXPECT_THAT(result.err, HasSubstr("denoised: error: --device=cuda:77: "));
 }
 
+// The variable makes oneDNN take any processor for one without bfloat16 instructions.
+TEST(DenoisedTest, PrecisionThatTheProcessorLacksIsSaid) {
+  const ProgramResult result =
+      RunProgram({"denoised", "--device=cpu", "--precision=bf16", "--listen=127.0.0.1:0", "--metrics_listen=off"},
+                 {"DNNL_MAX_CPU_ISA=AVX2"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("--precision=bf16: this processor has no bfloat16 instructions (AVX512_BF16), or "
+                                    "this build has no oneDNN that uses them; use auto or fp32"));
+}
+
 TEST(DenoisedTest, FlagsAreAlsoEnvironmentVariables) {
   const ProgramResult result = RunProgram({"denoised", "--listen=127.0.0.1:0", "--metrics_listen=off"},
                                           {"DENOISED_CHECKPOINT=/from/the/environment.pt"});
