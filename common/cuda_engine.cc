@@ -193,7 +193,7 @@ class CudaEngine : public Engine {
 
   int SharedBytes(int rows_per_block) const {
     return static_cast<int>(BlockMemory::Bytes(
-        rows_per_block, arguments_.norm_groups,
+        arguments_.num_operations, rows_per_block, arguments_.norm_groups,
         activations_in_shared_memory_ ? rows_per_block * arguments_.values_per_image : 0, sizeof(T)));
   }
 

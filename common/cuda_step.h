@@ -21,6 +21,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "common/half.h"
 #include "common/host_device.h"
@@ -67,7 +68,7 @@ struct Arguments {
   T* activations = nullptr;           // [num_rows, values_per_image]; null: they are in shared memory
 };
 
-// What a block keeps in shared memory, behind one another.
+// What a block keeps in shared memory, behind one another: the operations, outputs, parts of sums, activations.
 struct BlockMemory {
   static constexpr int kPartsPerWarp = 2;
 
@@ -81,9 +82,14 @@ struct BlockMemory {
   // e of each image, with its label and with the null label.
   static DENOISED_HOST_DEVICE int64_t NumOutputs(int rows) { return int64_t{rows} * 2 * kModelPixels; }
 
+  static DENOISED_HOST_DEVICE int64_t OperationBytes(int operations) {
+    return (operations * int64_t{sizeof(Operation)} + 15) / 16 * 16;
+  }
+
   // All of it, in bytes; values: of the activations.
-  static int64_t Bytes(int rows, int norm_groups, int64_t values, int64_t bytes_per_value) {
-    return (NumOutputs(rows) + NumParts(rows, norm_groups)) * int64_t{sizeof(float)} + values * bytes_per_value;
+  static int64_t Bytes(int operations, int rows, int norm_groups, int64_t values, int64_t bytes_per_value) {
+    return OperationBytes(operations) + (NumOutputs(rows) + NumParts(rows, norm_groups)) * int64_t{sizeof(float)} +
+           values * bytes_per_value;
   }
 };
 
@@ -169,6 +175,33 @@ DENOISED_HOST_DEVICE inline float Load(const float* from) { return *from; }
 DENOISED_HOST_DEVICE inline float Load(const Half* from) { return ToFloat(*from); }
 DENOISED_HOST_DEVICE inline void Store(float value, float* to) { *to = value; }
 DENOISED_HOST_DEVICE inline void Store(float value, Half* to) { *to = ToHalf(value); }
+
+// Two neighbours, of which the first has an even place: in one access of the memory.
+struct Pair {
+  float values[2];
+};
+
+DENOISED_HOST_DEVICE inline Pair LoadPair(const float* from) { return {{from[0], from[1]}}; }
+DENOISED_HOST_DEVICE inline Pair LoadPair(const Half* from) {
+#if defined(__CUDA_ARCH__)
+  const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(from));
+  return {{pair.x, pair.y}};
+#else
+  return {{ToFloat(from[0]), ToFloat(from[1])}};
+#endif
+}
+DENOISED_HOST_DEVICE inline void StorePair(const Pair& pair, float* to) {
+  to[0] = pair.values[0];
+  to[1] = pair.values[1];
+}
+DENOISED_HOST_DEVICE inline void StorePair(const Pair& pair, Half* to) {
+#if defined(__CUDA_ARCH__)
+  *reinterpret_cast<__half2*>(to) = __floats2half2_rn(pair.values[0], pair.values[1]);
+#else
+  to[0] = ToHalf(pair.values[0]);
+  to[1] = ToHalf(pair.values[1]);
+#endif
+}
 
 DENOISED_HOST_DEVICE inline float Activate(Activation activation, float v) {
   if (activation == Activation::kLeakyRelu) return v > 0 ? v : v * 0.1f;
@@ -318,7 +351,9 @@ class BlockStep {
         first_row_(block * arguments.rows_per_block),
         num_rows_(arguments.num_rows - first_row_ < arguments.rows_per_block ? arguments.num_rows - first_row_
                                                                              : arguments.rows_per_block),
-        outputs_(static_cast<float*>(shared)),
+        operations_(static_cast<Operation*>(shared)),
+        outputs_(reinterpret_cast<float*>(static_cast<unsigned char*>(shared) +
+                                          BlockMemory::OperationBytes(arguments.num_operations))),
         parts_(outputs_ + BlockMemory::NumOutputs(arguments.rows_per_block)),
         activations_(arguments.activations != nullptr
                          ? arguments.activations + first_row_ * arguments.values_per_image
@@ -326,9 +361,10 @@ class BlockStep {
                                parts_ + BlockMemory::NumParts(arguments.rows_per_block, arguments.norm_groups))) {}
 
   DENOISED_HOST_DEVICE void Run() {
+    CopyOperations();
     StartChains();
     for (pass_ = 0; pass_ < NumPasses(); ++pass_) {
-      for (int i = 0; i < arguments_.num_operations; ++i) Perform(arguments_.operations[i]);
+      for (int i = 0; i < arguments_.num_operations; ++i) Perform(operations_[i]);
     }
     UpdateImages();
   }
@@ -349,6 +385,13 @@ class BlockStep {
       if (RowAt(row).guidance_scale != 1) return 2;
     }
     return 1;
+  }
+
+  // To shared memory, where looking one up does not take longer than some of them.
+  DENOISED_HOST_DEVICE void CopyOperations() {
+    ForEachThread([&](int thread) {
+      for (int i = thread; i < arguments_.num_operations; i += kThreads) operations_[i] = arguments_.operations[i];
+    });
   }
 
   // Elements 4 * block .. 4 * block + 3 of a row's noise.
@@ -466,10 +509,19 @@ class BlockStep {
   // ------------------------------------------------------------------------
 
   // The tensor that holds a channel of the operation's input, and the channel's place in it.
-  static DENOISED_HOST_DEVICE const Layout& SourceOf(const Operation& operation, int& channel) {
-    if (channel < operation.a.channels) return operation.a;
-    channel -= operation.a.channels;
-    return operation.b;
+  static DENOISED_HOST_DEVICE Layout SourceOf(const Operation& operation, int& channel) {
+    const bool first = channel < operation.a.channels;
+    if (!first) channel -= operation.a.channels;
+    return Input(operation, first ? 0 : 1);
+  }
+
+  // a or b, value by value: which of two structures is not known at compile time, so those would have to be in memory.
+  static DENOISED_HOST_DEVICE Layout Input(const Operation& operation, int index) {
+    const Layout &a = operation.a, &b = operation.b;
+    return {.offset = index == 0 ? a.offset : b.offset,
+            .channels = index == 0 ? a.channels : b.channels,
+            .stride = index == 0 ? a.stride : b.stride,
+            .log2_size = index == 0 ? a.log2_size : b.log2_size};
   }
 
   DENOISED_HOST_DEVICE void Normalize(const Operation& operation) {
@@ -484,17 +536,17 @@ class BlockStep {
         const int part = job % parts, group = job / parts % groups, row = job / parts / groups;
         const T* activations = ActivationsOf(row);
         int channel = group * operation.group_channels;
-        const Layout& source = SourceOf(operation, channel);
+        const Layout source = SourceOf(operation, channel);
         const int pairs = operation.group_channels / 2;
         const auto sum = [&](const auto& term) {
           return WarpSum([&](int lane) {
             float of_lane = 0;
             for (int i = lane / pairs; i < pixels_of_part; i += kLanes / pairs) {
               const int pixel = part * pixels_of_part + i;
-              const T* from =
+              const Pair pair = LoadPair(
                   PixelOf(activations, source, operation.log2_size, pixel >> operation.log2_size, pixel & mask) +
-                  channel + lane % pairs * 2;
-              of_lane += term(Load(from)) + term(Load(from + 1));
+                  channel + lane % pairs * 2);
+              of_lane += term(pair.values[0]) + term(pair.values[1]);
             }
             return of_lane;
           });
@@ -514,7 +566,7 @@ class BlockStep {
       const int channels = operation.a.channels + operation.b.channels, pairs = channels / 2;
       const int first = thread % pairs * 2, group = first / operation.group_channels;
       int channel = first;
-      const Layout& source = SourceOf(operation, channel);
+      const Layout source = SourceOf(operation, channel);
       for (int row = 0; row < num_rows_; ++row) {
         const float* part = parts_ + 2 * (row * groups + group) * parts;
         float mean = 0, squares = 0;
@@ -533,11 +585,12 @@ class BlockStep {
         T* activations = ActivationsOf(row);
         for (int pixel = thread / pairs; pixel < pixels; pixel += kThreads / pairs) {
           const int line = pixel >> operation.log2_size, column = pixel & mask;
-          const T* from = PixelOf(activations, source, operation.log2_size, line, column) + channel;
-          T* to = PixelOf(activations, operation.out, operation.log2_size, line, column) + first;
+          Pair pair = LoadPair(PixelOf(activations, source, operation.log2_size, line, column) + channel);
+          DENOISED_UNROLL(2)
           for (int k = 0; k < 2; ++k) {
-            Store(Activate(operation.activation, Load(from + k) * factors[k] + addends[k]), to + k);
+            pair.values[k] = Activate(operation.activation, pair.values[k] * factors[k] + addends[k]);
           }
+          StorePair(pair, PixelOf(activations, operation.out, operation.log2_size, line, column) + first);
         }
       }
     });
@@ -584,10 +637,11 @@ class BlockStep {
           for (int row = 0; row < kRows; ++row) {
             DENOISED_UNROLL(kColumns)
             for (int column = 0; column < kColumns; ++column) {
-              DENOISED_UNROLL(4)
-              for (int i = 0; i < 4; ++i) {
-                StoreOutput(operation, (tile_row + row) * kTilePixels + TileRow(lane, i),
-                            (tile_column + column) * kTileChannels + TileColumn(lane, i), sums[row][column][lane].c[i]);
+              DENOISED_UNROLL(2)
+              for (int i = 0; i < 4; i += 2) {
+                const float* c = sums[row][column][lane].c + i;
+                StoreOutputs(operation, (tile_row + row) * kTilePixels + TileRow(lane, i),
+                             (tile_column + column) * kTileChannels + TileColumn(lane, i), {{c[0], c[1]}});
               }
             }
           }
@@ -603,9 +657,15 @@ class BlockStep {
     const int taps = operation.kernel_size * operation.kernel_size;
     const int64_t column_stride = int64_t{depth} * taps * kTileValues;
     const T* tiles = arguments_.weights + operation.weights * kTileValues + tile_column * column_stride;
+    // Weights come from far: those of the next few products are on their way while these are computed. fp32, which is
+    // for comparison, has no registers to spare for that.
+    constexpr bool kReadAhead = std::is_same_v<T, Half>;
+    constexpr int kAhead = kReadAhead ? kTilesAhead / kColumns : 1;
+    PerLane<typename Matrix<T>::B> ahead[kAhead][kColumns];
+    if constexpr (kReadAhead) LoadTiles<kAhead, kColumns>(tiles, column_stride, ahead);
     for (int tap = 0; tap < taps; ++tap) {
       for (int source = 0; source < 2; ++source) {
-        const Layout& in = source == 0 ? operation.a : operation.b;
+        const Layout in = Input(operation, source);
         if (in.channels == 0) continue;
         PerLane<PixelPair<T>> pixels[kRows];
         DENOISED_UNROLL(kRows)
@@ -619,49 +679,90 @@ class BlockStep {
             }
           });
         }
-        DENOISED_UNROLL(2)
-        for (int channel = 0; channel < in.channels; channel += kTileDepth) {
-          PerLane<typename Matrix<T>::A> a[kRows];
-          DENOISED_UNROLL(kRows)
-          for (int row = 0; row < kRows; ++row) {
-            ForEachLane([&](int lane) { a[row][lane] = Matrix<T>::LoadA(pixels[row][lane], channel, lane); });
+        for (int channel = 0; channel < in.channels; channel += kAhead * kTileDepth) {
+          const int left = (in.channels - channel) / kTileDepth, steps = left < kAhead ? left : kAhead;
+          PerLane<typename Matrix<T>::B> b[kAhead][kColumns];
+          if constexpr (kReadAhead) {
+            DENOISED_UNROLL(kAhead)
+            for (int step = 0; step < kAhead; ++step) {
+              DENOISED_UNROLL(kColumns)
+              for (int column = 0; column < kColumns; ++column) b[step][column] = ahead[step][column];
+            }
+            LoadTiles<kAhead, kColumns>(tiles + steps * kTileValues, column_stride, ahead);
+          } else {
+            LoadTiles<kAhead, kColumns>(tiles, column_stride, b);
           }
-          DENOISED_UNROLL(kColumns)
-          for (int column = 0; column < kColumns; ++column) {
-            PerLane<typename Matrix<T>::B> b;
-            ForEachLane([&](int lane) { b[lane] = Matrix<T>::LoadB(tiles + column * column_stride, lane); });
+          tiles += steps * kTileValues;
+          DENOISED_UNROLL(kAhead)
+          for (int step = 0; step < kAhead; ++step) {
+            if (step >= steps) continue;
+            PerLane<typename Matrix<T>::A> a[kRows];
             DENOISED_UNROLL(kRows)
-            for (int row = 0; row < kRows; ++row) Matrix<T>::MultiplyAdd(a[row], b, sums[row][column]);
+            for (int row = 0; row < kRows; ++row) {
+              ForEachLane([&](int lane) {
+                a[row][lane] = Matrix<T>::LoadA(pixels[row][lane], channel + step * kTileDepth, lane);
+              });
+            }
+            DENOISED_UNROLL(kColumns)
+            for (int column = 0; column < kColumns; ++column) {
+              DENOISED_UNROLL(kRows)
+              for (int row = 0; row < kRows; ++row) {
+                Matrix<T>::MultiplyAdd(a[row], b[step][column], sums[row][column]);
+              }
+            }
           }
-          tiles += kTileValues;
         }
       }
     }
   }
 
-  // Output `channel` of the pixel that is tile row `tile_row`.
-  DENOISED_HOST_DEVICE void StoreOutput(const Operation& operation, int tile_row, int channel, float sum) {
-    if (channel >= operation.out_channels) return;
-    const float value = sum + arguments_.constants[operation.bias + channel];
-    const int log2_size = operation.log2_size, row = tile_row >> 2 * log2_size;
-    int line = tile_row >> log2_size & ((1 << log2_size) - 1), column = tile_row & ((1 << log2_size) - 1);
-    if (operation.spread) {
-      const int channels = operation.out_channels / 4, block = channel / channels;
-      line = 2 * line + block / 2;
-      column = 2 * column + block % 2;
-      channel %= channels;
+  // The weights of the next kSteps products, of each column of tiles.
+  template <int kSteps, int kColumns>
+  static DENOISED_HOST_DEVICE void LoadTiles(const T* tiles, int64_t column_stride,
+                                             PerLane<typename Matrix<T>::B> (&to)[kSteps][kColumns]) {
+    DENOISED_UNROLL(kSteps)
+    for (int step = 0; step < kSteps; ++step) {
+      DENOISED_UNROLL(kColumns)
+      for (int column = 0; column < kColumns; ++column) {
+        const T* tile = tiles + column * column_stride + step * kTileValues;
+        ForEachLane([&](int lane) { to[step][column][lane] = Matrix<T>::LoadB(tile, lane); });
+      }
     }
+  }
+
+  // Outputs `channel`, an even one, and the next of the pixel that is tile row `tile_row`.
+  DENOISED_HOST_DEVICE void StoreOutputs(const Operation& operation, int tile_row, int channel, Pair pair) {
+    const int log2_size = operation.log2_size, row = tile_row >> 2 * log2_size;
+    const int line = tile_row >> log2_size & ((1 << log2_size) - 1), column = tile_row & ((1 << log2_size) - 1);
     if (operation.predicts_noise) {
-      OutputOf(row, pass_)[line * kModelSize + column] = value;
+      for (int k = 0; k < 2 && channel + k < operation.out_channels; ++k) {
+        const int block = channel + k, scale = operation.spread ? 2 : 1;
+        OutputOf(row, pass_)[(scale * line + block / 2) * kModelSize + scale * column + block % 2] =
+            pair.values[k] + arguments_.constants[operation.bias + channel + k];
+      }
       return;
     }
-    T* to = PixelOf(ActivationsOf(row), operation.out, operation.out.log2_size, line, column) + channel;
-    Store(operation.add ? Load(to) + value : value, to);
+    // Of layers there are even numbers of channels.
+    if (channel >= operation.out_channels) return;
+    const int channels = operation.spread ? operation.out_channels / 4 : operation.out_channels;
+    const int block = channel / channels;  // of the four pixels
+    T* to =
+        PixelOf(ActivationsOf(row), operation.out, operation.out.log2_size,
+                operation.spread ? 2 * line + block / 2 : line, operation.spread ? 2 * column + block % 2 : column) +
+        channel % channels;
+    const Pair before = operation.add ? LoadPair(to) : Pair{{0, 0}};
+    DENOISED_UNROLL(2)
+    for (int k = 0; k < 2; ++k) {
+      const float value = pair.values[k] + arguments_.constants[operation.bias + channel + k];
+      pair.values[k] = operation.add ? before.values[k] + value : value;
+    }
+    StorePair(pair, to);
   }
 
   const Arguments<T>& arguments_;
   const int first_row_;
   const int num_rows_;
+  Operation* const operations_;
   float* const outputs_;  // [rows, 2, kModelPixels]
   float* const parts_;    // see BlockMemory
   T* const activations_;  // [rows, values_per_image]

@@ -36,9 +36,9 @@ class EmulatedCudaEngine : public Engine {
     arguments_.x = state_.x(0);
     arguments_.x0 = state_.x0(0);
     arguments_.rows_per_block = std::max(options.images_per_block, 1);
-    const int64_t bytes = BlockMemory::Bytes(arguments_.rows_per_block, program.norm_groups,
+    const int64_t bytes = BlockMemory::Bytes(arguments_.num_operations, arguments_.rows_per_block, program.norm_groups,
                                              arguments_.rows_per_block * program.values_per_image, sizeof(T));
-    for (std::vector<float>& shared : shared_) shared.resize(bytes / sizeof(float) + 1);
+    for (std::vector<int64_t>& shared : shared_) shared.resize(bytes / sizeof(int64_t) + 1);
   }
 
   int num_slots() const override { return options_.num_slots; }
@@ -72,8 +72,8 @@ class EmulatedCudaEngine : public Engine {
   const std::vector<float> constants_, conditioning_;
   Arguments<T> arguments_;
   ImageState state_;
-  std::vector<std::vector<float>> shared_;  // by worker
-  WorkerPool pool_;                         // NOTE: last, so that its threads end before what they use
+  std::vector<std::vector<int64_t>> shared_;  // by worker
+  WorkerPool pool_;                           // NOTE: last, so that its threads end before what they use
 };
 
 }  // namespace

@@ -34,6 +34,7 @@ class Compiler {
 
   NetworkProgram Compile() {
     WireUnet(*this);
+    program_.weights.resize(program_.weights.size() + size_t{kTilesAhead} * kTileValues);
     PlaceBuffers();
     return std::move(program_);
   }

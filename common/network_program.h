@@ -67,6 +67,10 @@ struct Operation {
 inline constexpr int kTileDepth = 16, kTileChannels = 8;
 inline constexpr int kTileValues = kTileDepth * kTileChannels;
 
+// So many tiles beyond its own may be read by whoever reads tiles before it needs them; the last weights are followed
+// by as many tiles of zeros.
+inline constexpr int kTilesAhead = 8;
+
 // Where element [k, n] of a weight tile is among its values. In fp16 it is the order of the registers of PTX's
 // mma.m16n8k16: lane by lane, four values each.
 int WeightTileIndex(Precision precision, int k, int n);

@@ -45,18 +45,20 @@ float Tolerance(Precision precision) { return precision == Precision::kFp32 ? 1e
 struct Case {
   std::string architecture;
   Precision precision;
+  bool on_gpu = false;
 };
 
-class EmulatedCudaEngineTest : public testing::TestWithParam<Case> {
+class CudaEngineTest : public testing::TestWithParam<Case> {
  protected:
   std::unique_ptr<Engine> MakeEngine(int threads = 1, int images_per_block = 1) const {
     const absl::StatusOr<NetworkProgram> program = CompileNetwork(network_.weights, GetParam().precision);
     EXPECT_THAT(program, IsOk());
-    return MakeEmulatedCudaEngine(*program, {.null_label = NullLabel(),
-                                             .num_slots = 3,
-                                             .num_threads = threads,
-                                             .num_train_timesteps = kTimesteps,
-                                             .images_per_block = images_per_block});
+    const CudaEngineOptions options = {.null_label = NullLabel(),
+                                       .num_slots = 3,
+                                       .num_threads = threads,
+                                       .num_train_timesteps = kTimesteps,
+                                       .images_per_block = images_per_block};
+    return GetParam().on_gpu ? *MakeCudaEngine(*program, options) : MakeEmulatedCudaEngine(*program, options);
   }
 
   int NullLabel() const { return network_.config.num_labels - 1; }
@@ -93,7 +95,7 @@ class EmulatedCudaEngineTest : public testing::TestWithParam<Case> {
                           {.timestep = 7, .p = 0.5f, .q = -0.5f, .lo = -1, .hi = 1, .a = 0.25f, .b = 0.5f, .c = 0.5f}};
 };
 
-TEST_P(EmulatedCudaEngineTest, PredictsWhatTheCheckpointsNetworkDoes) {
+TEST_P(CudaEngineTest, PredictsWhatTheCheckpointsNetworkDoes) {
   const auto engine = MakeEngine();
   ASSERT_THAT(engine->Step({Row(0, 0), Row(2, 0)}), IsOk());
   for (const int slot : {0, 2}) {
@@ -108,7 +110,7 @@ TEST_P(EmulatedCudaEngineTest, PredictsWhatTheCheckpointsNetworkDoes) {
 }
 
 // With the network's output as the kernel has it, start, noise and update are the CPU's, to the last bit.
-TEST_P(EmulatedCudaEngineTest, NoiseAndUpdateAreTheCpusToTheLastBit) {
+TEST_P(CudaEngineTest, NoiseAndUpdateAreTheCpusToTheLastBit) {
   const auto engine = MakeEngine();
   ASSERT_THAT(engine->Step({Row(1, 0)}), IsOk());
   const StepRow row = Row(1, 0);
@@ -120,7 +122,7 @@ TEST_P(EmulatedCudaEngineTest, NoiseAndUpdateAreTheCpusToTheLastBit) {
   EXPECT_EQ(Read(*engine, 1), x);
 }
 
-TEST_P(EmulatedCudaEngineTest, GuidanceMovesAwayFromTheNullLabelsPrediction) {
+TEST_P(CudaEngineTest, GuidanceMovesAwayFromTheNullLabelsPrediction) {
   const int null_label = NullLabel();
   const auto engine = MakeEngine();
   ASSERT_THAT(engine->Step({Row(0, 0, 2.5f), Row(1, 0)}), IsOk());
@@ -135,7 +137,7 @@ TEST_P(EmulatedCudaEngineTest, GuidanceMovesAwayFromTheNullLabelsPrediction) {
               testing::Pointwise(testing::FloatNear(5 * Tolerance(GetParam().precision)), expected));
 }
 
-TEST_P(EmulatedCudaEngineTest, AnImagesBitsDependNeitherOnItsCompanyNorOnItsSlot) {
+TEST_P(CudaEngineTest, AnImagesBitsDependNeitherOnItsCompanyNorOnItsSlot) {
   const auto alone = MakeEngine();
   for (const int step : {0, 1}) ASSERT_THAT(alone->Step({Row(1, step)}), IsOk());
   for (const int images_per_block : {1, 2}) {
@@ -147,13 +149,35 @@ TEST_P(EmulatedCudaEngineTest, AnImagesBitsDependNeitherOnItsCompanyNorOnItsSlot
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, EmulatedCudaEngineTest,
-                         testing::Values(Case{"compact", Precision::kFp32}, Case{"compact", Precision::kFp16},
-                                         Case{"seed", Precision::kFp16}),
-                         [](const auto& test) {
-                           return test.param.architecture +
-                                  (test.param.precision == Precision::kFp32 ? "Fp32" : "Fp16");
-                         });
+// The emulation, and the kernel itself where there is a GPU: the original's activations lie in global memory there.
+std::vector<Case> Cases() {
+  const std::vector<Case> emulated = {
+      {"compact", Precision::kFp32}, {"compact", Precision::kFp16}, {"seed", Precision::kFp16}};
+  std::vector<Case> cases = emulated;
+  for (Case on_gpu : emulated) {
+    on_gpu.on_gpu = true;
+    if (CudaDeviceCount() > 0) cases.push_back(on_gpu);
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, CudaEngineTest, testing::ValuesIn(Cases()), [](const auto& test) {
+  return (test.param.on_gpu ? "gpu_" : "emulated_") + test.param.architecture +
+         (test.param.precision == Precision::kFp32 ? "_fp32" : "_fp16");
+});
+
+TEST(CompileNetworkTest, EndsWithTheTilesThatAreReadAhead) {
+  const NetworkProgram program = *CompileNetwork(MakeNetwork("compact").weights, Precision::kFp16);
+  int64_t used = 0;  // tiles
+  for (const Operation& operation : program.operations) {
+    if (operation.kind != Operation::Kind::kConvolve) continue;
+    const int64_t depth = (operation.a.channels + operation.b.channels) / kTileDepth;
+    used = std::max(used,
+                    operation.weights + operation.column_tiles * operation.kernel_size * operation.kernel_size * depth);
+  }
+  EXPECT_GT(used, 0);
+  EXPECT_EQ(static_cast<int64_t>(program.weights.size()), (used + kTilesAhead) * kTileValues);
+}
 
 // ---- Whole chains with the shipped checkpoint
 // --------------------------------------------------------------------------

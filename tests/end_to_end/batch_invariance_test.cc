@@ -55,7 +55,9 @@ class BatchInvarianceTest : public testing::TestWithParam<Case> {
                                                .num_threads = 2,
                                                .precision = GetParam().precision})),
         scheduler_(*engine_, kOptions) {
-    if (GetParam().measured) EXPECT_THAT(scheduler_.Calibrate(), IsOk());
+    if (GetParam().measured) {
+      EXPECT_THAT(scheduler_.Calibrate(), IsOk());
+    }
   }
 
   // Every sampler, several lengths, with and without guidance.
