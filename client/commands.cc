@@ -429,6 +429,7 @@ absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
       {"classes", absl::StrJoin(model.class_names(), " ")},
       {"guidance", model.supports_guidance() ? "yes" : "no"},
       {"device", model.device()},
+      {"engine", model.engine()},
       {"limits", absl::StrCat(model.max_images_per_request(), " images per request, ", model.max_queued_images(),
                               " waiting, ", model.max_batch_rows(), " rows per step at most")},
   };

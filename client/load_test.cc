@@ -98,9 +98,10 @@ class LevelRun {
       std::erase_if(due_, [this](Clock::time_point due) { return due >= counted_to_; });
       if (due_.empty() && running_ == 0) return std::nullopt;
       if (!due_.empty() && *due_.begin() <= Clock::now()) break;
+      // NOTE: false as things are, else it would be awaited without ever letting go of the lock.
       const size_t known = due_.size();
       const auto changed = [this, known]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-        return !fatal_.ok() || due_.size() != known || (due_.empty() && running_ == 0);
+        return due_.size() != known || (due_.empty() ? running_ == 0 : !fatal_.ok());
       };
       const absl::Condition condition(&changed);
       if (due_.empty()) {

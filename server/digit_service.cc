@@ -45,7 +45,8 @@ v1::GenerateDigitResponse MakeAccepted(const DrawRequest& draw, const ModelInfo&
   return response;
 }
 
-void DescribeModel(const ModelInfo& info, v1::GetModelResponse& response) {
+void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
+  const ModelInfo& info = model.info();
   const ModelMetadata& metadata = info.metadata;
   response.set_model_version(info.version());
   response.set_sha256(info.sha256);
@@ -60,6 +61,7 @@ void DescribeModel(const ModelInfo& info, v1::GetModelResponse& response) {
   for (const std::string& name : metadata.class_names) response.add_class_names(name);
   response.set_supports_guidance(metadata.null_label.has_value());
   response.set_device(info.device);
+  response.set_engine(model.engine().Description());
   response.set_metadata_json(SerializeModelMetadata(metadata));
 }
 
@@ -122,7 +124,7 @@ grpc::ServerUnaryReactor* DigitService::GetModel(grpc::CallbackServerContext* co
     reactor->Finish(ToGrpcStatus(NoModelStatus()));
     return reactor;
   }
-  DescribeModel(served->info(), *response);
+  DescribeModel(*served, *response);
   response->set_max_images_per_request(MaxImages(*served));
   response->set_max_batch_rows(static_cast<uint32_t>(served->scheduler().options().max_batch_rows));
   response->set_max_queued_images(static_cast<uint32_t>(served->scheduler().options().max_queued_images));

@@ -22,7 +22,7 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Where the network runs: auto (CUDA where there is one), cpu, cuda or cuda:N");
   Add(app, "precision", options.model.precision,
       "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they have instructions for it), fp32, fp16 or "
-      "bf16; with fp32, all devices draw the same to within two grey levels")
+      "bf16; with fp32, images differ least from device to device")
       ->check(CLI::IsMember(PrecisionNames()));
   Add(app, "listen", options.listen, "Address and port for gRPC; port 0 picks a free one");
   Add(app, "metrics_listen", options.metrics_listen,

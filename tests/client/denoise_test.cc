@@ -62,6 +62,7 @@ class FakeService : public v1::DigitService::Service {
     model->set_architecture("compact");
     model->set_parameter_count(123);
     model->set_device("cpu");
+    model->set_engine("an engine");
     model->add_class_names("0");
     return grpc::Status::OK;
   }
@@ -260,6 +261,7 @@ TEST_F(DenoiseTest, ModelIsATable) {
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.out, HasSubstr("model           0123456789ab\n"));
   EXPECT_THAT(result.out, HasSubstr("architecture    compact, 123 parameters\n"));
+  EXPECT_THAT(result.out, HasSubstr("engine          an engine\n"));
 }
 
 TEST_F(DenoiseTest, BadRequestNamesTheFlag) {
@@ -433,6 +435,21 @@ TEST_F(DenoiseTest, BenchThatNeverGetsAnAnswerSaysWhy) {
   EXPECT_EQ(Denoise({"bench", "--out=load.txt"}).err,
             "denoise: error: --out of bench must end in .json, got load.txt; the plot goes beside it\n");
   EXPECT_THAT(Denoise({"bench", "--out=/proc/load.json"}).err, HasSubstr("choose another with --out"));
+}
+
+TEST_F(DenoiseTest, BenchEndsOnAnErrorThatStaysOnceTheOthersAreAnswered) {
+  std::atomic<int> asked = 0, answered = 0;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                          FakeService::Writer* writer) {
+    if (asked++ == 0) return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "not today");
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    ++answered;
+    return FakeService::DrawAll(context, request, writer);
+  };
+  const ProgramResult result = Denoise({"bench", "--concurrency=4", "--duration=1000", "--warmup=0", "--size=32"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("not today"));
+  EXPECT_EQ(answered, asked - 1);
 }
 
 TEST_F(DenoiseTest, InterruptedBenchEndsAtOnceAndKeepsTheLevelsThatAreDone) {

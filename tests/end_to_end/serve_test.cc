@@ -137,6 +137,7 @@ TEST_F(EndToEndTest, ModelIsTheShippedOne) {
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.out, HasSubstr("architecture    compact, "));
   EXPECT_THAT(result.out, HasSubstr("guidance        yes"));
+  EXPECT_THAT(result.out, testing::ContainsRegex("engine          (oneDNN|LibTorch) in (bf16|fp32) on [0-9]+ threads"));
 }
 
 TEST_F(EndToEndTest, OccupiedPortIsSaid) {

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -48,6 +49,7 @@ class PuppetEngine : public Engine {
   explicit PuppetEngine(int num_slots) : num_slots_(num_slots), values_(num_slots), clean_(num_slots) {}
 
   int num_slots() const override { return num_slots_; }
+  std::string Description() const override { return "a puppet"; }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
     WaitForPermission();

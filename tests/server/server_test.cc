@@ -435,6 +435,7 @@ TEST_F(ServerTest, GetModelDescribesModelAndLimits) {
   EXPECT_EQ(model.class_names_size(), 10);
   EXPECT_TRUE(model.supports_guidance());
   EXPECT_EQ(model.device(), "cpu");
+  EXPECT_EQ(model.engine(), "a puppet");
   EXPECT_EQ(model.max_images_per_request(), 50u);
   EXPECT_EQ(model.max_batch_rows(), 4u);
   EXPECT_EQ(model.max_queued_images(), 60u);
