@@ -98,7 +98,8 @@ class LevelRun {
       std::erase_if(due_, [this](Clock::time_point due) { return due >= counted_to_; });
       if (due_.empty() && running_ == 0) return std::nullopt;
       if (!due_.empty() && *due_.begin() <= Clock::now()) break;
-      // NOTE: false as things are, else it would be awaited without ever letting go of the lock.
+      // NOTE: must be false now: Await returns at once where its condition holds, without releasing mu_, and Finish
+      // could never run.
       const size_t known = due_.size();
       const auto changed = [this, known]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
         return due_.size() != known || (due_.empty() ? running_ == 0 : !fatal_.ok());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,7 +55,7 @@ class CpuEngine : public Engine {
   double network_seconds() const override { return network_seconds_; }
   const CpuEngineChoices& choices() const { return choices_; }
   std::string Description() const override {
-    std::string text = absl::StrFormat("%s on %d threads, up to %d rows to a network call", options_.library,
+    std::string text = absl::StrFormat("%s on %d threads, up to %d rows to a network call", options_.runner,
                                        pool_.size(), choices_.rows_per_call);
     if (team_ != nullptr) {
       absl::StrAppendFormat(
@@ -213,26 +214,46 @@ class CpuEngine : public Engine {
     return std::equal(together.begin(), together.end(), alone.begin());
   }
 
+  struct Team {
+    int threads = 1;
+    std::unique_ptr<CpuNetwork> network;
+    double seconds = std::numeric_limits<double>::infinity();  // of a row
+  };
+
   // Of teams of 2, 4, ... threads, and of all, the one that runs a row fastest, if that is faster than one thread.
   void ChooseTeam(const CpuNetworkFactory& make_network, const Probe& probe, const std::vector<float>& alone) {
-    const double one_thread = SecondsPerCall(*workers_[0].network, probe);
-    double best = one_thread;
+    std::vector<Team> teams;
     for (int threads = 2; threads < 2 * pool_.size(); threads *= 2) {
-      const int size = std::min(threads, pool_.size());
-      std::unique_ptr<CpuNetwork> team = make_network(most_rows_, size);
-      if (team == nullptr || !KeepsBits(*team, probe, 1, alone)) return;
-      const double seconds = SecondsPerCall(*team, probe);
-      if (seconds > 0.9 * best) continue;
-      best = seconds;
-      team_ = std::move(team);
-      choices_.team_threads = size;
-      choices_.team_speedup = one_thread / seconds;
-      // More rows than this are faster on workers of their own. One row less than there are workers at most.
-      const int worth = std::min({static_cast<int>(choices_.team_speedup), pool_.size() - 1, choices_.rows_per_call});
-      choices_.team_rows = 1;
-      while (choices_.team_rows < worth && KeepsBits(*team_, probe, choices_.team_rows + 1, alone)) {
-        ++choices_.team_rows;
+      Team team = {.threads = std::min(threads, pool_.size())};
+      team.network = make_network(most_rows_, team.threads);
+      if (team.network == nullptr || !KeepsBits(*team.network, probe, 1, alone)) break;
+      team.network->Rest();
+      teams.push_back(std::move(team));
+    }
+    if (teams.empty()) return;
+    // In turns, so that a slow moment of the machine does not hit one of them alone.
+    double one_thread = std::numeric_limits<double>::infinity();
+    for (int round = 0; round < 5; ++round) {
+      one_thread = std::min(one_thread, SecondsPerCall(*workers_[0].network, probe));
+      for (Team& team : teams) {
+        team.seconds = std::min(team.seconds, SecondsPerCall(*team.network, probe));
+        team.network->Rest();  // its threads would be in the next one's way
       }
+    }
+    double best = one_thread;
+    for (Team& team : teams) {
+      if (team.seconds > 0.9 * best) continue;
+      best = team.seconds;
+      team_ = std::move(team.network);
+      choices_.team_threads = team.threads;
+    }
+    if (team_ == nullptr) return;
+    choices_.team_speedup = one_thread / best;
+    // More rows than this are faster on workers of their own. One row less than there are workers at most.
+    const int worth = std::min({static_cast<int>(choices_.team_speedup), pool_.size() - 1, choices_.rows_per_call});
+    choices_.team_rows = 1;
+    while (choices_.team_rows < worth && KeepsBits(*team_, probe, choices_.team_rows + 1, alone)) {
+      ++choices_.team_rows;
     }
   }
 

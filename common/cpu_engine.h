@@ -29,7 +29,7 @@ namespace denoised {
 using CpuNetworkFactory = std::function<std::unique_ptr<CpuNetwork>(int max_rows, int threads)>;
 
 struct CpuEngineOptions {
-  std::string library;          // that runs the network, for the log
+  std::string runner;           // what runs the network, and in which precision: for Description
   int null_label = 0;           // the label of a guided image's second network row
   int num_slots = 16;           // images in the making at once, at least 1
   int max_rows = 0;             // network rows of a step for which to make room; 0: 2 * num_slots, all of them guided

@@ -137,7 +137,8 @@ DENOISED_VECTOR_CLONES
 void ToBfloat16(const float* x, int64_t count, uint16_t* y) {
   for (int64_t i = 0; i < count; ++i) {
     const auto bits = std::bit_cast<uint32_t>(x[i]);
-    y[i] = static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+    const bool number = (bits & 0x7FFFFFFF) <= 0x7F800000;  // others stay what they are: not numbers
+    y[i] = static_cast<uint16_t>(number ? (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 : bits >> 16 | 0x40);
   }
 }
 

@@ -82,6 +82,7 @@ struct BlockMemory {
   // e of each image, with its label and with the null label.
   static DENOISED_HOST_DEVICE int64_t NumOutputs(int rows) { return int64_t{rows} * 2 * kModelPixels; }
 
+  static_assert(std::is_trivially_copyable_v<Operation> && alignof(Operation) <= 16);
   static DENOISED_HOST_DEVICE int64_t OperationBytes(int operations) {
     return (operations * int64_t{sizeof(Operation)} + 15) / 16 * 16;
   }
@@ -176,7 +177,7 @@ DENOISED_HOST_DEVICE inline float Load(const Half* from) { return ToFloat(*from)
 DENOISED_HOST_DEVICE inline void Store(float value, float* to) { *to = value; }
 DENOISED_HOST_DEVICE inline void Store(float value, Half* to) { *to = ToHalf(value); }
 
-// Two neighbours, of which the first has an even place: in one access of the memory.
+// Two neighbours, of which the first has an even place; Halfs in one access of the memory.
 struct Pair {
   float values[2];
 };
@@ -387,7 +388,7 @@ class BlockStep {
     return 1;
   }
 
-  // To shared memory, where looking one up does not take longer than some of them.
+  // To shared memory: from the GPU's own, reading an operation can take longer than performing it.
   DENOISED_HOST_DEVICE void CopyOperations() {
     ForEachThread([&](int thread) {
       for (int i = thread; i < arguments_.num_operations; i += kThreads) operations_[i] = arguments_.operations[i];

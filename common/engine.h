@@ -58,7 +58,8 @@ class Engine {
   // Network rows that a step computes when it wants `rows` of them: more where batch sizes are padded.
   virtual int ComputedRows(int rows) const { return rows; }
 
-  // What it runs on and how it made up its mind at start, in words for a log; may be empty.
+  // What it runs on and how it made up its mind at start, for people to read; may be empty. Constant, so any thread may
+  // ask.
   virtual std::string Description() const { return ""; }
 
   // Seconds spent inside the network so far, of the wall clock of the thread that calls Step.

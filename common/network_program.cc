@@ -244,6 +244,9 @@ int WeightTileIndex(Precision precision, int k, int n) {
 }
 
 absl::StatusOr<NetworkProgram> CompileNetwork(UnetWeights weights, Precision precision) {
+  if (precision != Precision::kFp32 && precision != Precision::kFp16) {
+    return absl::InvalidArgumentError(absl::StrCat("the CUDA kernel has no ", PrecisionName(precision)));
+  }
   if (const absl::Status status = CheckSizes(weights.config); !status.ok()) return status;
   NetworkProgram program = Compiler(weights, precision).Compile();
   program.conditioning = std::move(weights.conditioning);

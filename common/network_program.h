@@ -11,7 +11,6 @@
 #define DENOISED_COMMON_NETWORK_PROGRAM_H_
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -85,7 +84,8 @@ struct NetworkProgram {
   int64_t values_per_image = 0;  // memory for the activations of an image
 };
 
-// UNIMPLEMENTED, saying why, for sizes that the kernel cannot run.
+// INVALID_ARGUMENT for precisions other than kFp32 and kFp16; UNIMPLEMENTED, saying why, for sizes that the kernel
+// cannot run.
 absl::StatusOr<NetworkProgram> CompileNetwork(UnetWeights weights, Precision precision);
 
 }  // namespace denoised

@@ -171,10 +171,10 @@ class OneDnnNetwork : public CpuNetwork {
         return memory::desc({rows_, layer.channels, layer.size, layer.size}, type, memory::format_tag::nhwc);
       };
       // Neither pixels nor noise have so many channels.
-      const bool round = network_.options_.precision == Precision::kBf16 && in.channels >= kVectorLanes &&
-                         out.channels >= kVectorLanes;
-      const memory::data_type type = round ? memory::data_type::bf16 : memory::data_type::f32;
-      const Layer source = round ? Rounded(in) : in;
+      const bool in_bf16 = network_.options_.precision == Precision::kBf16 && in.channels >= kVectorLanes &&
+                           out.channels >= kVectorLanes;
+      const memory::data_type type = in_bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+      const Layer source = in_bf16 ? Rounded(in) : in;
       const memory::desc source_desc = describe(source, type), out_desc = describe(out, memory::data_type::f32);
       const memory::desc any_weights(shape, type, memory::format_tag::any);
       const memory::desc bias_desc({out.channels}, memory::data_type::f32, memory::format_tag::x);

@@ -1,7 +1,7 @@
 // File: precision.h
 //
-// Numbers of how many bits the network's weights and activations are; sums, and everything outside the network, are
-// float32 always.
+// In which numbers the network's products are taken. On CUDA its weights and activations are stored so, on the CPU they
+// are rounded for the convolutions only. Sums, and everything outside the network, are float32 always.
 #ifndef DENOISED_COMMON_PRECISION_H_
 #define DENOISED_COMMON_PRECISION_H_
 
@@ -11,20 +11,22 @@
 namespace denoised {
 
 enum class Precision {
-  kAuto,  // the fastest of the others here
+  kAuto,  // what the device has for it: ResolvePrecision in torch_engine.h
   kFp32,  // as in the checkpoint
   kFp16,  // IEEE half precision, on CUDA
-  kBf16,  // bfloat16, a float32's upper half: on CPUs with instructions for it
+  kBf16,  // bfloat16, a float32's upper half, on CPUs with instructions for it
 };
 
-// Names as flags take them.
+// Names as flags take them, by value.
 inline std::vector<std::string> PrecisionNames() { return {"auto", "fp32", "fp16", "bf16"}; }
+inline std::string PrecisionName(Precision precision) { return PrecisionNames()[static_cast<size_t>(precision)]; }
 
 // Of one of those names; of anything else kAuto.
 inline Precision ParsePrecision(const std::string& name) {
-  if (name == "fp32") return Precision::kFp32;
-  if (name == "fp16") return Precision::kFp16;
-  return name == "bf16" ? Precision::kBf16 : Precision::kAuto;
+  for (const Precision precision : {Precision::kFp32, Precision::kFp16, Precision::kBf16}) {
+    if (name == PrecisionName(precision)) return precision;
+  }
+  return Precision::kAuto;
 }
 
 }  // namespace denoised

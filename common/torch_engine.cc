@@ -24,6 +24,7 @@
 #include "common/cuda_engine.h"
 #include "common/image.h"
 #include "common/image_state.h"
+#include "common/network_program.h"
 #include "common/onednn_network.h"
 #include "common/status_macros.h"
 #include "common/torch_error.h"
@@ -47,7 +48,7 @@ class TorchScriptNetwork : public CpuNetwork {
       ComputeOnThisThreadAlone();
       const c10::InferenceMode inference;
       const auto count = static_cast<int64_t>(rows.size());
-      const at::Tensor x = torch::empty({count, 1, kModelSize, kModelSize});
+      const at::Tensor x = torch::empty({count, 1, kModelSize, kModelSize}, torch::kFloat32);
       const at::Tensor t = torch::empty({count}, torch::kInt64), y = torch::empty_like(t);
       for (int64_t i = 0; i < count; ++i) {
         std::copy_n(rows[i].x, kModelPixels, x.data_ptr<float>() + i * kModelPixels);
@@ -86,7 +87,7 @@ class BatchedEngine : public Engine {
   }
   double network_seconds() const override { return network_seconds_; }
   std::string Description() const override {
-    return absl::StrCat("LibTorch, network calls of ", absl::StrJoin(batch_sizes_, ", "), " rows");
+    return absl::StrCat("LibTorch in fp32, network calls of ", absl::StrJoin(batch_sizes_, ", "), " rows");
   }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
@@ -211,9 +212,16 @@ absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Check
   return MakeOneDnnModel(std::move(weights));
 }
 
+// LibTorch, which takes over for the reason `why`, runs the network in fp32.
+absl::Status CheckLibTorchHas(Precision precision, const absl::Status& why) {
+  if (precision == Precision::kAuto || precision == Precision::kFp32) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--precision=", PrecisionName(precision), ": ", why.message(), "; use auto or fp32"));
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& checkpoint,
                                                          const TorchEngineOptions& options) {
-  CpuEngineOptions cpu_options = {.library = "LibTorch in fp32",
+  CpuEngineOptions cpu_options = {.runner = "LibTorch in fp32",
                                   .null_label = checkpoint.metadata.null_label.value_or(0),
                                   .num_slots = options.num_slots,
                                   .max_rows = options.max_rows,
@@ -224,7 +232,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
   if (options.path == EnginePath::kFastest) {
     const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = MakeOneDnnModelOf(checkpoint);
     if (model.ok()) {
-      cpu_options.library = precision == Precision::kBf16 ? "oneDNN in bf16" : "oneDNN in fp32";
+      cpu_options.runner = precision == Precision::kBf16 ? "oneDNN in bf16" : "oneDNN in fp32";
       return MakeCpuEngine(
           [&model, precision](int max_rows, int threads) {
             return MakeOneDnnNetwork(*model, {.max_rows = max_rows, .threads = threads, .precision = precision});
@@ -232,10 +240,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
           cpu_options);
     }
     if (!absl::IsUnimplemented(model.status())) return model.status();
-    if (options.precision == Precision::kBf16) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("--precision=bf16: ", model.status().message(), "; use auto or fp32"));
-    }
+    DENOISED_RETURN_IF_ERROR(CheckLibTorchHas(options.precision, model.status()));
   }
   const torch::jit::Module unet = OptimizeForCpu(checkpoint.unet);
   return MakeCpuEngine(
@@ -281,6 +286,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCuda(const Checkpoint& chec
   if (options.path == EnginePath::kFastest) {
     absl::StatusOr<std::unique_ptr<Engine>> engine = MakeKernelEngine(checkpoint, options, device.index());
     if (!absl::IsUnimplemented(engine.status())) return engine;
+    DENOISED_RETURN_IF_ERROR(CheckLibTorchHas(options.precision, engine.status()));
     if (!torch::cuda::is_available()) {
       return absl::FailedPreconditionError(absl::StrCat("--device=", device.str(), ": ", engine.status().message(),
                                                         "; a LibTorch with CUDA could run it, but this one has none. "

@@ -51,7 +51,7 @@ absl::StatusOr<std::string> ResolveTorchDevice(const std::string& device);
 
 // kFp32, kFp16 or kBf16 for `precision` on a device that ResolveDevice named: kAuto is kFp16 on CUDA, and on a CPU
 // kBf16 where the processor has instructions for it. INVALID_ARGUMENT or FAILED_PRECONDITION, saying what to use, for
-// precisions that the device does not have.
+// precisions that the device does not have. Networks that only LibTorch can run have kFp32 alone, whatever this says.
 absl::StatusOr<Precision> ResolvePrecision(Precision precision, const std::string& device);
 
 // Cores that this process may run on: its CPU affinity, lowered by a container's CPU quota. At least 1.

@@ -16,6 +16,7 @@
 #include "common/command_line.h"
 #include "common/file.h"
 #include "common/plot.h"
+#include "common/precision.h"
 #include "common/quantile.h"
 #include "common/status_macros.h"
 #include "common/torch_engine.h"

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/checkpoint.h"
+#include "common/precision.h"
 #include "common/status_macros.h"
 #include "common/torch_engine.h"
 #include "server/serving_model.h"

@@ -16,6 +16,7 @@
 #include "common/checkpoint.h"
 #include "common/file.h"
 #include "common/image.h"
+#include "common/precision.h"
 #include "common/status_macros.h"
 #include "common/torch_engine.h"
 #include "trainer/progress_bar.h"
@@ -36,13 +37,14 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 // What decides the pixels, by the names of the flags.
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
-Settings SettingsOf(const Checkpoint& checkpoint, const DrawOptions& options, int steps) {
+Settings SettingsOf(const Checkpoint& checkpoint, const DrawOptions& options, Precision precision, int steps) {
   return {{"--checkpoint of SHA-256", checkpoint.sha256},
           {"--sampler", SamplerName(options.sampler)},
           {"--steps", absl::StrCat(steps)},
           {"--eta", absl::StrCat(options.eta)},
           {"--guidance_scale", absl::StrCat(options.guidance_scale)},
           {"--seed", absl::StrCat(options.seed)},
+          {"--precision", PrecisionName(precision)},
           {"images of each digit", absl::StrJoin(options.counts, " ")}};
 }
 
@@ -259,14 +261,15 @@ absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options) {
   drawing.steps = static_cast<int>(plan.size());
   drawing.labels = LabelsOf(options.counts);
 
-  SampleFolder folder(options.out, SettingsOf(checkpoint, options, drawing.steps));
+  const Precision precision = ParsePrecision(options.precision);
+  DENOISED_ASSIGN_OR_RETURN(const Precision resolved, ResolvePrecision(precision, device));
+  SampleFolder folder(options.out, SettingsOf(checkpoint, options, resolved, drawing.steps));
   DENOISED_RETURN_IF_ERROR(folder.Open(drawing));
   const int slots = device == "cpu" ? kCpuSlots : kCudaSlots;
-  DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                            MakeTorchEngine(checkpoint, {.device = device,
-                                                         .num_slots = slots,
-                                                         .num_threads = options.threads,
-                                                         .precision = ParsePrecision(options.precision)}));
+  DENOISED_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Engine> engine,
+      MakeTorchEngine(checkpoint,
+                      {.device = device, .num_slots = slots, .num_threads = options.threads, .precision = precision}));
   DENOISED_RETURN_IF_ERROR(SampleDrawer(options, plan, *engine, folder, drawing).Run());
   drawing.labels.resize(drawing.pixels.size() / kModelPixels);
   const int64_t rows_per_image = plan.size() * (options.guidance_scale == 1 ? 1 : 2);

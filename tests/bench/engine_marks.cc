@@ -116,7 +116,7 @@ class Figures {
     std::snprintf(median, sizeof median, format, Median(name));
     std::snprintf(lowest, sizeof lowest, format, sorted.front());
     std::snprintf(highest, sizeof highest, format, sorted.back());
-    std::printf("%-62s %9s  (%s to %s)  %s%s\n", name.c_str(), median, lowest, highest, wanted,
+    std::printf("%-68s %9s  (%s to %s)  %s%s\n", name.c_str(), median, lowest, highest, wanted,
                 *wanted == 0 ? "" : (met ? ": met" : ": MISSED"));
   }
   void AtLeast(const std::string& name, double mark) const {
@@ -174,7 +174,7 @@ void Run(int rounds) {
     figures.Add("shipped, as served, one image: ms a step", 1e3 * served_step);
     figures.Add("seed, one image: times the best eager loop", eager / one);
     figures.Add("shipped, fp32, one image: times the best eager loop of seed", eager / shipped_step);
-    figures.Add("shipped, as served, one image: likewise", eager / served_step);
+    figures.Add("shipped, as served, one image: times the same", eager / served_step);
     double sgemm = matrix_rate.Measure();
     const double many = seed_many.Step();
     sgemm = (sgemm + matrix_rate.Measure()) / 2;
@@ -203,7 +203,7 @@ void Run(int rounds) {
   figures.AtLeast("shipped, fp32, 32 images: share of sgemm", 0.60);
   figures.AtLeast("seed, one image: times the best eager loop", 1.5);
   figures.AtLeast("shipped, fp32, one image: times the best eager loop of seed", 8);
-  figures.AtLeast("shipped, as served, one image: likewise", 8);
+  figures.AtLeast("shipped, as served, one image: times the same", 8);
   figures.AtMost("shipped, as served, 32 images: share of time outside the network", 0.05);
   figures.AtMost("seed, 32 images: share of time outside the network", 0.05);
 }

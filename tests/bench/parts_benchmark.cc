@@ -12,6 +12,7 @@
 #include "common/file.h"
 #include "common/image.h"
 #include "common/noise.h"
+#include "common/precision.h"
 #include "common/row_update.h"
 #include "common/torch_engine.h"
 #include "tests/bench/machine.h"

@@ -441,7 +441,10 @@ TEST_F(DenoiseTest, BenchEndsOnAnErrorThatStaysOnceTheOthersAreAnswered) {
   std::atomic<int> asked = 0, answered = 0;
   service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
                           FakeService::Writer* writer) {
-    if (asked++ == 0) return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "not today");
+    if (asked++ == 0) {
+      while (asked < 4) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "not today");
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
     ++answered;
     return FakeService::DrawAll(context, request, writer);
@@ -449,7 +452,8 @@ TEST_F(DenoiseTest, BenchEndsOnAnErrorThatStaysOnceTheOthersAreAnswered) {
   const ProgramResult result = Denoise({"bench", "--concurrency=4", "--duration=1000", "--warmup=0", "--size=32"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("not today"));
-  EXPECT_EQ(answered, asked - 1);
+  EXPECT_EQ(asked, 4);
+  EXPECT_EQ(answered, 3);
 }
 
 TEST_F(DenoiseTest, InterruptedBenchEndsAtOnceAndKeepsTheLevelsThatAreDone) {

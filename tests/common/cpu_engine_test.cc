@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <map>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -21,7 +22,8 @@ struct Puppet {
   int keeps_bits_up_to = 16;  // rows; more of them together give other bits
   bool has_team = false;
   bool team_keeps_bits = true;
-  std::chrono::milliseconds alone{0};  // what a call takes on one thread
+  std::chrono::milliseconds alone{0};             // what a call takes on one thread
+  std::map<int, std::chrono::milliseconds> team;  // by its threads
   bool broken = false;
   int rests = 0;  // how often the team has been let go
 };
@@ -33,7 +35,7 @@ class PuppetNetwork : public CpuNetwork {
 
   void Predict(absl::Span<const NetworkRow> rows, float* e) override {
     if (puppet_.broken) throw std::runtime_error("out of order");
-    if (threads_ == 1) std::this_thread::sleep_for(puppet_.alone);
+    std::this_thread::sleep_for(threads_ == 1 ? puppet_.alone : puppet_.team[threads_]);
     const bool differs =
         static_cast<int>(rows.size()) > puppet_.keeps_bits_up_to || (threads_ > 1 && !puppet_.team_keeps_bits);
     for (const NetworkRow& row : rows) {
@@ -58,7 +60,7 @@ class CpuEngineTest : public testing::Test {
           if (team > 1 && !puppet_.has_team) return nullptr;
           return std::make_unique<PuppetNetwork>(puppet_, team);
         },
-        {.library = "puppets",
+        {.runner = "puppets",
          .null_label = 10,
          .num_slots = slots,
          .num_threads = threads,
@@ -143,16 +145,35 @@ TEST_F(CpuEngineTest, TeamOfThreadsTakesFewRowsWhereItIsFaster) {
   EXPECT_EQ(Read(**engine, 3), Expected(3));
 }
 
+TEST_F(CpuEngineTest, TheFastestTeamIsTaken) {
+  using std::chrono::milliseconds;
+  puppet_.has_team = true;
+  puppet_.alone = milliseconds(4);
+  puppet_.team = {{2, milliseconds(1)}, {4, milliseconds(3)}};
+  ASSERT_THAT(Make(/*threads=*/4), IsOk());
+  EXPECT_EQ(choices_.team_threads, 2);
+}
+
+TEST_F(CpuEngineTest, NoTeamThatIsSlower) {
+  using std::chrono::milliseconds;
+  puppet_.has_team = true;
+  puppet_.alone = milliseconds(2);
+  puppet_.team = {{2, milliseconds(5)}, {4, milliseconds(5)}};
+  ASSERT_THAT(Make(/*threads=*/4), IsOk());
+  EXPECT_EQ(choices_.team_rows, 0);
+}
+
 TEST_F(CpuEngineTest, TeamIsLetGoWhenWorkersTakeOver) {
   puppet_.has_team = true;
   puppet_.alone = std::chrono::milliseconds(2);
   const auto engine = Make(2);
   ASSERT_THAT(engine, IsOk());
   ASSERT_EQ(choices_.team_rows, 1);
+  const int before = puppet_.rests;
   for (int i = 0; i < 2; ++i) ASSERT_THAT((*engine)->Step({Row(0)}), IsOk());
-  EXPECT_EQ(puppet_.rests, 0);
+  EXPECT_EQ(puppet_.rests, before);
   for (int i = 0; i < 2; ++i) ASSERT_THAT((*engine)->Step({Row(0), Row(1)}), IsOk());
-  EXPECT_EQ(puppet_.rests, 1);
+  EXPECT_EQ(puppet_.rests, before + 1);
 }
 
 TEST_F(CpuEngineTest, MoreRowsThanThereIsRoomForAreMoreCalls) {
@@ -161,7 +182,7 @@ TEST_F(CpuEngineTest, MoreRowsThanThereIsRoomForAreMoreCalls) {
         EXPECT_EQ(max_rows, 2);
         return std::make_unique<PuppetNetwork>(puppet_, 1);
       },
-      {.library = "puppets",
+      {.runner = "puppets",
        .null_label = 10,
        .num_slots = 8,
        .max_rows = 4,

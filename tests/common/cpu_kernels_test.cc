@@ -125,7 +125,9 @@ TEST(ToBfloat16Test, RoundsToTheNearestAndTiesToEven) {
   EXPECT_EQ(rounded(1 + 1.5f * ulp), 1 + 2 * ulp);  // to the even one above
   EXPECT_EQ(rounded(-1 - 0.51f * ulp), -1 - ulp);
   EXPECT_EQ(rounded(std::numeric_limits<float>::infinity()), std::numeric_limits<float>::infinity());
-  EXPECT_TRUE(std::isnan(rounded(std::numeric_limits<float>::quiet_NaN())));
+  for (const uint32_t nan : {0x7FC00000u, 0x7F800001u, 0x7FFFFFFFu, 0xFFFFFFFFu}) {
+    EXPECT_TRUE(std::isnan(rounded(std::bit_cast<float>(nan)))) << nan;
+  }
 }
 
 TEST(ToBfloat16Test, RoundsEveryOne) {

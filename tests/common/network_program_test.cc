@@ -34,6 +34,11 @@ TEST(WeightTileIndexTest, GivesEachElementAPlace) {
   }
 }
 
+TEST(CompileNetworkTest, RefusesPrecisionsOfOtherDevices) {
+  EXPECT_THAT(CompileNetwork({}, Precision::kBf16),
+              StatusIs(absl::StatusCode::kInvalidArgument, "the CUDA kernel has no bf16"));
+}
+
 TEST(CompileNetworkTest, RefusesSizesThatDoNotDivideSayingWhich) {
   UnetWeights weights;
   weights.config.channels = {24, 48, 96};

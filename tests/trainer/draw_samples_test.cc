@@ -135,6 +135,9 @@ TEST_F(DrawSamplesTest, FolderOfAnotherRunIsRefused) {
       StatusIs(absl::StatusCode::kFailedPrecondition,
                folder_.File("a") + " holds images drawn with --seed 1, not 7; go on with them by that run's own "
                                    "flags, or name another --out"));
+  options = Options("a");
+  options.device = "emulated-cuda";
+  EXPECT_THAT(DrawSamples(options), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(", not fp16; go on")));
   options = Options("a", 2);
   EXPECT_THAT(DrawSamples(options), StatusIs(absl::StatusCode::kFailedPrecondition,
                                              HasSubstr("images of each digit 2 1 0 0 0 0 0 0 0 1, not 2 "
