@@ -98,9 +98,10 @@ void AddOptions(CLI::App& app, Flags& flags) {
 }
 
 // Seconds of a step of 1, 2, ... rows, as in a chain, where a step of so many rows follows others of as many: the
-// median of several, taken in turns so that a slow moment hits all alike.
+// median of several, taken in turns so that a slow moment hits all alike. A team of threads needs some steps before
+// each has a core to itself.
 absl::StatusOr<std::vector<double>> MeasureStepTimes(const Flags& flags) {
-  constexpr int kRepeats = 21, kStepsInARow = 4;  // of which the last is timed
+  constexpr int kRepeats = 11, kStepsInARow = 16;  // of which the last is timed
   std::string path = flags.checkpoint;
   if (path.empty()) {
     DENOISED_ASSIGN_OR_RETURN(path, FindShipped("mnist.pt"));
