@@ -7,6 +7,7 @@
 #include <map>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/image.h"
@@ -145,22 +146,16 @@ TEST_F(CpuEngineTest, TeamOfThreadsTakesFewRowsWhereItIsFaster) {
   EXPECT_EQ(Read(**engine, 3), Expected(3));
 }
 
-TEST_F(CpuEngineTest, TheFastestTeamIsTaken) {
+TEST_F(CpuEngineTest, TheFastestTeamIsTakenIfItIsFasterThanOneThread) {
   using std::chrono::milliseconds;
   puppet_.has_team = true;
-  puppet_.alone = milliseconds(4);
-  puppet_.team = {{2, milliseconds(1)}, {4, milliseconds(3)}};
-  ASSERT_THAT(Make(/*threads=*/4), IsOk());
-  EXPECT_EQ(choices_.team_threads, 2);
-}
-
-TEST_F(CpuEngineTest, NoTeamThatIsSlower) {
-  using std::chrono::milliseconds;
-  puppet_.has_team = true;
-  puppet_.alone = milliseconds(2);
-  puppet_.team = {{2, milliseconds(5)}, {4, milliseconds(5)}};
-  ASSERT_THAT(Make(/*threads=*/4), IsOk());
-  EXPECT_EQ(choices_.team_rows, 0);
+  puppet_.team = {{2, milliseconds(2)}, {4, milliseconds(4)}};
+  for (const auto& [alone, threads] : {std::pair{milliseconds(6), 2}, {milliseconds(1), 1}}) {
+    puppet_.alone = alone;
+    ASSERT_THAT(Make(/*threads=*/4), IsOk());
+    EXPECT_EQ(choices_.team_threads, threads);
+    EXPECT_EQ(choices_.team_rows > 0, threads > 1);
+  }
 }
 
 TEST_F(CpuEngineTest, TeamIsLetGoWhenWorkersTakeOver) {
