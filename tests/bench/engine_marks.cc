@@ -140,6 +140,38 @@ class Figures {
   std::map<std::string, std::vector<double>> values_;
 };
 
+// Seconds a step of the fastest of the eager loops.
+double BestEagerStep(const Checkpoint& seed, const StepPlan& plan, int cores, Figures& figures) {
+  double best = EagerStep(seed, plan, 1, 1);
+  figures.Add("seed, eager loop, 1 thread: ms a step", 1e3 * best);
+  for (const int blas_threads : {1, cores}) {
+    const double seconds = EagerStep(seed, plan, cores, blas_threads);
+    figures.Add(blas_threads == 1 ? "seed, eager loop, all threads: ms a step"
+                                  : "seed, eager loop, all threads, OpenBLAS's too: ms a step",
+                1e3 * seconds);
+    best = std::min(best, seconds);
+  }
+  return best;
+}
+
+void PrintAgainstMarks(const Figures& figures) {
+  for (const char* name :
+       {"seed, eager loop, 1 thread: ms a step", "seed, eager loop, all threads: ms a step",
+        "seed, eager loop, all threads, OpenBLAS's too: ms a step", "seed, one image: ms a step",
+        "shipped, fp32, one image: ms a step", "shipped, as served, one image: ms a step",
+        "shipped, fp32, 32 images: ms a row", "shipped, as served, 32 images: ms a row",
+        "shipped, as served, 4 images: CPU us a row outside the network", "sgemm: GFLOP/s on all cores"}) {
+    figures.Print(name, "%.3g");
+  }
+  figures.AtLeast("seed, 32 images: share of sgemm", 0.60);
+  figures.AtLeast("shipped, fp32, 32 images: share of sgemm", 0.60);
+  figures.AtLeast("seed, one image: times the best eager loop", 1.5);
+  figures.AtLeast("shipped, fp32, one image: times the best eager loop of seed", 8);
+  figures.AtLeast("shipped, as served, one image: times the same", 8);
+  figures.AtMost("shipped, as served, 32 images: share of time outside the network", 0.05);
+  figures.AtMost("seed, 32 images: share of time outside the network", 0.05);
+}
+
 void Run(int rounds) {
   torch::jit::setGraphExecutorOptimize(false);  // operator by operator
   const Checkpoint shipped = OrDie(LoadCheckpoint(DENOISED_SOURCE_DIR "/models/mnist.pt")), seed = Seed();
@@ -151,23 +183,15 @@ void Run(int rounds) {
   Drawing seed_one(seed, kFp32, 1), seed_many(seed, kFp32, kSaturated);
   Drawing served_one(shipped, kAuto, 1), served_many(shipped, kAuto, kSaturated);
   Drawing served_one_thread(shipped, kAuto, kServed, /*threads=*/1);  // which waits for no other
-  const bool bf16 = OrDie(ResolvePrecision(kAuto, "cpu")) == Precision::kBf16;
+  const std::string served = PrecisionName(OrDie(ResolvePrecision(kAuto, "cpu")));
   const double seed_operations = OperationsPerRow(seed.unet), shipped_operations = OperationsPerRow(shipped.unet);
   std::printf(
       "%d cores, LibTorch %s; a network row takes %.3f GFLOP (shipped) and %.3f GFLOP (seed).\n"
       "Seed's and sgemm's in fp32; as served: in %s.\n",
-      cores, TORCH_VERSION, shipped_operations * 1e-9, seed_operations * 1e-9, bf16 ? "bf16" : "fp32");
+      cores, TORCH_VERSION, shipped_operations * 1e-9, seed_operations * 1e-9, served.c_str());
   Figures figures;
   for (int round = 0; round < rounds; ++round) {
-    double eager = EagerStep(seed, plan, 1, 1);
-    figures.Add("seed, eager loop, 1 thread: ms a step", 1e3 * eager);
-    for (const int blas_threads : {1, cores}) {
-      const double seconds = EagerStep(seed, plan, cores, blas_threads);
-      figures.Add(blas_threads == 1 ? "seed, eager loop, all threads: ms a step"
-                                    : "seed, eager loop, all threads, OpenBLAS's too: ms a step",
-                  1e3 * seconds);
-      eager = std::min(eager, seconds);
-    }
+    const double eager = BestEagerStep(seed, plan, cores, figures);
     const double one = seed_one.Step(), shipped_step = shipped_one.Step(), served_step = served_one.Step();
     figures.Add("seed, one image: ms a step", 1e3 * one);
     figures.Add("shipped, fp32, one image: ms a step", 1e3 * shipped_step);
@@ -191,21 +215,7 @@ void Run(int rounds) {
     figures.Add("shipped, as served, 4 images: CPU us a row outside the network",
                 1e6 * one_thread * served_one_thread.outside_network() / kServed);
   }
-  for (const char* name :
-       {"seed, eager loop, 1 thread: ms a step", "seed, eager loop, all threads: ms a step",
-        "seed, eager loop, all threads, OpenBLAS's too: ms a step", "seed, one image: ms a step",
-        "shipped, fp32, one image: ms a step", "shipped, as served, one image: ms a step",
-        "shipped, fp32, 32 images: ms a row", "shipped, as served, 32 images: ms a row",
-        "shipped, as served, 4 images: CPU us a row outside the network", "sgemm: GFLOP/s on all cores"}) {
-    figures.Print(name, "%.3g");
-  }
-  figures.AtLeast("seed, 32 images: share of sgemm", 0.60);
-  figures.AtLeast("shipped, fp32, 32 images: share of sgemm", 0.60);
-  figures.AtLeast("seed, one image: times the best eager loop", 1.5);
-  figures.AtLeast("shipped, fp32, one image: times the best eager loop of seed", 8);
-  figures.AtLeast("shipped, as served, one image: times the same", 8);
-  figures.AtMost("shipped, as served, 32 images: share of time outside the network", 0.05);
-  figures.AtMost("seed, 32 images: share of time outside the network", 0.05);
+  PrintAgainstMarks(figures);
 }
 
 }  // namespace
