@@ -232,7 +232,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
   if (options.path == EnginePath::kFastest) {
     const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = MakeOneDnnModelOf(checkpoint);
     if (model.ok()) {
-      cpu_options.runner = precision == Precision::kBf16 ? "oneDNN in bf16" : "oneDNN in fp32";
+      cpu_options.runner = absl::StrCat("oneDNN in ", PrecisionName(precision));
       return MakeCpuEngine(
           [&model, precision](int max_rows, int threads) {
             return MakeOneDnnNetwork(*model, {.max_rows = max_rows, .threads = threads, .precision = precision});
