@@ -8,7 +8,7 @@
 #define DENOISED_CLIENT_COMMANDS_H_
 
 #include "absl/status/status.h"
-#include "client/digit_client.h"
+#include "client/calls/digit_client.h"
 #include "client/options.h"
 
 namespace denoised {

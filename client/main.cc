@@ -13,8 +13,8 @@
 #include "absl/strings/str_split.h"
 #include "client/commands.h"
 #include "client/options.h"
-#include "common/command_line.h"
-#include "common/signal_queue.h"
+#include "common/support/command_line.h"
+#include "common/support/signal_queue.h"
 
 namespace denoised {
 namespace {

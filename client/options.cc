@@ -3,7 +3,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
-#include "common/command_line.h"
+#include "common/support/command_line.h"
 
 namespace denoised {
 namespace {

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "client/digit_client.h"
-#include "client/load_test.h"
+#include "client/calls/digit_client.h"
+#include "client/calls/load_test.h"
 #include "denoised/v1/digit_service.pb.h"
 
 namespace denoised {

@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/file.h"
-#include "common/status_macros.h"
+#include "common/support/file.h"
+#include "common/support/status_macros.h"
 
 namespace denoised {
 

@@ -25,7 +25,7 @@ denoised_find(prometheus-cpp "prometheus-cpp-dev civetweb" CONFIG)
 denoised_find(nlohmann_json nlohmann-json3-dev CONFIG)
 denoised_find(spdlog libspdlog-dev CONFIG)
 denoised_find(CLI11 libcli11-dev CONFIG)
-# NOTE: a LibTorch with CUDA chooses GPUs for CUDA code, at length, and tells nvcc; ours is told in common/CMakeLists.txt.
+# NOTE: a LibTorch with CUDA chooses GPUs for CUDA code, at length, and tells nvcc; ours is told in common/engine/cuda/CMakeLists.txt.
 if(NOT DEFINED TORCH_CUDA_ARCH_LIST)
   set(TORCH_CUDA_ARCH_LIST 8.0)
 endif()
@@ -40,6 +40,10 @@ if(NOT HTTPLIB_FOUND)
 endif()
 add_library(denoised_httplib ALIAS PkgConfig::HTTPLIB)
 
+add_library(denoised_opencv INTERFACE)
+target_include_directories(denoised_opencv SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
+target_link_libraries(denoised_opencv INTERFACE opencv_core opencv_imgproc opencv_imgcodecs)
+
 # Where the standard protos of health checking and reflection live.
 find_path(GRPC_PROTO_DIR grpc/health/v1/health.proto PATH_SUFFIXES share/grpc-proto)
 if(NOT GRPC_PROTO_DIR)
@@ -52,6 +56,10 @@ target_include_directories(denoised_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS}
 target_link_libraries(denoised_torch INTERFACE ${TORCH_LIBRARIES})
 separate_arguments(denoised_torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(denoised_torch INTERFACE ${denoised_torch_flags})
+
+# What training in several processes is built on; LibTorch does not bring these headers.
+find_path(GLOO_INCLUDE_DIR gloo/rendezvous/store.h)
+find_path(NCCL_INCLUDE_DIR nccl.h)
 
 # The CUDA kernel, which needs nvcc and the CUDA runtime, linked statically, and nothing of LibTorch's.
 set(DENOISED_CUDA_KERNEL OFF)
@@ -67,7 +75,7 @@ if(DENOISED_CUDA)
   endif()
   if(CUDAToolkit_FOUND AND CMAKE_CUDA_COMPILER)
     set(DENOISED_CUDA_KERNEL ON)
-    set(CMAKE_CUDA_ARCHITECTURES OFF) # common/CMakeLists.txt names them
+    set(CMAKE_CUDA_ARCHITECTURES OFF) # common/engine/cuda/CMakeLists.txt names them
     enable_language(CUDA)
     if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake 3.25 does not know that nvcc has it
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

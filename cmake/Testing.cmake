@@ -1,25 +1,38 @@
-# denoised_add_test(<name> LABELS <label>... [TIMEOUT <s>] [SOURCES <file>...] LIBS <target>...)
+# denoised_add_tests(<name> SOURCES <file>... [TSAN <file>...] LIBS <target>... [TSAN_LIBS <target>...]
+#                    [PROGRAMS <target>...] [TIMEOUT <s>] [HEADERS <set>])
 #
-# One GoogleTest binary per tested source file: tests/<folder>/<x>_test.cc tests <folder>/<x>.cc, and its target is
-# <folder>_<x>_test. A test labelled `pure`
-# links neither gRPC nor LibTorch and joins the target denoised_pure_tests, which the tsan preset builds.
+# One GoogleTest binary for the tests of a room, in the folder of tests/ that mirrors it; ctest lists its tests one by
+# one, labelled with that folder. TSAN: those of the SOURCES that run under ThreadSanitizer too, which needs all that
+# they link to be compiled for it: neither gRPC nor LibTorch. PROGRAMS: what the tests run. The target denoised_tests
+# builds all of them.
 denoised_find(GTest "libgtest-dev libgmock-dev")
 include(GoogleTest)
-add_custom_target(denoised_pure_tests)
+add_custom_target(denoised_tests)
 
+set(denoised_under_tsan OFF)
 if(DENOISED_SANITIZE STREQUAL "thread")
+  set(denoised_under_tsan ON)
   include(TsanAbslMutex)
   denoised_add_tsan_mutex(denoised_tsan_mutex)
 endif()
 
-function(denoised_add_test name)
-  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;SOURCES;LIBS" ${ARGN})
+function(denoised_add_tests name)
+  cmake_parse_arguments(arg "" "TIMEOUT;HEADERS" "SOURCES;TSAN;LIBS;TSAN_LIBS;PROGRAMS" ${ARGN})
+  if(denoised_under_tsan)
+    set(arg_SOURCES ${arg_TSAN})
+    set(arg_PROGRAMS "")
+    if(arg_TSAN_LIBS)
+      set(arg_LIBS ${arg_TSAN_LIBS})
+    endif()
+  endif()
+  if(NOT arg_SOURCES)
+    return()
+  endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
-  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
-  set(target ${folder}_${name})
-  add_executable(${target} ${name}.cc ${arg_SOURCES})
+  set(target ${name}_tests)
+  add_executable(${target} ${arg_SOURCES})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} PRIVATE ${arg_LIBS} denoised_warnings GTest::gmock GTest::gtest_main)
   if(TARGET denoised_tsan_mutex)
@@ -27,9 +40,11 @@ function(denoised_add_test name)
   endif()
   target_compile_definitions(${target} PRIVATE
     DENOISED_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DENOISED_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
-  list(JOIN arg_LABELS "-" label) # NOTE: one label, because PRE_TEST discovery drops all but the first of a list
-  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${label} TIMEOUT ${arg_TIMEOUT})
-  if("pure" IN_LIST arg_LABELS)
-    add_dependencies(denoised_pure_tests ${target})
+  cmake_path(RELATIVE_PATH CMAKE_CURRENT_SOURCE_DIR BASE_DIRECTORY ${PROJECT_SOURCE_DIR}/tests OUTPUT_VARIABLE room)
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST NO_PRETTY_VALUES
+                       PROPERTIES LABELS ${room} TIMEOUT ${arg_TIMEOUT})
+  if(arg_PROGRAMS)
+    add_dependencies(${target} ${arg_PROGRAMS})
   endif()
+  add_dependencies(denoised_tests ${target})
 endfunction()

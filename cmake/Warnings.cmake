@@ -8,3 +8,7 @@ target_compile_options(denoised_warnings INTERFACE
 # Random numbers and image arithmetic are compared bit for bit between machines and devices: no fused multiply-add
 # that the source does not ask for.
 target_compile_options(denoised_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+
+# For files of loops over numbers: nobody reads errno or traps here, and with either a loop with a square root is no
+# vector code.
+set(DENOISED_VECTOR_OPTIONS "-O3;-fno-math-errno;-fno-trapping-math")

@@ -1,11 +1,11 @@
 // LoadServingModel, apart from the rest of serving_model.h because LibTorch's headers are slow to compile.
 #include <algorithm>
 
-#include "common/checkpoint.h"
-#include "common/precision.h"
-#include "common/status_macros.h"
-#include "common/torch_engine.h"
-#include "server/serving_model.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/engine/torch_engine.h"
+#include "common/model/precision.h"
+#include "common/support/status_macros.h"
+#include "server/service/serving_model.h"
 
 namespace denoised {
 namespace {

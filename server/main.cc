@@ -9,9 +9,9 @@
 #include <cstdlib>
 #include <optional>
 
-#include "common/command_line.h"
-#include "common/file.h"
-#include "common/signal_queue.h"
+#include "common/support/command_line.h"
+#include "common/support/file.h"
+#include "common/support/signal_queue.h"
 #include "server/options.h"
 #include "server/server.h"
 

@@ -1,8 +1,8 @@
 #include "server/options.h"
 
 #include "absl/strings/str_cat.h"
-#include "common/command_line.h"
-#include "common/precision.h"
+#include "common/model/precision.h"
+#include "common/support/command_line.h"
 
 namespace denoised {
 namespace {

@@ -12,8 +12,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "common/status_macros.h"
-#include "server/call_metrics.h"
+#include "common/support/status_macros.h"
+#include "server/metrics/call_metrics.h"
 
 namespace denoised {
 namespace {

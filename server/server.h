@@ -23,12 +23,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "server/digit_service.h"
-#include "server/health_service.h"
-#include "server/metrics.h"
-#include "server/metrics_endpoint.h"
-#include "server/serving_model.h"
-#include "server/tls_credentials.h"
+#include "server/metrics/metrics.h"
+#include "server/metrics/metrics_endpoint.h"
+#include "server/service/digit_service.h"
+#include "server/service/health_service.h"
+#include "server/service/serving_model.h"
+#include "server/service/tls_credentials.h"
 
 namespace denoised {
 

@@ -18,9 +18,9 @@
 #include <thread>
 #include <vector>
 
-#include "common/checkpoint.h"
-#include "common/torch_engine.h"
-#include "common/unet.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/unet.h"
+#include "common/engine/torch_engine.h"
 #include "tests/bench/machine.h"
 
 namespace denoised {

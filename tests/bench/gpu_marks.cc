@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "common/checkpoint.h"
-#include "common/cuda_engine.h"
-#include "common/torch_engine.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/engine/cuda/cuda_engine.h"
+#include "common/engine/torch_engine.h"
 #include "tests/bench/machine.h"
 
 namespace denoised {

@@ -17,9 +17,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/image.h"
-#include "common/torch_threads.h"
-#include "common/worker_pool.h"
+#include "common/checkpoint/torch_threads.h"
+#include "common/image/image.h"
+#include "common/support/worker_pool.h"
 
 namespace denoised {
 

@@ -8,13 +8,13 @@
 #include <memory>
 #include <vector>
 
-#include "common/checkpoint.h"
-#include "common/file.h"
-#include "common/image.h"
-#include "common/noise.h"
-#include "common/precision.h"
-#include "common/row_update.h"
-#include "common/torch_engine.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/diffusion/noise.h"
+#include "common/diffusion/row_update.h"
+#include "common/engine/torch_engine.h"
+#include "common/image/image.h"
+#include "common/model/precision.h"
+#include "common/support/file.h"
 #include "tests/bench/machine.h"
 
 namespace denoised {

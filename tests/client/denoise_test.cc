@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "absl/synchronization/mutex.h"
-#include "common/image.h"
+#include "common/image/image.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"

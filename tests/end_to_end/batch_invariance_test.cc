@@ -6,12 +6,12 @@
 #include <map>
 #include <random>
 
-#include "common/checkpoint.h"
-#include "common/cuda_engine.h"
-#include "common/digest.h"
-#include "common/image.h"
-#include "common/torch_engine.h"
-#include "server/scheduler.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/engine/cuda/cuda_engine.h"
+#include "common/engine/torch_engine.h"
+#include "common/image/image.h"
+#include "common/support/digest.h"
+#include "server/scheduler/scheduler.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {

@@ -4,7 +4,7 @@
 
 #include <numeric>
 
-#include "common/image.h"
+#include "common/image/image.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "server/server.h"
-#include "tests/server/puppet_engine.h"
+#include "tests/testing/puppet_engine.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {

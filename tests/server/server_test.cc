@@ -16,15 +16,15 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "common/image.h"
+#include "common/image/image.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
-#include "tests/server/puppet_engine.h"
-#include "tests/server/test_certificates.h"
+#include "tests/testing/puppet_engine.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
+#include "tests/testing/test_certificates.h"
 
 namespace denoised {
 namespace {

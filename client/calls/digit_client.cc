@@ -1,0 +1,199 @@
+#include "client/calls/digit_client.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/calls/error_text.h"
+#include "common/support/file.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+using std::chrono::system_clock;
+
+constexpr uint64_t kMaxPemBytes = 1 << 20;
+
+absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
+  if (path.empty()) return std::string();
+  absl::StatusOr<std::string> pem = ReadFile(path, kMaxPemBytes);
+  if (!pem.ok()) return absl::Status(pem.status().code(), absl::StrCat(flag, ": ", pem.status().message()));
+  return pem;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const Connection& connection) {
+  if (connection.tls_cert.empty() != connection.tls_key.empty()) {
+    return absl::InvalidArgumentError("--tls_cert and --tls_key belong together: give both, or neither");
+  }
+  if (!connection.tls && connection.tls_ca.empty() && connection.tls_cert.empty()) {
+    return grpc::InsecureChannelCredentials();
+  }
+  grpc::SslCredentialsOptions options;
+  DENOISED_ASSIGN_OR_RETURN(options.pem_root_certs, ReadPem("--tls_ca", connection.tls_ca));
+  DENOISED_ASSIGN_OR_RETURN(options.pem_cert_chain, ReadPem("--tls_cert", connection.tls_cert));
+  DENOISED_ASSIGN_OR_RETURN(options.pem_private_key, ReadPem("--tls_key", connection.tls_key));
+  return grpc::SslCredentials(options);
+}
+
+system_clock::time_point DeadlineAfter(double timeout_seconds) {
+  if (timeout_seconds <= 0) return system_clock::time_point::max();
+  return system_clock::now() +
+         std::chrono::duration_cast<system_clock::duration>(std::chrono::duration<double>(timeout_seconds));
+}
+
+}  // namespace
+
+// Makes a call's context known to Cancel while the call runs.
+class DigitClient::Call {
+ public:
+  Call(DigitClient& client, system_clock::time_point deadline) : client_(client) {
+    context.set_deadline(deadline);
+    const absl::MutexLock lock(&client_.mu_);
+    client_.running_.insert(&context);
+    if (client_.cancelled_) context.TryCancel();
+  }
+  ~Call() {
+    const absl::MutexLock lock(&client_.mu_);
+    client_.running_.erase(&context);
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  grpc::ClientContext context;
+
+ private:
+  DigitClient& client_;
+};
+
+// Deletes itself when it is done.
+class DigitClient::AsyncCall : public grpc::ClientReadReactor<v1::GenerateDigitResponse> {
+ public:
+  AsyncCall(DigitClient& client, v1::GenerateDigitRequest request, CallOptions options, EventHandler handler,
+            std::function<void(const absl::Status&)> done)
+      : client_(client),
+        request_(std::move(request)),
+        options_(std::move(options)),
+        handler_(std::move(handler)),
+        done_(std::move(done)),
+        call_(client, DeadlineAfter(options_.timeout_seconds)) {}
+
+  void Start() {
+    client_.stub_->async()->GenerateDigit(&call_.context, &request_, this);
+    StartRead(&event_);
+    StartCall();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return;
+    answered_ = true;
+    if (handled_.ok()) {
+      handled_ = handler_(event_);
+      if (!handled_.ok()) call_.context.TryCancel();
+    }
+    StartRead(&event_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    const absl::Status result = handled_.ok() ? client_.ToAbslStatus(status, options_, answered_) : handled_;
+    const std::function<void(const absl::Status&)> done = std::move(done_);
+    delete this;
+    done(result);
+  }
+
+ private:
+  DigitClient& client_;
+  const v1::GenerateDigitRequest request_;
+  const CallOptions options_;
+  const EventHandler handler_;
+  std::function<void(const absl::Status&)> done_;
+  Call call_;
+  v1::GenerateDigitResponse event_;
+  absl::Status handled_;
+  bool answered_ = false;
+};
+
+DigitClient::DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel)
+    : server_(std::move(server)), channel_(std::move(channel)), stub_(v1::DigitService::NewStub(channel_)) {}
+
+absl::StatusOr<std::unique_ptr<DigitClient>> DigitClient::Connect(const Connection& connection) {
+  DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, MakeCredentials(connection));
+  return std::unique_ptr<DigitClient>(
+      new DigitClient(connection.server, grpc::CreateChannel(connection.server, credentials)));
+}
+
+absl::Status DigitClient::GenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options,
+                                        const EventHandler& handler) {
+  const system_clock::time_point deadline = DeadlineAfter(options.timeout_seconds);
+  for (int retry = 0;; ++retry) {
+    std::chrono::nanoseconds delay{};
+    absl::Status status = GenerateOnce(request, options, deadline, handler, &delay);
+    const bool worth_waiting =
+        delay > std::chrono::nanoseconds(0) && retry < options.retries && deadline - system_clock::now() > delay;
+    if (!worth_waiting) return status;
+    if (options.on_wait) options.on_wait(std::chrono::duration<double>(delay).count());
+    if (!WaitUnlessCancelled(delay)) return absl::CancelledError("cancelled");
+  }
+}
+
+absl::Status DigitClient::GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,
+                                       system_clock::time_point deadline, const EventHandler& handler,
+                                       std::chrono::nanoseconds* retry_delay) {
+  Call call(*this, deadline);
+  const auto reader = stub_->GenerateDigit(&call.context, request);
+  absl::Status handled;
+  bool answered = false;
+  for (v1::GenerateDigitResponse event; reader->Read(&event);) {
+    answered = true;
+    if (!handled.ok()) continue;
+    handled = handler(event);
+    if (!handled.ok()) call.context.TryCancel();
+  }
+  const grpc::Status status = reader->Finish();
+  if (!handled.ok()) return handled;
+  *retry_delay = RetryDelay(status);
+  return ToAbslStatus(status, options, answered);
+}
+
+void DigitClient::StartGenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options,
+                                     EventHandler handler, std::function<void(const absl::Status&)> done) {
+  (new AsyncCall(*this, request, options, std::move(handler), std::move(done)))->Start();
+}
+
+absl::StatusOr<v1::GetModelResponse> DigitClient::GetModel(const CallOptions& options) {
+  Call call(*this, DeadlineAfter(options.timeout_seconds));
+  v1::GetModelResponse response;
+  DENOISED_RETURN_IF_ERROR(ToAbslStatus(stub_->GetModel(&call.context, {}, &response), options, /*answered=*/false));
+  return response;
+}
+
+// `answered`: at least one event came.
+absl::Status DigitClient::ToAbslStatus(const grpc::Status& status, const CallOptions& options, bool answered) {
+  if (status.ok()) return absl::OkStatus();
+  {
+    const absl::MutexLock lock(&mu_);
+    if (cancelled_) return absl::CancelledError("cancelled");
+  }
+  Reach reach = Reach::kAnswered;
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && channel_->GetState(false) != GRPC_CHANNEL_READY) {
+    reach = answered ? Reach::kLost : Reach::kUnreachable;
+  }
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                      ErrorText(status, server_, reach, options.count_flag));
+}
+
+bool DigitClient::WaitUnlessCancelled(std::chrono::nanoseconds duration) {
+  const absl::MutexLock lock(&mu_);
+  return !mu_.AwaitWithTimeout(absl::Condition(&cancelled_), absl::FromChrono(duration));
+}
+
+void DigitClient::Cancel() {
+  const absl::MutexLock lock(&mu_);
+  cancelled_ = true;
+  for (grpc::ClientContext* context : running_) context->TryCancel();
+}
+
+}  // namespace denoised

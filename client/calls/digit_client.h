@@ -1,0 +1,89 @@
+// File: digit_client.h
+//
+// A connection to a denoised server whose errors are sentences for the person at the command line.
+//
+//   absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect({.server = "localhost:50051"});
+//   absl::Status status = (*client)->GenerateDigit(request, {}, [](const v1::GenerateDigitResponse& event) { ... });
+//
+// Thread-safe: calls may run at the same time, and Cancel ends all of them.
+#ifndef DENOISED_CLIENT_CALLS_DIGIT_CLIENT_H_
+#define DENOISED_CLIENT_CALLS_DIGIT_CLIENT_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "denoised/v1/digit_service.grpc.pb.h"
+
+namespace denoised {
+
+// Where the server is. TLS is on when `tls` is, or when any of the files is named.
+struct Connection {
+  std::string server = "localhost:50051";
+  bool tls = false;
+  std::string tls_ca;    // PEM; empty: the system's certificates
+  std::string tls_cert;  // PEM, for servers that ask clients for one
+  std::string tls_key;
+};
+
+struct CallOptions {
+  double timeout_seconds = 0;  // for the whole call, waits included; 0: none
+  int retries = 3;             // how often a full queue is asked again, after the wait that the server names
+  std::function<void(double seconds)> on_wait;  // before each such wait
+  std::string count_flag = "--count";           // where the request's count comes from, for the errors about it
+};
+
+class DigitClient {
+ public:
+  // Called with each event, in order. An error ends the call and is what GenerateDigit returns.
+  using EventHandler = std::function<absl::Status(const v1::GenerateDigitResponse& event)>;
+
+  // Prepares the connection; the server is first spoken to by the first call. Fails for TLS files that cannot be read.
+  static absl::StatusOr<std::unique_ptr<DigitClient>> Connect(const Connection& connection);
+
+  // Blocks until the stream ends. CANCELLED after Cancel, otherwise the server's status code with a text that says what
+  // to do about it (ErrorText).
+  absl::Status GenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options,
+                             const EventHandler& handler);
+  // The same without blocking and without retries: `handler` and then, once, `done` are called on threads of gRPC's,
+  // never two at a time for one call. This client must live until then.
+  void StartGenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options, EventHandler handler,
+                          std::function<void(const absl::Status&)> done);
+  absl::StatusOr<v1::GetModelResponse> GetModel(const CallOptions& options);
+
+  // Ends all calls, running and future, with CANCELLED. Any thread.
+  void Cancel();
+
+ private:
+  class Call;
+  class AsyncCall;
+
+  DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel);
+
+  absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,
+                            std::chrono::system_clock::time_point deadline, const EventHandler& handler,
+                            std::chrono::nanoseconds* retry_delay);
+  absl::Status ToAbslStatus(const grpc::Status& status, const CallOptions& options, bool answered);
+  bool WaitUnlessCancelled(std::chrono::nanoseconds duration);
+
+  const std::string server_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::DigitService::Stub> stub_;
+
+  absl::Mutex mu_;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  std::set<grpc::ClientContext*> running_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_CLIENT_CALLS_DIGIT_CLIENT_H_

@@ -1,0 +1,195 @@
+#include "common/checkpoint/checkpoint.h"
+
+#include <caffe2/serialize/inline_container.h>
+
+#include <map>
+#include <memory>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/checkpoint/unet.h"
+#include "common/support/digest.h"
+#include "common/support/file.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+using caffe2::serialize::PyTorchStreamReader;
+using torch::jit::Module;
+
+constexpr uint64_t kMaxCheckpointBytes = uint64_t{1} << 30;
+constexpr char kMetadataFile[] = "denoised.json";
+constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-train";
+
+// Parameters and buffers, contiguous on the CPU, in the module's own order.
+std::vector<std::pair<std::string, at::Tensor>> NamedTensors(const Module& unet) {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const auto& tensor : unet.named_parameters())
+    tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
+  for (const auto& tensor : unet.named_buffers())
+    tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
+  return tensors;
+}
+
+std::string ParametersSha256(const Module& unet) {
+  std::string bytes;
+  for (const auto& [name, tensor] : NamedTensors(unet)) {
+    bytes.append(static_cast<const char*>(tensor.data_ptr()), tensor.nbytes());
+  }
+  return Sha256Hex(bytes);
+}
+
+// A copy with plain tensors on the CPU, so that what is saved does not depend on how it was trained. It shares the
+// original's compiled code: compiling anew takes most of a second.
+Module PlainCopy(const Module& unet) {
+  const torch::NoGradGuard no_grad;
+  Module copy = unet.deepcopy();
+  copy.to(torch::kCPU);
+  return copy;
+}
+
+std::string Archive(const Module& unet, const std::string& metadata_json) {
+  std::ostringstream stream;
+  unet.save(stream, {{kMetadataFile, metadata_json}});
+  return std::move(stream).str();
+}
+
+std::string ReadRecord(PyTorchStreamReader& reader, const std::string& name) {
+  const auto [data, size] = reader.getRecord(name);
+  return std::string(static_cast<const char*>(data.get()), size);
+}
+
+// The archive's program text, by record name. Debug records only map source lines and are never run.
+std::map<std::string, std::string> CodeRecords(PyTorchStreamReader& reader) {
+  std::map<std::string, std::string> code;
+  for (const std::string& name : reader.getAllRecords()) {
+    if (name.starts_with("code/") && !name.ends_with(".debug_pkl")) code[name] = ReadRecord(reader, name);
+  }
+  return code;
+}
+
+std::map<std::string, std::string> CodeOf(const Module& unet) {
+  std::istringstream stream(Archive(unet, "{}"));
+  PyTorchStreamReader reader(&stream);
+  return CodeRecords(reader);
+}
+
+absl::Status NotAnArchive(const std::string& name, std::string_view bytes) {
+  if (bytes.empty()) return absl::InvalidArgumentError(absl::StrCat(name, " is empty; ", kCopyAgain));
+  if (bytes.starts_with("PK")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " is a damaged or truncated archive (", bytes.size(), " bytes); ", kCopyAgain));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " is not a TorchScript archive; --checkpoint needs a file written by denoise-train"));
+}
+
+absl::Status ForeignCode(const std::string& name, const UnetConfig& unet) {
+  return absl::PermissionDeniedError(
+      absl::StrCat(name, " brings code that this build does not write for architecture \"", unet.architecture,
+                   "\"; it was not run. Use a checkpoint written by this version of denoise-train"));
+}
+
+struct Inspection {
+  ModelMetadata metadata;
+  Module reference;  // the network as this build makes it
+};
+
+// Reads denoised.json and judges the code, running nothing.
+absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_view bytes) {
+  std::istringstream stream{std::string(bytes)};
+  std::unique_ptr<PyTorchStreamReader> reader;
+  std::string metadata_json;
+  try {
+    reader = std::make_unique<PyTorchStreamReader>(&stream);
+  } catch (const std::exception&) {
+    return NotAnArchive(name, bytes);
+  }
+  if (!reader->hasRecord(absl::StrCat("extra/", kMetadataFile))) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        name, " holds no ", kMetadataFile, ", so it was not written by denoise-train; train one or name another file"));
+  }
+  metadata_json = ReadRecord(*reader, absl::StrCat("extra/", kMetadataFile));
+  absl::StatusOr<ModelMetadata> metadata = ParseModelMetadata(metadata_json);
+  if (!metadata.ok()) {
+    return absl::Status(metadata.status().code(), absl::StrCat(name, ": ", metadata.status().message()));
+  }
+  Module reference = MakeUnet(metadata->unet);
+  if (CodeRecords(*reader) != CodeOf(reference)) return ForeignCode(name, metadata->unet);
+  return Inspection{*std::move(metadata), std::move(reference)};
+}
+
+absl::Status CheckParameters(const std::string& name, const Inspection& inspection, const Module& unet) {
+  const auto expected = NamedTensors(inspection.reference);
+  const auto found = NamedTensors(unet);
+  if (found.size() != expected.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " holds ", found.size(), " tensors, expected ", expected.size(), "; ", kCopyAgain));
+  }
+  for (size_t i = 0; i < found.size(); ++i) {
+    const at::Tensor& tensor = found[i].second;
+    if (found[i].first != expected[i].first || tensor.sizes() != expected[i].second.sizes() ||
+        tensor.scalar_type() != expected[i].second.scalar_type()) {
+      return absl::InvalidArgumentError(absl::StrCat(name, ": the tensor ", found[i].first,
+                                                     " does not have the shape or type of ", expected[i].first, "; ",
+                                                     kCopyAgain));
+    }
+    if (!torch::isfinite(tensor).all().item<bool>()) {
+      return absl::DataLossError(absl::StrCat(name, ": the tensor ", found[i].first, " is not finite; ", kCopyAgain));
+    }
+  }
+  if (ParametersSha256(unet) != inspection.metadata.parameters_sha256) {
+    return absl::DataLossError(
+        absl::StrCat(name, ": the parameters do not match their SHA-256; the file is damaged, ", kCopyAgain));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> SerializeCheckpoint(ModelMetadata metadata, const Module& unet) {
+  try {
+    const Module copy = PlainCopy(unet);
+    metadata.parameters_sha256 = ParametersSha256(copy);
+    return Archive(copy, SerializeModelMetadata(metadata));
+  } catch (const std::exception& e) {
+    return absl::InternalError(absl::StrCat("cannot serialise the checkpoint: ", e.what()));
+  }
+}
+
+absl::Status SaveCheckpoint(const std::string& path, ModelMetadata metadata, const Module& unet) {
+  DENOISED_ASSIGN_OR_RETURN(const std::string bytes, SerializeCheckpoint(std::move(metadata), unet));
+  return WriteFileAtomically(path, bytes);
+}
+
+absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path) {
+  const absl::StatusOr<std::string> bytes = ReadFile(path, kMaxCheckpointBytes);
+  if (!bytes.ok()) {
+    return absl::Status(bytes.status().code(),
+                        absl::StrCat("cannot load the checkpoint: ", bytes.status().message(),
+                                     "; name an existing one with --checkpoint, or train one with denoise-train"));
+  }
+  return ParseCheckpoint(path, *bytes);
+}
+
+absl::StatusOr<Checkpoint> ParseCheckpoint(const std::string& name, std::string_view bytes) {
+  try {
+    Checkpoint checkpoint;
+    DENOISED_ASSIGN_OR_RETURN(Inspection inspection, InspectArchive(name, bytes));
+    std::istringstream stream{std::string(bytes)};
+    checkpoint.unet = torch::jit::load(stream, torch::kCPU);
+    checkpoint.unet.eval();
+    DENOISED_RETURN_IF_ERROR(CheckParameters(name, inspection, checkpoint.unet));
+    checkpoint.metadata = std::move(inspection.metadata);
+    for (const at::Tensor& parameter : checkpoint.unet.parameters()) checkpoint.parameter_count += parameter.numel();
+    checkpoint.sha256 = Sha256Hex(bytes);
+    return checkpoint;
+  } catch (const std::exception&) {  // LibTorch's messages hold stack traces: not for users
+    return NotAnArchive(name, bytes);
+  }
+}
+
+}  // namespace denoised

@@ -1,0 +1,71 @@
+// File: engine.h
+//
+// What runs denoising steps: the seam between the scheduler, which knows neither tensors nor devices, and LibTorch.
+//
+// An engine holds one image in the making per slot. Each call of Step advances some of them by one row of their plans:
+//
+//   std::vector<StepRow> rows = {{.slot = 0, .plan = &plan, .step = 0, .label = 7, .seed = 42}};
+//   for (; rows[0].step < plan.size(); ++rows[0].step) DENOISED_RETURN_IF_ERROR(engine.Step(rows));
+//   float pixels[kModelPixels];
+//   DENOISED_RETURN_IF_ERROR(engine.Read(0, FrameKind::kNoisy, pixels));   // the finished image
+//
+// An image depends on its own rows only: not on the slot, nor on what else is in the batch, on one machine and device
+// (engines say where they promise less).
+#ifndef DENOISED_COMMON_DIFFUSION_ENGINE_H_
+#define DENOISED_COMMON_DIFFUSION_ENGINE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "common/diffusion/step_plan.h"
+
+namespace denoised {
+
+// One image's next step.
+struct StepRow {
+  int slot = 0;                    // 0 to num_slots()-1, each at most once per call
+  const StepPlan* plan = nullptr;  // not owned; outlives the call
+  int step = 0;                    // row of the plan; 0 first fills the slot with the initial noise
+  int label = 0;                   // class
+  float guidance_scale = 1;        // 1 is off; otherwise the row costs two network rows
+  uint64_t seed = 0;               // noise is FillNoise({seed, image_index, step + 1})
+  uint32_t image_index = 0;
+};
+
+enum class FrameKind {
+  kNoisy,           // x: the image as it is after the last step; the finished image after the last row of a plan
+  kPredictedClean,  // x0: the clean image that the last step predicted
+};
+
+// Not thread-safe: one thread at a time, always the same one, calls Step and Read.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Images that can be in the making at once.
+  virtual int num_slots() const = 0;
+
+  // Advances every row by one step. On an error (INTERNAL, with a reason fit for a log) the images of these rows are
+  // lost; other slots and later calls are not affected.
+  virtual absl::Status Step(absl::Span<const StepRow> rows) = 0;
+
+  // Copies a slot's kModelPixels pixels, nominally in [-1, 1]. INTERNAL when they are not finite numbers.
+  virtual absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) = 0;
+
+  // Network rows that a step computes when it wants `rows` of them: more where batch sizes are padded.
+  virtual int ComputedRows(int rows) const { return rows; }
+
+  // What it runs on and how it made up its mind at start, for people to read; may be empty. Constant, so any thread may
+  // ask.
+  virtual std::string Description() const { return ""; }
+
+  // Seconds spent inside the network so far, of the wall clock of the thread that calls Step.
+  virtual double network_seconds() const { return 0; }
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_COMMON_DIFFUSION_ENGINE_H_

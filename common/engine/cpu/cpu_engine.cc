@@ -1,0 +1,298 @@
+#include "common/engine/cpu/cpu_engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/diffusion/image_state.h"
+#include "common/diffusion/noise.h"
+#include "common/engine/cpu/cpu_kernels.h"
+#include "common/image/image.h"
+#include "common/support/status_macros.h"
+#include "common/support/worker_pool.h"
+
+namespace denoised {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kMaxRowsPerCall = 16;  // more are hardly faster
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Calls `work`, which may throw.
+template <typename Work>
+absl::Status Guarded(const Work& work) {
+  try {
+    const FlushDenormals flush_denormals;
+    work();
+    return absl::OkStatus();
+  } catch (const std::exception& e) {
+    return absl::InternalError(absl::StrCat("the network failed: ", e.what()));
+  }
+}
+
+class CpuEngine : public Engine {
+ public:
+  CpuEngine(const CpuNetworkFactory& make_network, const CpuEngineOptions& options)
+      : options_(options),
+        output_(2 * static_cast<size_t>(options.num_slots) * kModelPixels),
+        state_(options.num_slots),
+        pool_(options.num_threads) {
+    const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
+    // A guided image has two.
+    most_rows_ = std::clamp((max_rows + pool_.size() - 1) / pool_.size(), 2, kMaxRowsPerCall);
+    for (int i = 0; i < pool_.size(); ++i) workers_.push_back({.network = make_network(most_rows_, 1)});
+  }
+
+  int num_slots() const override { return options_.num_slots; }
+  double network_seconds() const override { return network_seconds_; }
+  const CpuEngineChoices& choices() const { return choices_; }
+  std::string Description() const override {
+    std::string text = absl::StrFormat("%s on %d threads, up to %d rows to a network call", options_.runner,
+                                       pool_.size(), choices_.rows_per_call);
+    if (team_ != nullptr) {
+      absl::StrAppendFormat(
+          &text, "; %s on a team of %d threads, %.1f times as fast as on one",
+          choices_.team_rows == 1 ? "single rows" : absl::StrCat("up to ", choices_.team_rows, " rows"),
+          choices_.team_threads, choices_.team_speedup);
+    }
+    return text;
+  }
+
+  // Runs calls of every number of rows, and makes the choices.
+  absl::Status WarmUp(const CpuNetworkFactory& make_network) {
+    const Probe probe(most_rows_, options_);
+    std::vector<float> alone(probe.images.size());
+    DENOISED_RETURN_IF_ERROR(Guarded([&] {
+      for (int row = 0; row < most_rows_; ++row) {
+        workers_[0].network->Predict(probe.Rows(row, 1), alone.data() + static_cast<size_t>(row) * kModelPixels);
+      }
+      choices_.rows_per_call = 1;
+      while (choices_.rows_per_call < most_rows_ &&
+             KeepsBits(*workers_[0].network, probe, choices_.rows_per_call + 1, alone)) {
+        ++choices_.rows_per_call;
+      }
+    }));
+    DENOISED_RETURN_IF_ERROR(OnWorkers(pool_.size(), [&](int worker) {
+      std::vector<float> e(probe.images.size());
+      for (int rows = 1; worker > 0 && rows <= choices_.rows_per_call; ++rows) {
+        workers_[worker].network->Predict(probe.Rows(0, rows), e.data());
+      }
+    }));
+    return Guarded([&] { ChooseTeam(make_network, probe, alone); });
+  }
+
+  absl::Status Step(absl::Span<const StepRow> rows) override {
+    if (rows.empty()) return absl::OkStatus();
+    const int network_rows = PlanCalls(rows);
+    const bool team = network_rows <= choices_.team_rows;
+    if (team_awake_ && !team) team_->Rest();  // its threads would be in the workers' way
+    team_awake_ = team;
+    const int used = team ? 1 : std::min<int>(pool_.size(), static_cast<int>(calls_.size()));
+    for (Worker& worker : workers_) worker.network_seconds = 0;
+    const absl::Status status = OnWorkers(used, [&](int index) {
+      Worker& worker = workers_[index];
+      CpuNetwork& network = team ? *team_ : *worker.network;
+      for (size_t i = index; i < calls_.size(); i += used) RunCall(rows, calls_[i], network, worker);
+    });
+    const auto slowest = std::max_element(workers_.begin(), workers_.end(), [](const Worker& a, const Worker& b) {
+      return a.network_seconds < b.network_seconds;
+    });
+    network_seconds_ += slowest->network_seconds;
+    return status;
+  }
+
+  absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
+    return state_.Read(slot, kind, pixels);
+  }
+
+ private:
+  struct Worker {
+    std::unique_ptr<CpuNetwork> network;
+    std::vector<NetworkRow> rows;  // of its call
+    double network_seconds = 0;    // of the step
+    absl::Status status;           // likewise
+  };
+
+  // Rows begin to end of a step. A guided image has two network rows, which stay together: its label's, then the null
+  // label's. Network rows of one call are consecutive from `first`.
+  struct Call {
+    size_t begin = 0, end = 0;
+    int first = 0, count = 0;
+  };
+
+  static int NumNetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
+
+  // Calls work(0) .. work(used-1) on the workers. The first error, by worker.
+  template <typename Work>
+  absl::Status OnWorkers(int used, const Work& work) {
+    pool_.Run(used, [&](int worker) { workers_[worker].status = Guarded([&] { work(worker); }); });
+    for (int worker = 0; worker < used; ++worker) DENOISED_RETURN_IF_ERROR(workers_[worker].status);
+    return absl::OkStatus();
+  }
+
+  // As many calls for each worker, with about as many network rows in each; or a single one for the team. Returns the
+  // number of network rows.
+  int PlanCalls(absl::Span<const StepRow> rows) {
+    calls_.clear();
+    int total = 0;
+    for (const StepRow& row : rows) total += NumNetworkRows(row);
+    const int workers = total <= choices_.team_rows ? 1 : pool_.size();
+    const int rounds = (total + workers * choices_.rows_per_call - 1) / (workers * choices_.rows_per_call);
+    const int target = (total + workers * rounds - 1) / (workers * rounds);
+    int first = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int count = NumNetworkRows(rows[i]);
+      if (calls_.empty() || calls_.back().count + count > target) {
+        calls_.push_back({.begin = i, .end = i, .first = first, .count = 0});
+      }
+      calls_.back().end = i + 1;
+      calls_.back().count += count;
+      first += count;
+    }
+    return total;
+  }
+
+  void RunCall(absl::Span<const StepRow> rows, const Call& call, CpuNetwork& network, Worker& worker) {
+    worker.rows.clear();
+    for (const StepRow& row : rows.subspan(call.begin, call.end - call.begin)) {
+      if (row.step == 0) state_.Start(row);
+      worker.rows.push_back({.x = state_.x(row.slot), .t = (*row.plan)[row.step].timestep, .y = row.label});
+      if (NumNetworkRows(row) == 2) {
+        worker.rows.push_back(worker.rows.back());
+        worker.rows.back().y = options_.null_label;
+      }
+    }
+    float* e = output_.data() + static_cast<size_t>(call.first) * kModelPixels;
+    const Clock::time_point start = Clock::now();
+    // A guided image alone is two rows, even where rows cannot share a call.
+    for (int row = 0; row < call.count; row += choices_.rows_per_call) {
+      network.Predict(absl::MakeConstSpan(worker.rows).subspan(row, choices_.rows_per_call),
+                      e + static_cast<size_t>(row) * kModelPixels);
+    }
+    worker.network_seconds += SecondsSince(start);
+    for (size_t i = call.begin; i < call.end; ++i) {
+      if (NumNetworkRows(rows[i]) == 2) Guide(rows[i].guidance_scale, e + kModelPixels, e);
+      state_.Update(rows[i], e);
+      e += NumNetworkRows(rows[i]) * kModelPixels;
+    }
+  }
+
+  // ---- Choices at start
+  // ------------------------------------------------------------------------------------------------
+
+  // Rows that differ in everything.
+  struct Probe {
+    Probe(int most_rows, const CpuEngineOptions& options) : images(static_cast<size_t>(most_rows) * kModelPixels) {
+      FillNoise({.seed = 1}, absl::MakeSpan(images));
+      for (int row = 0; row < most_rows; ++row) {
+        rows.push_back({.x = images.data() + static_cast<size_t>(row) * kModelPixels,
+                        .t = int64_t{row} * options.num_train_timesteps / most_rows,
+                        .y = row % options.num_labels});
+      }
+    }
+
+    absl::Span<const NetworkRow> Rows(int first, int count) const {
+      return absl::MakeConstSpan(rows).subspan(first, count);
+    }
+
+    std::vector<float> images;  // [rows, kModelPixels]
+    std::vector<NetworkRow> rows;
+  };
+
+  // Whether the first `rows` rows of the probe in one call give what each gives alone.
+  static bool KeepsBits(CpuNetwork& network, const Probe& probe, int rows, const std::vector<float>& alone) {
+    std::vector<float> together(static_cast<size_t>(rows) * kModelPixels);
+    network.Predict(probe.Rows(0, rows), together.data());
+    return std::equal(together.begin(), together.end(), alone.begin());
+  }
+
+  struct Team {
+    int threads = 1;
+    std::unique_ptr<CpuNetwork> network;
+    double seconds = std::numeric_limits<double>::infinity();  // of a row
+  };
+
+  // Of teams of 2, 4, ... threads, and of all, the one that runs a row fastest, if that is faster than one thread.
+  void ChooseTeam(const CpuNetworkFactory& make_network, const Probe& probe, const std::vector<float>& alone) {
+    std::vector<Team> teams;
+    for (int threads = 2; threads < 2 * pool_.size(); threads *= 2) {
+      Team team = {.threads = std::min(threads, pool_.size())};
+      team.network = make_network(most_rows_, team.threads);
+      if (team.network == nullptr || !KeepsBits(*team.network, probe, 1, alone)) break;
+      team.network->Rest();
+      teams.push_back(std::move(team));
+    }
+    if (teams.empty()) return;
+    // In turns, so that a slow moment of the machine does not hit one of them alone.
+    double one_thread = std::numeric_limits<double>::infinity();
+    for (int round = 0; round < 5; ++round) {
+      one_thread = std::min(one_thread, SecondsPerCall(*workers_[0].network, probe));
+      for (Team& team : teams) {
+        team.seconds = std::min(team.seconds, SecondsPerCall(*team.network, probe));
+        team.network->Rest();  // its threads would be in the next one's way
+      }
+    }
+    double best = one_thread;
+    for (Team& team : teams) {
+      if (team.seconds > 0.9 * best) continue;
+      best = team.seconds;
+      team_ = std::move(team.network);
+      choices_.team_threads = team.threads;
+    }
+    if (team_ == nullptr) return;
+    choices_.team_speedup = one_thread / best;
+    // More rows than this are faster on workers of their own. One row less than there are workers at most.
+    const int worth = std::min({static_cast<int>(choices_.team_speedup), pool_.size() - 1, choices_.rows_per_call});
+    choices_.team_rows = 1;
+    while (choices_.team_rows < worth && KeepsBits(*team_, probe, choices_.team_rows + 1, alone)) {
+      ++choices_.team_rows;
+    }
+  }
+
+  // The median of a few calls of one row.
+  static double SecondsPerCall(CpuNetwork& network, const Probe& probe) {
+    std::vector<double> seconds;
+    std::vector<float> e(kModelPixels);
+    for (int i = 0; i < 21; ++i) {
+      const Clock::time_point start = Clock::now();
+      network.Predict(probe.Rows(0, 1), e.data());
+      seconds.push_back(SecondsSince(start));
+    }
+    std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
+    return seconds[seconds.size() / 2];
+  }
+
+  // Constant after WarmUp.
+  const CpuEngineOptions options_;
+  int most_rows_ = 1;  // of a call
+  CpuEngineChoices choices_;
+
+  std::vector<Worker> workers_;       // each used by one thread during a step
+  std::unique_ptr<CpuNetwork> team_;  // null where there is none
+  bool team_awake_ = false;           // whether it ran the last step
+  std::vector<Call> calls_;           // of the step
+  std::vector<float> output_;         // [network rows of the step, kModelPixels]
+  ImageState state_;                  // a slot belongs to one worker during a step
+  double network_seconds_ = 0;
+  WorkerPool pool_;  // NOTE: last, so that its threads end before what they use
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngine(const CpuNetworkFactory& make_network,
+                                                      const CpuEngineOptions& options, CpuEngineChoices* choices) {
+  auto engine = std::make_unique<CpuEngine>(make_network, options);
+  DENOISED_RETURN_IF_ERROR(engine->WarmUp(make_network));
+  if (choices != nullptr) *choices = engine->choices();
+  return engine;
+}
+
+}  // namespace denoised

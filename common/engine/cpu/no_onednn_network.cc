@@ -1,0 +1,19 @@
+// In the place of onednn_network.cc where LibTorch brings no oneDNN that this build can call.
+#include "common/engine/cpu/onednn_network.h"
+
+namespace denoised {
+
+class OneDnnModel {};
+
+absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModel(UnetWeights /*weights*/) {
+  return absl::UnimplementedError("this build has no oneDNN");
+}
+
+bool HasBfloat16() { return false; }
+
+std::unique_ptr<CpuNetwork> MakeOneDnnNetwork(std::shared_ptr<const OneDnnModel> /*model*/,
+                                              const OneDnnNetworkOptions& /*options*/) {
+  return nullptr;
+}
+
+}  // namespace denoised

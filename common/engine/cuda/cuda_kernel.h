@@ -1,0 +1,29 @@
+// File: cuda_kernel.h
+//
+// The one kernel of this project: cuda_step.h on a GPU. Raw pointers and a stream in, an error code of the CUDA runtime
+// out.
+#ifndef DENOISED_COMMON_ENGINE_CUDA_CUDA_KERNEL_H_
+#define DENOISED_COMMON_ENGINE_CUDA_CUDA_KERNEL_H_
+
+#include <cuda_runtime_api.h>
+
+#include "common/engine/cuda/cuda_step.h"
+
+namespace denoised::cuda_step {
+
+// Lets blocks of the current device's kernels have up to `bytes` of shared memory.
+template <typename T>
+cudaError_t AllowSharedMemory(int bytes);
+
+// Blocks with `shared_bytes` of shared memory that a multiprocessor of the current device runs at once.
+template <typename T>
+cudaError_t BlocksPerMultiprocessor(int shared_bytes, int* blocks);
+
+// Queues one step of arguments.num_rows images, at least one, with shared_bytes = BlockMemory::Bytes of a block.
+// Returns at once; pointers in `arguments` are to the device's memory.
+template <typename T>
+cudaError_t LaunchStep(const Arguments<T>& arguments, int shared_bytes, cudaStream_t stream);
+
+}  // namespace denoised::cuda_step
+
+#endif  // DENOISED_COMMON_ENGINE_CUDA_CUDA_KERNEL_H_

@@ -1,0 +1,86 @@
+// MakeEmulatedCudaEngine of cuda_engine.h.
+#include <algorithm>
+#include <vector>
+
+#include "common/diffusion/image_state.h"
+#include "common/engine/cuda/cuda_engine.h"
+#include "common/engine/cuda/cuda_rows.h"
+#include "common/image/image.h"
+#include "common/support/worker_pool.h"
+
+namespace denoised {
+namespace {
+
+using cuda_step::Arguments;
+using cuda_step::BlockMemory;
+using cuda_step::BlockStep;
+using cuda_step::Row;
+
+template <typename T>
+class EmulatedCudaEngine : public Engine {
+ public:
+  EmulatedCudaEngine(const NetworkProgram& program, const CudaEngineOptions& options)
+      : options_(options),
+        operations_(program.operations),
+        weights_(cuda_step::RoundedWeights<T>(program)),
+        constants_(program.constants),
+        conditioning_(program.conditioning.values),
+        state_(options.num_slots),
+        shared_(options.num_threads),
+        pool_(options.num_threads) {
+    arguments_ = cuda_step::ShapeOf<T>(program);
+    arguments_.operations = operations_.data();
+    arguments_.weights = weights_.data();
+    arguments_.constants = constants_.data();
+    arguments_.conditioning = conditioning_.data();
+    arguments_.x = state_.x(0);
+    arguments_.x0 = state_.x0(0);
+    arguments_.rows_per_block = std::max(options.images_per_block, 1);
+    const int64_t bytes = BlockMemory::Bytes(arguments_.num_operations, arguments_.rows_per_block, program.norm_groups,
+                                             arguments_.rows_per_block * program.values_per_image, sizeof(T));
+    for (std::vector<int64_t>& shared : shared_) shared.resize(bytes / sizeof(int64_t) + 1);
+  }
+
+  int num_slots() const override { return options_.num_slots; }
+
+  absl::Status Step(absl::Span<const StepRow> rows) override {
+    std::vector<Row> step;
+    for (const StepRow& row : rows) step.push_back(cuda_step::ToRow(row, options_));
+    arguments_.rows = step.data();
+    arguments_.num_rows = static_cast<int>(step.size());
+    const int blocks = (arguments_.num_rows + arguments_.rows_per_block - 1) / arguments_.rows_per_block;
+    const int used = std::min(pool_.size(), blocks);
+    if (used == 0) return absl::OkStatus();
+    pool_.Run(used, [&](int worker) {
+      for (int block = worker; block < blocks; block += used) {
+        BlockStep<T>(arguments_, block, shared_[worker].data()).Run();
+      }
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
+    return state_.Read(slot, kind, pixels);
+  }
+
+  std::string Description() const override { return "the CUDA kernel emulated on the CPU"; }
+
+ private:
+  const CudaEngineOptions options_;
+  const std::vector<Operation> operations_;
+  const std::vector<T> weights_;
+  const std::vector<float> constants_, conditioning_;
+  Arguments<T> arguments_;
+  ImageState state_;
+  std::vector<std::vector<int64_t>> shared_;  // by worker
+  WorkerPool pool_;                           // NOTE: last, so that its threads end before what they use
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> MakeEmulatedCudaEngine(const NetworkProgram& program, const CudaEngineOptions& options) {
+  if (program.precision == Precision::kFp32) return std::make_unique<EmulatedCudaEngine<float>>(program, options);
+  return std::make_unique<EmulatedCudaEngine<Half>>(program, options);
+}
+
+}  // namespace denoised

@@ -1,0 +1,59 @@
+// File: image.h
+//
+// Greyscale pixels and PNG: everything about pictures that training, serving and evaluation must agree on.
+//
+//   GreyImage small = FromModelPixels(pixels, 32, 32);          // [-1, 1] floats to bytes
+//   absl::StatusOr<std::string> png = EncodePng(*Resize(small, 256, Interpolation::kCubic));
+//
+// All functions are pure and thread-safe. OpenCV's exceptions end here, as INTERNAL.
+#ifndef DENOISED_COMMON_IMAGE_IMAGE_H_
+#define DENOISED_COMMON_IMAGE_IMAGE_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace denoised {
+
+// The network sees 32x32 pixels of one channel.
+inline constexpr int kModelSize = 32;
+inline constexpr int kModelPixels = kModelSize * kModelSize;
+
+// H rows of W bytes, row by row, 0 black to 255 white.
+struct GreyImage {
+  int width = 0;
+  int height = 0;
+  std::vector<uint8_t> pixels;
+
+  friend bool operator==(const GreyImage&, const GreyImage&) = default;
+};
+
+enum class Interpolation { kNearest, kLinear, kCubic, kLanczos };
+
+// Pixels in [-1, 1] (clamped) to bytes, rounded to nearest, halves to even: round((x + 1) * 127.5).
+GreyImage FromModelPixels(absl::Span<const float> pixels, int width, int height);
+
+// Bytes to [-1, 1]: x / 127.5 - 1.
+std::vector<float> ToModelPixels(const GreyImage& image);
+
+// Resized to size x size. kLinear uses half-pixel centres and rounds to bytes, as OpenCV and Pillow do. The same size
+// returns the pixels untouched.
+absl::StatusOr<GreyImage> Resize(const GreyImage& image, int size, Interpolation interpolation);
+
+// An 8-bit greyscale PNG. The same pixels always give the same bytes.
+absl::StatusOr<std::string> EncodePng(const GreyImage& image);
+
+// The inverse. INVALID_ARGUMENT for bytes that are not a PNG.
+absl::StatusOr<GreyImage> DecodePng(std::string_view png);
+
+// Pictures of equal size side by side, `columns` to a row, with `padding` pixels of `background` between and around.
+// INVALID_ARGUMENT when there are none or their sizes differ.
+absl::StatusOr<GreyImage> MakeGrid(const std::vector<GreyImage>& images, int columns, int padding, uint8_t background);
+
+}  // namespace denoised
+
+#endif  // DENOISED_COMMON_IMAGE_IMAGE_H_

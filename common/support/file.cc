@@ -1,0 +1,138 @@
+#include "common/support/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+absl::Status ErrnoStatus(int error, const std::string& what) {
+  const std::string message = absl::StrCat(what, ": ", std::strerror(error));
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return absl::NotFoundError(message);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::PermissionDeniedError(message);
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return absl::ResourceExhaustedError(message);
+    default:
+      return absl::UnavailableError(message);
+  }
+}
+
+// Owns a file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  const int fd_;
+};
+
+// `failure` says what failed in the user's words: the file itself has a temporary name.
+absl::Status WriteNewFile(const std::string& path, std::string_view bytes, const std::string& failure) {
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.get() < 0) return ErrnoStatus(errno, failure);
+  while (!bytes.empty()) {
+    const ssize_t written = write(file.get(), bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return ErrnoStatus(errno, failure);
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return fsync(file.get()) == 0 ? absl::OkStatus() : ErrnoStatus(errno, failure);
+}
+
+absl::Status FlushFolder(const std::string& path) {
+  const Descriptor folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0 || fsync(folder.get()) != 0) return ErrnoStatus(errno, absl::StrCat("cannot flush ", path));
+  return absl::OkStatus();
+}
+
+std::string FolderOf(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  return folder.empty() ? "." : folder.string();
+}
+
+absl::Status MakeWritableFolder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot create the folder ", path));
+  const std::string probe = absl::StrCat(path, "/.", getpid(), ".tmp");
+  const absl::Cleanup remove_probe = [&probe] { unlink(probe.c_str()); };
+  return WriteNewFile(probe, "", absl::StrCat("cannot write to the folder ", path));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes) {
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot open ", path));
+  struct stat info {};
+  if (fstat(file.get(), &info) != 0) return ErrnoStatus(errno, absl::StrCat("cannot read ", path));
+  if (S_ISDIR(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, " is a folder, not a file"));
+  std::string bytes;
+  char buffer[1 << 16];
+  while (true) {
+    const ssize_t count = read(file.get(), buffer, sizeof buffer);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return ErrnoStatus(errno, absl::StrCat("cannot read ", path));
+    if (count == 0) return bytes;
+    bytes.append(buffer, static_cast<size_t>(count));
+    if (bytes.size() > max_bytes) {
+      return absl::InvalidArgumentError(absl::StrCat(path, " is larger than the limit of ", max_bytes, " bytes"));
+    }
+  }
+}
+
+absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
+  const std::string temporary = absl::StrCat(path, ".", getpid(), ".tmp");
+  absl::Cleanup remove_temporary = [&temporary] { unlink(temporary.c_str()); };
+  const std::string failure = absl::StrCat("cannot write ", path);
+  DENOISED_RETURN_IF_ERROR(WriteNewFile(temporary, bytes, failure));
+  if (rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, failure);
+  std::move(remove_temporary).Cancel();
+  return FlushFolder(FolderOf(path));
+}
+
+absl::Status EnsureWritableFolder(const std::string& path, const std::string& flag) {
+  const absl::Status status = MakeWritableFolder(path);
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), "; choose another with ", flag));
+}
+
+absl::StatusOr<std::string> FindShipped(const std::string& name) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path bin = fs::read_symlink("/proc/self/exe", error).parent_path();
+  std::vector<std::string> places;
+  for (const fs::path& folder : {fs::path("models"), bin / "../../../models", bin / "../share/denoised"}) {
+    places.push_back((folder / name).lexically_normal().string());
+    if (fs::exists(places.back(), error)) return places.back();
+  }
+  return absl::NotFoundError(absl::StrCat("there is no ", absl::StrJoin(places, " and no ")));
+}
+
+}  // namespace denoised

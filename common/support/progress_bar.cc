@@ -1,0 +1,41 @@
+#include "common/support/progress_bar.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "absl/strings/str_format.h"
+
+namespace denoised {
+
+std::string FormatDuration(double seconds) {
+  const int64_t whole = std::llround(std::max(0.0, seconds));
+  if (whole < 120) return absl::StrFormat("%d s", whole);
+  const int64_t minutes = (whole + 30) / 60;
+  if (minutes < 60) return absl::StrFormat("%d min", minutes);
+  return absl::StrFormat("%d h %02d min", minutes / 60, minutes % 60);
+}
+
+std::string FormatBar(double fraction) {
+  constexpr int kWidth = 20;
+  fraction = std::clamp(fraction, 0.0, 1.0);
+  const int filled = static_cast<int>(fraction * kWidth);
+  return absl::StrFormat("[%s%s] %3d%%", std::string(filled, '#'), std::string(kWidth - filled, '-'),
+                         static_cast<int>(fraction * 100));
+}
+
+std::string FormatProgress(const TrainingProgress& progress) {
+  return absl::StrFormat("epoch %d/%d %s  loss %.4f  %.0f images/s  %s left", progress.epoch, progress.epochs,
+                         FormatBar(progress.epoch_fraction), progress.loss, progress.images_per_second,
+                         FormatDuration(progress.seconds_left));
+}
+
+void ShowProgress(const std::string& line) {
+  if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
+}
+
+void ClearProgress() { ShowProgress(""); }
+
+}  // namespace denoised

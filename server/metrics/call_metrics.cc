@@ -1,0 +1,87 @@
+#include "server/metrics/call_metrics.h"
+
+#include <chrono>
+#include <utility>
+
+namespace denoised {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using grpc::experimental::InterceptionHookPoints;
+using grpc::experimental::InterceptorBatchMethods;
+using grpc::experimental::ServerRpcInfo;
+
+const char* TypeLabel(ServerRpcInfo::Type type) {
+  switch (type) {
+    case ServerRpcInfo::Type::UNARY:
+      return "unary";
+    case ServerRpcInfo::Type::CLIENT_STREAMING:
+      return "client_stream";
+    case ServerRpcInfo::Type::SERVER_STREAMING:
+      return "server_stream";
+    case ServerRpcInfo::Type::BIDI_STREAMING:
+      return "bidi_stream";
+  }
+  return "unknown";
+}
+
+// "/denoised.v1.DigitService/GenerateDigit" in its two parts.
+Metrics::Call DescribeCall(const ServerRpcInfo& info) {
+  const std::string path = info.method();
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos || slash == 0) return {TypeLabel(info.type()), "unknown", path};
+  return {TypeLabel(info.type()), path.substr(1, slash - 1), path.substr(slash + 1)};
+}
+
+class CallMetricsInterceptor : public grpc::experimental::Interceptor {
+ public:
+  CallMetricsInterceptor(Metrics& metrics, Metrics::Call call) : metrics_(metrics), call_(std::move(call)) {
+    metrics_.OnCallStarted(call_);
+  }
+
+  void Intercept(InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
+      const grpc::StatusCode code = methods->GetSendStatus().error_code();
+      metrics_.OnCallFinished(call_, StatusCodeLabel(code), Clock::now() - start_);
+    }
+    methods->Proceed();
+  }
+
+ private:
+  Metrics& metrics_;
+  const Metrics::Call call_;
+  const Clock::time_point start_ = Clock::now();
+};
+
+class CallMetricsFactory : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit CallMetricsFactory(Metrics& metrics) : metrics_(metrics) {}
+
+  grpc::experimental::Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
+    return new CallMetricsInterceptor(metrics_, DescribeCall(*info));  // NOTE: gRPC takes ownership
+  }
+
+ private:
+  Metrics& metrics_;
+};
+
+}  // namespace
+
+std::string StatusCodeLabel(grpc::StatusCode code) {
+  constexpr const char* kLabels[] = {
+      "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+      "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+      "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+      "DataLoss", "Unauthenticated"};
+  const size_t index = static_cast<size_t>(code);
+  return index < std::size(kLabels) ? kLabels[index] : "Unknown";
+}
+
+std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallMetricsInterceptors(
+    Metrics& metrics) {
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> factories;
+  factories.push_back(std::make_unique<CallMetricsFactory>(metrics));
+  return factories;
+}
+
+}  // namespace denoised

@@ -1,0 +1,28 @@
+// File: call_metrics.h
+//
+// Counts and times every call of every service, reflection and health included, by a gRPC interceptor.
+//
+//   builder.experimental().SetInterceptorCreators(CallMetricsInterceptors(metrics));
+#ifndef DENOISED_SERVER_METRICS_CALL_METRICS_H_
+#define DENOISED_SERVER_METRICS_CALL_METRICS_H_
+
+#include <grpcpp/support/server_interceptor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/metrics/metrics.h"
+
+namespace denoised {
+
+// `metrics` outlives the server.
+std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallMetricsInterceptors(
+    Metrics& metrics);
+
+// "OK", "DeadlineExceeded", "Canceled": codes as the gRPC ecosystem's metrics write them.
+std::string StatusCodeLabel(grpc::StatusCode code);
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_METRICS_CALL_METRICS_H_

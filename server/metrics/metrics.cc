@@ -1,0 +1,170 @@
+#include "server/metrics/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <sstream>
+#include <utility>
+
+#include "common/support/build_info.h"
+#include "server/metrics/process_metrics.h"
+
+namespace denoised {
+namespace {
+
+using prometheus::Histogram;
+
+double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
+
+// From a fast sampler on a GPU to a full chain on a busy CPU.
+const Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                                     1,     2.5,  5,     10,   25,  60,   150};
+const Histogram::BucketBoundaries kStepSeconds = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
+                                                  0.01,    0.025,  0.05,    0.1,    0.25,  1};
+const Histogram::BucketBoundaries kRows = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+
+template <typename Builder>
+auto& MakeFamily(prometheus::Registry& registry, Builder builder, const char* name, const char* help) {
+  return builder.Name(name).Help(help).Register(registry);
+}
+
+prometheus::Family<prometheus::Counter>& CounterFamily(prometheus::Registry& registry, const char* name,
+                                                       const char* help) {
+  return MakeFamily(registry, prometheus::BuildCounter(), name, help);
+}
+
+prometheus::Counter& OneCounter(prometheus::Registry& registry, const char* name, const char* help) {
+  return CounterFamily(registry, name, help).Add({});
+}
+
+prometheus::Gauge& OneGauge(prometheus::Registry& registry, const char* name, const char* help) {
+  return MakeFamily(registry, prometheus::BuildGauge(), name, help).Add({});
+}
+
+prometheus::Family<Histogram>& HistogramFamily(prometheus::Registry& registry, const char* name, const char* help) {
+  return MakeFamily(registry, prometheus::BuildHistogram(), name, help);
+}
+
+Histogram& OneHistogram(prometheus::Registry& registry, const char* name, const char* help,
+                        const Histogram::BucketBoundaries& buckets) {
+  return HistogramFamily(registry, name, help).Add({}, buckets);
+}
+
+prometheus::Labels CallLabels(const Metrics::Call& call) {
+  return {{"grpc_type", call.type}, {"grpc_service", call.service}, {"grpc_method", call.method}};
+}
+
+}  // namespace
+
+Metrics::Metrics()
+    : started_(CounterFamily(registry_, "grpc_server_started_total", "Calls started on the server")),
+      handled_(CounterFamily(registry_, "grpc_server_handled_total", "Calls finished on the server, by status code")),
+      handling_seconds_(HistogramFamily(registry_, "grpc_server_handling_seconds",
+                                        "Time from the start of a call to its status, in seconds")),
+      requests_in_flight_(OneGauge(registry_, "denoised_requests_in_flight", "Admitted GenerateDigit calls now open")),
+      queue_depth_(OneGauge(registry_, "denoised_queue_depth", "Images that wait for a free row now")),
+      queue_oldest_seconds_(OneGauge(registry_, "denoised_queue_oldest_seconds",
+                                     "How long the oldest request with a waiting image has waited, in seconds")),
+      queue_wait_seconds_(OneHistogram(registry_, "denoised_queue_wait_seconds",
+                                       "Time from admission to an image's first denoising step, in seconds",
+                                       kRequestSeconds)),
+      denoise_seconds_(HistogramFamily(registry_, "denoised_denoise_seconds",
+                                       "Time from an image's first denoising step to its last, in seconds")),
+      time_to_first_preview_seconds_(OneHistogram(registry_, "denoised_time_to_first_preview_seconds",
+                                                  "Time from admission to a request's first preview, in seconds",
+                                                  kRequestSeconds)),
+      step_seconds_(OneHistogram(registry_, "denoised_step_seconds",
+                                 "Time of one denoising step of the whole batch, in seconds", kStepSeconds)),
+      steps_(OneCounter(registry_, "denoised_steps_total", "Denoising steps of whole batches")),
+      network_seconds_(OneCounter(registry_, "denoised_network_seconds_total",
+                                  "The part of the step time that was spent inside the network, in seconds")),
+      batch_rows_(OneHistogram(registry_, "denoised_batch_rows", "Network rows of a denoising step", kRows)),
+      padding_rows_(
+          OneCounter(registry_, "denoised_padding_rows_total", "Network rows computed only to fill up a batch size")),
+      wasted_steps_(CounterFamily(registry_, "denoised_wasted_steps_total",
+                                  "Denoising steps of images that were dropped before they were finished")),
+      images_(CounterFamily(registry_, "denoised_images_total", "Images finished")),
+      rejected_(CounterFamily(registry_, "denoised_rejected_total", "Requests refused at admission")),
+      previews_dropped_(OneCounter(registry_, "denoised_previews_dropped_total",
+                                   "Previews that a newer one replaced because the reader was slow")),
+      model_info_(MakeFamily(registry_, prometheus::BuildGauge(), "denoised_model_info", "The model being served")),
+      model_reloads_(CounterFamily(registry_, "denoised_model_reloads_total", "Reloads of the checkpoint on SIGHUP")) {
+  MakeFamily(registry_, prometheus::BuildGauge(), "denoised_build_info", "The build of the server")
+      .Add({{"version", kVersion}, {"revision", kSourceRevision}})
+      .Set(1);
+  // A series that appears only with its first event hides that event from rate().
+  for (const SamplerType sampler : {SamplerType::kDdpm, SamplerType::kDdim, SamplerType::kDpmSolverPp2M}) {
+    images_.Add({{"sampler", SamplerName(sampler)}});
+    denoise_seconds_.Add({{"sampler", SamplerName(sampler)}}, kRequestSeconds);
+  }
+  for (const DropReason reason : {DropReason::kQueueFull, DropReason::kDeadline, DropReason::kDraining}) {
+    rejected_.Add({{"reason", DropReasonName(reason)}});
+  }
+  for (const DropReason reason :
+       {DropReason::kCancelled, DropReason::kDeadline, DropReason::kDraining, DropReason::kEngineError}) {
+    wasted_steps_.Add({{"reason", DropReasonName(reason)}});
+  }
+  for (const char* result : {"ok", "error"}) model_reloads_.Add({{"result", result}});
+}
+
+void Metrics::OnStep(int rows, int padding_rows, std::chrono::nanoseconds step, std::chrono::nanoseconds network) {
+  step_seconds_.Observe(Seconds(step));
+  steps_.Increment();
+  network_seconds_.Increment(Seconds(network));
+  batch_rows_.Observe(rows);
+  padding_rows_.Increment(padding_rows);
+}
+
+void Metrics::OnImageStarted(std::chrono::nanoseconds queue_wait) { queue_wait_seconds_.Observe(Seconds(queue_wait)); }
+
+void Metrics::OnImageFinished(SamplerType sampler, std::chrono::nanoseconds denoise_duration) {
+  images_.Add({{"sampler", SamplerName(sampler)}}).Increment();
+  denoise_seconds_.Add({{"sampler", SamplerName(sampler)}}, kRequestSeconds).Observe(Seconds(denoise_duration));
+}
+
+void Metrics::OnRejected(DropReason reason) { rejected_.Add({{"reason", DropReasonName(reason)}}).Increment(); }
+
+void Metrics::OnWasted(DropReason reason, uint64_t steps) {
+  wasted_steps_.Add({{"reason", DropReasonName(reason)}}).Increment(static_cast<double>(steps));
+}
+
+void Metrics::OnFirstPreview(std::chrono::nanoseconds since_admission) {
+  time_to_first_preview_seconds_.Observe(Seconds(since_admission));
+}
+
+void Metrics::OnCallStarted(const Call& call) { started_.Add(CallLabels(call)).Increment(); }
+
+void Metrics::OnCallFinished(const Call& call, const std::string& code, std::chrono::nanoseconds duration) {
+  prometheus::Labels labels = CallLabels(call);
+  handling_seconds_.Add(labels, kRequestSeconds).Observe(Seconds(duration));
+  labels.emplace("grpc_code", code);
+  handled_.Add(labels).Increment();
+}
+
+void Metrics::SetModel(const ModelInfo& info) {
+  const absl::MutexLock lock(&mu_);
+  if (current_model_ != nullptr) model_info_.Remove(current_model_);
+  current_model_ = &model_info_.Add(
+      {{"version", info.version()}, {"sha256", info.sha256}, {"architecture", info.metadata.unet.architecture}});
+  current_model_->Set(1);
+}
+
+void Metrics::SetStatsSource(std::function<SchedulerStats()> source) {
+  const absl::MutexLock lock(&mu_);
+  stats_source_ = std::move(source);
+}
+
+std::string Metrics::Scrape() {
+  {
+    const absl::MutexLock lock(&mu_);
+    const SchedulerStats stats = stats_source_ ? stats_source_() : SchedulerStats{};
+    queue_depth_.Set(stats.waiting_images);
+    queue_oldest_seconds_.Set(Seconds(stats.oldest_wait));
+  }
+  std::vector<prometheus::MetricFamily> families = registry_.Collect();
+  for (prometheus::MetricFamily& family : CollectProcessMetrics()) families.push_back(std::move(family));
+  std::ostringstream out;
+  prometheus::TextSerializer().Serialize(out, families);
+  return out.str();
+}
+
+}  // namespace denoised

@@ -1,0 +1,99 @@
+// File: metrics.h
+//
+// Every metric that denoised exports, in Prometheus' base units. Work is counted; gauges are read at the moment of a
+// scrape.
+//
+//   Metrics metrics;
+//   metrics.OnStep(...);                  // by the scheduler
+//   std::string text = metrics.Scrape();  // Prometheus' text format
+//
+// Thread-safe.
+#ifndef DENOISED_SERVER_METRICS_METRICS_H_
+#define DENOISED_SERVER_METRICS_METRICS_H_
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/scheduler/scheduler.h"
+#include "server/service/serving_model.h"
+
+namespace denoised {
+
+class Metrics : public SchedulerObserver {
+ public:
+  Metrics();
+
+  // SchedulerObserver.
+  void OnStep(int rows, int padding_rows, std::chrono::nanoseconds step, std::chrono::nanoseconds network) override;
+  void OnImageStarted(std::chrono::nanoseconds queue_wait) override;
+  void OnImageFinished(SamplerType sampler, std::chrono::nanoseconds denoise_duration) override;
+  void OnRejected(DropReason reason) override;
+  void OnWasted(DropReason reason, uint64_t steps) override;
+
+  // A GenerateDigit call that is about to be admitted, and one that was refused after all or is over.
+  void OnRequestStarted() { requests_in_flight_.Increment(); }
+  void OnRequestFinished() { requests_in_flight_.Decrement(); }
+  int requests_in_flight() const { return static_cast<int>(requests_in_flight_.Value()); }
+  void OnFirstPreview(std::chrono::nanoseconds since_admission);
+  void OnPreviewDropped() { previews_dropped_.Increment(); }
+
+  // Any call of any service, named as the gRPC ecosystem does; type is "unary", "server_stream" and so on.
+  struct Call {
+    std::string type;
+    std::string service;
+    std::string method;
+  };
+  void OnCallStarted(const Call& call);
+  void OnCallFinished(const Call& call, const std::string& code, std::chrono::nanoseconds duration);
+
+  // The model in use from now on; earlier ones disappear from model_info.
+  void SetModel(const ModelInfo& info);
+
+  void OnModelReload(bool ok) { model_reloads_.Add({{"result", ok ? "ok" : "error"}}).Increment(); }
+
+  // Where the queue gauges come from; called at each scrape. Null: none.
+  void SetStatsSource(std::function<SchedulerStats()> source);
+
+  std::string Scrape();
+
+ private:
+  prometheus::Registry registry_;
+
+  prometheus::Family<prometheus::Counter>& started_;
+  prometheus::Family<prometheus::Counter>& handled_;
+  prometheus::Family<prometheus::Histogram>& handling_seconds_;
+  prometheus::Gauge& requests_in_flight_;
+  prometheus::Gauge& queue_depth_;
+  prometheus::Gauge& queue_oldest_seconds_;
+  prometheus::Histogram& queue_wait_seconds_;
+  prometheus::Family<prometheus::Histogram>& denoise_seconds_;
+  prometheus::Histogram& time_to_first_preview_seconds_;
+  prometheus::Histogram& step_seconds_;
+  prometheus::Counter& steps_;
+  prometheus::Counter& network_seconds_;
+  prometheus::Histogram& batch_rows_;
+  prometheus::Counter& padding_rows_;
+  prometheus::Family<prometheus::Counter>& wasted_steps_;
+  prometheus::Family<prometheus::Counter>& images_;
+  prometheus::Family<prometheus::Counter>& rejected_;
+  prometheus::Counter& previews_dropped_;
+  prometheus::Family<prometheus::Gauge>& model_info_;
+  prometheus::Family<prometheus::Counter>& model_reloads_;
+
+  absl::Mutex mu_;
+  prometheus::Gauge* current_model_ ABSL_GUARDED_BY(mu_) = nullptr;
+  std::function<SchedulerStats()> stats_source_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_METRICS_METRICS_H_

@@ -1,0 +1,331 @@
+// File: scheduler.h
+//
+// Batches the denoising steps of all requests: batches form per step, not per request, so a new request waits for one
+// step and not for a whole chain, and nothing ever waits for a batch to fill. Knows neither gRPC nor LibTorch.
+//
+//   Scheduler scheduler(engine, {.max_batch_rows = 16, .max_queued_images = 256});
+//   std::thread thread([&] { scheduler.Run(); });
+//   absl::StatusOr<Admission> admission = scheduler.Submit(request, listener);   // listener->OnImage, ..., OnDone
+//
+// The life of one image:
+//
+//                 Submit                 it is its turn            last row of the plan
+//     (refused) <-------- waiting -----------------------> denoising ---------------------> finished: OnImage
+//                            |                             |       ^|
+//                            |                             +-------+  one Step of the engine, maybe OnPreview;
+//                            |                             |          or a step without it, if others go first
+//                            +-------------+---------------+
+//                                          |  at the next step, if its request was cancelled, is past its deadline,
+//                                          v  was in a step that failed, or the scheduler shuts down
+//                                       dropped
+//
+// and of its request: OnDone(OK) after the last OnImage, or OnDone(error) once the rest has been dropped.
+//
+// Every pass of the loop (RunStep) does: drop; choose the images with the earliest turns (turn.h), whether they wait or
+// are in the making, up to step_rows() network rows; one Engine::Step with them; hand out previews and finished images.
+// step_rows() is as many rows as the engine rewards: where more rows in a step take so much longer that each costs the
+// same, a wider step only makes all of its images later. A guided image takes two rows; when its turn comes it waits
+// for both, and nobody overtakes it.
+//
+// Invariants:
+//   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
+//   2. Images whose place has not been given back (class Ticket), whether they wait, are being drawn or have yet to
+//      reach their client: at most capacity() = max_batch_rows + max_queued_images.
+//   3. Rows in one Step: at most step_rows(), which is at most max_batch_rows.
+//   4. A listener hears OnDone exactly once, last, unless its Submit was refused; then it hears nothing.
+#ifndef DENOISED_SERVER_SCHEDULER_SCHEDULER_H_
+#define DENOISED_SERVER_SCHEDULER_SCHEDULER_H_
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/diffusion/engine.h"
+#include "common/diffusion/step_plan.h"
+#include "common/image/image.h"
+#include "server/scheduler/schedule_forecast.h"
+#include "server/scheduler/slot_table.h"
+#include "server/scheduler/step_time_model.h"
+#include "server/scheduler/turn.h"
+
+namespace denoised {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+// What to draw. Values are valid already: request_validation.h.
+struct DrawRequest {
+  int label = 0;
+  uint32_t count = 1;  // images, at least 1
+  uint64_t seed = 0;
+  SamplerType sampler = SamplerType::kDdpm;  // for the metrics; the plan says the rest
+  std::shared_ptr<const StepPlan> plan;      // not empty
+  float guidance_scale = 1;                  // 1 is off
+  uint32_t preview_every = 0;                // steps; 0: none
+  FrameKind preview_kind = FrameKind::kNoisy;
+  SteadyTime deadline = SteadyTime::max();
+};
+
+using ModelPixels = std::array<float, kModelPixels>;  // nominally in [-1, 1]
+
+struct PreviewFrame {
+  uint32_t image_index = 0;
+  uint32_t step = 0;  // steps done, 1 to total_steps
+  uint32_t total_steps = 0;
+  ModelPixels pixels{};
+};
+
+struct FinishedImage {
+  uint32_t image_index = 0;
+  ModelPixels pixels{};
+  std::chrono::nanoseconds queue_duration{};    // from Submit to the start of the first step
+  std::chrono::nanoseconds denoise_duration{};  // from there to the end of the last one
+};
+
+// Hears what becomes of a request. Called on the scheduler's thread, never while it holds a lock; must return at once.
+class DrawListener {
+ public:
+  virtual ~DrawListener() = default;
+  virtual void OnPreview(const PreviewFrame& frame) = 0;
+  virtual void OnImage(const FinishedImage& image) = 0;
+  // OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL (the engine failed) or UNAVAILABLE (the scheduler was shut down).
+  virtual void OnDone(const absl::Status& status) = 0;
+};
+
+// Why work was refused or thrown away, as the metrics' label `reason` says it.
+enum class DropReason { kQueueFull, kDeadline, kDraining, kCancelled, kEngineError };
+const char* DropReasonName(DropReason reason);
+
+// Hears what the scheduler does, for metrics. OnRejected is called by threads that call Submit, the rest on the
+// scheduler's thread.
+class SchedulerObserver {
+ public:
+  virtual ~SchedulerObserver() = default;
+  // `rows` network rows were wanted, `padding_rows` were computed in vain; `network` is the time inside the network.
+  virtual void OnStep(int rows, int padding_rows, std::chrono::nanoseconds step, std::chrono::nanoseconds network) = 0;
+  virtual void OnImageStarted(std::chrono::nanoseconds queue_wait) = 0;
+  virtual void OnImageFinished(SamplerType sampler, std::chrono::nanoseconds denoise_duration) = 0;
+  virtual void OnRejected(DropReason reason) = 0;
+  // Steps that were computed for an image that nobody got.
+  virtual void OnWasted(DropReason reason, uint64_t steps) = 0;
+};
+
+struct SchedulerOptions {
+  int max_batch_rows = 16;      // at least 2, so that a guided image fits; at most the engine's slots
+  int max_queued_images = 256;  // beyond those; the more slots the engine has, the more of them may begin
+};
+
+// Slots that an engine for such a scheduler should have: one for every image that may be admitted, so that an image
+// that others overtake keeps its own, but for very long queues.
+inline int UsefulSlots(const SchedulerOptions& options) {
+  constexpr int kMostOvertaken = 1024;
+  return options.max_batch_rows + std::min(options.max_queued_images, kMostOvertaken);
+}
+
+// A point in time's view, for gauges.
+struct SchedulerStats {
+  int waiting_images = 0;
+  int denoising_images = 0;
+  std::chrono::nanoseconds oldest_wait{};  // of the image that has waited longest; 0 if none waits
+};
+
+// The expected wait that goes with RESOURCE_EXHAUSTED: carried in the status as a payload.
+void SetRetryAfter(absl::Status& status, std::chrono::nanoseconds wait);
+std::optional<std::chrono::nanoseconds> GetRetryAfter(const absl::Status& status);
+
+// A request's places in the scheduler, one for each image, which bound how many there are. A place is given back once
+// its image has reached the client, so that a finished image of a big request makes room at once, while images that
+// nobody reads do not pile up. Destroying the ticket gives the others back too, and drops what has not been drawn.
+// Movable; thread-compatible. Must not outlive the scheduler.
+class Ticket {
+ public:
+  Ticket();
+  ~Ticket();
+  Ticket(Ticket&& other) noexcept;
+  Ticket& operator=(Ticket&& other) noexcept;
+
+  // Gives back the place of one image: once for each OnImage, when the image has been passed on.
+  void ReleaseOne();
+
+  // Drops the rest of the request at the next step; its listener hears CANCELLED unless it is done already.
+  void Cancel();
+
+ private:
+  friend class Scheduler;
+  struct State;
+  explicit Ticket(std::unique_ptr<State> state);
+  void Release();
+
+  std::unique_ptr<State> state_;
+};
+
+struct Admission {
+  Ticket ticket;
+  // As things stand: requests that come later may still go first, and those that leave make it faster.
+  uint32_t queue_position = 0;                    // waiting images that start before this request's first
+  std::chrono::nanoseconds estimated_duration{};  // until its last image; 0: not known yet
+};
+
+// Thread-safe, except that Run and RunStep belong to one thread: the scheduler's.
+class Scheduler {
+ public:
+  using ClockFunction = std::function<SteadyTime()>;
+
+  // `engine` and `observer` (which may be null) outlive the scheduler.
+  Scheduler(Engine& engine, const SchedulerOptions& options, SchedulerObserver* observer = nullptr,
+            ClockFunction now = &std::chrono::steady_clock::now);
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // Measures the engine with more and more rows up to max_batch_rows, so that step_rows() and the first estimates are
+  // right and the first request meets a warm engine. Before Run, on its thread. The engine's error if it cannot step.
+  absl::Status Calibrate();
+
+  // Admits a request, or refuses it without a trace:
+  //   RESOURCE_EXHAUSTED  too many places are taken; GetRetryAfter tells when enough for this request will be free
+  //   DEADLINE_EXCEEDED   the deadline has passed, or is shorter than half of what this request takes behind those that
+  //                       are here already
+  //   INVALID_ARGUMENT    more images than capacity(), which will never have a place each
+  //   UNAVAILABLE         draining or shut down
+  absl::StatusOr<Admission> Submit(const DrawRequest& request, std::shared_ptr<DrawListener> listener);
+
+  // Refuses new requests from now on; admitted ones go on.
+  void StopAdmitting();
+
+  // True once every admitted request has heard OnDone.
+  bool idle() const;
+
+  // Stops admitting, drops everything at the next step with UNAVAILABLE, and lets Run return.
+  void Shutdown();
+
+  // The loop: steps while there is work, waits while there is none, returns after Shutdown.
+  void Run();
+
+  // One pass. Returns whether there was anything to do.
+  bool RunStep();
+
+  SchedulerStats stats() const;
+  const SchedulerOptions& options() const { return options_; }
+  int64_t capacity() const { return int64_t{options_.max_batch_rows} + options_.max_queued_images; }
+  // Most network rows of a step: max_batch_rows until Calibrate knows better.
+  int step_rows() const { return step_rows_; }
+
+ private:
+  friend class Ticket;
+
+  struct Drop {
+    DropReason reason;
+    absl::Status status;
+  };
+
+  struct Request {
+    Request(const DrawRequest& wanted, std::shared_ptr<DrawListener> hears, SteadyTime at)
+        : draw(wanted), listener(std::move(hears)), submitted(at) {}
+    int rows_per_image() const { return draw.guidance_scale == 1 ? 1 : 2; }
+    int steps() const { return static_cast<int>(draw.plan->size()); }
+    uint32_t waiting() const { return draw.count - started; }
+
+    // Constant after construction.
+    const DrawRequest draw;
+    const std::shared_ptr<DrawListener> listener;
+    const SteadyTime submitted;
+
+    // Constant once submitted.
+    Turns turns;
+
+    std::atomic<bool> cancelled{false};
+
+    // Written by the scheduler's thread while it holds the mutex.
+    uint32_t started = 0;  // images that have left the queue
+
+    // Of the scheduler's thread alone.
+    uint32_t finished = 0;
+    std::optional<Drop> drop;
+  };
+
+  // One image in the making.
+  struct ActiveImage {
+    std::shared_ptr<Request> request;
+    uint32_t image_index = 0;
+    SlotHandle slot;
+    int step = 0;  // rows of the plan done
+    SteadyTime started;
+    bool finished = false;  // of the scheduler's thread alone
+
+    Turn turn() const { return request->turns.Begun(request->steps() - step); }
+  };
+
+  // The loop's parts, on the scheduler's thread.
+  void Judge(Request& request, SteadyTime now, bool shutdown) const;
+  std::vector<std::shared_ptr<Request>> TakeDropped(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
+  void Choose(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
+  // A request of waiting_, and when its next image has its turn.
+  struct NextImage {
+    Turn turn;
+    size_t request = 0;
+  };
+  std::optional<NextImage> NextWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ActiveImage Begin(size_t waiting, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  void AdvanceChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  bool HandOut(const ActiveImage& image, SteadyTime now);
+  void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
+  int ChosenRows() const;
+
+  // Calibrate's parts.
+  struct MeasuredStep {
+    int rows = 1;
+    std::chrono::nanoseconds shortest = std::chrono::nanoseconds::max();
+  };
+  absl::Status MeasureStep(MeasuredStep& step) ABSL_LOCKS_EXCLUDED(mu_);
+  int WideEnough(const std::vector<MeasuredStep>& measured) const;
+
+  // Submit's parts.
+  absl::Status CheckAdmission(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckPlaces(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckDeadline(const Request& request, std::chrono::nanoseconds duration, const char* where) const;
+  absl::Status Reject(DropReason reason, absl::Status status) const;
+  ScheduleForecast Forecast() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::chrono::nanoseconds DurationAlone(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Constant after construction.
+  Engine& engine_;
+  const SchedulerOptions options_;
+  SchedulerObserver* const observer_;
+  const ClockFunction now_;
+
+  // Constant after Calibrate.
+  int step_rows_;
+
+  // Written by the scheduler's thread while it holds mu_, which it therefore may read without.
+  std::vector<ActiveImage> active_;  // in the making; the chosen first
+  size_t chosen_ = 0;                // those of active_ that are in the step
+
+  // Of the scheduler's thread alone, but for its size.
+  SlotTable slots_;
+
+  mutable absl::Mutex mu_;
+  bool admitting_ ABSL_GUARDED_BY(mu_) = true;
+  bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
+  int64_t taken_places_ ABSL_GUARDED_BY(mu_) = 0;
+  bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;  // an image, since the last choice
+  int64_t submitted_requests_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t unfinished_requests_ ABSL_GUARDED_BY(mu_) = 0;                // admitted, and OnDone not heard yet
+  std::vector<std::shared_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);  // those with images to start, oldest first
+  StepTimeModel step_times_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_SCHEDULER_SCHEDULER_H_

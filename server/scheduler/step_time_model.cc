@@ -1,0 +1,38 @@
+#include "server/scheduler/step_time_model.h"
+
+#include <algorithm>
+
+namespace denoised {
+namespace {
+
+// Weight of the newest step: about the last twenty count.
+constexpr double kWeight = 0.05;
+
+std::chrono::nanoseconds Nanoseconds(double seconds) {
+  return std::chrono::nanoseconds(static_cast<int64_t>(seconds * 1e9));
+}
+
+}  // namespace
+
+void StepTimeModel::Record(int rows, std::chrono::nanoseconds duration) {
+  const double seconds = std::chrono::duration<double>(duration).count();
+  double& average = seconds_[rows];
+  average = average == 0 ? seconds : average + kWeight * (seconds - average);
+}
+
+std::chrono::nanoseconds StepTimeModel::Estimate(int rows) const {
+  const int max_rows = static_cast<int>(seconds_.size()) - 1;
+  rows = std::clamp(rows, 1, max_rows);
+  int below = rows;
+  while (below > 0 && seconds_[below] == 0) --below;
+  int above = rows;
+  while (above <= max_rows && seconds_[above] == 0) ++above;
+  if (below == 0 && above > max_rows) return {};
+  if (below == 0) return Nanoseconds(seconds_[above] * rows / above);
+  if (above > max_rows) return Nanoseconds(seconds_[below] * rows / below);
+  if (below == above) return Nanoseconds(seconds_[rows]);
+  const double share = static_cast<double>(rows - below) / (above - below);
+  return Nanoseconds(seconds_[below] + share * (seconds_[above] - seconds_[below]));
+}
+
+}  // namespace denoised

@@ -1,0 +1,35 @@
+// File: step_time_model.h
+//
+// How long a denoising step of so many network rows takes, learned from the steps that ran.
+//
+//   StepTimeModel model(/*max_rows=*/16);
+//   model.Record(/*rows=*/4, std::chrono::microseconds(900));
+//   std::chrono::nanoseconds expected = model.Estimate(8);
+//
+// One moving average per batch size; a size that has not run yet is interpolated between its neighbours, or scaled in
+// proportion from the nearest one. Not thread-safe.
+#ifndef DENOISED_SERVER_SCHEDULER_STEP_TIME_MODEL_H_
+#define DENOISED_SERVER_SCHEDULER_STEP_TIME_MODEL_H_
+
+#include <chrono>
+#include <vector>
+
+namespace denoised {
+
+class StepTimeModel {
+ public:
+  explicit StepTimeModel(int max_rows) : seconds_(max_rows + 1, 0.0) {}
+
+  // `rows` from 1 to max_rows.
+  void Record(int rows, std::chrono::nanoseconds duration);
+
+  // Zero while nothing has been recorded. `rows` is clamped to 1 .. max_rows.
+  std::chrono::nanoseconds Estimate(int rows) const;
+
+ private:
+  std::vector<double> seconds_;  // by rows; 0: not measured
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_SCHEDULER_STEP_TIME_MODEL_H_

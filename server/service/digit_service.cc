@@ -1,0 +1,135 @@
+#include "server/service/digit_service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/support/status_macros.h"
+#include "google/protobuf/util/time_util.h"
+#include "server/service/grpc_status.h"
+#include "server/service/request_validation.h"
+
+namespace denoised {
+namespace {
+
+using GenerateReactor = grpc::ServerWriteReactor<v1::GenerateDigitResponse>;
+
+absl::Status NoModelStatus() {
+  return absl::UnavailableError("the model is still loading; try again in a few seconds");
+}
+
+// A call that ends before its first event.
+class RefusedCall : public GenerateReactor {
+ public:
+  explicit RefusedCall(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  void OnDone() override { delete this; }
+};
+
+// gRPC's deadlines are wall-clock times; the scheduler's are not.
+SteadyTime SteadyDeadline(const grpc::CallbackServerContext& context) {
+  const std::chrono::system_clock::time_point deadline = context.deadline();
+  const auto left = deadline - std::chrono::system_clock::now();
+  constexpr std::chrono::hours kForever(24 * 365);
+  if (left > kForever) return SteadyTime::max();
+  return std::chrono::steady_clock::now() + left;
+}
+
+v1::GenerateDigitResponse MakeAccepted(const DrawRequest& draw, const ModelInfo& info, const Admission& admission) {
+  v1::GenerateDigitResponse response;
+  v1::GenerateDigitResponse::Accepted& accepted = *response.mutable_accepted();
+  accepted.set_seed(draw.seed);
+  accepted.set_steps(static_cast<uint32_t>(draw.plan->size()));
+  accepted.set_model_version(info.version());
+  accepted.set_queue_position(admission.queue_position);
+  *accepted.mutable_estimated_duration() =
+      google::protobuf::util::TimeUtil::NanosecondsToDuration(admission.estimated_duration.count());
+  return response;
+}
+
+void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
+  const ModelInfo& info = model.info();
+  const ModelMetadata& metadata = info.metadata;
+  response.set_model_version(info.version());
+  response.set_sha256(info.sha256);
+  response.set_architecture(metadata.unet.architecture);
+  response.set_parameter_count(info.parameter_count);
+  v1::NoiseSchedule& schedule = *response.mutable_noise_schedule();
+  schedule.set_num_train_timesteps(static_cast<uint32_t>(metadata.noise_schedule.num_train_timesteps));
+  schedule.set_beta_schedule(metadata.noise_schedule.beta_schedule);
+  schedule.set_beta_start(metadata.noise_schedule.beta_start);
+  schedule.set_beta_end(metadata.noise_schedule.beta_end);
+  schedule.set_prediction_type(PredictionTypeName(metadata.noise_schedule.prediction_type));
+  for (const std::string& name : metadata.class_names) response.add_class_names(name);
+  response.set_supports_guidance(metadata.null_label.has_value());
+  response.set_device(info.device);
+  response.set_engine(model.engine().Description());
+  response.set_metadata_json(SerializeModelMetadata(metadata));
+}
+
+}  // namespace
+
+DigitService::DigitService(const DigitServiceOptions& options, Metrics& metrics)
+    : options_(options), metrics_(metrics), encoders_(options.encoder_threads) {
+  std::random_device device;
+  std::seed_seq entropy{device(), device(), device(), device()};
+  seeds_.seed(entropy);
+}
+
+void DigitService::SetModel(std::shared_ptr<ServingModel> model) {
+  if (model != nullptr) metrics_.SetModel(model->info());
+  const absl::MutexLock lock(&mu_);
+  model_.swap(model);  // NOTE: the old one ends after the lock is released, unless calls still hold it
+}
+
+std::shared_ptr<ServingModel> DigitService::model() const {
+  const absl::MutexLock lock(&mu_);
+  return model_;
+}
+
+// A request that asked for more than the scheduler can hold would be told to come back for ever.
+uint32_t DigitService::MaxImages(const ServingModel& model) const {
+  return static_cast<uint32_t>(std::min<int64_t>(options_.max_images_per_request, model.scheduler().capacity()));
+}
+
+uint64_t DigitService::RandomSeed() {
+  const absl::MutexLock lock(&mu_);
+  return seeds_();
+}
+
+GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* context,
+                                             const v1::GenerateDigitRequest* request) {
+  const std::shared_ptr<ServingModel> served = model();
+  if (served == nullptr) return new RefusedCall(NoModelStatus());
+  absl::StatusOr<ValidRequest> valid =
+      ValidateRequest(*request, served->info().metadata, served->schedule(), MaxImages(*served), RandomSeed());
+  if (!valid.ok()) return new RefusedCall(valid.status());
+  valid->draw.deadline = SteadyDeadline(*context);
+  const DigitStream::Environment environment{
+      .encoders = &encoders_, .metrics = &metrics_, .write_timeout = options_.write_timeout};
+  const auto stream = std::make_shared<DigitStream>(environment, served, *valid);
+  metrics_.OnRequestStarted();  // NOTE: before Submit, so that a drain overlooks no call that was admitted
+  absl::StatusOr<Admission> admission = served->scheduler().Submit(valid->draw, stream);
+  if (!admission.ok()) {
+    metrics_.OnRequestFinished();
+    return new RefusedCall(admission.status());
+  }
+  const v1::GenerateDigitResponse accepted = MakeAccepted(valid->draw, served->info(), *admission);
+  return stream->Open(context, accepted, std::move(admission->ticket));
+}
+
+grpc::ServerUnaryReactor* DigitService::GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest*,
+                                                 v1::GetModelResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const std::shared_ptr<ServingModel> served = model();
+  if (served == nullptr) {
+    reactor->Finish(ToGrpcStatus(NoModelStatus()));
+    return reactor;
+  }
+  DescribeModel(*served, *response);
+  response->set_max_images_per_request(MaxImages(*served));
+  response->set_max_batch_rows(static_cast<uint32_t>(served->scheduler().options().max_batch_rows));
+  response->set_max_queued_images(static_cast<uint32_t>(served->scheduler().options().max_queued_images));
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+}  // namespace denoised

@@ -1,0 +1,82 @@
+// File: serving_model.h
+//
+// One model being served: what is known about it, its engine, and the scheduler on a thread of its own.
+//
+//   absl::StatusOr<std::shared_ptr<ServingModel>> model = LoadServingModel({.checkpoint = "models/mnist.pt"},
+//   observer); absl::StatusOr<Admission> admission = (*model)->scheduler().Submit(request, listener);
+//
+// Thread-safe. Destroying it shuts the scheduler down and joins its thread, so never from that thread.
+#ifndef DENOISED_SERVER_SERVICE_SERVING_MODEL_H_
+#define DENOISED_SERVER_SERVICE_SERVING_MODEL_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "common/diffusion/engine.h"
+#include "common/diffusion/noise_schedule.h"
+#include "common/model/model_metadata.h"
+#include "server/scheduler/scheduler.h"
+
+namespace denoised {
+
+struct ModelInfo {
+  ModelMetadata metadata;
+  std::string sha256;  // of the checkpoint file, hexadecimal
+  uint64_t parameter_count = 0;
+  std::string device;  // as ResolveDevice names it
+
+  // Names the checkpoint: the first 12 digits of its SHA-256.
+  std::string version() const { return sha256.substr(0, 12); }
+};
+
+class ServingModel {
+ public:
+  // Makes the engine on the scheduler's thread, the only one that will call it.
+  using EngineFactory = std::function<absl::StatusOr<std::unique_ptr<Engine>>()>;
+
+  // Returns once the engine is warm. The factory's error, or the engine's if it cannot step. `observer` may be null and
+  // outlives the model.
+  static absl::StatusOr<std::shared_ptr<ServingModel>> Start(ModelInfo info, const EngineFactory& make_engine,
+                                                             const SchedulerOptions& options,
+                                                             SchedulerObserver* observer);
+  ~ServingModel();
+  ServingModel(const ServingModel&) = delete;
+  ServingModel& operator=(const ServingModel&) = delete;
+
+  const ModelInfo& info() const { return info_; }
+  const NoiseSchedule& schedule() const { return schedule_; }
+  const Engine& engine() const { return *engine_; }  // to describe it; its scheduler alone may run it
+  Scheduler& scheduler() { return *scheduler_; }
+  const Scheduler& scheduler() const { return *scheduler_; }
+
+ private:
+  ServingModel(ModelInfo info, NoiseSchedule schedule) : info_(std::move(info)), schedule_(std::move(schedule)) {}
+
+  // Constant after Start.
+  const ModelInfo info_;
+  const NoiseSchedule schedule_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::thread thread_;
+};
+
+struct ServingModelOptions {
+  std::string checkpoint;
+  std::string device = "auto";
+  std::string precision = "auto";  // of PrecisionNames()
+  int threads = 0;                 // CPU workers; 0: one per core
+  int max_batch_rows = 0;          // 0: 16 on the CPU, or as many as cores, 256 on CUDA
+  int max_queued_images = 256;
+};
+
+// Reads the checkpoint and makes the engine. Errors of LoadCheckpoint and MakeTorchEngine.
+absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingModelOptions& options,
+                                                               SchedulerObserver* observer);
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_SERVICE_SERVING_MODEL_H_

@@ -1,0 +1,64 @@
+#include "client/calls/load_test.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "common/image/image.h"
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+LevelResult Result(LoadKind kind, double value, double latency) {
+  LevelResult result;
+  result.level = {.kind = kind, .value = value};
+  result.seconds = 10;
+  result.finished = 100;
+  result.images_per_second = 10;
+  result.denoise_seconds = 0.5;
+  for (int i = 1; i <= 100; ++i) result.latencies.push_back(latency * i / 100);
+  return result;
+}
+
+TEST(LevelResultTest, ImagesInTheBatchByLittlesLaw) {
+  EXPECT_DOUBLE_EQ(Result(LoadKind::kClosed, 1, 1).batch_images(), 5);
+}
+
+TEST(FormatLevelTest, ALineForTheLevelAndFailuresInWords) {
+  LevelResult failed = Result(LoadKind::kOpen, 2.5, 1);
+  failed.failed = 3;
+  failed.first_failure = "the server is gone\nand more";
+  EXPECT_EQ(
+      FormatLevel(Result(LoadKind::kClosed, 8, 1)),
+      "8 in flight           10.00     0.500     0.900     0.950     0.990     1.000     0.000      5.0        0\n");
+  EXPECT_THAT(FormatLevel(failed), testing::StartsWith("2.5 a second          10.00"));
+  EXPECT_THAT(FormatLevel(failed), testing::EndsWith("\n  3 more failed, the first: the server is gone\n"));
+  EXPECT_EQ(LevelHeader().size(), FormatLevel(Result(LoadKind::kClosed, 8, 1)).size());
+}
+
+TEST(ResultsToJsonTest, SaysTheLoopAndItsFigures) {
+  const nlohmann::json json =
+      nlohmann::json::parse(ResultsToJson({Result(LoadKind::kClosed, 8, 1), Result(LoadKind::kOpen, 2.5, 1)}));
+  EXPECT_EQ(json["levels"][0]["loop"], "closed");
+  EXPECT_EQ(json["levels"][0]["in_flight"], 8);
+  EXPECT_EQ(json["levels"][1]["requests_per_second"], 2.5);
+  EXPECT_EQ(json["levels"][1]["latency_seconds"]["p95"], 0.95);
+  EXPECT_EQ(json["levels"][1]["finished"], 100);
+}
+
+TEST(PlotResultsTest, DrawsTheOpenLevelsWhereThereAreAny) {
+  const std::vector<LevelResult> closed = {Result(LoadKind::kClosed, 1, 1), Result(LoadKind::kClosed, 8, 2)};
+  std::vector<LevelResult> both = closed;
+  both.push_back(Result(LoadKind::kOpen, 1, 3));
+  both.push_back(Result(LoadKind::kOpen, 2, 4));
+  const absl::StatusOr<std::string> of_closed = PlotResults(closed), of_both = PlotResults(both);
+  ASSERT_THAT(of_closed, IsOk());
+  ASSERT_THAT(of_both, IsOk());
+  EXPECT_TRUE(DecodePng(*of_both).ok());
+  EXPECT_NE(*of_closed, *of_both);
+}
+
+}  // namespace
+}  // namespace denoised

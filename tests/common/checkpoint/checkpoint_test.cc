@@ -1,0 +1,196 @@
+#include "common/checkpoint/checkpoint.h"
+
+#include <caffe2/serialize/inline_container.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "common/checkpoint/unet.h"
+#include "common/support/digest.h"
+#include "tests/testing/program.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-train";
+
+ModelMetadata SmallMetadata() {
+  ModelMetadata metadata;
+  metadata.unet.channels = {8, 8, 8};
+  metadata.unet.embedding_dim = 16;
+  metadata.null_label = 10;
+  return metadata;
+}
+
+torch::jit::Module SmallUnet() {
+  torch::manual_seed(1);
+  torch::jit::Module unet = MakeUnet(SmallMetadata().unet);
+  const torch::NoGradGuard no_grad;
+  for (const at::Tensor& parameter : unet.parameters()) parameter.add_(0.1 * torch::randn_like(parameter));
+  return unet;
+}
+
+std::string SmallCheckpoint() { return *SerializeCheckpoint(SmallMetadata(), SmallUnet()); }
+
+// The archive written anew, record by record, after `change` has seen each.
+std::string Rewritten(const std::string& archive,
+                      const std::function<void(const std::string& name, std::string& data)>& change) {
+  std::istringstream in(archive);
+  caffe2::serialize::PyTorchStreamReader reader(&in);
+  std::string out;
+  caffe2::serialize::PyTorchStreamWriter writer([&out](const void* data, size_t size) {
+    out.append(static_cast<const char*>(data), size);
+    return size;
+  });
+  for (const std::string& name : reader.getAllRecords()) {
+    if (name == "version" || name == ".data/version") continue;  // the writer's own
+    const auto [data, size] = reader.getRecord(name);
+    std::string record(static_cast<const char*>(data.get()), size);
+    change(name, record);
+    writer.writeRecord(name, record.data(), record.size());
+  }
+  writer.writeEndOfFile();
+  return out;
+}
+
+void Replace(std::string& text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  ASSERT_NE(at, std::string::npos) << from;
+  text.replace(at, from.size(), to);
+}
+
+TEST(CheckpointTest, ComesBack) {
+  const TempFolder folder;
+  const torch::jit::Module unet = SmallUnet();
+  ASSERT_THAT(SaveCheckpoint(folder.File("m.pt"), SmallMetadata(), unet), IsOk());
+  const absl::StatusOr<Checkpoint> loaded = LoadCheckpoint(folder.File("m.pt"));
+  ASSERT_THAT(loaded, IsOk());
+  EXPECT_EQ(loaded->metadata.unet, SmallMetadata().unet);
+  EXPECT_EQ(loaded->metadata.null_label, 10);
+  EXPECT_EQ(loaded->sha256, Sha256Hex(Slurp(folder.File("m.pt"))));
+  int64_t count = 0;
+  auto expected = unet.parameters().begin();
+  for (const at::Tensor& parameter : loaded->unet.parameters()) {
+    EXPECT_TRUE(torch::equal(parameter, *expected));
+    ++expected;
+    count += parameter.numel();
+  }
+  EXPECT_EQ(loaded->parameter_count, count);
+}
+
+TEST(CheckpointTest, SameWeightsGiveTheSameBytes) { EXPECT_EQ(SmallCheckpoint(), SmallCheckpoint()); }
+
+TEST(CheckpointTest, MissingFileSaysWhatToDo) {
+  EXPECT_THAT(LoadCheckpoint("/nowhere/m.pt"),
+              StatusIs(absl::StatusCode::kNotFound,
+                       "cannot load the checkpoint: cannot open /nowhere/m.pt: No such file or directory; name an "
+                       "existing one with --checkpoint, or train one with denoise-train"));
+}
+
+TEST(CheckpointTest, EmptyFile) {
+  EXPECT_THAT(ParseCheckpoint("m.pt", ""),
+              StatusIs(absl::StatusCode::kInvalidArgument, std::string("m.pt is empty; ") + kCopyAgain));
+}
+
+TEST(CheckpointTest, TruncatedFileWhereverItIsCut) {
+  const std::string bytes = SmallCheckpoint();
+  for (const size_t size : {size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
+    EXPECT_THAT(ParseCheckpoint("m.pt", bytes.substr(0, size)),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         "m.pt is a damaged or truncated archive (" + std::to_string(size) + " bytes); " + kCopyAgain));
+  }
+}
+
+TEST(CheckpointTest, NotAnArchive) {
+  EXPECT_THAT(ParseCheckpoint("m.pt", "#!/bin/sh\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "m.pt is not a TorchScript archive; --checkpoint needs a file written by denoise-train"));
+}
+
+TEST(CheckpointTest, ArchiveOfAnotherProgram) {
+  std::ostringstream stream;
+  SmallUnet().save(stream);
+  EXPECT_THAT(ParseCheckpoint("m.pt", stream.str()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "m.pt holds no denoised.json, so it was not written by denoise-train; train one or name another "
+                       "file"));
+}
+
+TEST(CheckpointTest, OtherFormatVersion) {
+  const std::string bytes = Rewritten(SmallCheckpoint(), [](const std::string& name, std::string& data) {
+    if (name == "extra/denoised.json") Replace(data, "\"format_version\": 1", "\"format_version\": 9");
+  });
+  EXPECT_THAT(ParseCheckpoint("m.pt", bytes),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "m.pt: the checkpoint has format version 9, this build reads version 1; use the denoised that "
+                       "belongs to it, or train again with this denoise-train"));
+}
+
+TEST(CheckpointTest, ForeignCodeIsNotRun) {
+  const std::string bytes = Rewritten(SmallCheckpoint(), [](const std::string& name, std::string& data) {
+    if (name.starts_with("code/") && name.ends_with(".py")) data += "\n";
+  });
+  EXPECT_THAT(
+      ParseCheckpoint("m.pt", bytes),
+      StatusIs(
+          absl::StatusCode::kPermissionDenied,
+          HasSubstr("m.pt brings code that this build does not write for architecture \"compact\"; it was not run")));
+}
+
+TEST(CheckpointTest, FlippedBitInTheWeights) {
+  bool flipped = false;
+  const std::string bytes = Rewritten(SmallCheckpoint(), [&](const std::string& name, std::string& data) {
+    if (flipped || !name.starts_with("data/") || data.size() < 100) return;
+    data[1] = static_cast<char>(data[1] ^ 1);  // low bits of a number: it stays finite
+    flipped = true;
+  });
+  ASSERT_TRUE(flipped);
+  EXPECT_THAT(ParseCheckpoint("m.pt", bytes),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("m.pt: the parameters do not match their SHA-256")));
+}
+
+TEST(CheckpointTest, NumbersThatAreNotFinite) {
+  torch::jit::Module unet = SmallUnet();
+  const torch::NoGradGuard no_grad;
+  (*unet.parameters().begin()).fill_(std::numeric_limits<float>::quiet_NaN());
+  EXPECT_THAT(ParseCheckpoint("m.pt", *SerializeCheckpoint(SmallMetadata(), unet)),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is not finite")));
+}
+
+// Debian's python3-torch, or any other: what denoise-train writes is ordinary TorchScript.
+TEST(CheckpointTest, PythonComputesTheSame) {
+  const ProgramResult probe = RunProgram({"/usr/bin/python3", "-c", "import torch"});
+  if (probe.exit_code != 0) GTEST_SKIP() << "python3 has no torch (Debian: python3-torch): " << probe.err;
+  const TempFolder folder;
+  ASSERT_THAT(SaveCheckpoint(folder.File("m.pt"), SmallMetadata(), SmallUnet()), IsOk());
+  for (const std::string& path : {folder.File("m.pt"), std::string(DENOISED_SOURCE_DIR "/models/mnist.pt")}) {
+    absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(path);
+    ASSERT_THAT(checkpoint, IsOk());
+    at::Tensor x = torch::empty({2, 1, 32, 32});
+    for (int64_t i = 0; i < x.numel(); ++i)
+      x.data_ptr<float>()[i] = static_cast<float>(std::cos(0.37 * static_cast<double>(i)));
+    const torch::NoGradGuard no_grad;
+    const at::Tensor output =
+        checkpoint->unet.forward({x, torch::tensor({7, 913}), torch::tensor({3, 8})}).toTensor().contiguous();
+    const ProgramResult python =
+        RunProgram({"/usr/bin/python3", DENOISED_SOURCE_DIR "/tests/common/jit_load_check.py", path});
+    ASSERT_EQ(python.exit_code, 0) << python.err;
+    std::istringstream numbers(python.out);
+    int64_t compared = 0;
+    for (double number = 0; numbers >> number; ++compared) {
+      ASSERT_LT(compared, output.numel());
+      ASSERT_NEAR(output.data_ptr<float>()[compared], number, 1e-5) << path;
+    }
+    EXPECT_EQ(compared, output.numel());
+  }
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,60 @@
+// What nvcc makes of cuda_kernel.cu, read as PTX; built where there is a CUDA Toolkit, run where there need be no GPU.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <string>
+
+#include "common/support/file.h"
+#include "tests/testing/program.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class CudaKernelTest : public testing::Test {
+ protected:
+  // Compiled for `gpu`, with what the build compiles with besides.
+  static ProgramResult Compile(const std::string& what, const std::string& gpu, const std::string& out) {
+    return RunProgram({DENOISED_NVCC, what, "-arch=" + gpu, "-std=c++20", "-fmad=false", "--expt-relaxed-constexpr",
+                       "-Xptxas=-v", "-I" DENOISED_SOURCE_DIR, "-o", out,
+                       DENOISED_SOURCE_DIR "/common/cuda_kernel.cu"});
+  }
+
+  const TempFolder folder_;
+};
+
+TEST_F(CudaKernelTest, RoundsAsTheCpuDoesAndUsesTheMatrixUnits) {
+  const std::string path = folder_.File("kernel.ptx");
+  const ProgramResult result = Compile("-ptx", "compute_80", path);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const absl::StatusOr<std::string> ptx = ReadFile(path, uint64_t{1} << 30);
+  ASSERT_THAT(ptx, IsOk());
+  EXPECT_THAT(*ptx, HasSubstr("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"));
+  // The CPU rounds after a product and after a sum, and takes exact quotients and roots.
+  EXPECT_THAT(*ptx, Not(HasSubstr("fma.rn.f32")));
+  EXPECT_THAT(*ptx, HasSubstr("div.rn.f32"));
+  EXPECT_THAT(*ptx, HasSubstr("sqrt.rn.f32"));
+  EXPECT_THAT(*ptx, Not(HasSubstr("sqrt.approx")));
+}
+
+// Arrays that are indexed by what is known at run time only, or too many of them, end up in slow memory.
+TEST_F(CudaKernelTest, KeepsEverythingInRegisters) {
+  const ProgramResult result = Compile("-cubin", "sm_90", folder_.File("kernel.cubin"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::string told = result.out + result.err;
+  int kernels = 0;
+  const std::regex frame("([0-9]+) bytes stack frame, ([0-9]+) bytes spill stores");
+  for (std::sregex_iterator i(told.begin(), told.end(), frame), end; i != end; ++i, ++kernels) {
+    EXPECT_EQ((*i)[1], "0") << told;
+    EXPECT_EQ((*i)[2], "0") << told;
+  }
+  EXPECT_EQ(kernels, 2) << told;  // fp16 and fp32
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,85 @@
+#include "common/image/image.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <numeric>
+
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using testing::ElementsAre;
+
+GreyImage Ramp(int size) {
+  GreyImage image{.width = size, .height = size, .pixels = std::vector<uint8_t>(static_cast<size_t>(size) * size)};
+  std::iota(image.pixels.begin(), image.pixels.end(), uint8_t{0});
+  return image;
+}
+
+TEST(ModelPixelsTest, BytesSpanMinusOneToOneAndClamp) {
+  const std::vector<float> pixels = {-1, 1, 0, -7, 7, -std::numeric_limits<float>::infinity()};
+  EXPECT_THAT(FromModelPixels(pixels, 6, 1).pixels, ElementsAre(0, 255, 128, 0, 255, 0));  // 127.5 to even
+}
+
+TEST(ModelPixelsTest, EveryByteComesBack) {
+  const GreyImage image = Ramp(16);
+  EXPECT_EQ(FromModelPixels(ToModelPixels(image), 16, 16), image);
+}
+
+TEST(ResizeTest, SameSizeIsUntouched) { EXPECT_EQ(*Resize(Ramp(32), 32, Interpolation::kLanczos), Ramp(32)); }
+
+TEST(ResizeTest, NearestRepeatsPixels) {
+  const GreyImage image{.width = 2, .height = 2, .pixels = {1, 2, 3, 4}};
+  EXPECT_THAT(Resize(image, 4, Interpolation::kNearest)->pixels,
+              ElementsAre(1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4));
+}
+
+// Half-pixel centres: output pixel i samples (i + 0.5) / 2 - 0.5, clamped at the edge.
+TEST(ResizeTest, LinearHasHalfPixelCentres) {
+  const GreyImage image{.width = 2, .height = 2, .pixels = {0, 100, 0, 100}};
+  const GreyImage sized = *Resize(image, 4, Interpolation::kLinear);
+  EXPECT_THAT(std::vector<uint8_t>(sized.pixels.begin(), sized.pixels.begin() + 4), ElementsAre(0, 25, 75, 100));
+}
+
+TEST(ResizeTest, EveryInterpolationKeepsAFlatImageFlat) {
+  const GreyImage flat{.width = 32, .height = 32, .pixels = std::vector<uint8_t>(1024, 77)};
+  for (const Interpolation interpolation :
+       {Interpolation::kNearest, Interpolation::kLinear, Interpolation::kCubic, Interpolation::kLanczos}) {
+    EXPECT_THAT(Resize(flat, 100, interpolation)->pixels, testing::Each(77));
+  }
+}
+
+TEST(PngTest, ComesBackAndIsTheSameEachTime) {
+  const std::string png = *EncodePng(Ramp(20));
+  EXPECT_EQ(*DecodePng(png), Ramp(20));
+  EXPECT_EQ(*EncodePng(Ramp(20)), png);
+}
+
+TEST(PngTest, OtherBytesAreRefused) {
+  EXPECT_THAT(DecodePng("GIF89a"),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("these bytes are not a PNG image")));
+  EXPECT_THAT(DecodePng(""), testing::Not(IsOk()));
+  EXPECT_THAT(DecodePng(EncodePng(Ramp(20))->substr(0, 40)), testing::Not(IsOk()));
+}
+
+TEST(MakeGridTest, PlacesPicturesRowByRow) {
+  const GreyImage one{.width = 1, .height = 1, .pixels = {1}};
+  const GreyImage two{.width = 1, .height = 1, .pixels = {2}};
+  const GreyImage grid = *MakeGrid({one, two, one}, 2, 1, 9);
+  EXPECT_EQ(grid.width, 5);
+  EXPECT_EQ(grid.height, 5);
+  EXPECT_THAT(grid.pixels, ElementsAre(9, 9, 9, 9, 9, 9, 1, 9, 2, 9, 9, 9, 9, 9, 9, 9, 1, 9, 9, 9, 9, 9, 9, 9, 9));
+}
+
+TEST(MakeGridTest, RefusesNothingAndMixedSizes) {
+  EXPECT_THAT(MakeGrid({}, 2, 1, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument, "a grid needs at least one image and one column"));
+  EXPECT_THAT(MakeGrid({Ramp(2), Ramp(3)}, 2, 1, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument, "the images of a grid must all have one size"));
+}
+
+}  // namespace
+}  // namespace denoised

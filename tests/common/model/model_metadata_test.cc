@@ -1,0 +1,68 @@
+#include "common/model/model_metadata.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+ModelMetadata Full() {
+  ModelMetadata metadata;
+  metadata.noise_schedule.beta_schedule = "squaredcos_cap_v2";
+  metadata.noise_schedule.prediction_type = PredictionType::kVPrediction;
+  metadata.variance_type = VarianceType::kFixedLarge;
+  metadata.clip_sample = false;
+  metadata.null_label = 10;
+  metadata.training.data_sha256 = {{"train-images-idx3-ubyte", "ab"}};
+  metadata.training.epochs = 3;
+  metadata.training.best_loss = 0.0123;
+  metadata.training.seed = ~uint64_t{0};
+  metadata.training.command = "denoise-train --epochs 3";
+  metadata.evaluation_json = "{}";
+  metadata.parameters_sha256 = std::string(64, 'd');
+  return metadata;
+}
+
+std::string Replaced(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from << " is not in " << text;
+  return text.replace(at, from.size(), to);
+}
+
+TEST(ModelMetadataTest, ComesBack) {
+  const absl::StatusOr<ModelMetadata> parsed = ParseModelMetadata(SerializeModelMetadata(Full()));
+  ASSERT_THAT(parsed, IsOk());
+  EXPECT_EQ(*parsed, Full());
+}
+
+TEST(ModelMetadataTest, OtherVersionIsSaidWithBothNumbers) {
+  const std::string json = Replaced(SerializeModelMetadata(Full()), "\"format_version\": 1", "\"format_version\": 2");
+  EXPECT_THAT(ParseModelMetadata(json),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "the checkpoint has format version 2, this build reads version 1; use the denoised that belongs "
+                       "to it, or train again with this denoise-train"));
+}
+
+TEST(ModelMetadataTest, MalformedFieldIsNamed) {
+  const std::string json = SerializeModelMetadata(Full());
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {Replaced(json, "\"compact\"", "\"other\""), "architecture"},
+      {Replaced(json, "\"norm_groups\": 8", "\"norm_groups\": 7"), "norm_groups"},
+      {Replaced(json, "\"num_train_timesteps\": 1000", "\"num_train_timesteps\": 0"), "num_train_timesteps"},
+      {Replaced(json, "\"fixed_large\"", "\"huge\""), "huge"},
+      {Replaced(json, "\"null_label\": 10", "\"null_label\": 11"), "null_label"},
+      {Replaced(json, "\"clip_sample\"", "\"clip\""), "clip_sample"},
+      {"[]", "denoised.json in the checkpoint is not what this build expects"},
+      {"{", "denoised.json in the checkpoint is not what this build expects"},
+  };
+  for (const auto& [text, name] : cases) {
+    EXPECT_THAT(ParseModelMetadata(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(name))) << text;
+  }
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,116 @@
+#include "common/support/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <filesystem>
+
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::MatchesRegex;
+
+int CountFiles(const std::string& folder) {
+  int count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++count;
+  return count;
+}
+
+TEST(FileTest, ReadsWhatWasWritten) {
+  const TempFolder folder;
+  const std::string bytes("a\0b\n", 4);
+  EXPECT_THAT(WriteFileAtomically(folder.File("x"), bytes), IsOk());
+  EXPECT_EQ(*ReadFile(folder.File("x"), 4), bytes);
+}
+
+TEST(FileTest, ReplacesAndLeavesNoTemporaryFile) {
+  const TempFolder folder;
+  EXPECT_THAT(WriteFileAtomically(folder.File("x"), "old"), IsOk());
+  EXPECT_THAT(WriteFileAtomically(folder.File("x"), "new"), IsOk());
+  EXPECT_EQ(Slurp(folder.File("x")), "new");
+  EXPECT_EQ(CountFiles(folder.path()), 1);
+}
+
+// A limit on file sizes stands for a full disk: the write fails in the middle.
+TEST(FileTest, FailedWriteKeepsTheOldFileAndLeavesNoOther) {
+  const TempFolder folder;
+  folder.Write("x", "old");
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{.rlim_cur = 10, .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const absl::Status status = WriteFileAtomically(folder.File("x"), std::string(100, 'n'));
+  setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_THAT(status,
+              StatusIs(absl::StatusCode::kResourceExhausted, "cannot write " + folder.File("x") + ": File too large"));
+  EXPECT_EQ(Slurp(folder.File("x")), "old");
+  EXPECT_EQ(CountFiles(folder.path()), 1);
+}
+
+TEST(FileTest, MissingFolderIsNamed) {
+  const TempFolder folder;
+  EXPECT_THAT(
+      WriteFileAtomically(folder.File("no/x"), "new"),
+      StatusIs(absl::StatusCode::kNotFound, "cannot write " + folder.File("no/x") + ": No such file or directory"));
+}
+
+TEST(FileTest, MissingFileIsNamed) {
+  const TempFolder folder;
+  EXPECT_THAT(ReadFile(folder.File("x"), 9),
+              StatusIs(absl::StatusCode::kNotFound, "cannot open " + folder.File("x") + ": No such file or directory"));
+}
+
+TEST(FileTest, FolderIsNotAFile) {
+  const TempFolder folder;
+  EXPECT_THAT(ReadFile(folder.path(), 9),
+              StatusIs(absl::StatusCode::kInvalidArgument, folder.path() + " is a folder, not a file"));
+}
+
+TEST(FileTest, TooLargeIsRefused) {
+  const TempFolder folder;
+  const std::string path = folder.Write("x", "12345");
+  EXPECT_THAT(ReadFile(path, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument, path + " is larger than the limit of 4 bytes"));
+}
+
+TEST(EnsureWritableFolderTest, MakesParentsAndLeavesNothingInIt) {
+  const TempFolder folder;
+  EXPECT_THAT(EnsureWritableFolder(folder.File("a/b")), IsOk());
+  EXPECT_EQ(CountFiles(folder.File("a/b")), 0);
+}
+
+TEST(EnsureWritableFolderTest, FileInTheWayIsNamed) {
+  const TempFolder folder;
+  const std::string path = folder.Write("x", "") + "/y";
+  EXPECT_THAT(EnsureWritableFolder(path),
+              StatusIs(absl::StatusCode::kNotFound,
+                       "cannot create the folder " + path + ": Not a directory; choose another with --out"));
+}
+
+// Nobody, root included, can make a file in /proc; the reason it gives differs between kernels.
+TEST(EnsureWritableFolderTest, UnwritableFolderIsNamedAndNotTheProbe) {
+  EXPECT_THAT(std::string(EnsureWritableFolder("/proc", "--frames").message()),
+              MatchesRegex("cannot write to the folder /proc: [A-Z][a-z]+( [a-z]+)*; choose another with --frames"));
+}
+
+TEST(FindShippedTest, FindsTheModelOfThisTree) {
+  const absl::StatusOr<std::string> path = FindShipped("mnist.pt");
+  ASSERT_THAT(path, IsOk());
+  EXPECT_THAT(ReadFile(*path, 16 << 20), IsOk());
+}
+
+TEST(FindShippedTest, SaysWhereItLooked) {
+  EXPECT_THAT(FindShipped("nothing.pt"),
+              StatusIs(absl::StatusCode::kNotFound,
+                       MatchesRegex("there is no models/nothing\\.pt and no .*/models/nothing\\.pt and no "
+                                    ".*/share/denoised/nothing\\.pt")));
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,31 @@
+#include "common/support/signal_queue.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+namespace denoised {
+namespace {
+
+using std::chrono::milliseconds;
+
+TEST(SignalQueueTest, QueuesSignalsInOrder) {
+  SignalQueue signals({SIGTERM, SIGHUP});
+  EXPECT_EQ(signals.WaitFor(milliseconds(0)), std::nullopt);
+  raise(SIGHUP);
+  raise(SIGTERM);
+  EXPECT_EQ(signals.WaitFor(milliseconds(0)), SIGHUP);
+  EXPECT_EQ(signals.Wait(), SIGTERM);
+  EXPECT_EQ(signals.WaitFor(milliseconds(0)), std::nullopt);
+}
+
+TEST(SignalQueueDeathTest, DefaultsComeBack) {
+  EXPECT_EXIT(
+      {
+        { const SignalQueue signals({SIGTERM}); }
+        raise(SIGTERM);
+      },
+      testing::KilledBySignal(SIGTERM), "");
+}
+
+}  // namespace
+}  // namespace denoised

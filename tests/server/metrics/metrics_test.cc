@@ -1,0 +1,207 @@
+#include "server/metrics/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "server/metrics/metrics_endpoint.h"
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+using testing::Not;
+
+// What dashboards and alerts rest on: a change here breaks somebody's.
+const std::set<std::string> kGoldenNames = {
+    "counter denoised_images_total",
+    "counter denoised_model_reloads_total",
+    "counter denoised_network_seconds_total",
+    "counter denoised_padding_rows_total",
+    "counter denoised_previews_dropped_total",
+    "counter denoised_rejected_total",
+    "counter denoised_steps_total",
+    "counter denoised_wasted_steps_total",
+    "counter grpc_server_handled_total",
+    "counter grpc_server_started_total",
+    "counter process_cpu_seconds_total",
+    "gauge denoised_build_info",
+    "gauge denoised_model_info",
+    "gauge denoised_queue_depth",
+    "gauge denoised_queue_oldest_seconds",
+    "gauge denoised_requests_in_flight",
+    "gauge process_max_fds",
+    "gauge process_open_fds",
+    "gauge process_resident_memory_bytes",
+    "gauge process_start_time_seconds",
+    "gauge process_virtual_memory_bytes",
+    "histogram denoised_batch_rows",
+    "histogram denoised_denoise_seconds",
+    "histogram denoised_queue_wait_seconds",
+    "histogram denoised_step_seconds",
+    "histogram denoised_time_to_first_preview_seconds",
+    "histogram grpc_server_handling_seconds",
+};
+
+ModelInfo TestModel(const std::string& sha256) {
+  ModelInfo info;
+  info.sha256 = sha256;
+  return info;
+}
+
+// A connection to this machine that never says anything.
+class SilentConnection {
+ public:
+  explicit SilentConnection(int port) : descriptor_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  ~SilentConnection() { close(descriptor_); }
+  SilentConnection(const SilentConnection&) = delete;
+  SilentConnection& operator=(const SilentConnection&) = delete;
+
+ private:
+  const int descriptor_;
+};
+
+// "<type> <name>" of every family on the page.
+std::set<std::string> FamilyNames(const std::string& page) {
+  std::set<std::string> names;
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string hash, keyword, name, type;
+    if (words >> hash >> keyword >> name >> type && hash == "#" && keyword == "TYPE") names.insert(type + " " + name);
+  }
+  return names;
+}
+
+TEST(MetricsTest, NamesAndTypesAreTheGoldenOnes) {
+  Metrics metrics;
+  metrics.SetModel(TestModel(std::string(64, 'a')));
+  const Metrics::Call call{"unary", "denoised.v1.DigitService", "GetModel"};
+  metrics.OnCallStarted(call);
+  metrics.OnCallFinished(call, "OK", milliseconds(3));
+  EXPECT_EQ(FamilyNames(metrics.Scrape()), kGoldenNames);
+}
+
+TEST(MetricsTest, WorkIsCounted) {
+  Metrics metrics;
+  metrics.OnStep(/*rows=*/3, /*padding_rows=*/1, milliseconds(20), milliseconds(15));
+  metrics.OnStep(/*rows=*/1, /*padding_rows=*/0, milliseconds(10), milliseconds(5));
+  metrics.OnImageFinished(SamplerType::kDdim, milliseconds(400));
+  metrics.OnRejected(DropReason::kQueueFull);
+  metrics.OnWasted(DropReason::kCancelled, 12);
+  metrics.OnPreviewDropped();
+  metrics.OnModelReload(true);
+  const std::string page = metrics.Scrape();
+  EXPECT_THAT(page, HasSubstr("\ndenoised_steps_total 2\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_network_seconds_total 0.02\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_padding_rows_total 1\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_batch_rows_sum 4\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_step_seconds_bucket{le=\"0.01\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_images_total{sampler=\"ddim\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_images_total{sampler=\"ddpm\"} 0\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_denoise_seconds_bucket{sampler=\"ddim\",le=\"0.5\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_rejected_total{reason=\"queue_full\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_wasted_steps_total{reason=\"cancelled\"} 12\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_previews_dropped_total 1\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_model_reloads_total{result=\"ok\"} 1\n"));
+}
+
+TEST(MetricsTest, QueueGaugesAreReadAtTheScrape) {
+  Metrics metrics;
+  metrics.SetStatsSource(
+      [] { return SchedulerStats{.waiting_images = 5, .denoising_images = 2, .oldest_wait = milliseconds(2500)}; });
+  const std::string page = metrics.Scrape();
+  EXPECT_THAT(page, HasSubstr("\ndenoised_queue_depth 5\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_queue_oldest_seconds 2.5\n"));
+}
+
+TEST(MetricsTest, OnlyTheCurrentModelIsShown) {
+  Metrics metrics;
+  metrics.SetModel(TestModel(std::string(64, 'a')));
+  metrics.SetModel(TestModel(std::string(64, 'b')));
+  const std::string page = metrics.Scrape();
+  EXPECT_THAT(page, HasSubstr("version=\"bbbbbbbbbbbb\""));
+  EXPECT_THAT(page, Not(HasSubstr("aaaaaaaaaaaa")));
+}
+
+TEST(MetricsTest, ProcessFiguresAreSane) {
+  Metrics metrics;
+  const std::string page = metrics.Scrape();
+  const auto value = [&page](const std::string& name) {
+    const size_t at = page.find("\n" + name + " ");
+    EXPECT_NE(at, std::string::npos) << name;
+    return at == std::string::npos ? 0.0 : std::stod(page.substr(at + name.size() + 2));
+  };
+  EXPECT_GT(value("process_resident_memory_bytes"), 1e6);
+  EXPECT_GE(value("process_virtual_memory_bytes"), value("process_resident_memory_bytes"));
+  EXPECT_GE(value("process_open_fds"), 3);
+  EXPECT_GT(value("process_start_time_seconds"), 1.6e9);
+}
+
+TEST(MetricsEndpointTest, ServesMetricsAndHealth) {
+  Metrics metrics;
+  bool healthy = false;
+  const auto endpoint = MetricsEndpoint::Start(
+      "127.0.0.1", 0, [&] { return metrics.Scrape(); }, [&] { return healthy; });
+  ASSERT_THAT(endpoint, IsOk());
+  httplib::Client client("127.0.0.1", (*endpoint)->port());
+  const httplib::Result page = client.Get("/metrics");
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->status, 200);
+  EXPECT_EQ(page->get_header_value("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
+  EXPECT_THAT(page->body, HasSubstr("# TYPE denoised_steps_total counter"));
+  EXPECT_EQ(client.Get("/healthz")->status, 503);
+  healthy = true;
+  EXPECT_EQ(client.Get("/healthz")->status, 200);
+  EXPECT_EQ(client.Get("/nothing")->status, 404);
+}
+
+TEST(MetricsEndpointTest, IdleConnectionsDoNotHoldUpAProbe) {
+  const auto endpoint = MetricsEndpoint::Start(
+      "127.0.0.1", 0, [] { return std::string("page"); }, [] { return true; });
+  ASSERT_THAT(endpoint, IsOk());
+  const int port = (*endpoint)->port();
+  httplib::Client scrapers[] = {httplib::Client("127.0.0.1", port), httplib::Client("127.0.0.1", port)};
+  for (httplib::Client& scraper : scrapers) {
+    scraper.set_keep_alive(true);
+    ASSERT_TRUE(scraper.Get("/metrics"));
+  }
+  const SilentConnection silent[] = {SilentConnection(port), SilentConnection(port)};
+  httplib::Client probe("127.0.0.1", port);
+  probe.set_read_timeout(std::chrono::seconds(1));  // as Kubernetes' own
+  const httplib::Result health = probe.Get("/healthz");
+  ASSERT_TRUE(health) << "no answer within a second";
+  EXPECT_EQ(health->status, 200);
+}
+
+TEST(MetricsEndpointTest, OccupiedPortIsSaid) {
+  const auto none = [] { return std::string(); };
+  const auto yes = [] { return true; };
+  const auto first = MetricsEndpoint::Start("127.0.0.1", 0, none, yes);
+  ASSERT_THAT(first, IsOk());
+  const std::string port = std::to_string((*first)->port());
+  EXPECT_THAT(MetricsEndpoint::Start("127.0.0.1", (*first)->port(), none, yes),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       "cannot listen on 127.0.0.1:" + port +
+                           " for metrics: the port is taken, or the address is not this machine's; choose another with "
+                           "--metrics_listen"));
+}
+
+}  // namespace
+}  // namespace denoised

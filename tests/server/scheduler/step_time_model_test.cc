@@ -1,0 +1,49 @@
+#include "server/scheduler/step_time_model.h"
+
+#include <gtest/gtest.h>
+
+namespace denoised {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::nanoseconds;
+
+TEST(StepTimeModelTest, KnowsNothingAtFirst) { EXPECT_EQ(StepTimeModel(8).Estimate(4), nanoseconds(0)); }
+
+TEST(StepTimeModelTest, FirstMeasurementIsTheEstimate) {
+  StepTimeModel model(8);
+  model.Record(4, microseconds(100));
+  EXPECT_EQ(model.Estimate(4), microseconds(100));
+}
+
+TEST(StepTimeModelTest, LaterOnesMoveItByATwentieth) {
+  StepTimeModel model(8);
+  model.Record(4, microseconds(100));
+  model.Record(4, microseconds(200));
+  EXPECT_EQ(model.Estimate(4), microseconds(105));
+}
+
+TEST(StepTimeModelTest, InterpolatesBetweenSizes) {
+  StepTimeModel model(8);
+  model.Record(2, microseconds(100));
+  model.Record(6, microseconds(300));
+  EXPECT_EQ(model.Estimate(3), microseconds(150));
+}
+
+TEST(StepTimeModelTest, ScalesBeyondTheNearestSize) {
+  StepTimeModel model(8);
+  model.Record(4, microseconds(100));
+  EXPECT_EQ(model.Estimate(8), microseconds(200));
+  EXPECT_EQ(model.Estimate(2), microseconds(50));
+}
+
+TEST(StepTimeModelTest, ClampsToItsSizes) {
+  StepTimeModel model(8);
+  model.Record(8, microseconds(100));
+  model.Record(1, microseconds(30));
+  EXPECT_EQ(model.Estimate(1000), microseconds(100));
+  EXPECT_EQ(model.Estimate(0), microseconds(30));
+}
+
+}  // namespace
+}  // namespace denoised

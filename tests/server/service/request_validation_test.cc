@@ -1,0 +1,184 @@
+#include "server/service/request_validation.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "server/service/grpc_status.h"
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+class RequestValidationTest : public testing::Test {
+ protected:
+  RequestValidationTest() {
+    model_.null_label = 10;
+    request_.set_digit(7);
+  }
+
+  absl::StatusOr<ValidRequest> Validate() const {
+    return ValidateRequest(request_, model_, *NoiseSchedule::Create(model_.noise_schedule), /*max_images=*/100,
+                           /*random_seed=*/99);
+  }
+
+  void ExpectRefusal(const std::string& message) const {
+    EXPECT_THAT(Validate(), StatusIs(absl::StatusCode::kInvalidArgument, message));
+  }
+
+  ModelMetadata model_;
+  v1::GenerateDigitRequest request_;
+};
+
+TEST_F(RequestValidationTest, DigitAloneGetsEveryDefault) {
+  const absl::StatusOr<ValidRequest> valid = Validate();
+  ASSERT_THAT(valid, IsOk());
+  EXPECT_EQ(valid->draw.label, 7);
+  EXPECT_EQ(valid->draw.count, 1u);
+  EXPECT_EQ(valid->draw.seed, 99u);
+  EXPECT_EQ(valid->draw.sampler, SamplerType::kDdpm);
+  EXPECT_EQ(valid->draw.plan->size(), 1000u);
+  EXPECT_EQ(valid->draw.guidance_scale, 1);
+  EXPECT_EQ(valid->draw.preview_every, 0u);
+  EXPECT_EQ(valid->format.size, 256);
+  EXPECT_EQ(valid->format.interpolation, Interpolation::kCubic);
+}
+
+TEST_F(RequestValidationTest, ZeroIsADigitAndASeed) {
+  request_.set_digit(0);
+  request_.set_seed(0);
+  const absl::StatusOr<ValidRequest> valid = Validate();
+  ASSERT_THAT(valid, IsOk());
+  EXPECT_EQ(valid->draw.label, 0);
+  EXPECT_EQ(valid->draw.seed, 0u);
+}
+
+TEST_F(RequestValidationTest, FastSamplersHaveTheirOwnDefaults) {
+  request_.set_sampler(v1::SAMPLER_DDIM);
+  EXPECT_EQ(Validate()->draw.plan->size(), 50u);
+  request_.set_sampler(v1::SAMPLER_DPM_SOLVER_PP_2M);
+  EXPECT_EQ(Validate()->draw.plan->size(), 20u);
+}
+
+TEST_F(RequestValidationTest, EveryFieldArrives) {
+  request_.set_count(3);
+  request_.set_seed(5);
+  request_.set_sampler(v1::SAMPLER_DDIM);
+  request_.set_steps(10);
+  request_.set_eta(1);
+  request_.set_guidance_scale(2);
+  request_.mutable_preview()->set_every_steps(4);
+  request_.mutable_preview()->set_kind(v1::PREVIEW_KIND_PREDICTED_CLEAN);
+  request_.mutable_image()->set_size(64);
+  request_.mutable_image()->set_interpolation(v1::INTERPOLATION_NEAREST);
+  const absl::StatusOr<ValidRequest> valid = Validate();
+  ASSERT_THAT(valid, IsOk());
+  EXPECT_EQ(valid->draw.count, 3u);
+  EXPECT_EQ(valid->draw.seed, 5u);
+  EXPECT_EQ(valid->draw.sampler, SamplerType::kDdim);
+  EXPECT_EQ(valid->draw.plan->size(), 10u);
+  EXPECT_NE(valid->draw.plan->at(0).d, 0) << "eta adds noise";
+  EXPECT_EQ(valid->draw.guidance_scale, 2);
+  EXPECT_EQ(valid->draw.preview_every, 4u);
+  EXPECT_EQ(valid->draw.preview_kind, FrameKind::kPredictedClean);
+  EXPECT_EQ(valid->format.size, 64);
+  EXPECT_EQ(valid->format.interpolation, Interpolation::kNearest);
+}
+
+TEST_F(RequestValidationTest, MissingDigitIsNotZero) {
+  request_.clear_digit();
+  ExpectRefusal("digit is required: 0 to 9");
+}
+
+TEST_F(RequestValidationTest, DigitOutOfRange) {
+  request_.set_digit(10);
+  ExpectRefusal("digit must be 0 to 9, got 10");
+  request_.set_digit(-1);
+  ExpectRefusal("digit must be 0 to 9, got -1");
+}
+
+TEST_F(RequestValidationTest, SizeOutOfRange) {
+  request_.mutable_image()->set_size(31);
+  ExpectRefusal("image.size must be 32 to 1024 pixels, got 31");
+  request_.mutable_image()->set_size(100000);
+  ExpectRefusal("image.size must be 32 to 1024 pixels, got 100000");
+  request_.mutable_image()->set_size(std::numeric_limits<uint32_t>::max());
+  ExpectRefusal("image.size must be 32 to 1024 pixels, got 4294967295");
+}
+
+TEST_F(RequestValidationTest, SizesAtTheLimitsAreTaken) {
+  for (const uint32_t size : {32u, 1024u}) {
+    request_.mutable_image()->set_size(size);
+    EXPECT_THAT(Validate(), IsOk());
+  }
+}
+
+TEST_F(RequestValidationTest, CountOutOfRange) {
+  request_.set_count(101);
+  ExpectRefusal("count must be at most 100 on this server, got 101");
+}
+
+TEST_F(RequestValidationTest, StepsOutOfRange) {
+  request_.set_steps(1001);
+  ExpectRefusal("steps must be 1 to 1000, or 0 for the sampler's default, got 1001");
+}
+
+TEST_F(RequestValidationTest, EtaOutOfRangeOrNotANumber) {
+  request_.set_sampler(v1::SAMPLER_DDIM);
+  request_.set_eta(1.5f);
+  ExpectRefusal("eta must be 0 to 1, got 1.5");
+  request_.set_eta(std::nanf(""));
+  ExpectRefusal("eta must be 0 to 1, got nan");
+}
+
+TEST_F(RequestValidationTest, EtaBelongsToDdim) {
+  request_.set_eta(0.5f);
+  ExpectRefusal("eta is for SAMPLER_DDIM only; leave it out or choose that sampler");
+}
+
+TEST_F(RequestValidationTest, GuidanceOutOfRange) {
+  request_.set_guidance_scale(0.5f);
+  ExpectRefusal("guidance_scale must be 1 (off) to 10, got 0.5");
+  request_.set_guidance_scale(std::numeric_limits<float>::infinity());
+  ExpectRefusal("guidance_scale must be 1 (off) to 10, got inf");
+}
+
+TEST_F(RequestValidationTest, GuidanceNeedsACheckpointThatLearnedTheNullLabel) {
+  model_.null_label.reset();
+  request_.set_guidance_scale(2);
+  ExpectRefusal(
+      "guidance_scale must be 1 (off) here, got 2: this checkpoint was trained without label dropout, so it cannot "
+      "guide");
+  request_.set_guidance_scale(1);
+  EXPECT_THAT(Validate(), IsOk());
+}
+
+TEST_F(RequestValidationTest, UnknownEnumValues) {
+  request_.set_sampler(static_cast<v1::Sampler>(17));
+  ExpectRefusal("sampler must be SAMPLER_DDPM, SAMPLER_DDIM or SAMPLER_DPM_SOLVER_PP_2M, got 17");
+  request_.clear_sampler();
+  request_.mutable_preview()->set_kind(static_cast<v1::PreviewKind>(9));
+  ExpectRefusal("preview.kind must be PREVIEW_KIND_NOISY or PREVIEW_KIND_PREDICTED_CLEAN, got 9");
+  request_.clear_preview();
+  request_.mutable_image()->set_interpolation(static_cast<v1::Interpolation>(-3));
+  ExpectRefusal("image.interpolation must be INTERPOLATION_NEAREST, _LINEAR, _CUBIC or _LANCZOS, got -3");
+}
+
+TEST_F(RequestValidationTest, AllViolationsAreToldAtOnce) {
+  request_.set_digit(10);
+  request_.mutable_image()->set_size(31);
+  const absl::Status status = Validate().status();
+  EXPECT_EQ(status.message(), "digit must be 0 to 9, got 10; image.size must be 32 to 1024 pixels, got 31");
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(ToGrpcStatus(status).error_details()));
+  google::rpc::BadRequest bad;
+  ASSERT_TRUE(details.details(0).UnpackTo(&bad));
+  ASSERT_EQ(bad.field_violations_size(), 2);
+  EXPECT_EQ(bad.field_violations(0).field(), "digit");
+}
+
+}  // namespace
+}  // namespace denoised

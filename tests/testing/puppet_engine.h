@@ -1,0 +1,165 @@
+// File: puppet_engine.h
+//
+// An engine that does what a test tells it to: counts steps instead of running a network, moves a fake clock, fails or
+// waits on demand, and writes down every batch.
+//
+// A slot's pixels are all the same value: PuppetPixel(label, seed, image_index, steps done), so that a test can tell
+// whose image it got, and whether it was finished.
+#ifndef DENOISED_TESTS_TESTING_PUPPET_ENGINE_H_
+#define DENOISED_TESTS_TESTING_PUPPET_ENGINE_H_
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "common/diffusion/engine.h"
+#include "server/scheduler/scheduler.h"
+
+namespace denoised {
+
+inline float PuppetPixel(int label, uint64_t seed, uint32_t image_index, int steps_done) {
+  const uint64_t mixed =
+      (static_cast<uint64_t>(label) * 31 + seed * 17 + image_index * 7 + static_cast<uint64_t>(steps_done)) % 251;
+  return static_cast<float>(mixed) / 125.0f - 1.0f;
+}
+
+class FakeClock {
+ public:
+  SteadyTime now() const {
+    const absl::MutexLock lock(&mu_);
+    return now_;
+  }
+  void Advance(std::chrono::nanoseconds duration) {
+    const absl::MutexLock lock(&mu_);
+    now_ += duration;
+  }
+
+ private:
+  mutable absl::Mutex mu_;
+  SteadyTime now_ ABSL_GUARDED_BY(mu_) = SteadyTime(std::chrono::hours(1));
+};
+
+class PuppetEngine : public Engine {
+ public:
+  explicit PuppetEngine(int num_slots) : num_slots_(num_slots), values_(num_slots), clean_(num_slots) {}
+
+  int num_slots() const override { return num_slots_; }
+  std::string Description() const override { return "a puppet"; }
+
+  absl::Status Step(absl::Span<const StepRow> rows) override {
+    WaitForPermission();
+    const absl::MutexLock lock(&mu_);
+    batches_.emplace_back(rows.begin(), rows.end());
+    if (clock_ != nullptr) clock_->Advance(step_time_(NetworkRows(rows)));
+    if (!next_error_.ok()) return std::exchange(next_error_, absl::OkStatus());
+    for (const StepRow& row : rows) {
+      values_[row.slot] = PuppetPixel(row.label, row.seed, row.image_index, row.step + 1);
+      clean_[row.slot] = -values_[row.slot];
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
+    const absl::MutexLock lock(&mu_);
+    if (slot == unreadable_slot_) return absl::InternalError("the puppet cannot read this slot");
+    std::fill(pixels.begin(), pixels.end(), kind == FrameKind::kNoisy ? values_[slot] : clean_[slot]);
+    if (noisy_) {
+      for (float& pixel : pixels) pixel = std::uniform_real_distribution<float>(-1.0f, 1.0f)(noise_);
+    }
+    return absl::OkStatus();
+  }
+
+  // Each step takes this long on this clock, or as long as a function of its network rows says.
+  void SetStepTime(FakeClock* clock, std::chrono::nanoseconds step_time) {
+    SetStepTime(clock, [step_time](int) { return step_time; });
+  }
+  void SetStepTime(FakeClock* clock, std::function<std::chrono::nanoseconds(int)> step_time) {
+    const absl::MutexLock lock(&mu_);
+    clock_ = clock;
+    step_time_ = std::move(step_time);
+  }
+  // The next Step fails.
+  void FailNextStep(absl::Status error) {
+    const absl::MutexLock lock(&mu_);
+    next_error_ = std::move(error);
+  }
+  // From now on, pixels are noise, whose PNGs are big.
+  void DrawNoise() {
+    const absl::MutexLock lock(&mu_);
+    noisy_ = true;
+  }
+  void MakeUnreadable(int slot) {
+    const absl::MutexLock lock(&mu_);
+    unreadable_slot_ = slot;
+  }
+  // From now on, Step waits until it is allowed by AllowSteps.
+  void HoldSteps() {
+    const absl::MutexLock lock(&mu_);
+    held_ = true;
+    allowed_ = 0;
+  }
+  void AllowSteps(int64_t steps) {
+    const absl::MutexLock lock(&mu_);
+    allowed_ += steps;
+  }
+  // Blocks until all allowed steps have been run and the next one waits.
+  void WaitForHeldStep() {
+    const absl::MutexLock lock(&mu_);
+    const auto waits = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return step_waits_ && allowed_ == 0; };
+    mu_.Await(absl::Condition(&waits));
+  }
+  void LetGo() {
+    const absl::MutexLock lock(&mu_);
+    held_ = false;
+  }
+
+  std::vector<std::vector<StepRow>> batches() const {
+    const absl::MutexLock lock(&mu_);
+    return batches_;
+  }
+  void ForgetBatches() {
+    const absl::MutexLock lock(&mu_);
+    batches_.clear();
+  }
+
+ private:
+  static int NetworkRows(absl::Span<const StepRow> rows) {
+    int network_rows = 0;
+    for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
+    return network_rows;
+  }
+
+  void WaitForPermission() {
+    const absl::MutexLock lock(&mu_);
+    const auto free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !held_ || allowed_ > 0; };
+    step_waits_ = true;
+    mu_.Await(absl::Condition(&free));
+    step_waits_ = false;
+    if (held_) --allowed_;
+  }
+
+  const int num_slots_;
+
+  mutable absl::Mutex mu_;
+  std::vector<float> values_ ABSL_GUARDED_BY(mu_);
+  std::vector<float> clean_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::vector<StepRow>> batches_ ABSL_GUARDED_BY(mu_);
+  absl::Status next_error_ ABSL_GUARDED_BY(mu_);
+  int unreadable_slot_ ABSL_GUARDED_BY(mu_) = -1;
+  bool noisy_ ABSL_GUARDED_BY(mu_) = false;
+  std::minstd_rand noise_ ABSL_GUARDED_BY(mu_);
+  FakeClock* clock_ ABSL_GUARDED_BY(mu_) = nullptr;
+  std::function<std::chrono::nanoseconds(int)> step_time_ ABSL_GUARDED_BY(mu_);
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
+  int64_t allowed_ ABSL_GUARDED_BY(mu_) = 0;
+  bool step_waits_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_TESTS_TESTING_PUPPET_ENGINE_H_

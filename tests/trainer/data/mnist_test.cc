@@ -1,0 +1,146 @@
+#include "trainer/data/mnist.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <numeric>
+
+#include "common/image/image.h"
+#include "tests/testing/mnist_folder.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+constexpr MnistOptions kAnyData{.verify_checksums = false};
+
+std::string BigEndian(uint32_t value) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 0xff);
+  return bytes;
+}
+
+std::string ImagesFile(uint32_t count, uint32_t magic = 0x803, uint32_t size = 28) {
+  return BigEndian(magic) + BigEndian(count) + BigEndian(size) + BigEndian(size) +
+         std::string(size_t{count} * size * size, '\x07');
+}
+
+std::string LabelsFile(const std::string& labels, uint32_t magic = 0x801) {
+  return BigEndian(magic) + BigEndian(static_cast<uint32_t>(labels.size())) + labels;
+}
+
+class MnistTest : public testing::Test {
+ protected:
+  void Write(const std::string& images, const std::string& labels) {
+    folder_.Write("train-images-idx3-ubyte", images);
+    folder_.Write("train-labels-idx1-ubyte", labels);
+  }
+  absl::StatusOr<Dataset> Load(const MnistOptions& options = kAnyData) {
+    return LoadMnist(folder_.path(), Split::kTrain, options);
+  }
+  std::string images() const { return folder_.File("train-images-idx3-ubyte"); }
+  std::string labels() const { return folder_.File("train-labels-idx1-ubyte"); }
+
+  TempFolder folder_;
+};
+
+TEST_F(MnistTest, RealImagesAreResizedAndLabelled) {
+  const absl::StatusOr<Dataset> data = LoadMnist(SmallMnistFolder(), Split::kTrain, kAnyData);
+  ASSERT_THAT(data, IsOk());
+  EXPECT_EQ(data->size(), 256u);
+  EXPECT_EQ(data->pixels.size(), 256u * kModelPixels);
+  EXPECT_THAT(std::vector<int>(data->labels.begin(), data->labels.begin() + 10),
+              testing::ElementsAre(5, 0, 4, 1, 9, 2, 1, 3, 1, 4));  // as MNIST begins
+  // White ink in the middle, black at the edge, in the first image.
+  EXPECT_EQ(*std::max_element(data->pixels.begin(), data->pixels.begin() + kModelSize), 0);
+  EXPECT_GT(*std::max_element(data->pixels.begin(), data->pixels.begin() + kModelPixels), 250);
+}
+
+TEST_F(MnistTest, WholeDataSetHasItsChecksums) {
+  if (WholeMnistFolder().empty()) GTEST_SKIP() << "the whole of MNIST is not here; see tests/data/README.md";
+  const absl::StatusOr<Dataset> train = LoadMnist(WholeMnistFolder(), Split::kTrain, {});
+  ASSERT_THAT(train, IsOk());
+  EXPECT_EQ(train->size(), 60'000u);
+  EXPECT_EQ(std::count(train->labels.begin(), train->labels.end(), 5), 5421);
+  const absl::StatusOr<Dataset> test = LoadMnist(WholeMnistFolder(), Split::kTest, {});
+  ASSERT_THAT(test, IsOk());
+  EXPECT_EQ(test->size(), 10'000u);
+}
+
+TEST_F(MnistTest, PlainFilesAreReadToo) {
+  Write(ImagesFile(2), LabelsFile({"\x03\x09"}));
+  const absl::StatusOr<Dataset> data = Load();
+  ASSERT_THAT(data, IsOk());
+  EXPECT_THAT(data->labels, testing::ElementsAre(3, 9));
+  EXPECT_THAT(data->pixels, testing::Each(7));
+  EXPECT_EQ(data->sha256[0].first, "train-images-idx3-ubyte");
+}
+
+TEST_F(MnistTest, MissingFileIsNamedWithWhatToDo) {
+  EXPECT_THAT(Load(),
+              StatusIs(absl::StatusCode::kNotFound,
+                       "neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz is in " + folder_.path() +
+                           "; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
+}
+
+TEST_F(MnistTest, TruncatedFile) {
+  const std::string whole = ImagesFile(2);
+  Write(whole.substr(0, 1000), LabelsFile("12"));
+  EXPECT_THAT(Load(),
+              StatusIs(absl::StatusCode::kDataLoss, images() + " is truncated or has extra bytes: 1000 bytes, its "
+                                                               "header promises 1584; fetch it again"));
+  Write(whole.substr(0, 3), LabelsFile("12"));
+  EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kDataLoss,
+                               images() + " holds 3 bytes, less than an IDX header; fetch it again"));
+}
+
+TEST_F(MnistTest, TruncatedGzipFile) {
+  const std::string packed = Slurp(SmallMnistFolder() + "/train-images-idx3-ubyte.gz");
+  folder_.Write("train-images-idx3-ubyte.gz", packed.substr(0, packed.size() / 2));
+  EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kDataLoss,
+                               images() + ".gz is not a whole gzip file: it ends too early; fetch it again"));
+  folder_.Write("train-images-idx3-ubyte.gz", "<html>");
+  EXPECT_THAT(Load(),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is not a whole gzip file: incorrect header check")));
+}
+
+TEST_F(MnistTest, WrongMagicNumber) {
+  Write(ImagesFile(2, 0x801), LabelsFile("12"));
+  EXPECT_THAT(Load(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       images() + " is not the right kind of IDX file: its magic number is 0x00000801, expected "
+                                  "0x00000803"));
+}
+
+TEST_F(MnistTest, WrongChecksum) {
+  Write(ImagesFile(2), LabelsFile({"\x01\x02"}));
+  EXPECT_THAT(Load({}),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr(images() + " is not MNIST's file: the SHA-256 of its unpacked bytes is "),
+                             HasSubstr("fetch it again, or use --noverify_data"))));
+}
+
+TEST_F(MnistTest, WrongSizeCountAndLabel) {
+  Write(ImagesFile(2, 0x803, 27), LabelsFile({"\x01\x02"}));
+  EXPECT_THAT(Load(),
+              StatusIs(absl::StatusCode::kInvalidArgument, images() + " holds images of 27x27 pixels, expected 28x28"));
+  Write(ImagesFile(3), LabelsFile({"\x01\x02"}));
+  EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kInvalidArgument,
+                               images() + " holds 3 images, but " + labels() + " holds 2 labels"));
+  Write(ImagesFile(2), LabelsFile({"\x01\x0a"}));
+  EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kInvalidArgument, labels() + ": label 1 is 10, expected 0 to 9"));
+}
+
+// A header may promise more than memory holds.
+TEST_F(MnistTest, ImmensePromiseIsATruncatedFile) {
+  Write(BigEndian(0x803) + BigEndian(~0u) + BigEndian(~0u) + BigEndian(~0u), LabelsFile("12"));
+  EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is truncated or has extra bytes: 16 bytes")));
+}
+
+}  // namespace
+}  // namespace denoised

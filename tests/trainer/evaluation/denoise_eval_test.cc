@@ -1,0 +1,172 @@
+// The program denoise-eval, as a user runs it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "common/image/image.h"
+#include "tests/testing/mnist_folder.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kModels[] = DENOISED_SOURCE_DIR "/models";
+
+// denoise-eval with the small data set, the shipped checkpoint and judges, few images and few steps. Flags that are
+// added win over these.
+class DenoiseEvalTest : public testing::Test {
+ protected:
+  std::vector<std::string> Command(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> command = {"denoise-eval"};
+    const auto add = [&](const std::string& flag, const std::string& value) {
+      if (std::find(more.begin(), more.end(), flag) == more.end()) command.insert(command.end(), {flag, value});
+    };
+    add("--data", SmallMnistFolder());
+    add("--checkpoint", std::string(kModels) + "/mnist.pt");
+    add("--judges", std::string(kModels) + "/judges");
+    add("--out", "eval");
+    add("--count", "40");
+    add("--sampler", "dpm_solver_pp_2m");
+    add("--steps", "4");
+    add("--device", "cpu");
+    command.push_back("--noverify_data");
+    command.insert(command.end(), more.begin(), more.end());
+    return command;
+  }
+  ProgramResult Run(const std::vector<std::string>& more = {}) { return RunProgram(Command(more), {}, folder_.path()); }
+  // What it says when it refuses.
+  std::string Error(const std::vector<std::string>& more) {
+    const ProgramResult result = Run(more);
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.out, "");
+    EXPECT_FALSE(std::filesystem::exists(folder_.File("eval"))) << "nothing was begun";
+    return result.err;
+  }
+  nlohmann::json Report() { return nlohmann::json::parse(Slurp(folder_.File("eval/report.json"))); }
+
+  TempFolder folder_;
+};
+
+TEST_F(DenoiseEvalTest, ScoresTheShippedCheckpoint) {
+  const ProgramResult result = Run();
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("mnist.pt: 40 images, dpm_solver_pp_2m in 4 steps, no guidance, seed 1\n"));
+  EXPECT_THAT(result.out, HasSubstr("times the floor"));
+  EXPECT_THAT(result.out, HasSubstr("NOTE: the Frechet distances of as few as 40 images are too high"));
+  EXPECT_THAT(result.out, testing::Not(HasSubstr("not the judges")));
+  EXPECT_THAT(result.out, HasSubstr("Look at:  eval/contact_sheet.png, eval/nearest_neighbours.png\n"));
+
+  const nlohmann::json report = Report();
+  EXPECT_EQ(report["sampling"]["count"], 40);
+  EXPECT_EQ(report["sampling"]["network_calls"], 160);
+  EXPECT_EQ(report["checkpoint"]["sha256"].get<std::string>().size(), 64u);
+  EXPECT_EQ(report["data"]["test_images"], 64);
+  EXPECT_EQ(report["data"]["floor_count"], 40);
+  EXPECT_EQ(report["judges"]["lenet5"]["pinned"], true);
+  EXPECT_GT(report["frechet_distance"]["to_test"]["generated"], 0);
+  EXPECT_GT(report["frechet_distance"]["to_test"]["real"]["lowest"], 0);
+  EXPECT_GT(report["class_accuracy"]["generated"]["overall"], 0.5) << "four steps draw digits, if not good ones";
+  EXPECT_GE(report["class_accuracy"]["test"]["overall"], 62. / 64);
+  EXPECT_EQ(report["class_accuracy"]["generated"]["images"].size(), 10u);
+  EXPECT_GT(report["nearest_training_image"]["generated"]["distance"]["median"], 1);
+  EXPECT_EQ(report["nearest_training_image"]["generated"]["copies"], 0);
+  for (const char* picture : {"eval/contact_sheet.png", "eval/nearest_neighbours.png"}) {
+    EXPECT_TRUE(DecodePng(Slurp(folder_.File(picture))).ok()) << picture;
+  }
+}
+
+TEST_F(DenoiseEvalTest, TheSameCommandAgainGivesTheSameFigures) {
+  ASSERT_EQ(Run().exit_code, 0);
+  nlohmann::json first = Report();
+  std::filesystem::remove(folder_.File("eval/report.json"));
+  ASSERT_EQ(Run().exit_code, 0);
+  nlohmann::json second = Report();
+  EXPECT_EQ(first["seconds"]["drawing"], second["seconds"]["drawing"]) << "nothing was drawn";
+  first.erase("seconds");
+  second.erase("seconds");
+  EXPECT_EQ(first, second);
+}
+
+TEST_F(DenoiseEvalTest, SeveralSamplersAndStepsMakeATableAndPlots) {
+  const ProgramResult result = Run({"--sampler", "ddim,dpm_solver_pp_2m", "--steps", "2,3"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("mnist.pt: 40 images each, seed 1\n\n| Sampler "));
+  EXPECT_THAT(result.out, HasSubstr("\n| dpm_solver_pp_2m |     3 |"));
+  EXPECT_THAT(result.out, HasSubstr("Look at:  eval/distances.png, eval/misread.png\nTable:    eval/sweep.md\n"));
+  EXPECT_THAT(result.out, HasSubstr(Slurp(folder_.File("eval/sweep.md"))));
+  EXPECT_TRUE(DecodePng(Slurp(folder_.File("eval/distances.png"))).ok());
+  for (const char* one : {"ddim-2", "ddim-3", "dpm_solver_pp_2m-2", "dpm_solver_pp_2m-3"}) {
+    const auto report = nlohmann::json::parse(Slurp(folder_.File(std::string("eval/") + one + "/report.json")));
+    EXPECT_EQ(std::string(one), report["sampling"]["sampler"].get<std::string>() + "-" +
+                                    std::to_string(report["sampling"]["steps"].get<int>()));
+  }
+}
+
+TEST_F(DenoiseEvalTest, InterruptedRunSaysThatItGoesOn) {
+  // The full chain: it will not be done before it is asked to stop.
+  BackgroundProgram program(Command({"--count", "2000", "--sampler", "ddpm", "--steps", "0"}), {}, folder_.path());
+  while (!std::filesystem::exists(folder_.File("eval/samples.json"))) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  program.Signal(SIGINT);
+  EXPECT_EQ(program.Wait(), 130);
+  EXPECT_THAT(program.err(),
+              HasSubstr(" of 2000 images drawn; they are kept, and the same command goes on from there\n"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("eval/report.json")));
+}
+
+TEST_F(DenoiseEvalTest, MissingJudgesSayHowToTrainThem) {
+  EXPECT_EQ(
+      Error({"--judges", "/nowhere"}),
+      "denoise-eval: error: cannot load a judge: cannot open /nowhere/lenet5.pt: No such file or directory; name the "
+      "judges' folder with --judges, or train them: denoise-eval --train_judges --data DIR --judges DIR\n");
+}
+
+TEST_F(DenoiseEvalTest, DamagedJudge) {
+  folder_.Write("lenet5.pt", "junk");
+  EXPECT_EQ(Error({"--judges", folder_.path()}),
+            "denoise-eval: error: " + folder_.File("lenet5.pt") +
+                " is not a whole judge of kind lenet5; train the judges again: denoise-eval --train_judges --data DIR "
+                "--judges DIR\n");
+}
+
+TEST_F(DenoiseEvalTest, MissingDataAndCheckpoint) {
+  EXPECT_THAT(Error({"--data", "/nowhere"}), HasSubstr("is in /nowhere; "));
+  EXPECT_THAT(Error({"--checkpoint", "none.pt"}), HasSubstr("cannot load the checkpoint: cannot open none.pt"));
+}
+
+TEST_F(DenoiseEvalTest, RangesAreSaid) {
+  EXPECT_EQ(Error({"--count", "9"}), "denoise-eval: error: --count must be 10 to 100000, got 9\n");
+  EXPECT_EQ(Error({"--count", "100001"}), "denoise-eval: error: --count must be 10 to 100000, got 100001\n");
+  EXPECT_EQ(Error({"--sampler", "euler"}),
+            "denoise-eval: error: --sampler must be ddpm, ddim or dpm_solver_pp_2m, got \"euler\"\n");
+  EXPECT_EQ(Error({"--sampler", "ddim,euler"}),
+            "denoise-eval: error: --sampler must be ddpm, ddim or dpm_solver_pp_2m, got \"euler\"\n");
+  EXPECT_EQ(Error({"--steps", "10,1001"}), "denoise-eval: error: --steps must be 1 to 1000, got 1001\n");
+  EXPECT_EQ(Error({"--guidance_scale", "1,20"}), "denoise-eval: error: --guidance_scale must be 1 to 10, got 20\n");
+  EXPECT_EQ(Error({"--steps", "1001"}), "denoise-eval: error: --steps must be 1 to 1000, got 1001\n");
+}
+
+TEST_F(DenoiseEvalTest, FolderMustBeWritable) {
+  const std::string file = folder_.Write("file", "x");
+  EXPECT_THAT(Error({"--out", file + "/eval"}),
+              testing::AllOf(HasSubstr(file), HasSubstr("choose another with --out")));
+}
+
+TEST_F(DenoiseEvalTest, TrainingJudgesNeedsAFolder) {
+  const ProgramResult result = RunProgram(
+      {"denoise-eval", "--train_judges", "--data", SmallMnistFolder(), "--noverify_data"}, {}, folder_.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err, "denoise-eval: error: --train_judges writes two files: name their folder with --judges\n");
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,140 @@
+// The program denoise-train, as a user runs it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "common/checkpoint/checkpoint.h"
+#include "tests/testing/mnist_folder.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(DenoiseTrainTest, TrainsOnSmallRealDataAndNamesTheCheckpoint) {
+  const TempFolder folder;
+  const ProgramResult result = RunProgram({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--epochs",
+                                           "1", "--sample_every", "0", "--out", "run"},
+                                          {}, folder.path());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("training on cpu, 256 images an epoch, 64 a step; writing to run/\n"));
+  EXPECT_THAT(result.out,
+              testing::MatchesRegex("run/best.pt: best loss [0-9.]+ in epoch 1 of 1, 256 images in [0-9]+ s\n"
+                                    "Serve it:  denoised --checkpoint run/best.pt\n"
+                                    "Look at:   run/loss.png, run/samples.png\n"));
+  EXPECT_TRUE(std::filesystem::exists(folder.File("run/best.pt")));
+}
+
+TEST(DenoiseTrainTest, KilledRunGoesOnAsIfNothingHadHappened) {
+  const TempFolder folder;
+  const auto command = [](const std::string& out) {
+    return std::vector<std::string>{"denoise-train",
+                                    "--data",
+                                    SmallMnistFolder(),
+                                    "--noverify_data",
+                                    "--epochs",
+                                    "4",
+                                    "--sample_every",
+                                    "0",
+                                    "--threads",
+                                    "2",
+                                    "--out",
+                                    out};
+  };
+  ASSERT_EQ(RunProgram(command("whole"), {}, folder.path()).exit_code, 0);
+  {
+    BackgroundProgram killed(command("parts"), {}, folder.path());
+    killed.AwaitLine("epoch 2/4");
+    killed.Signal(SIGKILL);
+    EXPECT_EQ(killed.Wait(), 128 + SIGKILL);
+  }
+  std::vector<std::string> resume = command("parts");
+  resume.push_back("--resume");
+  const ProgramResult resumed = RunProgram(resume, {}, folder.path());
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_THAT(resumed.err, testing::Not(HasSubstr("epoch 1/4")));
+  const auto losses = [&](const std::string& run) {
+    std::istringstream lines(Slurp(folder.File(run + "/log.jsonl")));
+    std::vector<double> values;
+    for (std::string line; std::getline(lines, line);) values.push_back(nlohmann::json::parse(line)["loss"]);
+    return values;
+  };
+  EXPECT_EQ(losses("parts"), losses("whole"));
+  // The records differ in their command line; the weights do not.
+  const Checkpoint whole = *LoadCheckpoint(folder.File("whole/last.pt"));
+  const Checkpoint parts = *LoadCheckpoint(folder.File("parts/last.pt"));
+  EXPECT_EQ(parts.metadata.parameters_sha256, whole.metadata.parameters_sha256);
+}
+
+TEST(DenoiseTrainTest, InterruptedRunSaysHowToGoOn) {
+  const TempFolder folder;
+  BackgroundProgram program({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--sample_every", "0",
+                             "--epochs", "10000", "--patience", "10000"},
+                            {}, folder.path());
+  program.AwaitLine("epoch 1/10000");
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Wait(), 130);
+  EXPECT_THAT(
+      program.err(),
+      testing::ContainsRegex("stopped in epoch [0-9]+; everything is saved, and the same command with --resume goes "
+                             "on\n$"));
+  EXPECT_TRUE(std::filesystem::exists(folder.File("run/state.pt")));
+}
+
+TEST(DenoiseTrainTest, FullDiskKeepsTheLastGoodCheckpoint) {
+  const TempFolder folder;
+  const std::vector<std::string> train = {
+      "denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--sample_every", "0", "--out", "run"};
+  std::vector<std::string> first = train;
+  first.insert(first.end(), {"--epochs", "1"});
+  ASSERT_EQ(RunProgram(first, {}, folder.path()).exit_code, 0);
+  const std::string best = Slurp(folder.File("run/best.pt")), state = Slurp(folder.File("run/state.pt"));
+  // No file may grow beyond 4 MiB, less than a checkpoint has: writing fails half-way, as on a full disk.
+  const std::string command = "trap '' XFSZ; ulimit -f 4096; exec " DENOISED_BIN_DIR "/denoise-train --data " +
+                              SmallMnistFolder() + " --noverify_data --sample_every 0 --out run --epochs 2 --resume";
+  const ProgramResult result = RunProgram({"/bin/bash", "-c", command}, {}, folder.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("denoise-train: error: cannot write run/last.pt"));
+  EXPECT_TRUE(Slurp(folder.File("run/best.pt")) == best);
+  EXPECT_TRUE(Slurp(folder.File("run/state.pt")) == state);
+}
+
+TEST(DenoiseTrainTest, OtherDataIsRefusedUnlessAskedFor) {
+  const TempFolder folder;
+  const ProgramResult result = RunProgram({"denoise-train", "--data", SmallMnistFolder()}, {}, folder.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("denoise-train: error: " + SmallMnistFolder() +
+                                    "/train-images-idx3-ubyte.gz is not MNIST's file"));
+  EXPECT_FALSE(std::filesystem::exists(folder.File("run"))) << "nothing was begun";
+}
+
+TEST(DenoiseTrainTest, MissingDataSaysWhatToDo) {
+  const ProgramResult result = RunProgram({"denoise-train", "--data", "/nowhere"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err,
+            "denoise-train: error: neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz is in /nowhere; "
+            "scripts/download_mnist.sh fetches MNIST, --data names its folder\n");
+}
+
+TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {
+  EXPECT_EQ(RunProgram({"denoise-train", "--arch", "big"}).err,
+            "denoise-train: error: --arch must be compact or seed, got \"big\"\n");
+  const ProgramResult unknown = RunProgram({"denoise-train", "--bogus"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_EQ(unknown.err,
+            "denoise-train: error: The following argument was not expected: --bogus\nSee denoise-train --help.\n");
+}
+
+TEST(DenoiseTrainTest, SeedRecipeIsTheOriginals) {
+  const ProgramResult help = RunProgram({"denoise-train", "--arch", "seed", "--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_THAT(help.out, HasSubstr("FLOAT=0.0002"));
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,307 @@
+#include "trainer/training/train.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/image/image.h"
+#include "tests/testing/mnist_folder.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+// Minutes become seconds: 64 images, a small network.
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() {
+    torch::jit::setGraphExecutorOptimize(false);  // which takes far longer than these few steps
+    data_ = *LoadMnist(SmallMnistFolder(), Split::kTrain, {.verify_checksums = false});
+    data_.labels.resize(64);
+    data_.pixels.resize(64 * kModelPixels);
+  }
+
+  TrainingOptions Options(const std::string& out, int epochs) {
+    TrainingOptions options = *DefaultTrainingOptions("compact");
+    options.out = folder_.File(out);
+    options.unet.channels = {8, 16, 16};
+    options.unet.embedding_dim = 16;
+    options.epochs = epochs;
+    options.batch_size = 16;
+    options.threads = 2;
+    options.sample_every = 0;
+    return options;
+  }
+  std::vector<double> Losses(const std::string& out) {
+    std::vector<double> losses;
+    for (const nlohmann::json& line : Log(out)) losses.push_back(line["loss"]);
+    return losses;
+  }
+  std::vector<nlohmann::json> Log(const std::string& out) {
+    std::istringstream lines(Slurp(folder_.File(out + "/log.jsonl")));
+    std::vector<nlohmann::json> log;
+    for (std::string line; std::getline(lines, line);) log.push_back(nlohmann::json::parse(line));
+    return log;
+  }
+
+  std::vector<at::Tensor> Parameters(const std::string& checkpoint) {
+    std::vector<at::Tensor> parameters;
+    for (const at::Tensor& parameter : LoadCheckpoint(folder_.File(checkpoint))->unet.parameters()) {
+      parameters.push_back(parameter);
+    }
+    return parameters;
+  }
+
+  TempFolder folder_;
+  Dataset data_;
+};
+
+TEST_F(TrainTest, LearnsAndWritesCheckpointsThatLoad) {
+  TrainingOptions options = Options("run", 12);
+  options.learning_rate = 5e-3;
+  options.cosine = false;
+  options.warmup_steps = 0;
+  options.ema_decay = 0;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->epochs, 12);
+  EXPECT_EQ(summary->images_seen, 12 * 64);
+  EXPECT_TRUE(std::filesystem::exists(folder_.File("run/loss.png")));
+  EXPECT_EQ(summary->checkpoint, folder_.File("run/best.pt"));
+  const std::vector<nlohmann::json> log = Log("run");
+  ASSERT_EQ(log.size(), 12u);
+  EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>() * 0.8) << "it must learn";
+  for (const char* file : {"run/best.pt", "run/last.pt"}) {
+    const absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(folder_.File(file));
+    ASSERT_THAT(checkpoint, IsOk());
+    EXPECT_EQ(checkpoint->metadata.unet, options.unet);
+    EXPECT_EQ(checkpoint->metadata.null_label, 10);
+    EXPECT_EQ(checkpoint->metadata.training.data_sha256, data_.sha256);
+  }
+}
+
+TEST_F(TrainTest, EveryPredictionAndWeightingLearns) {
+  for (const PredictionType prediction : {PredictionType::kEpsilon, PredictionType::kVPrediction}) {
+    for (const double gamma : {0.0, 5.0}) {
+      const std::string name = absl::StrCat(PredictionTypeName(prediction), "-", gamma);
+      TrainingOptions options = Options(name, 12);
+      options.schedule.prediction_type = prediction;
+      options.schedule.beta_schedule = "squaredcos_cap_v2";
+      options.min_snr_gamma = gamma;
+      options.learning_rate = 5e-3;
+      options.cosine = false;
+      options.warmup_steps = 0;
+      ASSERT_THAT(Train(data_, options), IsOk()) << name;
+      const std::vector<nlohmann::json> log = Log(name);
+      EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>() * 0.9) << name;
+      EXPECT_EQ(LoadCheckpoint(folder_.File(name + "/best.pt"))->metadata.noise_schedule, options.schedule);
+    }
+  }
+}
+
+TEST_F(TrainTest, BeginsWithTheWeightsOfACheckpoint) {
+  ASSERT_THAT(Train(data_, Options("first", 2)), IsOk());
+  TrainingOptions options = Options("second", 1);
+  options.init = folder_.File("first/last.pt");
+  options.learning_rate = 1e-12;
+  options.ema_decay = 0;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const std::vector<at::Tensor> before = Parameters("first/last.pt"), after = Parameters("second/last.pt");
+  ASSERT_EQ(before.size(), after.size());
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(torch::allclose(before[i], after[i], 1e-6, 1e-8));
+
+  TrainingOptions resumed = options;  // of another beginning
+  resumed.init = "";
+  resumed.resume = true;
+  EXPECT_THAT(Train(data_, resumed), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--init")));
+}
+
+TEST_F(TrainTest, CannotBeginWithAnotherKindOfNetwork) {
+  ASSERT_THAT(Train(data_, Options("first", 1)), IsOk());
+  TrainingOptions options = Options("second", 1);
+  options.init = folder_.File("first/last.pt");
+  options.schedule.prediction_type = PredictionType::kVPrediction;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "--init " + options.init +
+                           " is another kind of network than this run's: give the --arch, --prediction_type and "
+                           "--beta_schedule that it was trained with"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("second")));
+  options.init = "none.pt";
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none.pt")));
+}
+
+TEST_F(TrainTest, ModelGuidanceNeedsTheNullLabel) {
+  TrainingOptions options = Options("run", 1);
+  options.model_guidance = 1.5;
+  options.label_dropout = 0;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("null label")));
+  options.model_guidance = 0.5;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--model_guidance must be 1 (none) to 10, got 0.5"));
+}
+
+TEST_F(TrainTest, SameSeedGivesTheSameBytes) {
+  ASSERT_THAT(Train(data_, Options("a", 2)), IsOk());
+  ASSERT_THAT(Train(data_, Options("b", 2)), IsOk());
+  TrainingOptions other = Options("c", 2);
+  other.seed = 2;
+  ASSERT_THAT(Train(data_, other), IsOk());
+  EXPECT_EQ(Slurp(folder_.File("a/last.pt")), Slurp(folder_.File("b/last.pt")));
+  EXPECT_NE(Slurp(folder_.File("a/last.pt")), Slurp(folder_.File("c/last.pt")));
+}
+
+TEST_F(TrainTest, StopsWhenItsPatienceRunsOut) {
+  TrainingOptions options = Options("run", 50);
+  options.learning_rate = 1e-12;  // nothing gets better, but by chance
+  options.patience = 2;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_TRUE(summary->stopped_early);
+  EXPECT_LT(summary->epochs, 50);
+}
+
+TEST_F(TrainTest, DrawsASampleGrid) {
+  TrainingOptions options = Options("run", 1);
+  options.sample_every = 1;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const absl::StatusOr<GreyImage> grid = DecodePng(Slurp(folder_.File("run/samples.png")));
+  ASSERT_THAT(grid, IsOk());
+  EXPECT_GT(grid->width, 10 * kModelSize);
+  EXPECT_GT(grid->height, 4 * kModelSize);
+}
+
+TEST_F(TrainTest, LossThatIsNotFiniteEndsTheRunAndKeepsTheLastGoodCheckpoint) {
+  TrainingOptions options = Options("run", 3);
+  options.batch_size = 64;  // one step per epoch: the first epoch's loss is that of the untouched network
+  options.learning_rate = 1e30;
+  options.clip_norm = 0;
+  options.cosine = false;
+  options.warmup_steps = 0;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kAborted, HasSubstr("the loss of epoch 2 is not")));
+  const absl::StatusOr<Checkpoint> best = LoadCheckpoint(folder_.File("run/best.pt"));
+  ASSERT_THAT(best, IsOk());
+  EXPECT_EQ(best->metadata.training.epochs, 1);
+}
+
+TEST_F(TrainTest, FinishedRunIsNotOverwritten) {
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  const std::string good = Slurp(folder_.File("run/best.pt"));
+  EXPECT_THAT(Train(data_, Options("run", 1)),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       folder_.File("run/state.pt") +
+                           " is there already: add --resume to go on with that run, or choose another --out"));
+  EXPECT_EQ(Slurp(folder_.File("run/best.pt")), good);
+}
+
+TEST_F(TrainTest, StoppedInTheMiddleOfAnEpochItGoesOnAsIfNothingHadHappened) {
+  ASSERT_THAT(Train(data_, Options("whole", 3)), IsOk());
+  int steps = 0;
+  TrainingOptions options = Options("parts", 3);
+  options.stop_requested = [&steps] { return ++steps == 6; };  // of four in an epoch
+  const absl::StatusOr<TrainingSummary> part = Train(data_, options);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_TRUE(part->interrupted);
+  EXPECT_EQ(part->epochs, 1);
+  options.stop_requested = nullptr;
+  options.resume = true;
+  const absl::StatusOr<TrainingSummary> rest = Train(data_, options);
+  ASSERT_THAT(rest, IsOk());
+  EXPECT_FALSE(rest->interrupted);
+  EXPECT_EQ(Losses("parts"), Losses("whole"));
+  EXPECT_EQ(Slurp(folder_.File("parts/last.pt")), Slurp(folder_.File("whole/last.pt")));
+}
+
+TEST_F(TrainTest, LogOfAResumedRunHasEachEpochOnce) {
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  folder_.Write("run/log.jsonl", "");  // as if killed between the state and the log
+  TrainingOptions again = Options("run", 1);
+  again.resume = true;
+  ASSERT_THAT(Train(data_, again), IsOk());
+  EXPECT_EQ(Losses("run").size(), 1u);
+}
+
+TEST_F(TrainTest, UnwritableFolderIsSaidBeforeTraining) {
+  const std::string file = folder_.Write("file", "x");
+  TrainingOptions options = Options("file/run", 1);
+  const absl::Status status = Train(data_, options).status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr(file));
+  EXPECT_EQ(Slurp(file), "x");
+}
+
+TEST_F(TrainTest, ResumeNeedsAStateOfTheSameRecipe) {
+  TrainingOptions options = Options("none", 1);
+  options.resume = true;
+  EXPECT_THAT(
+      Train(data_, options),
+      StatusIs(absl::StatusCode::kNotFound, "nothing to resume: " + folder_.File("none/state.pt") +
+                                                " is not there or cannot be read; leave out --resume to begin a run"));
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  const auto message = [this](const std::function<void(TrainingOptions&)>& change) {
+    TrainingOptions other = Options("run", 2);
+    other.resume = true;
+    change(other);
+    const absl::Status status = Train(data_, other).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    return std::string(status.message());
+  };
+  const std::string run = folder_.File("run/state.pt") + " belongs to a run with ";
+  const std::string advice = "; resume with that run's flags, or name another --out";
+  EXPECT_EQ(message([](auto& o) {
+              o.unet.channels = {16, 16, 16};
+            }),
+            run + "--arch compact of 8-16-16 channels, not compact of 16-16-16 channels" + advice);
+  EXPECT_EQ(message([](auto& o) { o.schedule.prediction_type = PredictionType::kVPrediction; }),
+            run + "--prediction_type epsilon, not v_prediction" + advice);
+  EXPECT_EQ(message([](auto& o) { o.batch_size = 8; }), run + "--batch_size times processes 16, not 8" + advice);
+  EXPECT_EQ(message([](auto& o) { o.seed = 5; }), run + "--seed 1, not 5" + advice);
+}
+
+TEST_F(TrainTest, DamagedStateIsSaid) {
+  std::filesystem::create_directory(folder_.File("run"));
+  folder_.Write("run/state.pt", "junk");
+  TrainingOptions damaged = Options("run", 2);
+  damaged.resume = true;
+  EXPECT_THAT(Train(data_, damaged),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("state.pt is damaged, or of another version")));
+}
+
+TEST_F(TrainTest, RangesAreSaid) {
+  const auto message = [this](const std::function<void(TrainingOptions&)>& change) {
+    TrainingOptions options = Options("run", 1);
+    change(options);
+    return std::string(Train(data_, options).status().message());
+  };
+  EXPECT_EQ(message([](auto& o) { o.epochs = 0; }), "--epochs must be at least 1, got 0");
+  EXPECT_EQ(message([](auto& o) { o.patience = 0; }), "--patience must be at least 1, got 0");
+  EXPECT_EQ(message([](auto& o) { o.batch_size = 65; }), "--batch_size must be 1 to 64 (the images there are), got 65");
+  EXPECT_EQ(message([](auto& o) { o.learning_rate = 0; }), "--learning_rate must be more than 0, got 0");
+  EXPECT_EQ(message([](auto& o) { o.min_snr_gamma = -1; }),
+            "--min_snr_gamma must be more than 0, or 0 for none, got -1");
+  EXPECT_EQ(message([](auto& o) { o.ema_decay = 1; }), "--ema_decay must be 0 to less than 1, got 1");
+  EXPECT_EQ(message([](auto& o) { o.weight_decay = -1; }), "--weight_decay must be at least 0, got -1");
+  EXPECT_EQ(message([](auto& o) { o.clip_norm = -1; }), "--clip_norm must be more than 0, or 0 for none, got -1");
+  EXPECT_EQ(message([](auto& o) { o.precision = "fp8"; }), "--precision must be fp32 or bf16, got \"fp8\"");
+  EXPECT_EQ(message([](auto& o) { o.precision = "bf16"; }),
+            "--precision bf16 needs a CUDA device; use fp32 on the CPU");
+  EXPECT_EQ(message([](auto& o) { o.device = "tpu"; }), "--device must be auto, cpu, cuda or cuda:N, got \"tpu\"");
+  EXPECT_EQ(message([](auto& o) { o.label_dropout = 1; }), "--label_dropout must be 0 to less than 1, got 1");
+}
+
+TEST(DefaultTrainingOptionsTest, UnknownArchitectureIsSaid) {
+  EXPECT_THAT(DefaultTrainingOptions("big"),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--arch must be compact or seed, got \"big\""));
+}
+
+}  // namespace
+}  // namespace denoised

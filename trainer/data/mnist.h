@@ -1,0 +1,46 @@
+// File: mnist.h
+//
+// The MNIST digits, or any other data set in the IDX format, as the network wants them.
+//
+//   absl::StatusOr<Dataset> data = LoadMnist("data", Split::kTrain, {.verify_checksums = true});
+//
+// IDX files: http://yann.lecun.com/exdb/mnist/, "FILE FORMATS FOR THE MNIST DATABASE". Pure functions of the files.
+#ifndef DENOISED_TRAINER_DATA_MNIST_H_
+#define DENOISED_TRAINER_DATA_MNIST_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace denoised {
+
+enum class Split { kTrain, kTest };
+
+struct Dataset {
+  // [N, 32, 32] bytes: each 28x28 image resized bilinearly.
+  std::vector<uint8_t> pixels;
+  std::vector<uint8_t> labels;  // [N], 0 to 9
+  // File name without .gz and SHA-256 of its unpacked bytes, for the checkpoint's record.
+  std::vector<std::pair<std::string, std::string>> sha256;
+
+  size_t size() const { return labels.size(); }
+};
+
+struct MnistOptions {
+  // Compares the unpacked files with MNIST's own SHA-256 sums. Off for another data set in the same format.
+  bool verify_checksums = true;
+};
+
+// Reads <prefix>-images-idx3-ubyte and <prefix>-labels-idx1-ubyte, prefix "train" or "t10k", gzipped (.gz) or not, from
+// `folder`. Errors name the file, what is wrong and what to do:
+//   NOT_FOUND         a file is missing
+//   DATA_LOSS         truncated, a gzip error, or a checksum that is not MNIST's
+//   INVALID_ARGUMENT  wrong magic number, image size, label or a count that differs between the two files
+absl::StatusOr<Dataset> LoadMnist(const std::string& folder, Split split, const MnistOptions& options);
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_DATA_MNIST_H_

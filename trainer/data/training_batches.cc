@@ -1,0 +1,90 @@
+#include "trainer/data/training_batches.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "common/image/image.h"
+
+namespace denoised {
+namespace {
+
+// A vector of the schedule, taken at t [B] and shaped for images: [B,1,1,1].
+at::Tensor AtTimesteps(const at::Tensor& table, const at::Tensor& t) {
+  return table.index_select(0, t).view({-1, 1, 1, 1});
+}
+
+}  // namespace
+
+TrainingBatches::TrainingBatches(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
+                                 std::optional<int> null_label, int rank, int ranks)
+    : data_(data),
+      rows_(options.batch_size),
+      rank_(rank),
+      ranks_(ranks),
+      null_label_(null_label),
+      label_dropout_(options.label_dropout),
+      seed_(options.seed),
+      prediction_type_(options.schedule.prediction_type),
+      order_(data.size()) {
+  const auto images = static_cast<int64_t>(data.size());
+  const at::Tensor alphas_cumprod = torch::tensor(schedule.alphas_cumprod(), torch::kFloat64);
+  signal_ = alphas_cumprod.sqrt().to(torch::kFloat32);
+  noise_ = (1 - alphas_cumprod).sqrt().to(torch::kFloat32);
+  weight_ = LossWeights(alphas_cumprod, options.min_snr_gamma).to(torch::kFloat32);
+  pixels_ =
+      torch::from_blob(const_cast<uint8_t*>(data.pixels.data()), {images, 1, kModelSize, kModelSize}, torch::kUInt8);
+  labels_ = torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {images}, torch::kUInt8);
+}
+
+int64_t TrainingBatches::per_epoch() const { return static_cast<int64_t>(data_.size()) / global_rows(); }
+
+void TrainingBatches::StartEpoch(int epoch) {
+  std::iota(order_.begin(), order_.end(), int64_t{0});
+  std::mt19937_64 random(seed_ * 1'000'003 + static_cast<uint64_t>(epoch));
+  std::shuffle(order_.begin(), order_.end(), random);
+  epoch_seed_ = random();
+}
+
+TrainingBatch TrainingBatches::Make(int64_t index) const {
+  torch::manual_seed(epoch_seed_ + static_cast<uint64_t>(index));
+  // Every process draws for the whole batch and keeps its share, so that their number does not change the numbers.
+  const int64_t all = global_rows();
+  const at::Tensor t = torch::randint(signal_.size(0), {all}, torch::kInt64);
+  const at::Tensor hidden = torch::rand({all}) < label_dropout_;
+  const at::Tensor epsilon = torch::randn({all, 1, kModelSize, kModelSize});
+  const auto share = [this](const at::Tensor& tensor) { return tensor.narrow(0, rank_ * rows_, rows_); };
+
+  const at::Tensor rows =
+      torch::from_blob(const_cast<int64_t*>(order_.data()) + index * all + rank_ * rows_, {rows_}, torch::kInt64);
+  const at::Tensor clean = pixels_.index_select(0, rows).to(torch::kFloat32) / 127.5 - 1;
+  TrainingBatch batch;
+  batch.t = share(t);
+  batch.y = labels_.index_select(0, rows).to(torch::kInt64);
+  if (null_label_) batch.y.masked_fill_(share(hidden), *null_label_);
+  batch.x = Noisy(clean, share(epsilon), batch.t);
+  batch.target = Target(clean, share(epsilon), batch.t);
+  batch.weight = weight_.index_select(0, batch.t);
+  return batch;
+}
+
+at::Tensor TrainingBatches::Noisy(const at::Tensor& clean, const at::Tensor& epsilon, const at::Tensor& t) const {
+  return AtTimesteps(signal_, t) * clean + AtTimesteps(noise_, t) * epsilon;
+}
+
+at::Tensor TrainingBatches::Target(const at::Tensor& clean, const at::Tensor& epsilon, const at::Tensor& t) const {
+  if (prediction_type_ == PredictionType::kEpsilon) return epsilon;
+  return AtTimesteps(signal_, t) * epsilon - AtTimesteps(noise_, t) * clean;
+}
+
+// Weights that make the clean image's squared error count min(SNR, gamma) at each timestep (Hang et al., arXiv
+// 2303.09556, section 3.4): an error of epsilon is one of the clean image times SNR, an error of v times SNR + 1.
+at::Tensor TrainingBatches::LossWeights(const at::Tensor& alphas_cumprod, double min_snr_gamma) const {
+  if (min_snr_gamma == 0) return torch::ones_like(alphas_cumprod);
+  const at::Tensor snr = alphas_cumprod / (1 - alphas_cumprod);
+  return snr.clamp_max(min_snr_gamma) / (prediction_type_ == PredictionType::kEpsilon ? snr : snr + 1);
+}
+
+}  // namespace denoised

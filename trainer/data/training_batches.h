@@ -1,0 +1,77 @@
+// File: training_batches.h
+//
+// Training examples, made from the data set and from random numbers that are a function of seed, epoch and batch alone:
+// a run that was resumed in the middle of an epoch, or that is spread over several processes, sees the same ones.
+//
+//   TrainingBatches batches(data, options, schedule, null_label, /*rank=*/0, /*ranks=*/1);
+//   batches.StartEpoch(0);
+//   const TrainingBatch batch = batches.Make(0);
+//
+// Thread-compatible; uses torch's global random generator.
+#ifndef DENOISED_TRAINER_DATA_TRAINING_BATCHES_H_
+#define DENOISED_TRAINER_DATA_TRAINING_BATCHES_H_
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "common/diffusion/noise_schedule.h"
+#include "trainer/data/mnist.h"
+#include "trainer/training/train.h"
+
+namespace denoised {
+
+// B rows, on the CPU.
+struct TrainingBatch {
+  at::Tensor x;       // [B,1,32,32] noisy images
+  at::Tensor t;       // [B] int64 timesteps
+  at::Tensor y;       // [B] int64 labels
+  at::Tensor target;  // [B,1,32,32] what the network should say
+  at::Tensor weight;  // [B] of each row's squared error
+};
+
+class TrainingBatches {
+ public:
+  // Process `rank` of `ranks` gets its share of each batch: options.batch_size rows of ranks * options.batch_size.
+  // `data` outlives this.
+  TrainingBatches(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
+                  std::optional<int> null_label, int rank, int ranks);
+
+  // Batches in an epoch; images that do not fill a last one wait for the next epoch's order.
+  int64_t per_epoch() const;
+  // Rows of a batch over all processes.
+  int64_t global_rows() const { return rows_ * ranks_; }
+
+  // Draws the epoch's order of images, once before its first Make.
+  void StartEpoch(int epoch);
+
+  // This process's rows of batch `index`, 0 to per_epoch()-1, of the epoch.
+  TrainingBatch Make(int64_t index) const;
+
+ private:
+  at::Tensor LossWeights(const at::Tensor& alphas_cumprod, double min_snr_gamma) const;
+  at::Tensor Noisy(const at::Tensor& clean, const at::Tensor& epsilon, const at::Tensor& t) const;
+  at::Tensor Target(const at::Tensor& clean, const at::Tensor& epsilon, const at::Tensor& t) const;
+
+  // Constant after construction.
+  const Dataset& data_;
+  const int64_t rows_;
+  const int64_t rank_;
+  const int64_t ranks_;
+  const std::optional<int> null_label_;
+  const double label_dropout_;
+  const uint64_t seed_;
+  const PredictionType prediction_type_;
+  at::Tensor signal_, noise_, weight_;  // [T]
+  at::Tensor pixels_, labels_;          // views of data_
+
+  // Of the epoch.
+  uint64_t epoch_seed_ = 0;
+  std::vector<int64_t> order_;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_DATA_TRAINING_BATCHES_H_

@@ -1,0 +1,138 @@
+#include "trainer/training/gradient_workers.h"
+
+#include <ATen/autocast_mode.h>
+#include <torch/torch.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "common/checkpoint/torch_error.h"
+#include "common/checkpoint/torch_threads.h"
+
+namespace denoised {
+namespace {
+
+using torch::jit::Module;
+
+// CUDA's autocast to bfloat16 on this thread as long as it lives, where asked for. LibTorch 2.4 gave the functions new
+// names.
+class Autocast {
+ public:
+  explicit Autocast(bool on) : on_(on) {
+    if (on_) Set(true);
+  }
+  ~Autocast() {
+    if (!on_) return;
+    Set(false);
+    at::autocast::clear_cache();
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  static void Set(bool enabled) {
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+    at::autocast::set_autocast_dtype(at::kCUDA, torch::kBFloat16);
+    at::autocast::set_autocast_enabled(at::kCUDA, enabled);
+#else
+    at::autocast::set_autocast_gpu_dtype(torch::kBFloat16);
+    at::autocast::set_enabled(enabled);
+#endif
+  }
+
+  const bool on_;
+};
+
+}  // namespace
+
+std::vector<at::Tensor> ParametersOf(const Module& unet) {
+  std::vector<at::Tensor> parameters;
+  for (const at::Tensor& parameter : unet.parameters()) parameters.push_back(parameter);
+  return parameters;
+}
+
+GradientWorkers::GradientWorkers(Module& unet, const GradientOptions& options)
+    : unet_(unet),
+      options_(options),
+      parameters_(ParametersOf(unet)),
+      pool_(options.device.is_cpu() ? options.threads : 1) {}
+
+double GradientWorkers::Run(const TrainingBatch& batch) {
+  std::vector<Share> shares = RunShares(batch);
+  const torch::NoGradGuard no_grad;
+  at::Tensor squared_error = torch::zeros({1}, torch::kFloat64);
+  for (const Share& share : shares) squared_error += share.squared_error;
+  for (size_t p = 0; p < parameters_.size(); ++p) {
+    at::Tensor sum = shares[0].gradients[p];
+    for (size_t i = 1; i < shares.size(); ++i) sum.add_(shares[i].gradients[p]);
+    parameters_[p].mutable_grad() = sum;
+  }
+  if (options_.group != nullptr) SumOverProcesses(squared_error);
+  return squared_error.item<double>() / static_cast<double>(batch.x.size(0) * options_.processes);
+}
+
+std::vector<GradientWorkers::Share> GradientWorkers::RunShares(const TrainingBatch& batch) {
+  const int64_t rows = batch.x.size(0);
+  const int64_t share = (rows + pool_.size() - 1) / pool_.size();
+  const int used = static_cast<int>((rows + share - 1) / share);
+  std::vector<Share> shares(used);
+  pool_.Run(used, [&](int worker) {
+    try {
+      shares[worker] = RunShare(batch, worker * share, std::min(rows, (worker + 1) * share));
+    } catch (const std::exception& e) {
+      shares[worker].error = TorchErrorText(e);
+    }
+  });
+  for (const Share& one : shares) {
+    if (!one.error.empty()) throw std::runtime_error(one.error);
+  }
+  return shares;
+}
+
+GradientWorkers::Share GradientWorkers::RunShare(const TrainingBatch& batch, int64_t begin, int64_t end) {
+  ComputeOnThisThreadAlone();
+  torch::jit::setGraphExecutorOptimize(false);  // per thread; autograd needs the plain operators
+  const auto rows = [&](const at::Tensor& tensor) { return tensor.slice(0, begin, end).to(options_.device); };
+  const at::Tensor x = rows(batch.x), t = rows(batch.t), y = rows(batch.y);
+  at::Tensor target = rows(batch.target);
+  const at::Tensor e = Predict(x, t, y);
+  if (options_.model_guidance > 1) {
+    // Where e(label) = target + w (e(label) - e(null)) holds on average, e(label) is e(null) + s (target - e(null))
+    // with s = 1 / (1 - w). Rows whose label is hidden are their own e(null), so that nothing is added to them.
+    const torch::NoGradGuard no_grad;
+    const at::Tensor unlabelled = Predict(x, t, torch::full_like(y, *options_.null_label));
+    target = target + (1 - 1 / options_.model_guidance) * (e - unlabelled);
+  }
+  const at::Tensor squared_error = (e - target).square().mean({1, 2, 3});  // [rows of this share]
+  const auto all_rows = static_cast<double>(batch.x.size(0) * options_.processes);
+  Share share;
+  share.gradients = torch::autograd::grad({(squared_error * rows(batch.weight)).sum() / all_rows}, parameters_);
+  share.squared_error = squared_error.sum().item<double>();
+  return share;
+}
+
+at::Tensor GradientWorkers::Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y) {
+  const Autocast autocast(options_.bf16);
+  return unet_.forward({x, t, y}).toTensor().to(torch::kFloat32);
+}
+
+// One message for all gradients: hundreds of small ones would cost more than the sums.
+void GradientWorkers::SumOverProcesses(at::Tensor& squared_error) {
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor& parameter : parameters_) flat.push_back(parameter.grad().flatten());
+  at::Tensor all = torch::cat(flat);
+  options_.group->Sum(all);
+  int64_t offset = 0;
+  for (const at::Tensor& parameter : parameters_) {
+    at::Tensor gradient = parameter.grad();
+    gradient.copy_(all.narrow(0, offset, gradient.numel()).view(gradient.sizes()));
+    offset += gradient.numel();
+  }
+  at::Tensor on_device = squared_error.to(options_.device);
+  options_.group->Sum(on_device);
+  squared_error = on_device.cpu();
+}
+
+}  // namespace denoised

@@ -1,0 +1,71 @@
+// File: gradient_workers.h
+//
+// The loss of a batch and its gradients: on the CPU by several threads, each with a share of the rows, on CUDA by one;
+// summed over the processes that train together.
+//
+//   GradientWorkers workers(unet, {.device = torch::kCPU, .threads = 2});
+//   const double loss = workers.Run(batch);   // every parameter has its gradient now
+//
+// Not thread-safe.
+#ifndef DENOISED_TRAINER_TRAINING_GRADIENT_WORKERS_H_
+#define DENOISED_TRAINER_TRAINING_GRADIENT_WORKERS_H_
+
+#include <torch/script.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/support/worker_pool.h"
+#include "trainer/data/training_batches.h"
+#include "trainer/training/process_group.h"
+
+namespace denoised {
+
+struct GradientOptions {
+  torch::Device device = torch::kCPU;  // where the network is
+  bool bf16 = false;              // CUDA only, autocast: convolutions in bfloat16, normalisation and loss in float32
+  int threads = 1;                // CPU only
+  std::optional<int> null_label;  // with model_guidance
+  double model_guidance = 1;      // see train.h
+  ProcessGroup* group = nullptr;  // null: this process alone
+  int processes = 1;
+};
+
+class GradientWorkers {
+ public:
+  // `unet` is on options.device, its parameters ask for gradients, and it outlives this, as does options.group.
+  GradientWorkers(torch::jit::Module& unet, const GradientOptions& options);
+
+  // Sets the gradient of every parameter, that of the mean over all processes' rows of weight times squared error, and
+  // returns the mean squared error without weights. Sums are taken in a fixed order. Throws what LibTorch
+  // throws.
+  double Run(const TrainingBatch& batch);
+
+ private:
+  struct Share {
+    double squared_error = 0;  // sum over rows of each row's mean over pixels
+    std::vector<at::Tensor> gradients;
+    std::string error;
+  };
+
+  std::vector<Share> RunShares(const TrainingBatch& batch);
+  Share RunShare(const TrainingBatch& batch, int64_t begin, int64_t end);
+  at::Tensor Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y);
+  void SumOverProcesses(at::Tensor& squared_error);
+
+  // Constant after construction.
+  torch::jit::Module& unet_;
+  const GradientOptions options_;
+  const std::vector<at::Tensor> parameters_;
+
+  WorkerPool pool_;
+};
+
+// The module's parameters, in its own order.
+std::vector<at::Tensor> ParametersOf(const torch::jit::Module& unet);
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_TRAINING_GRADIENT_WORKERS_H_

@@ -1,0 +1,126 @@
+// denoise-train: learns a model from MNIST and writes checkpoints. See --help.
+#include <signal.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/support/command_line.h"
+#include "common/support/progress_bar.h"
+#include "common/support/signal_queue.h"
+#include "trainer/data/mnist.h"
+#include "trainer/training/train.h"
+
+namespace denoised {
+namespace {
+
+constexpr int kInterrupted = 130;  // as shells have it
+
+struct Flags {
+  std::string data = "data";
+  bool verify_data = true;
+  std::string architecture = "compact";
+  std::string prediction_type = PredictionTypeName(NoiseScheduleConfig{}.prediction_type);
+};
+
+void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
+  app.option_defaults()->always_capture_default();
+  app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
+  app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
+  app.add_option("--out", options.out, "Folder for best.pt, last.pt, state.pt, log.jsonl, loss.png and samples.png");
+  app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
+  app.add_option("--arch", flags.architecture,
+                 "Network and its recipe: compact, or seed with the original's own recipe");
+  app.add_option("--prediction_type", flags.prediction_type,
+                 "What the network learns: epsilon (noise) or v_prediction");
+  app.add_option("--beta_schedule", options.schedule.beta_schedule, "Noise schedule: linear or squaredcos_cap_v2");
+  app.add_option("--min_snr_gamma", options.min_snr_gamma, "Min-SNR weighting of the loss, usually 5; 0: none");
+  app.add_option("--model_guidance", options.model_guidance,
+                 "Guidance scale learnt into the labelled prediction, for digits at no second network call; 1: none");
+  app.add_option("--epochs", options.epochs, "Passes over the data, at most");
+  app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
+  app.add_option("--batch_size", options.batch_size, "Images per optimizer step");
+  app.add_option("--learning_rate", options.learning_rate, "Highest learning rate");
+  app.add_option("--weight_decay", options.weight_decay, "AdamW's weight decay; 0 makes it Adam");
+  app.add_flag("--cosine,!--nocosine", options.cosine, "Learning rate: a half cosine to 0; else constant");
+  app.add_option("--warmup_steps", options.warmup_steps, "Steps in which the learning rate rises from 0");
+  app.add_option("--clip_norm", options.clip_norm, "Largest gradient norm; 0: no clipping");
+  app.add_option("--ema_decay", options.ema_decay,
+                 "Decay of the averaged weights that are saved; 0: save the raw ones");
+  app.add_option("--label_dropout", options.label_dropout,
+                 "Share of labels hidden in training, so that guidance works");
+  app.add_option("--seed", options.seed, "Seed of all random numbers");
+  app.add_option("--device", options.device, "Where to train: auto, cpu, cuda or cuda:N");
+  app.add_option("--precision", options.precision, "fp32, or on CUDA bf16: autocast to bfloat16");
+  app.add_option("--threads", options.threads, "Worker threads on the CPU; 0: one per core");
+  app.add_option("--sample_every", options.sample_every, "Epochs between sample grids; 0: none");
+  app.add_option("--save_every", options.save_every_seconds,
+                 "Seconds between saves of state.pt within an epoch; 0: only after each epoch");
+  app.add_flag("--resume", options.resume, "Go on from state.pt in --out");
+}
+
+int Fail(const absl::Status& status) {
+  ClearProgress();
+  absl::FPrintF(stderr, "denoise-train: error: %s\n", status.message());
+  return EXIT_FAILURE;
+}
+
+void Report(const TrainingSummary& summary, const TrainingOptions& options) {
+  const TrainingFiles files(options.out);
+  if (summary.interrupted) {
+    absl::FPrintF(stderr, "stopped in epoch %d; everything is saved, and the same command with --resume goes on\n",
+                  summary.epochs + 1);
+    return;
+  }
+  absl::PrintF("%s: best loss %.5f in epoch %d of %d, %d images in %s%s\n", summary.checkpoint, summary.best_loss,
+               summary.best_epoch, summary.epochs, summary.images_seen, FormatDuration(summary.seconds),
+               summary.stopped_early ? "; stopped early" : "");
+  absl::PrintF("Serve it:  denoised --checkpoint %s\n", summary.checkpoint);
+  absl::PrintF("Look at:   %s, %s\n", files.loss_plot, files.samples);
+}
+
+// The architecture decides the defaults of the other flags, so it is read first.
+absl::StatusOr<TrainingOptions> RecipeFromArguments(int argc, char** argv) {
+  CLI::App probe;
+  std::string architecture = "compact";
+  probe.add_option("--arch", architecture);
+  probe.allow_extras();
+  probe.set_help_flag();
+  try {
+    probe.parse(argc, argv);
+  } catch (const CLI::ParseError&) {
+    // The real parser reports it.
+  }
+  return DefaultTrainingOptions(architecture);
+}
+
+int Main(int argc, char** argv) {
+  absl::StatusOr<TrainingOptions> options = RecipeFromArguments(argc, argv);
+  if (!options.ok()) return Fail(options.status());
+  Flags flags;
+  CLI::App app("Learns to draw MNIST's digits and writes TorchScript checkpoints for denoised.", "denoise-train");
+  AddOptions(app, flags, *options);
+  if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
+  const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);
+  if (!prediction_type.ok()) return Fail(prediction_type.status());
+  options->schedule.prediction_type = *prediction_type;
+  options->command = absl::StrJoin(argv + 1, argv + argc, " ");
+
+  const absl::StatusOr<Dataset> data = LoadMnist(flags.data, Split::kTrain, {.verify_checksums = flags.verify_data});
+  if (!data.ok()) return Fail(data.status());
+  SignalQueue signals({SIGINT, SIGTERM});
+  options->stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };
+  const absl::StatusOr<TrainingSummary> summary = Train(*data, *options);
+  if (!summary.ok()) return Fail(summary.status());
+  if (summary->writes_files) Report(*summary, *options);
+  if (summary->interrupted) return kInterrupted;
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace denoised
+
+int main(int argc, char** argv) { return denoised::Main(argc, argv); }

@@ -1,0 +1,137 @@
+#include "trainer/training/process_group.h"
+
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <vector>
+#if defined(USE_C10D_GLOO)
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#endif
+#if defined(USE_C10D_NCCL)
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/checkpoint/torch_error.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+// Long enough for a machine that is still pulling its image.
+constexpr std::chrono::minutes kMeetingTimeout{10};
+
+// A process group of either library: their classes share these methods' names, in LibTorch 1.13 and 2 alike, but not
+// their base.
+template <typename Backend>
+class BackendGroup : public ProcessGroup {
+ public:
+  BackendGroup(c10::intrusive_ptr<c10d::Store> store, c10::intrusive_ptr<Backend> backend)
+      : store_(std::move(store)), backend_(std::move(backend)) {}
+
+  void Sum(at::Tensor& tensor) override {
+    std::vector<at::Tensor> tensors = {tensor};
+    backend_->allreduce(tensors)->wait();
+  }
+  void Broadcast(at::Tensor& tensor) override {
+    std::vector<at::Tensor> tensors = {tensor};
+    backend_->broadcast(tensors)->wait();
+  }
+
+ private:
+  c10::intrusive_ptr<c10d::Store> store_;
+  c10::intrusive_ptr<Backend> backend_;
+};
+
+std::string Variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+absl::StatusOr<int> NumberVariable(const char* name, int lowest, int highest) {
+  const std::string text = Variable(name);
+  int value = 0;
+  if (absl::SimpleAtoi(text, &value) && value >= lowest && value <= highest) return value;
+  return absl::InvalidArgumentError(
+      absl::StrCat("the environment variable ", name, " must be a number from ", lowest, " to ", highest, ", got \"",
+                   text, "\"; torchrun sets it, and to train in one process WORLD_SIZE must not be set"));
+}
+
+absl::StatusOr<c10::intrusive_ptr<c10d::Store>> MeetingPlace(const ProcessPlace& place) {
+  const std::string address = Variable("MASTER_ADDR");
+  if (address.empty()) {
+    return absl::InvalidArgumentError(
+        "the environment variable MASTER_ADDR must name the machine of the process with RANK 0; torchrun sets it");
+  }
+  c10d::TCPStoreOptions options;
+  DENOISED_ASSIGN_OR_RETURN(const int port, NumberVariable("MASTER_PORT", 1, std::numeric_limits<uint16_t>::max()));
+  options.port = static_cast<uint16_t>(port);
+  options.isServer = place.rank == 0 && Variable("TORCHELASTIC_USE_AGENT_STORE") != "True";
+  options.waitWorkers = false;
+  options.timeout = kMeetingTimeout;
+  try {
+    // torchrun's own store is used by torchrun too, and after a restart again: a prefix keeps names apart.
+    return c10::make_intrusive<c10d::PrefixStore>(
+        absl::StrCat("denoise-train/", Variable("TORCHELASTIC_RESTART_COUNT")),
+        c10::make_intrusive<c10d::TCPStore>(address, options));
+  } catch (const std::exception& e) {
+    return absl::UnavailableError(absl::StrCat("cannot meet the other processes at ", address, ":", options.port, ": ",
+                                               TorchErrorText(e), "; is the process with RANK 0 running there?"));
+  }
+}
+
+#if defined(USE_C10D_GLOO)
+std::unique_ptr<ProcessGroup> MakeGlooGroup(c10::intrusive_ptr<c10d::Store> store, const ProcessPlace& place) {
+  using c10d::ProcessGroupGloo;
+  const c10::intrusive_ptr<ProcessGroupGloo::Options> options = ProcessGroupGloo::Options::create(kMeetingTimeout);
+  const std::string interface = Variable("GLOO_SOCKET_IFNAME");
+  options->devices.push_back(interface.empty() ? ProcessGroupGloo::createDefaultDevice()
+                                               : ProcessGroupGloo::createDeviceForInterface(interface));
+  auto backend = c10::make_intrusive<ProcessGroupGloo>(store, place.rank, place.size, options);
+  return std::make_unique<BackendGroup<ProcessGroupGloo>>(std::move(store), std::move(backend));
+}
+#endif
+
+#if defined(USE_C10D_NCCL)
+std::unique_ptr<ProcessGroup> MakeNcclGroup(c10::intrusive_ptr<c10d::Store> store, const ProcessPlace& place) {
+  auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, place.rank, place.size);
+  return std::make_unique<BackendGroup<c10d::ProcessGroupNCCL>>(std::move(store), std::move(backend));
+}
+#endif
+
+}  // namespace
+
+absl::StatusOr<ProcessPlace> PlaceFromEnvironment() {
+  ProcessPlace place;
+  if (Variable("WORLD_SIZE").empty()) return place;
+  DENOISED_ASSIGN_OR_RETURN(place.size, NumberVariable("WORLD_SIZE", 1, 1 << 16));
+  DENOISED_ASSIGN_OR_RETURN(place.rank, NumberVariable("RANK", 0, place.size - 1));
+  if (Variable("LOCAL_RANK").empty()) return place;
+  DENOISED_ASSIGN_OR_RETURN(place.local_rank, NumberVariable("LOCAL_RANK", 0, place.size - 1));
+  return place;
+}
+
+absl::StatusOr<std::unique_ptr<ProcessGroup>> ProcessGroup::FromEnvironment(const ProcessPlace& place,
+                                                                            const torch::Device& device) {
+  if (place.size == 1) return nullptr;
+  DENOISED_ASSIGN_OR_RETURN(c10::intrusive_ptr<c10d::Store> store, MeetingPlace(place));
+  try {
+#if defined(USE_C10D_NCCL)
+    if (device.is_cuda()) return MakeNcclGroup(std::move(store), place);
+#endif
+#if defined(USE_C10D_GLOO)
+    if (device.is_cpu()) return MakeGlooGroup(std::move(store), place);
+#endif
+  } catch (const std::exception& e) {
+    return absl::UnavailableError(absl::StrCat("cannot connect the ", place.size, " processes: ", TorchErrorText(e)));
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("this build cannot train in several processes on ", device.str(), ": it needs a LibTorch with ",
+                   device.is_cuda() ? "NCCL" : "gloo, and gloo's headers (libgloo-dev)"));
+}
+
+}  // namespace denoised

@@ -1,0 +1,57 @@
+// File: process_group.h
+//
+// Several processes that train one network: each computes gradients for its share of a batch, and sums go over the
+// network by LibTorch's own c10d process groups, gloo on the CPU and NCCL on CUDA.
+//
+//   absl::StatusOr<std::unique_ptr<ProcessGroup>> group = ProcessGroup::FromEnvironment(torch::kCPU);
+//   if (*group != nullptr) (*group)->Sum(gradients);
+//
+// There is no launcher here. torchrun and Kubernetes' PyTorchJob set what is read: RANK, WORLD_SIZE, MASTER_ADDR,
+// MASTER_PORT, and LOCAL_RANK for a machine's several GPUs; TORCHELASTIC_USE_AGENT_STORE says that torchrun already
+// serves the store. GLOO_SOCKET_IFNAME names the network interface where the default one is wrong.
+//
+// Not thread-safe. Every process must make the same calls in the same order. They throw c10::Error when another
+// process has gone.
+#ifndef DENOISED_TRAINER_TRAINING_PROCESS_GROUP_H_
+#define DENOISED_TRAINER_TRAINING_PROCESS_GROUP_H_
+
+#include <torch/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace denoised {
+
+// This process's place among those that train together.
+struct ProcessPlace {
+  int rank = 0;        // 0 to size-1; 0 writes the files
+  int size = 1;        // processes
+  int local_rank = 0;  // on this machine
+};
+
+// Read from RANK, WORLD_SIZE and LOCAL_RANK; one process where they are absent. INVALID_ARGUMENT, naming the variable,
+// for a value that is not a number in range or is missing beside the others.
+absl::StatusOr<ProcessPlace> PlaceFromEnvironment();
+
+class ProcessGroup {
+ public:
+  // Meets the other processes, or null where place.size is 1. INVALID_ARGUMENT for MASTER_ADDR or MASTER_PORT that is
+  // missing or malformed; UNAVAILABLE when the others do not come; FAILED_PRECONDITION in a build without gloo (or
+  // NCCL, for a CUDA device).
+  static absl::StatusOr<std::unique_ptr<ProcessGroup>> FromEnvironment(const ProcessPlace& place,
+                                                                       const torch::Device& device);
+  virtual ~ProcessGroup() = default;
+
+  // Replaces the tensor by its sum over all processes; every one gets the same bits.
+  virtual void Sum(at::Tensor& tensor) = 0;
+
+  // Replaces the tensor by process 0's. Same shape and type everywhere.
+  virtual void Broadcast(at::Tensor& tensor) = 0;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_TRAINING_PROCESS_GROUP_H_

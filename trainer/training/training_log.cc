@@ -1,0 +1,73 @@
+#include "trainer/training/training_log.h"
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "common/image/plot.h"
+
+namespace denoised {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json ToJson(const EpochRecord& record) {
+  return {{"epoch", record.epoch},
+          {"loss", record.loss},
+          {"best_loss", record.best_loss},
+          {"learning_rate", record.learning_rate},
+          {"images_seen", record.images_seen},
+          {"images_per_second", record.images_per_second},
+          {"seconds", record.seconds}};
+}
+
+// Throws Json::exception for a missing field or a wrong type.
+EpochRecord FromJson(const Json& json) {
+  return {.epoch = json.at("epoch"),
+          .loss = json.at("loss"),
+          .best_loss = json.at("best_loss"),
+          .learning_rate = json.at("learning_rate"),
+          .images_seen = json.at("images_seen"),
+          .images_per_second = json.at("images_per_second"),
+          .seconds = json.at("seconds")};
+}
+
+}  // namespace
+
+std::string TrainingLog::ToJsonLines() const {
+  std::string text;
+  for (const EpochRecord& record : records_) absl::StrAppend(&text, ToJson(record).dump(), "\n");
+  return text;
+}
+
+absl::StatusOr<TrainingLog> TrainingLog::FromJsonLines(std::string_view text) {
+  TrainingLog log;
+  int number = 0;
+  std::istringstream lines{std::string(text)};
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    try {
+      log.Add(FromJson(Json::parse(line)));
+    } catch (const Json::exception& e) {
+      return absl::InvalidArgumentError(absl::StrCat("line ", number, " is no record of an epoch: ", e.what()));
+    }
+  }
+  return log;
+}
+
+absl::StatusOr<std::string> TrainingLog::PlotLoss(const std::string& title) const {
+  PlotLine loss, best;
+  loss.name = "loss";
+  best.name = "lowest so far";
+  best.dashed = true;
+  for (const EpochRecord& record : records_) {
+    for (PlotLine* line : {&loss, &best}) line->x.push_back(record.epoch);
+    loss.y.push_back(record.loss);
+    best.y.push_back(record.best_loss);
+  }
+  return DrawPlot(
+      {best, loss},
+      {.title = title, .x_label = "epoch", .y_label = "mean squared error of the prediction", .log_y = true});
+}
+
+}  // namespace denoised

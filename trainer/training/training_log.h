@@ -1,0 +1,53 @@
+// File: training_log.h
+//
+// What is known of each epoch of a run, and how it is shown: JSON Lines for programs, a plot for people.
+//
+//   TrainingLog log;
+//   log.Add({.epoch = 1, .loss = 0.03, ...});
+//   WriteFileAtomically("run/log.jsonl", log.ToJsonLines());
+//
+// Thread-compatible.
+#ifndef DENOISED_TRAINER_TRAINING_TRAINING_LOG_H_
+#define DENOISED_TRAINER_TRAINING_TRAINING_LOG_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace denoised {
+
+struct EpochRecord {
+  int epoch = 0;             // from 1
+  double loss = 0;           // mean squared error of the prediction
+  double best_loss = 0;      // lowest so far
+  double learning_rate = 0;  // of the epoch's last step
+  int64_t images_seen = 0;   // since the first epoch
+  double images_per_second = 0;
+  double seconds = 0;  // since the first epoch, without pauses between resumed parts
+
+  friend bool operator==(const EpochRecord&, const EpochRecord&) = default;
+};
+
+class TrainingLog {
+ public:
+  void Add(const EpochRecord& record) { records_.push_back(record); }
+  const std::vector<EpochRecord>& records() const { return records_; }
+
+  // A JSON object per line, in the order of the fields above.
+  std::string ToJsonLines() const;
+  // The inverse. INVALID_ARGUMENT, naming the line, for anything else.
+  static absl::StatusOr<TrainingLog> FromJsonLines(std::string_view text);
+
+  // A PNG with the loss of each epoch, and the lowest so far. INVALID_ARGUMENT for an empty log.
+  absl::StatusOr<std::string> PlotLoss(const std::string& title) const;
+
+ private:
+  std::vector<EpochRecord> records_;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_TRAINING_TRAINING_LOG_H_

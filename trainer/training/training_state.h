@@ -1,0 +1,59 @@
+// File: training_state.h
+//
+// All that a run needs to go on as if it had never been interrupted, as one file: state.pt.
+//
+//   const std::string bytes = SerializeTrainingState(state);
+//   absl::Status restored = RestoreTrainingState("run/state.pt", bytes, state);
+//
+// Random numbers are not in it: they are a function of seed, epoch and batch (training_batches.h).
+#ifndef DENOISED_TRAINER_TRAINING_TRAINING_STATE_H_
+#define DENOISED_TRAINER_TRAINING_TRAINING_STATE_H_
+
+#include <torch/optim.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "trainer/training/training_log.h"
+
+namespace denoised {
+
+// The flags that must not change within a run, with their values as text: name, value.
+using Recipe = std::vector<std::pair<std::string, std::string>>;
+
+// How far a run has come.
+struct TrainingProgressState {
+  int epoch = 0;        // finished epochs
+  int64_t batch = 0;    // finished batches of the one after
+  double loss_sum = 0;  // of those
+  int64_t step = 0;     // finished optimizer steps
+  double best_loss = std::numeric_limits<double>::infinity();
+  int epochs_without_progress = 0;
+  double seconds = 0;  // of training so far
+};
+
+// Views of what a run consists of; nothing is owned.
+struct TrainingState {
+  const Recipe* recipe = nullptr;
+  std::vector<at::Tensor> weights;
+  std::vector<at::Tensor> averages;
+  torch::optim::Optimizer* optimizer = nullptr;
+  TrainingProgressState* progress = nullptr;
+  TrainingLog* log = nullptr;
+};
+
+// The same state gives the same bytes. Throws what LibTorch throws.
+std::string SerializeTrainingState(const TrainingState& state);
+
+// Fills `state`; `path` is for messages. FAILED_PRECONDITION for a state of another recipe, naming the first flag that
+// differs and both values; DATA_LOSS for damaged bytes. After an error `state` may be half filled.
+absl::Status RestoreTrainingState(const std::string& path, const std::string& bytes, const TrainingState& state);
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_TRAINING_TRAINING_STATE_H_
