@@ -4,8 +4,7 @@
 # One GoogleTest binary for the tests of a room, in the folder of tests/ that mirrors it; ctest lists its tests one by
 # one, labelled with that folder. TSAN: those of the SOURCES that run under ThreadSanitizer too, which needs all that
 # they link to be compiled for it: neither gRPC nor LibTorch. PROGRAMS: what the tests run. The target denoised_tests
-# builds all of them.
-denoised_find(GTest "libgtest-dev libgmock-dev")
+# builds all of them. HEADERS: see PrecompiledHeaders.cmake; under ThreadSanitizer `test`.
 include(GoogleTest)
 add_custom_target(denoised_tests)
 
@@ -20,6 +19,7 @@ function(denoised_add_tests name)
   cmake_parse_arguments(arg "" "TIMEOUT;HEADERS" "SOURCES;TSAN;LIBS;TSAN_LIBS;PROGRAMS" ${ARGN})
   if(denoised_under_tsan)
     set(arg_SOURCES ${arg_TSAN})
+    set(arg_HEADERS test)
     set(arg_PROGRAMS "")
     if(arg_TSAN_LIBS)
       set(arg_LIBS ${arg_TSAN_LIBS})
@@ -28,6 +28,9 @@ function(denoised_add_tests name)
   if(NOT arg_SOURCES)
     return()
   endif()
+  if(NOT arg_HEADERS)
+    set(arg_HEADERS test)
+  endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
@@ -35,6 +38,7 @@ function(denoised_add_tests name)
   add_executable(${target} ${arg_SOURCES})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} PRIVATE ${arg_LIBS} denoised_warnings GTest::gmock GTest::gtest_main)
+  denoised_use_headers(${target} ${arg_HEADERS})
   if(TARGET denoised_tsan_mutex)
     target_link_libraries(${target} PRIVATE denoised_tsan_mutex)
   endif()

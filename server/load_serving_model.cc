@@ -1,11 +1,13 @@
-// LoadServingModel, apart from the rest of serving_model.h because LibTorch's headers are slow to compile.
+#include "server/load_serving_model.h"
+
 #include <algorithm>
 
 #include "common/checkpoint/checkpoint.h"
-#include "common/engine/torch_engine.h"
+#include "common/engine/device.h"
+#include "common/engine/make_engine.h"
 #include "common/model/precision.h"
+#include "common/support/available_cores.h"
 #include "common/support/status_macros.h"
-#include "server/service/serving_model.h"
 
 namespace denoised {
 namespace {
@@ -27,11 +29,11 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                  .device = device};
   const SchedulerOptions scheduler_options = {.max_batch_rows = rows, .max_queued_images = options.max_queued_images};
   const auto make_engine = [&] {
-    return MakeTorchEngine(checkpoint, {.device = device,
-                                        .num_slots = UsefulSlots(scheduler_options),
-                                        .max_rows = rows,
-                                        .num_threads = options.threads,
-                                        .precision = ParsePrecision(options.precision)});
+    return MakeEngine(checkpoint, {.device = device,
+                                   .num_slots = UsefulSlots(scheduler_options),
+                                   .max_rows = rows,
+                                   .num_threads = options.threads,
+                                   .precision = ParsePrecision(options.precision)});
   };
   return ServingModel::Start(std::move(info), make_engine, scheduler_options, observer);
 }

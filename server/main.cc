@@ -12,6 +12,7 @@
 #include "common/support/command_line.h"
 #include "common/support/file.h"
 #include "common/support/signal_queue.h"
+#include "server/load_serving_model.h"
 #include "server/options.h"
 #include "server/server.h"
 
@@ -36,7 +37,7 @@ void Reload(Server& server) {
 
 int Serve(const ServerOptions& options) {
   SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
-  const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
+  const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, LoadServingModel);
   if (!server.ok()) {
     std::fprintf(stderr, "denoised: error: %s\n", std::string(server.status().message()).c_str());
     return EXIT_FAILURE;

@@ -2,7 +2,7 @@
 //
 // The whole server, wired: gRPC services, scheduler, metrics endpoint, and the way they start and stop.
 //
-//   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
+//   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, LoadServingModel);
 //   ... until SIGTERM ...
 //   (*server)->Drain(interrupted);
 //
@@ -50,14 +50,13 @@ struct ServerOptions {
 // Thread-safe after Start, except that Drain is called once.
 class Server {
  public:
-  // How the model comes to be; LoadServingModel, but for tests.
+  // How the model comes to be; LoadServingModel of load_serving_model.h, but for tests.
   using ModelLoader =
       std::function<absl::StatusOr<std::shared_ptr<ServingModel>>(const ServingModelOptions&, SchedulerObserver*)>;
 
   // Binds both ports, then loads the model, and returns once it is warm and health says SERVING. Errors of the loader;
   // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address; those of MakeServerCredentials.
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
-                                                       const ModelLoader& load_model = LoadServingModel);
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const ModelLoader& load_model);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/support/progress_bar.h"
 
 namespace denoised {
 namespace {
@@ -22,12 +23,7 @@ bool TerminalFitsPicture() {
 }  // namespace
 
 std::string FormatProgress(const DrawingProgress& progress) {
-  constexpr int kWidth = 20;
-  const double fraction = std::clamp(progress.fraction, 0.0, 1.0);
-  const int filled = static_cast<int>(fraction * kWidth);
-  std::string line =
-      absl::StrFormat("%s  [%s%s] %3d%%  %s", progress.what, std::string(filled, '#'),
-                      std::string(kWidth - filled, '-'), static_cast<int>(fraction * 100), progress.done);
+  std::string line = absl::StrFormat("%s  %s  %s", progress.what, FormatBar(progress.fraction), progress.done);
   if (progress.seconds_left >= 0) absl::StrAppendFormat(&line, "  %.1f s left", progress.seconds_left);
   return line;
 }

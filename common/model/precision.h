@@ -11,7 +11,7 @@
 namespace denoised {
 
 enum class Precision {
-  kAuto,  // what the device has for it: ResolvePrecision in torch_engine.h
+  kAuto,  // what the device has for it: ResolvePrecision in common/engine/device.h
   kFp32,  // as in the checkpoint
   kFp16,  // IEEE half precision, on CUDA
   kBf16,  // bfloat16, a float32's upper half, on CPUs with instructions for it

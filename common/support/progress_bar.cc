@@ -26,12 +26,6 @@ std::string FormatBar(double fraction) {
                          static_cast<int>(fraction * 100));
 }
 
-std::string FormatProgress(const TrainingProgress& progress) {
-  return absl::StrFormat("epoch %d/%d %s  loss %.4f  %.0f images/s  %s left", progress.epoch, progress.epochs,
-                         FormatBar(progress.epoch_fraction), progress.loss, progress.images_per_second,
-                         FormatDuration(progress.seconds_left));
-}
-
 void ShowProgress(const std::string& line) {
   if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
 }

@@ -9,18 +9,6 @@
 
 namespace denoised {
 
-struct TrainingProgress {
-  int epoch = 0;  // from 1
-  int epochs = 0;
-  double epoch_fraction = 0;  // 0 to 1
-  double loss = 0;            // mean of the epoch so far
-  double images_per_second = 0;
-  double seconds_left = 0;  // until the last epoch ends, should none stop early
-};
-
-// "epoch 3/40 [#########-----------]  45%  loss 0.0312  880 images/s  34 min left"
-std::string FormatProgress(const TrainingProgress& progress);
-
 // "[#########-----------]  45%" for 0.456.
 std::string FormatBar(double fraction);
 

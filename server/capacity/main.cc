@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/checkpoint/checkpoint.h"
-#include "common/engine/torch_engine.h"
+#include "common/engine/make_engine.h"
 #include "common/image/plot.h"
 #include "common/model/precision.h"
 #include "common/support/command_line.h"
@@ -109,11 +109,11 @@ absl::StatusOr<std::vector<double>> MeasureStepTimes(const Flags& flags) {
   DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(path));
   const int max_rows = flags.server.max_batch_rows;
   DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                            MakeTorchEngine(checkpoint, {.device = flags.device,
-                                                         .num_slots = max_rows,
-                                                         .max_rows = max_rows,
-                                                         .num_threads = flags.threads,
-                                                         .precision = ParsePrecision(flags.precision)}));
+                            MakeEngine(checkpoint, {.device = flags.device,
+                                                    .num_slots = max_rows,
+                                                    .max_rows = max_rows,
+                                                    .num_threads = flags.threads,
+                                                    .precision = ParsePrecision(flags.precision)}));
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));
   DENOISED_ASSIGN_OR_RETURN(const StepPlan plan, MakeStepPlan(schedule, {}));
   std::vector<std::vector<double>> seconds(max_rows);

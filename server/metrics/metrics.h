@@ -24,9 +24,15 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "server/scheduler/scheduler.h"
-#include "server/service/serving_model.h"
 
 namespace denoised {
+
+// The labels of model_info.
+struct ModelLabels {
+  std::string version;
+  std::string sha256;
+  std::string architecture;
+};
 
 class Metrics : public SchedulerObserver {
  public:
@@ -56,7 +62,7 @@ class Metrics : public SchedulerObserver {
   void OnCallFinished(const Call& call, const std::string& code, std::chrono::nanoseconds duration);
 
   // The model in use from now on; earlier ones disappear from model_info.
-  void SetModel(const ModelInfo& info);
+  void SetModel(const ModelLabels& model);
 
   void OnModelReload(bool ok) { model_reloads_.Add({{"result", ok ? "ok" : "error"}}).Increment(); }
 

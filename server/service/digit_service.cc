@@ -75,7 +75,11 @@ DigitService::DigitService(const DigitServiceOptions& options, Metrics& metrics)
 }
 
 void DigitService::SetModel(std::shared_ptr<ServingModel> model) {
-  if (model != nullptr) metrics_.SetModel(model->info());
+  if (model != nullptr) {
+    const ModelInfo& info = model->info();
+    metrics_.SetModel(
+        {.version = info.version(), .sha256 = info.sha256, .architecture = info.metadata.unet.architecture});
+  }
   const absl::MutexLock lock(&mu_);
   model_.swap(model);  // NOTE: the old one ends after the lock is released, unless calls still hold it
 }

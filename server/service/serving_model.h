@@ -2,8 +2,8 @@
 //
 // One model being served: what is known about it, its engine, and the scheduler on a thread of its own.
 //
-//   absl::StatusOr<std::shared_ptr<ServingModel>> model = LoadServingModel({.checkpoint = "models/mnist.pt"},
-//   observer); absl::StatusOr<Admission> admission = (*model)->scheduler().Submit(request, listener);
+//   absl::StatusOr<std::shared_ptr<ServingModel>> model = ServingModel::Start(info, make_engine, {}, observer);
+//   absl::StatusOr<Admission> admission = (*model)->scheduler().Submit(request, listener);
 //
 // Thread-safe. Destroying it shuts the scheduler down and joins its thread, so never from that thread.
 #ifndef DENOISED_SERVER_SERVICE_SERVING_MODEL_H_
@@ -72,10 +72,6 @@ struct ServingModelOptions {
   int max_batch_rows = 0;          // 0: 16 on the CPU, or as many as cores, 256 on CUDA
   int max_queued_images = 256;
 };
-
-// Reads the checkpoint and makes the engine. Errors of LoadCheckpoint and MakeTorchEngine.
-absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingModelOptions& options,
-                                                               SchedulerObserver* observer);
 
 }  // namespace denoised
 

@@ -20,7 +20,9 @@
 
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/unet.h"
-#include "common/engine/torch_engine.h"
+#include "common/engine/device.h"
+#include "common/engine/make_engine.h"
+#include "common/support/available_cores.h"
 #include "tests/bench/machine.h"
 
 namespace denoised {
@@ -69,7 +71,7 @@ class Drawing {
  public:
   Drawing(const Checkpoint& checkpoint, Precision precision, int rows, int threads = 0)
       : plan_(*MakeStepPlan(*NoiseSchedule::Create({}), {})),
-        engine_(OrDie(MakeTorchEngine(
+        engine_(OrDie(MakeEngine(
             checkpoint, {.device = "cpu", .num_slots = rows, .num_threads = threads, .precision = precision}))) {
     for (int slot = 0; slot < rows; ++slot) rows_.push_back({.slot = slot, .plan = &plan_});
   }

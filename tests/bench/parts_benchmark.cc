@@ -11,9 +11,10 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/diffusion/noise.h"
 #include "common/diffusion/row_update.h"
-#include "common/engine/torch_engine.h"
+#include "common/engine/make_engine.h"
 #include "common/image/image.h"
 #include "common/model/precision.h"
+#include "common/support/available_cores.h"
 #include "common/support/file.h"
 #include "tests/bench/machine.h"
 
@@ -84,10 +85,10 @@ class Fixture {
       : checkpoint_(
             OrDie(LoadCheckpoint(Environment("DENOISED_BENCH_CHECKPOINT", DENOISED_SOURCE_DIR "/models/mnist.pt")))),
         plan_(*MakeStepPlan(*NoiseSchedule::Create(checkpoint_.metadata.noise_schedule), {})),
-        engine_(OrDie(MakeTorchEngine(checkpoint_,
-                                      {.device = Environment("DENOISED_BENCH_DEVICE", "cpu"),
-                                       .num_slots = kMaxRows,
-                                       .precision = ParsePrecision(Environment("DENOISED_BENCH_PRECISION", "fp32"))}))),
+        engine_(OrDie(
+            MakeEngine(checkpoint_, {.device = Environment("DENOISED_BENCH_DEVICE", "cpu"),
+                                     .num_slots = kMaxRows,
+                                     .precision = ParsePrecision(Environment("DENOISED_BENCH_PRECISION", "fp32"))}))),
         matrix_rate_(AvailableCores()),
         operations_per_row_(OperationsPerRow(checkpoint_.unet)) {}
 

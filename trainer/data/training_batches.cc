@@ -18,22 +18,14 @@ at::Tensor AtTimesteps(const at::Tensor& table, const at::Tensor& t) {
 
 }  // namespace
 
-TrainingBatches::TrainingBatches(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
-                                 std::optional<int> null_label, int rank, int ranks)
-    : data_(data),
-      rows_(options.batch_size),
-      rank_(rank),
-      ranks_(ranks),
-      null_label_(null_label),
-      label_dropout_(options.label_dropout),
-      seed_(options.seed),
-      prediction_type_(options.schedule.prediction_type),
-      order_(data.size()) {
+TrainingBatches::TrainingBatches(const Dataset& data, const NoiseSchedule& schedule,
+                                 const TrainingBatchesOptions& options)
+    : data_(data), options_(options), prediction_type_(schedule.config().prediction_type), order_(data.size()) {
   const auto images = static_cast<int64_t>(data.size());
   const at::Tensor alphas_cumprod = torch::tensor(schedule.alphas_cumprod(), torch::kFloat64);
   signal_ = alphas_cumprod.sqrt().to(torch::kFloat32);
   noise_ = (1 - alphas_cumprod).sqrt().to(torch::kFloat32);
-  weight_ = LossWeights(alphas_cumprod, options.min_snr_gamma).to(torch::kFloat32);
+  weight_ = LossWeights(alphas_cumprod).to(torch::kFloat32);
   pixels_ =
       torch::from_blob(const_cast<uint8_t*>(data.pixels.data()), {images, 1, kModelSize, kModelSize}, torch::kUInt8);
   labels_ = torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {images}, torch::kUInt8);
@@ -43,7 +35,7 @@ int64_t TrainingBatches::per_epoch() const { return static_cast<int64_t>(data_.s
 
 void TrainingBatches::StartEpoch(int epoch) {
   std::iota(order_.begin(), order_.end(), int64_t{0});
-  std::mt19937_64 random(seed_ * 1'000'003 + static_cast<uint64_t>(epoch));
+  std::mt19937_64 random(options_.seed * 1'000'003 + static_cast<uint64_t>(epoch));
   std::shuffle(order_.begin(), order_.end(), random);
   epoch_seed_ = random();
 }
@@ -53,17 +45,18 @@ TrainingBatch TrainingBatches::Make(int64_t index) const {
   // Every process draws for the whole batch and keeps its share, so that their number does not change the numbers.
   const int64_t all = global_rows();
   const at::Tensor t = torch::randint(signal_.size(0), {all}, torch::kInt64);
-  const at::Tensor hidden = torch::rand({all}) < label_dropout_;
+  const at::Tensor hidden = torch::rand({all}) < options_.label_dropout;
   const at::Tensor epsilon = torch::randn({all, 1, kModelSize, kModelSize});
-  const auto share = [this](const at::Tensor& tensor) { return tensor.narrow(0, rank_ * rows_, rows_); };
+  const int64_t count = options_.rows, first = options_.rank * count;
+  const auto share = [&](const at::Tensor& tensor) { return tensor.narrow(0, first, count); };
 
   const at::Tensor rows =
-      torch::from_blob(const_cast<int64_t*>(order_.data()) + index * all + rank_ * rows_, {rows_}, torch::kInt64);
+      torch::from_blob(const_cast<int64_t*>(order_.data()) + index * all + first, {count}, torch::kInt64);
   const at::Tensor clean = pixels_.index_select(0, rows).to(torch::kFloat32) / 127.5 - 1;
   TrainingBatch batch;
   batch.t = share(t);
   batch.y = labels_.index_select(0, rows).to(torch::kInt64);
-  if (null_label_) batch.y.masked_fill_(share(hidden), *null_label_);
+  if (options_.null_label) batch.y.masked_fill_(share(hidden), *options_.null_label);
   batch.x = Noisy(clean, share(epsilon), batch.t);
   batch.target = Target(clean, share(epsilon), batch.t);
   batch.weight = weight_.index_select(0, batch.t);
@@ -81,10 +74,10 @@ at::Tensor TrainingBatches::Target(const at::Tensor& clean, const at::Tensor& ep
 
 // Weights that make the clean image's squared error count min(SNR, gamma) at each timestep (Hang et al., arXiv
 // 2303.09556, section 3.4): an error of epsilon is one of the clean image times SNR, an error of v times SNR + 1.
-at::Tensor TrainingBatches::LossWeights(const at::Tensor& alphas_cumprod, double min_snr_gamma) const {
-  if (min_snr_gamma == 0) return torch::ones_like(alphas_cumprod);
+at::Tensor TrainingBatches::LossWeights(const at::Tensor& alphas_cumprod) const {
+  if (options_.min_snr_gamma == 0) return torch::ones_like(alphas_cumprod);
   const at::Tensor snr = alphas_cumprod / (1 - alphas_cumprod);
-  return snr.clamp_max(min_snr_gamma) / (prediction_type_ == PredictionType::kEpsilon ? snr : snr + 1);
+  return snr.clamp_max(options_.min_snr_gamma) / (prediction_type_ == PredictionType::kEpsilon ? snr : snr + 1);
 }
 
 }  // namespace denoised

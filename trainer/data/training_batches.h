@@ -3,7 +3,7 @@
 // Training examples, made from the data set and from random numbers that are a function of seed, epoch and batch alone:
 // a run that was resumed in the middle of an epoch, or that is spread over several processes, sees the same ones.
 //
-//   TrainingBatches batches(data, options, schedule, null_label, /*rank=*/0, /*ranks=*/1);
+//   TrainingBatches batches(data, schedule, {.rows = 64, .null_label = 10, .label_dropout = 0.1});
 //   batches.StartEpoch(0);
 //   const TrainingBatch batch = batches.Make(0);
 //
@@ -19,7 +19,6 @@
 
 #include "common/diffusion/noise_schedule.h"
 #include "trainer/data/mnist.h"
-#include "trainer/training/train.h"
 
 namespace denoised {
 
@@ -32,17 +31,26 @@ struct TrainingBatch {
   at::Tensor weight;  // [B] of each row's squared error
 };
 
+struct TrainingBatchesOptions {
+  int rows = 64;                  // of a batch, in each process
+  std::optional<int> null_label;  // that hides a label; none: labels are never hidden
+  double label_dropout = 0;       // share of labels that are hidden
+  double min_snr_gamma = 0;       // highest weight of the clean image's error, in units of its SNR; 0: plain mean
+  uint64_t seed = 1;
+  int rank = 0;   // of this process
+  int ranks = 1;  // processes that share each batch
+};
+
 class TrainingBatches {
  public:
-  // Process `rank` of `ranks` gets its share of each batch: options.batch_size rows of ranks * options.batch_size.
-  // `data` outlives this.
-  TrainingBatches(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
-                  std::optional<int> null_label, int rank, int ranks);
+  // Each process gets its share of each batch: options.rows rows of options.ranks * options.rows. What the network is
+  // to say follows from the schedule. `data` outlives this.
+  TrainingBatches(const Dataset& data, const NoiseSchedule& schedule, const TrainingBatchesOptions& options);
 
   // Batches in an epoch; images that do not fill a last one wait for the next epoch's order.
   int64_t per_epoch() const;
   // Rows of a batch over all processes.
-  int64_t global_rows() const { return rows_ * ranks_; }
+  int64_t global_rows() const { return int64_t{options_.rows} * options_.ranks; }
 
   // Draws the epoch's order of images, once before its first Make.
   void StartEpoch(int epoch);
@@ -51,18 +59,13 @@ class TrainingBatches {
   TrainingBatch Make(int64_t index) const;
 
  private:
-  at::Tensor LossWeights(const at::Tensor& alphas_cumprod, double min_snr_gamma) const;
+  at::Tensor LossWeights(const at::Tensor& alphas_cumprod) const;
   at::Tensor Noisy(const at::Tensor& clean, const at::Tensor& epsilon, const at::Tensor& t) const;
   at::Tensor Target(const at::Tensor& clean, const at::Tensor& epsilon, const at::Tensor& t) const;
 
   // Constant after construction.
   const Dataset& data_;
-  const int64_t rows_;
-  const int64_t rank_;
-  const int64_t ranks_;
-  const std::optional<int> null_label_;
-  const double label_dropout_;
-  const uint64_t seed_;
+  const TrainingBatchesOptions options_;
   const PredictionType prediction_type_;
   at::Tensor signal_, noise_, weight_;  // [T]
   at::Tensor pixels_, labels_;          // views of data_

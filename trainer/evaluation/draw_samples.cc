@@ -14,7 +14,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/checkpoint.h"
-#include "common/engine/torch_engine.h"
+#include "common/engine/device.h"
+#include "common/engine/make_engine.h"
 #include "common/image/image.h"
 #include "common/model/precision.h"
 #include "common/support/file.h"
@@ -268,8 +269,8 @@ absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options) {
   const int slots = device == "cpu" ? kCpuSlots : kCudaSlots;
   DENOISED_ASSIGN_OR_RETURN(
       const std::unique_ptr<Engine> engine,
-      MakeTorchEngine(checkpoint,
-                      {.device = device, .num_slots = slots, .num_threads = options.threads, .precision = precision}));
+      MakeEngine(checkpoint,
+                 {.device = device, .num_slots = slots, .num_threads = options.threads, .precision = precision}));
   DENOISED_RETURN_IF_ERROR(SampleDrawer(options, plan, *engine, folder, drawing).Run());
   drawing.labels.resize(drawing.pixels.size() / kModelPixels);
   const int64_t rows_per_image = plan.size() * (options.guidance_scale == 1 ? 1 : 2);

@@ -29,7 +29,7 @@ namespace denoised {
 struct DrawOptions {
   std::string checkpoint;
   std::string out = "eval";        // folder
-  std::string device = "auto";     // as in TorchEngineOptions
+  std::string device = "auto";     // as in EngineOptions
   std::string precision = "auto";  // of PrecisionNames()
   int threads = 0;                 // on the CPU; 0: one per core
   SamplerType sampler = SamplerType::kDdpm;
@@ -67,7 +67,7 @@ struct Drawing {
   bool interrupted = false;     // stop_requested said so; N is less than was asked for
 };
 
-// Errors, besides those of LoadCheckpoint, MakeTorchEngine and WriteFileAtomically:
+// Errors, besides those of LoadCheckpoint, MakeEngine and WriteFileAtomically:
 //   INVALID_ARGUMENT     steps, eta or guidance out of range, or guidance without a null label
 //   FAILED_PRECONDITION  the folder holds images that were drawn with something else
 //   DATA_LOSS            its files are damaged

@@ -14,8 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/checkpoint/torch_threads.h"
-#include "common/engine/torch_engine.h"
 #include "common/image/image.h"
+#include "common/support/available_cores.h"
 #include "common/support/status_macros.h"
 #include "common/support/worker_pool.h"
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/engine/torch_engine.h"
+#include "common/engine/make_engine.h"
 #include "common/image/image.h"
 #include "common/support/status_macros.h"
 
@@ -16,8 +16,8 @@ absl::StatusOr<std::string> DrawSampleGrid(const Checkpoint& checkpoint, int thr
   const int images = kRows * classes;
   DENOISED_ASSIGN_OR_RETURN(
       const std::unique_ptr<Engine> engine,
-      MakeTorchEngine(checkpoint,
-                      {.device = "cpu", .num_slots = images, .num_threads = threads, .precision = Precision::kFp32}));
+      MakeEngine(checkpoint,
+                 {.device = "cpu", .num_slots = images, .num_threads = threads, .precision = Precision::kFp32}));
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));
   DENOISED_ASSIGN_OR_RETURN(
       const StepPlan plan,

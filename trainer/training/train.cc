@@ -19,7 +19,8 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/checkpoint/unet.h"
-#include "common/engine/torch_engine.h"
+#include "common/engine/device.h"
+#include "common/support/available_cores.h"
 #include "common/support/build_info.h"
 #include "common/support/file.h"
 #include "common/support/progress_bar.h"
@@ -29,6 +30,7 @@
 #include "trainer/training/process_group.h"
 #include "trainer/training/sample_grid.h"
 #include "trainer/training/training_log.h"
+#include "trainer/training/training_progress.h"
 #include "trainer/training/training_state.h"
 
 namespace denoised {
@@ -155,7 +157,14 @@ class Trainer {
         device_(device),
         group_(group),
         threads_(options.threads > 0 ? options.threads : AvailableCores()),
-        batches_(data, options, schedule, NullLabel(options), place.rank, place.size),
+        batches_(data, schedule,
+                 {.rows = options.batch_size,
+                  .null_label = NullLabel(options),
+                  .label_dropout = options.label_dropout,
+                  .min_snr_gamma = options.min_snr_gamma,
+                  .seed = options.seed,
+                  .rank = place.rank,
+                  .ranks = place.size}),
         recipe_(RecipeOf(data, options, init, batches_.global_rows())),
         unet_(FirstUnet(options, init, device)),
         workers_(unet_, {.device = device,

@@ -45,7 +45,7 @@ struct TrainingOptions {
   double ema_decay = 0.999;     // of the averaged weights, the ones that are saved; 0: save the raw weights
   double label_dropout = 0.1;   // share of labels replaced by the null label, where the architecture has one
   uint64_t seed = 1;
-  std::string device = "cpu";      // as in TorchEngineOptions; with several GPUs each process takes its own
+  std::string device = "cpu";      // as in EngineOptions; with several GPUs each process takes its own
   std::string precision = "fp32";  // or on CUDA "bf16": autocast
   int threads = 0;                 // CPU: each takes its share of every batch; 0: one per core
   int sample_every = 1;            // epochs between sample grids; 0: none

@@ -53,10 +53,8 @@ const std::set<std::string> kGoldenNames = {
     "histogram grpc_server_handling_seconds",
 };
 
-ModelInfo TestModel(const std::string& sha256) {
-  ModelInfo info;
-  info.sha256 = sha256;
-  return info;
+ModelLabels TestModel(const std::string& version) {
+  return {.version = version, .sha256 = "0123", .architecture = "compact"};
 }
 
 // A connection to this machine that never says anything.
@@ -91,7 +89,7 @@ std::set<std::string> FamilyNames(const std::string& page) {
 
 TEST(MetricsTest, NamesAndTypesAreTheGoldenOnes) {
   Metrics metrics;
-  metrics.SetModel(TestModel(std::string(64, 'a')));
+  metrics.SetModel(TestModel("aaaaaaaaaaaa"));
   const Metrics::Call call{"unary", "denoised.v1.DigitService", "GetModel"};
   metrics.OnCallStarted(call);
   metrics.OnCallFinished(call, "OK", milliseconds(3));
@@ -133,8 +131,8 @@ TEST(MetricsTest, QueueGaugesAreReadAtTheScrape) {
 
 TEST(MetricsTest, OnlyTheCurrentModelIsShown) {
   Metrics metrics;
-  metrics.SetModel(TestModel(std::string(64, 'a')));
-  metrics.SetModel(TestModel(std::string(64, 'b')));
+  metrics.SetModel(TestModel("aaaaaaaaaaaa"));
+  metrics.SetModel(TestModel("bbbbbbbbbbbb"));
   const std::string page = metrics.Scrape();
   EXPECT_THAT(page, HasSubstr("version=\"bbbbbbbbbbbb\""));
   EXPECT_THAT(page, Not(HasSubstr("aaaaaaaaaaaa")));

@@ -12,7 +12,7 @@
 #include "common/checkpoint/unet.h"
 #include "common/diffusion/noise.h"
 #include "common/diffusion/row_update.h"
-#include "common/engine/torch_engine.h"
+#include "common/engine/make_engine.h"
 #include "common/image/image.h"
 #include "tests/testing/status_matchers.h"
 
@@ -195,7 +195,7 @@ class CudaChainTest : public testing::Test {
  protected:
   // Images of a few digits, by 20 steps of two samplers; each alone, or all in one batch.
   std::vector<std::vector<float>> Draw(const std::string& device, Precision precision, bool together) {
-    const auto engine = MakeTorchEngine(checkpoint_, {.device = device, .num_slots = kImages, .precision = precision});
+    const auto engine = MakeEngine(checkpoint_, {.device = device, .num_slots = kImages, .precision = precision});
     EXPECT_THAT(engine, IsOk());
     std::vector<StepRow> rows;
     for (int i = 0; i < kImages; ++i) {

@@ -1,8 +1,7 @@
-#include "common/engine/torch_engine.h"
+#include "common/engine/make_engine.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/cuda.h>
 
 #include <cmath>
 #include <limits>
@@ -92,10 +91,10 @@ std::vector<float> DrawByHand(Checkpoint checkpoint, const Image& image) {
   return {x.data_ptr<float>(), x.data_ptr<float>() + kModelPixels};
 }
 
-class TorchEngineTest : public testing::TestWithParam<EnginePath> {
+class EveryEngineTest : public testing::TestWithParam<EnginePath> {
  protected:
   std::unique_ptr<Engine> MakeEngine(int threads = 2) {
-    return *MakeTorchEngine(
+    return *MakeEngine(
         checkpoint_,
         {.device = "cpu", .num_slots = 8, .num_threads = threads, .precision = Precision::kFp32, .path = GetParam()});
   }
@@ -103,7 +102,7 @@ class TorchEngineTest : public testing::TestWithParam<EnginePath> {
   const Checkpoint checkpoint_ = SmallCheckpoint();
 };
 
-TEST_P(TorchEngineTest, FollowsTheFormulas) {
+TEST_P(EveryEngineTest, FollowsTheFormulas) {
   const auto engine = MakeEngine();
   for (const Image& image :
        {Image{.plan = Plan(SamplerType::kDdpm, 12)}, Image{.plan = Plan(SamplerType::kDdim, 7), .label = 9},
@@ -114,7 +113,7 @@ TEST_P(TorchEngineTest, FollowsTheFormulas) {
   }
 }
 
-TEST_P(TorchEngineTest, SlotsAreAlikeAndForgetTheirLastImage) {
+TEST_P(EveryEngineTest, SlotsAreAlikeAndForgetTheirLastImage) {
   const auto engine = MakeEngine();
   const Image image{.plan = Plan(SamplerType::kDpmSolverPp2M, 5)};
   const std::vector<float> first = DrawAlone(*engine, image, 0);
@@ -123,7 +122,7 @@ TEST_P(TorchEngineTest, SlotsAreAlikeAndForgetTheirLastImage) {
 }
 
 // Bit for bit on the CPU's own path: what an image looks like never depends on its neighbours.
-TEST_P(TorchEngineTest, NeighboursDoNotChangeAnImage) {
+TEST_P(EveryEngineTest, NeighboursDoNotChangeAnImage) {
   const auto engine = MakeEngine();
   const Image image{.plan = Plan(SamplerType::kDdpm, 10)};
   const std::vector<float> alone = DrawAlone(*engine, image);
@@ -143,12 +142,12 @@ TEST_P(TorchEngineTest, NeighboursDoNotChangeAnImage) {
   }
 }
 
-TEST_P(TorchEngineTest, ThreadsDoNotChangeAnImage) {
+TEST_P(EveryEngineTest, ThreadsDoNotChangeAnImage) {
   const Image image{.plan = Plan(SamplerType::kDdpm, 6)};
   EXPECT_EQ(DrawAlone(*MakeEngine(1), image), DrawAlone(*MakeEngine(3), image));
 }
 
-TEST_P(TorchEngineTest, PredictedCleanImageStaysInItsRange) {
+TEST_P(EveryEngineTest, PredictedCleanImageStaysInItsRange) {
   const auto engine = MakeEngine();
   const Image image{.plan = Plan(SamplerType::kDdpm, 10)};
   ASSERT_THAT(engine->Step({image.Row(0, 0)}), IsOk());
@@ -158,7 +157,7 @@ TEST_P(TorchEngineTest, PredictedCleanImageStaysInItsRange) {
   EXPECT_NE(clean, Read(*engine, 0));
 }
 
-TEST_P(TorchEngineTest, ImageThatIsNotFiniteIsAnErrorOfItsOwn) {
+TEST_P(EveryEngineTest, ImageThatIsNotFiniteIsAnErrorOfItsOwn) {
   const auto engine = MakeEngine();
   StepPlan broken = Plan(SamplerType::kDdim, 2);
   broken[0].a = std::numeric_limits<float>::infinity();
@@ -171,74 +170,37 @@ TEST_P(TorchEngineTest, ImageThatIsNotFiniteIsAnErrorOfItsOwn) {
   EXPECT_THAT(engine->Read(1, FrameKind::kNoisy, absl::MakeSpan(pixels)), IsOk());
 }
 
-TEST_P(TorchEngineTest, CountsTheTimeInTheNetwork) {
+TEST_P(EveryEngineTest, CountsTheTimeInTheNetwork) {
   const auto engine = MakeEngine();
   const double before = engine->network_seconds();
   DrawAlone(*engine, {.plan = Plan(SamplerType::kDdpm, 3)});
   EXPECT_GT(engine->network_seconds(), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, TorchEngineTest,
+INSTANTIATE_TEST_SUITE_P(Paths, EveryEngineTest,
                          testing::Values(EnginePath::kFastest, EnginePath::kTorchScript, EnginePath::kBatched),
                          [](const auto& test) {
                            if (test.param == EnginePath::kBatched) return "Batched";
                            return test.param == EnginePath::kFastest ? "Fastest" : "TorchScript";
                          });
 
-TEST(ResolveDeviceTest, CpuIsAlwaysThere) { EXPECT_EQ(*ResolveDevice("cpu"), "cpu"); }
-
-TEST(ResolveDeviceTest, AutoIsSomewhere) {
-  const absl::StatusOr<std::string> device = ResolveDevice("auto");
-  ASSERT_THAT(device, IsOk());
-  EXPECT_EQ(*device, torch::cuda::is_available() ? "cuda:0" : "cpu");
-}
-
-TEST(ResolveDeviceTest, MalformedNamesAreSaid) {
-  for (const char* name : {"gpu", "", "cuda:", "cuda:x", "cuda:-1", "cpu:0"}) {
-    EXPECT_THAT(ResolveDevice(name),
-                StatusIs(absl::StatusCode::kInvalidArgument,
-                         std::string("--device must be auto, cpu, cuda or cuda:N, got \"") + name + "\""));
-  }
-}
-
-TEST(ResolveDeviceTest, AbsentDeviceIsSaid) {
-  EXPECT_THAT(ResolveDevice("cuda:77"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--device")));
-}
-
-TEST(ResolvePrecisionTest, AutoIsWhatTheDeviceDoesBest) {
-  EXPECT_EQ(*ResolvePrecision(Precision::kAuto, "cuda:0"), Precision::kFp16);
-  EXPECT_EQ(*ResolvePrecision(Precision::kAuto, "cpu"), HasBfloat16() ? Precision::kBf16 : Precision::kFp32);
-  for (const char* device : {"cpu", "cuda:0"}) {
-    EXPECT_EQ(*ResolvePrecision(Precision::kFp32, device), Precision::kFp32);
-  }
-}
-
-TEST(ResolvePrecisionTest, WhatADeviceLacksIsSaid) {
-  EXPECT_THAT(
-      ResolvePrecision(Precision::kBf16, "cuda:0"),
-      StatusIs(absl::StatusCode::kInvalidArgument, "--precision=bf16 is for CPUs; on CUDA use auto, fp16 or fp32"));
-  EXPECT_THAT(
-      ResolvePrecision(Precision::kFp16, "cpu"),
-      StatusIs(absl::StatusCode::kInvalidArgument, "--precision=fp16 is for CUDA; on the CPU use auto, bf16 or fp32"));
-}
-
 class BatchSizesTest : public testing::Test {
  protected:
-  static std::unique_ptr<Engine> MakeEngine(int max_rows) {
-    return *MakeTorchEngine(SmallCheckpoint(),
-                            {.device = "cpu", .num_slots = 4, .max_rows = max_rows, .path = EnginePath::kBatched});
+  static std::unique_ptr<Engine> EngineOf(int max_rows) {
+    return *MakeEngine(SmallCheckpoint(),
+                       {.device = "cpu", .num_slots = 4, .max_rows = max_rows, .path = EnginePath::kBatched});
   }
 };
 
 TEST_F(BatchSizesTest, HoldGuidedImagesInAllSlotsByDefault) {
-  const auto engine = MakeEngine(0);
+  const auto engine = EngineOf(0);
   EXPECT_EQ(engine->ComputedRows(3), 4);
   EXPECT_EQ(engine->ComputedRows(5), 8);
   EXPECT_EQ(engine->ComputedRows(8), 8);
 }
 
 TEST_F(BatchSizesTest, EndAtTheMostRowsOfAStep) {
-  const auto engine = MakeEngine(3);
+  const auto engine = EngineOf(3);
   EXPECT_EQ(engine->ComputedRows(1), 1);
   EXPECT_EQ(engine->ComputedRows(3), 3);
   const Image image{.plan = Plan(SamplerType::kDdim, 2)};
@@ -249,13 +211,13 @@ TEST_F(BatchSizesTest, EndAtTheMostRowsOfAStep) {
       StatusIs(absl::StatusCode::kInternal, "a step of 4 network rows, where the engine was made for 3 at most"));
 }
 
-TEST(MakeTorchEngineTest, Bfloat16DrawsNearlyTheSameDigits) {
+TEST(MakeEngineTest, Bfloat16DrawsNearlyTheSameDigits) {
   if (!HasBfloat16()) GTEST_SKIP() << "this processor has no bfloat16 instructions";
   const Checkpoint checkpoint = *LoadCheckpoint(DENOISED_SOURCE_DIR "/models/mnist.pt");
   const Image image{.plan = *MakeStepPlan(*NoiseSchedule::Create(checkpoint.metadata.noise_schedule),
                                           {.sampler = SamplerType::kDpmSolverPp2M, .steps = 20})};
   const auto draw = [&](Precision precision) {
-    return DrawAlone(**MakeTorchEngine(checkpoint, {.device = "cpu", .num_slots = 1, .precision = precision}), image);
+    return DrawAlone(**MakeEngine(checkpoint, {.device = "cpu", .num_slots = 1, .precision = precision}), image);
   };
   const std::vector<float> fp32 = draw(Precision::kFp32), bf16 = draw(Precision::kBf16);
   EXPECT_NE(bf16, fp32);
@@ -265,20 +227,20 @@ TEST(MakeTorchEngineTest, Bfloat16DrawsNearlyTheSameDigits) {
 }
 
 // Networks that oneDNN cannot run have LibTorch's fp32 alone.
-TEST(MakeTorchEngineTest, Bfloat16WhereTheNetworkHasNoneIsSaid) {
+TEST(MakeEngineTest, Bfloat16WhereTheNetworkHasNoneIsSaid) {
   if (!HasBfloat16()) GTEST_SKIP() << "this processor has no bfloat16 instructions";
   ModelMetadata metadata;
   metadata.unet.channels = {24, 48, 96};
   const Checkpoint checkpoint = *ParseCheckpoint("odd", *SerializeCheckpoint(metadata, MakeUnet(metadata.unet)));
-  EXPECT_THAT(MakeTorchEngine(checkpoint, {.device = "cpu", .num_slots = 1}), IsOk());
-  EXPECT_THAT(MakeTorchEngine(checkpoint, {.device = "cpu", .num_slots = 1, .precision = Precision::kBf16}),
+  EXPECT_THAT(MakeEngine(checkpoint, {.device = "cpu", .num_slots = 1}), IsOk());
+  EXPECT_THAT(MakeEngine(checkpoint, {.device = "cpu", .num_slots = 1, .precision = Precision::kBf16}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        "--precision=bf16: a layer of 24 channels in 8 groups does not divide into vectors of 16; use "
                        "auto or fp32"));
 }
 
-TEST(MakeTorchEngineTest, NeedsASlot) {
-  EXPECT_THAT(MakeTorchEngine(SmallCheckpoint(), {.device = "cpu", .num_slots = 0}),
+TEST(MakeEngineTest, NeedsASlot) {
+  EXPECT_THAT(MakeEngine(SmallCheckpoint(), {.device = "cpu", .num_slots = 0}),
               StatusIs(absl::StatusCode::kInvalidArgument, "the engine needs at least 1 slot, got 0"));
 }
 
