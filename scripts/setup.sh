@@ -3,6 +3,8 @@
 #
 #   scripts/setup.sh            what building and running needs
 #   scripts/setup.sh --tests    what the tests need as well
+#   scripts/setup.sh --checks   what scripts/check.sh needs as well: compilers, linters
+#   scripts/setup.sh --cuda     NVIDIA's CUDA compiler as well, from PyPI into build/cuda: no GPU or driver is needed
 #
 # On another system nothing is installed, and Debian's relatives may lack a package: then it is told in words what is
 # needed, unless the tree configures as it is.
@@ -21,9 +23,9 @@ ccache                  | ccache (optional: a second build of the same source ta
 pkg-config              | pkg-config (gRPC's CMake files ask for it)
 git                     | git (the revision that a binary and a checkpoint tell)
 # the network; LibTorch is as fast as the BLAS beside it
-libtorch-dev            | LibTorch 1.13
-libgloo-dev             | gloo (optional: training in several processes)
-libdnnl-dev             | oneDNN 2.6 (optional: convolutions on the CPU at four times the speed, if it is LibTorch's)
+libtorch-dev            | LibTorch 1.13, or pip's PyTorch 2.7
+libgloo-dev             | gloo (optional: training in several processes, if LibTorch is linked with it)
+libdnnl-dev             | oneDNN 2.6 (optional: convolutions on the CPU at four times the speed)
 libopenblas0-pthread    | OpenBLAS 0.3.21, or another fast BLAS
 # PNG and resizing; find_package(OpenCV) wants the whole of it
 libopencv-dev           | OpenCV 4.6 (core, imgproc, imgcodecs)
@@ -33,7 +35,6 @@ protobuf-compiler-grpc  | gRPC's plugin for protoc
 libprotobuf-dev         | Protobuf 3.21
 protobuf-compiler       | protoc 3.21
 libabsl-dev             | Abseil 20220623
-grpc-proto              | grpc/health/v1/health.proto
 # metrics; prometheus-cpp's CMake files ask for civetweb
 prometheus-cpp-dev      | prometheus-cpp 1.0
 civetweb                | civetweb 1.15
@@ -56,24 +57,57 @@ python3-torch           | PyTorch 1.13 for Python 3
 curl                    | curl
 END
   fi
+  if [[ $with_checks ]]; then
+    cat <<'END'
+# checks; clang-tidy and clang-format of one version, because their opinions change
+clang-tidy-14           | clang-tidy 14 (optional: scripts/check.sh says what it leaves out)
+clang-format-14         | clang-format 14 (optional likewise)
+shellcheck              | ShellCheck 0.9 (optional likewise)
+END
+  fi
+  if [[ $with_cuda ]]; then
+    cat <<'END'
+# the CUDA compiler's packages
+python3-pip             | pip for Python 3
+END
+  fi
 }
 
 packages() { requirements | awk -F ' *[|] *' '!/^#/ { print $1 }'; }
 
-in_words() { requirements | awk -F ' *[|] *' '!/^#/ { print "  " $2 }'; }
+# in_words [PACKAGE...]: what these are, or else all of them.
+in_words() {
+  requirements | awk -F ' *[|] *' -v wanted=" $* " '!/^#/ && (wanted ~ /^ *$/ || index(wanted, " " $1 " ")) { print "  " $2 }'
+}
+
+is_optional() { [[ $(in_words "$1") == *'(optional'* ]]; }
 
 is_debian() {
   command -v apt-get >/dev/null && command -v dpkg-query >/dev/null &&
-    grep -qsE '^ID(_LIKE)?=.*debian' /etc/os-release
+    grep -qsE '^ID(_LIKE)?=.*debian' "${DENOISED_OS_RELEASE:-/etc/os-release}"
 }
+
+# What dpkg has of a package, in its three words: what is wanted (install, hold, deinstall), whether it must be installed
+# again, and how far it is (installed, config-files, half-installed, not-installed). Nothing for a name it never met.
+# NOTE: the last one is compared as a whole: not-installed contains installed.
+dpkg_state() {
+  # shellcheck disable=SC2016  # dpkg-query's own variables
+  dpkg-query -W -f='${db:Status-Want} ${db:Status-Eflag} ${db:Status-Status}\n' "$1" 2>/dev/null | head -n 1 || true
+}
+
+is_installed() { [[ $(dpkg_state "$1") == *' ok installed' ]]; }
+
+is_held() { [[ $(dpkg_state "$1") == 'hold '* ]]; }
+
+is_half_done() { [[ $(dpkg_state "$1") =~ ' reinstreq '|' 'half-|' 'unpacked$|' 'triggers- ]]; }
 
 missing_packages() {
   local package
-  for package in $(packages); do
-    # shellcheck disable=SC2016  # dpkg-query's own variable
-    [[ $(dpkg-query -W -f='${db:Status-Status} ' "$package" 2>/dev/null) == *'installed '* ]] || echo "$package"
-  done
+  for package in $(packages); do is_installed "$package" || echo "$package"; done
 }
+
+# Whether apt has a version of it to install.
+is_known() { [[ $(apt-cache policy "$1" 2>/dev/null) =~ 'Candidate: '[^\(] ]]; }
 
 as_root() {
   if ((EUID == 0)); then "$@"; else sudo "$@"; fi
@@ -88,13 +122,45 @@ apt_get() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -y "$@"
 }
 
-# A first try with the package lists that are there; if they are old or absent, a second with new ones.
+# What apt can install of these: one name that it does not know, or that is held, would make it install nothing.
+installable() {
+  local package
+  for package; do
+    if ! is_held "$package" && is_known "$package"; then echo "$package"; fi
+  done
+}
+
+# Installs what there is. A first try with the package lists that are there; if they are old or absent, a second with new
+# ones. What an interrupted dpkg has left behind is finished first.
 install_packages() {
-  apt_get install --no-install-recommends "$@" || { apt_get update && apt_get install --no-install-recommends "$@"; }
+  local package there how=(install --no-install-recommends)
+  for package; do
+    if is_half_done "$package"; then how=(install --no-install-recommends --reinstall); fi
+  done
+  if [[ ${how[*]} == *--reinstall* ]]; then
+    as_root dpkg --configure -a || true
+    apt_get --fix-broken install || true
+  fi
+  mapfile -t there < <(installable "$@")
+  if ((${#there[@]} == $#)) && apt_get "${how[@]}" "${there[@]}"; then return; fi
+  apt_get update || true
+  mapfile -t there < <(installable "$@")
+  ((${#there[@]} == 0)) || apt_get "${how[@]}" "${there[@]}"
+}
+
+# why_missing PACKAGE: a line on what is in the way.
+why_missing() {
+  local package=$1 why="apt could not install it"
+  if is_held "$package"; then
+    why="it is held: apt-mark unhold $package"
+  elif ! is_known "$package"; then
+    why="this system's package lists do not have it"
+  fi
+  printf '  %-22s %s\n' "$package" "$why"
 }
 
 install_missing() {
-  local missing
+  local missing package left=() less=()
   mapfile -t missing < <(missing_packages)
   if ((${#missing[@]} == 0)); then
     say "Every package that is needed is installed."
@@ -102,8 +168,20 @@ install_missing() {
   fi
   can_become_root || die "Packages are missing, and this user can install none. As root:
   apt-get update && apt-get install --no-install-recommends ${missing[*]}"
-  stage "Installing ${#missing[@]} packages" setup.log install_packages "${missing[@]}" ||
-    check_by_configuring "Not every package could be installed; the whole output is in $logs/setup.log"
+  stage "Installing ${#missing[@]} packages" setup.log install_packages "${missing[@]}" || true
+  for package in "${missing[@]}"; do
+    if is_installed "$package"; then continue; fi
+    if is_optional "$package"; then less+=("$package"); else left+=("$package"); fi
+  done
+  if ((${#less[@]} > 0)); then
+    say "Not installed, and denoised works without:"
+    for package in "${less[@]}"; do why_missing "$package"; done
+  fi
+  if ((${#left[@]} > 0)); then
+    say "Not installed:"
+    for package in "${left[@]}"; do why_missing "$package"; done
+    check_by_configuring "Not every package could be installed; the whole output is in $logs/setup.log" "${left[@]}"
+  fi
 }
 
 # The reference BLAS is an order of magnitude slower. Who chose it by hand is told, not overruled.
@@ -117,24 +195,49 @@ warn_of_slow_blas() {
   done
 }
 
-# check_by_configuring REASON: where apt brought nothing, because of REASON, whether everything is there shows when the
-# tree is configured.
+# check_by_configuring REASON [PACKAGE...]: where apt did not bring these packages, or any, because of REASON, whether
+# everything is there all the same shows when the tree is configured.
 check_by_configuring() {
-  local tests=OFF
+  local reason=$1 tests=OFF
+  shift
   if [[ $with_tests ]]; then tests=ON; fi
-  if stage "Looking for what is needed" configure.log configure release -DDENOISED_BUILD_TESTS=$tests; then return; fi
-  say >&2
-  say "$1. Install these, or newer, by other means, then try again:" >&2
-  in_words >&2
+  if ! command -v cmake >/dev/null; then
+    say >&2
+    say "$reason, and there is no cmake to look for the rest with." >&2
+  elif stage "Looking for what is needed" configure.log configure release -DDENOISED_BUILD_TESTS=$tests; then
+    return
+  else
+    say >&2
+    say "$reason." >&2
+  fi
+  say "Install these, or newer, by other means, then try again:" >&2
+  in_words "$@" >&2
+  say "README.md, \"On another system\", says how with pip's PyTorch, and gives other systems' package names." >&2
   exit 1
 }
 
-with_tests=
-case ${1-} in
-  '') ;;
-  --tests) with_tests=1 ;;
-  *) die "usage: scripts/setup.sh [--tests]" ;;
-esac
+# The compiler's wheels, pinned with their sums. A wheel's programs lack the mark that they may be run.
+install_cuda() {
+  local into=$root/build/cuda
+  rm -rf "$into.new" &&
+    python3 -m pip install --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+      --target "$into.new" --requirement "$root/scripts/cuda-requirements.txt" &&
+    find "$into.new" -path '*/bin/*' -type f -exec chmod +x {} + &&
+    cp "$root/scripts/cuda-requirements.txt" "$into.new/requirements.txt" &&
+    rm -rf "$into" && mv "$into.new" "$into"
+}
+
+has_cuda() { cmp --silent "$root/scripts/cuda-requirements.txt" "$root/build/cuda/requirements.txt"; }
+
+with_tests='' with_checks='' with_cuda=''
+for option; do
+  case $option in
+    --tests) with_tests=1 ;;
+    --checks) with_checks=1 ;;
+    --cuda) with_cuda=1 ;;
+    *) die "usage: scripts/setup.sh [--tests] [--checks] [--cuda]" ;;
+  esac
+done
 
 trap stop_ticker EXIT
 if is_debian; then
@@ -142,4 +245,8 @@ if is_debian; then
   warn_of_slow_blas
 else
   check_by_configuring "This is not Debian, so nothing was installed"
+fi
+if [[ $with_cuda ]] && ! has_cuda; then
+  stage "Getting the CUDA compiler" setup-cuda.log install_cuda ||
+    die "The CUDA compiler could not be had from PyPI; everything else is built and tested without it."
 fi

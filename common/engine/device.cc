@@ -1,12 +1,11 @@
 #include "common/engine/device.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/checkpoint/torch_cuda.h"
 #include "common/engine/cpu/onednn_network.h"
 #include "common/engine/cuda/cuda_engine.h"
 
@@ -43,8 +42,8 @@ constexpr char kCheckGpu[] =
 
 absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
   if (device == kEmulatedCuda) return device;
-  const int count = std::max(CudaDeviceCount(), static_cast<int>(torch::cuda::device_count()));
-  if (torch::hasCUDA()) return Resolve(device, count, kCheckDriver);
+  const int count = std::max(CudaDeviceCount(), TorchCudaDevices());
+  if (TorchHasCuda()) return Resolve(device, count, kCheckDriver);
   return Resolve(device, count,
                  HasCudaKernel() ? kCheckGpu : "This build of denoised was made without the CUDA Toolkit");
 }
@@ -68,8 +67,8 @@ absl::StatusOr<Precision> ResolvePrecision(Precision precision, const std::strin
 }
 
 absl::StatusOr<std::string> ResolveTorchDevice(const std::string& device) {
-  return Resolve(device, static_cast<int>(torch::cuda::device_count()),
-                 torch::hasCUDA() ? kCheckDriver : "This LibTorch was built without CUDA");
+  return Resolve(device, TorchCudaDevices(),
+                 TorchHasCuda() ? kCheckDriver : "This LibTorch was built without CUDA");
 }
 
 }  // namespace denoised

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/checkpoint/torch_cuda.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/checkpoint/unet.h"
 #include "common/engine/cpu/cpu_engine.h"
@@ -115,7 +116,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCuda(const Checkpoint& chec
         MakeKernelEngine(checkpoint, options, torch::Device(device).index());
     if (!absl::IsUnimplemented(engine.status())) return engine;
     DENOISED_RETURN_IF_ERROR(CheckLibTorchHas(options.precision, engine.status()));
-    if (!torch::cuda::is_available()) {
+    if (TorchCudaDevices() == 0) {
       return absl::FailedPreconditionError(absl::StrCat("--device=", device, ": ", engine.status().message(),
                                                         "; a LibTorch with CUDA could run it, but this one has none. "
                                                         "Use --device=cpu"));

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "denoised/v1/digit_service.pb.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace denoised {
 namespace {
@@ -55,6 +56,23 @@ TEST(WireShapeTest, IsTheGoldenOne) {
   std::ifstream file(DENOISED_SOURCE_DIR "/tests/data/digit_service.wire.txt");
   const std::string golden{std::istreambuf_iterator<char>(file), {}};
   EXPECT_EQ(WireShape(*v1::GenerateDigitRequest::descriptor()->file()), golden);
+}
+
+// Load balancers and probes have this service compiled in: GRFC A17 and gRPC's health checking protocol.
+TEST(WireShapeTest, HealthIsTheStandardOne) {
+  EXPECT_EQ(
+      WireShape(*grpc::health::v1::HealthCheckRequest::descriptor()->file()),
+      "grpc.health.v1.Health/Check grpc.health.v1.HealthCheckRequest -> grpc.health.v1.HealthCheckResponse\n"
+      "grpc.health.v1.Health/Watch grpc.health.v1.HealthCheckRequest -> stream grpc.health.v1.HealthCheckResponse\n"
+      "grpc.health.v1.HealthCheckRequest\n"
+      "  1 service string\n"
+      "grpc.health.v1.HealthCheckResponse\n"
+      "  1 status grpc.health.v1.HealthCheckResponse.ServingStatus\n");
+  using Response = grpc::health::v1::HealthCheckResponse;
+  EXPECT_EQ(Response::UNKNOWN, 0);
+  EXPECT_EQ(Response::SERVING, 1);
+  EXPECT_EQ(Response::NOT_SERVING, 2);
+  EXPECT_EQ(Response::SERVICE_UNKNOWN, 3);
 }
 
 }  // namespace

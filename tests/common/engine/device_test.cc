@@ -2,9 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/cuda.h>
 
+#include "common/checkpoint/torch_cuda.h"
 #include "common/engine/cpu/onednn_network.h"
+#include "common/engine/cuda/cuda_engine.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {
@@ -17,7 +18,7 @@ TEST(ResolveDeviceTest, CpuIsAlwaysThere) { EXPECT_EQ(*ResolveDevice("cpu"), "cp
 TEST(ResolveDeviceTest, AutoIsSomewhere) {
   const absl::StatusOr<std::string> device = ResolveDevice("auto");
   ASSERT_THAT(device, IsOk());
-  EXPECT_EQ(*device, torch::cuda::is_available() ? "cuda:0" : "cpu");
+  EXPECT_EQ(*device, TorchCudaDevices() + CudaDeviceCount() > 0 ? "cuda:0" : "cpu");
 }
 
 TEST(ResolveDeviceTest, MalformedNamesAreSaid) {

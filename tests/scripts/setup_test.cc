@@ -1,0 +1,177 @@
+// scripts/setup.sh, with stubs of dpkg, apt and cmake: what it installs, and what it says, in every state of dpkg.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+// A machine on which every package is installed, until a test says otherwise. state/NAME holds dpkg's words on a
+// package, unknown/NAME makes apt know nothing of it, and calls has a line for each call of apt-get.
+class SetupTest : public testing::Test {
+ protected:
+  SetupTest() {
+    for (const char* folder : {"bin", "state", "unknown", "scripts"}) {
+      std::filesystem::create_directory(machine_.File(folder));
+    }
+    for (const char* script : {"setup.sh", "common.sh", "cuda-requirements.txt"}) {
+      std::filesystem::copy_file(std::string(DENOISED_SOURCE_DIR "/scripts/") + script,
+                                 machine_.File(std::string("scripts/") + script));
+    }
+    machine_.Write("os-release", "ID=debian\n");
+    Stub("dpkg-query",
+         "name=${*: -1}\n"
+         "if [[ -e $machine/state/$name ]]; then cat $machine/state/$name; else echo install ok installed; fi\n");
+    Stub("dpkg", "echo \"dpkg $*\" >>$machine/calls\n");
+    Stub("apt-cache",
+         "if [[ -e $machine/unknown/$2 ]]; then exit; fi\n"
+         "printf '%s:\\n  Installed: (none)\\n  Candidate: 1.0\\n' \"$2\"\n");
+    Stub("apt-get",
+         "echo \"apt-get $*\" >>$machine/calls\n"
+         "if [[ -e $machine/broken ]]; then exit 100; fi\n"
+         "for word; do\n"
+         "  if [[ -e $machine/unknown/$word ]]; then echo \"E: Unable to locate package $word\"; exit 100; fi\n"
+         "done\n"
+         "if [[ -e $machine/idle ]]; then exit; fi\n"
+         "for word; do if [[ -e $machine/state/$word ]]; then echo install ok installed >$machine/state/$word; fi; "
+         "done\n");
+    Stub("sudo", "if [[ $1 == -n ]]; then shift; fi\nexec \"$@\"\n");
+    Stub("cmake", "exit 1\n");
+  }
+
+  void Stub(const std::string& name, const std::string& script) {
+    const std::string path = machine_.Write("bin/" + name, "#!/bin/bash\nmachine=" + machine_.path() + "\n" + script);
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  }
+
+  void SetState(const std::string& package, const std::string& words) {
+    machine_.Write("state/" + package, words.empty() ? "" : words + "\n");
+  }
+  void MakeUnknown(const std::string& package) { machine_.Write("unknown/" + package, ""); }
+
+  ProgramResult Setup(std::vector<std::string> options = {}) {
+    std::vector<std::string> command = {"/bin/bash", machine_.File("scripts/setup.sh")};
+    command.insert(command.end(), options.begin(), options.end());
+    return RunProgram(command, {"PATH=" + machine_.File("bin") + ":/usr/bin:/bin",
+                                "DENOISED_OS_RELEASE=" + machine_.File("os-release")});
+  }
+
+  std::string calls() const { return Slurp(machine_.File("calls")); }
+
+  TempFolder machine_;
+};
+
+constexpr char kAllInstalled[] = "Every package that is needed is installed.";
+
+TEST_F(SetupTest, CallsNobodyWhereEverythingIsInstalled) {
+  const ProgramResult result = Setup();
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr(kAllInstalled));
+  EXPECT_EQ(calls(), "");
+}
+
+TEST_F(SetupTest, AHeldPackageThatIsInstalledIsFine) {
+  SetState("libtorch-dev", "hold ok installed");
+  EXPECT_THAT(Setup().out, HasSubstr(kAllInstalled));
+}
+
+// The state not-installed, which dpkg gives to names that it has heard of, contains the word installed.
+TEST_F(SetupTest, InstallsWhatIsInAnyOtherState) {
+  for (const char* words :
+       {"", "unknown ok not-installed", "deinstall ok config-files", "purge ok not-installed", "install ok unpacked",
+        "install ok half-configured", "install reinstreq half-installed", "install ok triggers-awaited"}) {
+    SetState("libtorch-dev", words);
+    const ProgramResult result = Setup();
+    EXPECT_EQ(result.exit_code, 0) << words << "\n" << result.err;
+    EXPECT_THAT(result.out, Not(HasSubstr(kAllInstalled))) << words;
+    EXPECT_THAT(calls(), HasSubstr(" libtorch-dev\n")) << words;
+    EXPECT_EQ(Slurp(machine_.File("state/libtorch-dev")), "install ok installed\n") << words;
+    std::filesystem::remove(machine_.File("calls"));
+  }
+}
+
+TEST_F(SetupTest, FinishesWhatAnInterruptedDpkgHasLeft) {
+  SetState("libopencv-dev", "install reinstreq half-installed");
+  EXPECT_EQ(Setup().exit_code, 0);
+  EXPECT_THAT(calls(), HasSubstr("dpkg --configure -a"));
+  EXPECT_THAT(calls(), HasSubstr("--reinstall libopencv-dev"));
+}
+
+// apt installs nothing at all when it does not know one of the names.
+TEST_F(SetupTest, InstallsTheRestWhenOneNameIsUnknown) {
+  SetState("libtorch-dev", "");
+  MakeUnknown("libtorch-dev");
+  SetState("cmake", "unknown ok not-installed");
+  const ProgramResult result = Setup();
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(Slurp(machine_.File("state/cmake")), "install ok installed\n");
+  EXPECT_THAT(result.out, HasSubstr("  libtorch-dev           this system's package lists do not have it\n"));
+  EXPECT_THAT(result.err, HasSubstr("Install these, or newer, by other means, then try again:\n"
+                                    "  LibTorch 1.13, or pip's PyTorch 2.7\nREADME.md"));
+}
+
+TEST_F(SetupTest, NamesWhatIsHeldAndInstallsTheRest) {
+  SetState("libgrpc++-dev", "hold ok not-installed");
+  SetState("cmake", "");
+  const ProgramResult result = Setup();
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.out, HasSubstr("it is held: apt-mark unhold libgrpc++-dev\n"));
+  EXPECT_THAT(calls(), Not(HasSubstr("libgrpc++-dev")));
+  EXPECT_EQ(Slurp(machine_.File("state/cmake")), "install ok installed\n");
+}
+
+TEST_F(SetupTest, DoesWithoutWhatIsOptional) {
+  SetState("libgloo-dev", "");
+  MakeUnknown("libgloo-dev");
+  const ProgramResult result = Setup();
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("Not installed, and denoised works without:\n  libgloo-dev "));
+}
+
+TEST_F(SetupTest, NeverCallsInstalledWhatIsNot) {
+  SetState("zlib1g-dev", "");
+  for (const char* fault : {"idle", "broken"}) {  // apt says that all is well and does nothing; apt fails
+    machine_.Write(fault, "");
+    const ProgramResult result = Setup();
+    EXPECT_EQ(result.exit_code, 1) << fault;
+    EXPECT_THAT(result.out, HasSubstr("Not installed:\n  zlib1g-dev             apt could not install it\n")) << fault;
+    EXPECT_THAT(result.out, Not(HasSubstr(kAllInstalled))) << fault;
+    std::filesystem::remove(machine_.File(fault));
+  }
+}
+
+TEST_F(SetupTest, GoesOnWhereTheTreeConfiguresWithoutAPackage) {
+  SetState("libtorch-dev", "");
+  MakeUnknown("libtorch-dev");
+  Stub("cmake", "exit 0\n");
+  EXPECT_EQ(Setup().exit_code, 0);
+}
+
+TEST_F(SetupTest, InstallsNothingOnAnotherSystem) {
+  machine_.Write("os-release", "ID=fedora\n");
+  const ProgramResult result = Setup();
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(calls(), "");
+  EXPECT_THAT(result.err, HasSubstr("This is not Debian, so nothing was installed.\n"));
+  EXPECT_THAT(result.err, HasSubstr("  a C++20 compiler (GCC 12)\n"));
+  const std::vector<std::string> lines = absl::StrSplit(result.err, '\n');
+  EXPECT_LE(lines.size(), 50) << "more than a screen";
+}
+
+TEST_F(SetupTest, UnknownOptionIsSaid) {
+  const ProgramResult result = Setup({"--test"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("usage: scripts/setup.sh [--tests] [--checks] [--cuda]"));
+}
+
+}  // namespace
+}  // namespace denoised
