@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <limits>
 #include <string>
@@ -48,7 +49,7 @@ class CpuEngine : public Engine {
     const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
     // A guided image has two.
     most_rows_ = std::clamp((max_rows + pool_.size() - 1) / pool_.size(), 2, kMaxRowsPerCall);
-    for (int i = 0; i < pool_.size(); ++i) workers_.push_back({.network = make_network(most_rows_, 1)});
+    for (int i = 0; i < pool_.size(); ++i) workers_.emplace_back().network = make_network(most_rows_, 1);
   }
 
   int num_slots() const override { return options_.num_slots; }
@@ -97,7 +98,7 @@ class CpuEngine : public Engine {
     team_awake_ = team;
     const int used = team ? 1 : std::min<int>(pool_.size(), static_cast<int>(calls_.size()));
     for (Worker& worker : workers_) worker.network_seconds = 0;
-    const absl::Status status = OnWorkers(used, [&](int index) {
+    absl::Status status = OnWorkers(used, [&](int index) {
       Worker& worker = workers_[index];
       CpuNetwork& network = team ? *team_ : *worker.network;
       for (size_t i = index; i < calls_.size(); i += used) RunCall(rows, calls_[i], network, worker);
@@ -181,12 +182,11 @@ class CpuEngine : public Engine {
     for (size_t i = call.begin; i < call.end; ++i) {
       if (NumNetworkRows(rows[i]) == 2) Guide(rows[i].guidance_scale, e + kModelPixels, e);
       state_.Update(rows[i], e);
-      e += NumNetworkRows(rows[i]) * kModelPixels;
+      e += int64_t{NumNetworkRows(rows[i])} * kModelPixels;
     }
   }
 
-  // ---- Choices at start
-  // ------------------------------------------------------------------------------------------------
+  // ---- Choices at start ---------------------------------------------------------------------------------------------
 
   // Rows that differ in everything.
   struct Probe {
@@ -224,7 +224,8 @@ class CpuEngine : public Engine {
   void ChooseTeam(const CpuNetworkFactory& make_network, const Probe& probe, const std::vector<float>& alone) {
     std::vector<Team> teams;
     for (int threads = 2; threads < 2 * pool_.size(); threads *= 2) {
-      Team team = {.threads = std::min(threads, pool_.size())};
+      Team team;
+      team.threads = std::min(threads, pool_.size());
       team.network = make_network(most_rows_, team.threads);
       if (team.network == nullptr || !KeepsBits(*team.network, probe, 1, alone)) break;
       team.network->Rest();

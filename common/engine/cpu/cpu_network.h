@@ -1,6 +1,7 @@
 // File: cpu_network.h
 //
-// The network on CPU cores, as the engine calls it; oneDNN (onednn_network.h) and LibTorch (torch_engine.cc) run it.
+// The network on CPU cores, as the engine calls it; oneDNN (onednn_network.h) and LibTorch
+// (../torch/torch_script_network.h) run it.
 //
 //   std::unique_ptr<CpuNetwork> network = ...;             // one for each thread that calls it
 //   network->Predict({{.x = image, .t = 999, .y = 7}}, e);  // e = network(x, t, y)
