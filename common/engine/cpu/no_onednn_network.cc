@@ -1,4 +1,4 @@
-// In the place of onednn_network.cc where LibTorch brings no oneDNN that this build can call.
+// In the place of the onednn_*.cc where LibTorch brings no oneDNN that this build can call.
 #include "common/engine/cpu/onednn_network.h"
 
 namespace denoised {
