@@ -21,6 +21,7 @@ endfunction()
 function(denoised_use_headers target set)
   if(set AND DENOISED_PRECOMPILED_HEADERS)
     target_precompile_headers(${target} REUSE_FROM denoised_headers_${set})
+    target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>) # for ccache
   endif()
 endfunction()
 

@@ -99,7 +99,7 @@ is_installed() { [[ $(dpkg_state "$1") == *' ok installed' ]]; }
 
 is_held() { [[ $(dpkg_state "$1") == 'hold '* ]]; }
 
-is_half_done() { [[ $(dpkg_state "$1") =~ ' reinstreq '|' 'half-|' 'unpacked$|' 'triggers- ]]; }
+is_half_done() { [[ $(dpkg_state "$1") =~ \ (reinstreq\ |half-|unpacked$|triggers-) ]]; }
 
 missing_packages() {
   local package

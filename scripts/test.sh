@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
-# Runs every test: the release build's, then those of the parts without gRPC and LibTorch under ThreadSanitizer.
+# Runs the tests.
 #
-#   scripts/test.sh [CTEST-OPTION...]    for example -R scheduler
+#   scripts/test.sh                     every test: the release build's, then those of the parts without gRPC and LibTorch
+#                                       under ThreadSanitizer
+#   scripts/test.sh ROOM                those of a room and the rooms in it, for example server or common/image
+#   scripts/test.sh CTEST-OPTION...     what ctest's options choose, for example -R Scheduler
+#   scripts/test.sh --all               every test, then all again under AddressSanitizer and UndefinedBehaviorSanitizer,
+#                                       with warnings as errors and scripts/check.sh before: what CI runs
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -14,16 +19,47 @@ clean_up() {
   say "Logs: $logs"
 }
 
-# run_tests TITLE PRESET [CTEST-OPTION...]: all output in the log; here what failed, and the closing lines.
+# ctest's report without what passed, in lines of at most 100 columns: ctest pads each line to the longest name.
+shorten() {
+  awk '/^ *Start +[0-9]+: / || / Passed +[0-9.]+ sec *$/ { next }
+       { gsub(/ ?\.\.\.\.+/, " ..."); if (length($0) > 100 && $0 ~ /Test +#/) $0 = substr($0, 1, 74) "... " substr($0, length($0) - 20)
+         print; fflush() }'
+}
+
+# run_tests TITLE PRESET [CTEST-OPTION...]: all output in the log; here what failed or was skipped, and the closing lines.
 run_tests() {
   local name=$1 preset=$2 begin=$SECONDS status=0
   shift 2
   say "${bold}$name${plain}"
-  (cd "$root" && "${without_aslr[@]}" ctest --preset "$preset" --parallel "$(nproc)" "$@") </dev/null 2>&1 | tee "$logs/ctest-$preset.log" |
-    grep --line-buffered -vE '^ *Start +[0-9]+: | Passed +[0-9.]+ sec$' || status=$?
+  (cd "$root" && "${without_aslr[@]}" ctest --preset "$preset" --parallel "$(nproc)" "$@") </dev/null 2>&1 |
+    tee "$logs/ctest-$preset.log" | shorten || status=$?
   title "$name"
   end_stage "$name" "$begin" "$status"
   return "$status"
+}
+
+# targets_of ROOM: the test binaries of a room and of the rooms in it.
+targets_of() {
+  find "$root/tests/$1" -name CMakeLists.txt -exec sed -nE 's/^denoised_add_tests\(([a-z0-9_]+).*/\1_tests/p' {} +
+}
+
+# test_room ROOM
+test_room() {
+  local room=${1%/} targets
+  mapfile -t targets < <(targets_of "$room")
+  "$root/scripts/setup.sh" --tests
+  stage "Configuring" configure.log configure release -DDENOISED_BUILD_TESTS=ON
+  stage "Building ${room}'s tests" build.log build release --target "${targets[@]}"
+  run_tests "Tests of $room" release --label-regex "^$room(/|\$)"
+}
+
+# test_sanitized TITLE PRESET [CTEST-OPTION...]
+test_sanitized() {
+  local name=$1 preset=$2
+  shift 2
+  stage "Configuring, $name" "configure-$preset.log" configure "$preset" -DDENOISED_BUILD_TESTS=ON
+  stage "Building, $name" "build-$preset.log" build "$preset"
+  run_tests "Tests, $name" "$preset" "$@" || failed=1
 }
 
 trap clean_up EXIT
@@ -34,17 +70,33 @@ trap 'exit 143' TERM
 without_aslr=(env)
 if setarch --addr-no-randomize true 2>/dev/null; then without_aslr=(setarch --addr-no-randomize); fi
 
-# A filter that leaves no test for ThreadSanitizer is no failure.
-tsan_options=("$@")
-if (($# > 0)); then tsan_options+=(--no-tests=ignore); fi
+all='' werror=OFF failed=0
+case ${1-} in
+  --all) all=1 werror=ON && shift ;;
+  -* | '') ;;
+  *)
+    [[ -d $root/tests/$1 && $(targets_of "$1") ]] ||
+      die "There is no room $1 with tests. Rooms: $(cd "$root/tests" && find . -name CMakeLists.txt -exec grep -l denoised_add_tests {} + | sed -E 's|^\./(.*)/CMakeLists.txt|\1|' | sort | paste -sd ' ')"
+    test_room "$1"
+    exit
+    ;;
+esac
 
-"$root/scripts/setup.sh" --tests
-stage_times+=("$(table_row Packages ok "$SECONDS")")
-stage "Configuring" configure.log configure release -DDENOISED_BUILD_TESTS=ON
+# A filter that leaves no test for a sanitizer is no failure.
+filter=("$@")
+if (($# > 0)); then filter+=(--no-tests=ignore); fi
+
+if [[ $all ]]; then
+  "$root/scripts/setup.sh" --tests --checks --cuda || "$root/scripts/setup.sh" --tests --checks
+  stage_times+=("$(table_row Packages ok "$SECONDS")")
+  "$root/scripts/check.sh" --changed || failed=1
+else
+  "$root/scripts/setup.sh" --tests
+  stage_times+=("$(table_row Packages ok "$SECONDS")")
+fi
+stage "Configuring" configure.log configure release -DDENOISED_BUILD_TESTS=ON -DDENOISED_WERROR=$werror
 stage "Building" build.log build release
-failed=0
 run_tests "Tests" release "$@" || failed=1
-stage "Configuring, ThreadSanitizer" configure-tsan.log configure tsan -DDENOISED_BUILD_TESTS=ON
-stage "Building, ThreadSanitizer" build-tsan.log build tsan
-run_tests "Tests, ThreadSanitizer" tsan "${tsan_options[@]}" || failed=1
+test_sanitized "ThreadSanitizer" tsan "${filter[@]}"
+if [[ $all ]]; then test_sanitized "AddressSanitizer" asan "${filter[@]}"; fi
 ((failed == 0))

@@ -93,7 +93,7 @@ std::vector<float> DrawByHand(Checkpoint checkpoint, const Image& image) {
 
 class EveryEngineTest : public testing::TestWithParam<EnginePath> {
  protected:
-  std::unique_ptr<Engine> MakeEngine(int threads = 2) {
+  std::unique_ptr<Engine> EngineWith(int threads = 2) {
     return *MakeEngine(
         checkpoint_,
         {.device = "cpu", .num_slots = 8, .num_threads = threads, .precision = Precision::kFp32, .path = GetParam()});
@@ -103,7 +103,7 @@ class EveryEngineTest : public testing::TestWithParam<EnginePath> {
 };
 
 TEST_P(EveryEngineTest, FollowsTheFormulas) {
-  const auto engine = MakeEngine();
+  const auto engine = EngineWith();
   for (const Image& image :
        {Image{.plan = Plan(SamplerType::kDdpm, 12)}, Image{.plan = Plan(SamplerType::kDdim, 7), .label = 9},
         Image{.plan = Plan(SamplerType::kDpmSolverPp2M, 9), .seed = 5, .image_index = 2},
@@ -114,7 +114,7 @@ TEST_P(EveryEngineTest, FollowsTheFormulas) {
 }
 
 TEST_P(EveryEngineTest, SlotsAreAlikeAndForgetTheirLastImage) {
-  const auto engine = MakeEngine();
+  const auto engine = EngineWith();
   const Image image{.plan = Plan(SamplerType::kDpmSolverPp2M, 5)};
   const std::vector<float> first = DrawAlone(*engine, image, 0);
   DrawAlone(*engine, Image{.plan = Plan(SamplerType::kDdpm, 3), .label = 1, .seed = 1}, 7);
@@ -123,7 +123,7 @@ TEST_P(EveryEngineTest, SlotsAreAlikeAndForgetTheirLastImage) {
 
 // Bit for bit on the CPU's own path: what an image looks like never depends on its neighbours.
 TEST_P(EveryEngineTest, NeighboursDoNotChangeAnImage) {
-  const auto engine = MakeEngine();
+  const auto engine = EngineWith();
   const Image image{.plan = Plan(SamplerType::kDdpm, 10)};
   const std::vector<float> alone = DrawAlone(*engine, image);
   const Image short_one{.plan = Plan(SamplerType::kDdim, 4), .label = 8, .seed = 1};
@@ -144,11 +144,11 @@ TEST_P(EveryEngineTest, NeighboursDoNotChangeAnImage) {
 
 TEST_P(EveryEngineTest, ThreadsDoNotChangeAnImage) {
   const Image image{.plan = Plan(SamplerType::kDdpm, 6)};
-  EXPECT_EQ(DrawAlone(*MakeEngine(1), image), DrawAlone(*MakeEngine(3), image));
+  EXPECT_EQ(DrawAlone(*EngineWith(1), image), DrawAlone(*EngineWith(3), image));
 }
 
 TEST_P(EveryEngineTest, PredictedCleanImageStaysInItsRange) {
-  const auto engine = MakeEngine();
+  const auto engine = EngineWith();
   const Image image{.plan = Plan(SamplerType::kDdpm, 10)};
   ASSERT_THAT(engine->Step({image.Row(0, 0)}), IsOk());
   std::vector<float> clean(kModelPixels);
@@ -158,7 +158,7 @@ TEST_P(EveryEngineTest, PredictedCleanImageStaysInItsRange) {
 }
 
 TEST_P(EveryEngineTest, ImageThatIsNotFiniteIsAnErrorOfItsOwn) {
-  const auto engine = MakeEngine();
+  const auto engine = EngineWith();
   StepPlan broken = Plan(SamplerType::kDdim, 2);
   broken[0].a = std::numeric_limits<float>::infinity();
   const Image bad{.plan = broken};
@@ -171,7 +171,7 @@ TEST_P(EveryEngineTest, ImageThatIsNotFiniteIsAnErrorOfItsOwn) {
 }
 
 TEST_P(EveryEngineTest, CountsTheTimeInTheNetwork) {
-  const auto engine = MakeEngine();
+  const auto engine = EngineWith();
   const double before = engine->network_seconds();
   DrawAlone(*engine, {.plan = Plan(SamplerType::kDdpm, 3)});
   EXPECT_GT(engine->network_seconds(), before);

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Reads the code instead of running it: clang-format, ShellCheck, and clang-tidy on every file or on those that changed.
+#
+#   scripts/check.sh              every file; clang-tidy takes half an hour on two cores
+#   scripts/check.sh --changed    clang-tidy on what differs from DENOISED_BASE, or else from the main branch or the last
+#                                 commit, whichever is further
+#   scripts/check.sh FILE...      clang-tidy on these
+#
+# A tool that is not installed fails the check: scripts/setup.sh --checks installs them, on Debian 12.
+set -euo pipefail
+# shellcheck source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+sources() { git ls-files '*.cc' '*.h' '*.cu'; }
+
+need() { command -v "$1" >/dev/null || { echo "$1 is not installed; scripts/setup.sh --checks installs it on Debian 12"; return 1; }; }
+
+check_format() { need clang-format-14 && sources | xargs clang-format-14 --dry-run -Werror; }
+
+check_shell() { need shellcheck && git ls-files '*.sh' .ci/run | xargs shellcheck --external-sources; }
+
+# The commit that changes are counted from.
+base() {
+  local commit
+  for commit in "${DENOISED_BASE-}" origin/main; do
+    if [[ $commit ]] && commit=$(git merge-base HEAD "$commit" 2>/dev/null) && [[ $commit != $(git rev-parse HEAD) ]]; then
+      echo "$commit"
+      return
+    fi
+  done
+  git rev-parse --verify --quiet HEAD~1 || git rev-parse HEAD
+}
+
+# clang-tidy reads the commands of a build without precompiled headers, which GCC makes and Clang cannot read. Files that
+# this machine does not compile, such as the CUDA kernel, have none.
+tidy_sources() {
+  local file
+  while read -r file; do
+    if grep -qF "/$file\"" build/tidy/compile_commands.json; then echo "$file"; fi
+  done < <(grep '\.cc$' || true)
+}
+
+check_tidy() {
+  need clang-tidy-14 || return 1
+  cmake -S . -B build/tidy -G Ninja -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DDENOISED_PRECOMPILED_HEADERS=OFF -DDENOISED_CUDA=OFF &&
+    cmake --build build/tidy --target denoised_proto denoised_support || return 1
+  printf '%s\n' "$@" | tidy_sources | xargs --no-run-if-empty --max-procs="$(build_jobs)" --max-args=1 \
+    clang-tidy-14 --quiet -p build/tidy
+}
+
+case ${1-} in
+  '') mapfile -t files < <(sources) ;;
+  --changed) mapfile -t files < <(git diff --name-only --diff-filter=d "$(base)" -- '*.cc') ;;
+  -*) die "usage: scripts/check.sh [--changed | FILE...]" ;;
+  *) files=("$@") ;;
+esac
+
+failed=0
+stage "clang-format" check-format.log check_format || failed=1
+stage "ShellCheck" check-shell.log check_shell || failed=1
+stage "clang-tidy" check-tidy.log check_tidy "${files[@]}" || failed=1
+((failed == 0))
