@@ -30,7 +30,6 @@
 #include "trainer/training/process_group.h"
 #include "trainer/training/sample_grid.h"
 #include "trainer/training/training_log.h"
-#include "trainer/training/training_progress.h"
 #include "trainer/training/training_state.h"
 
 namespace denoised {

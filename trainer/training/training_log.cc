@@ -4,7 +4,9 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/image/plot.h"
+#include "common/support/progress_bar.h"
 
 namespace denoised {
 namespace {
@@ -68,6 +70,12 @@ absl::StatusOr<std::string> TrainingLog::PlotLoss(const std::string& title) cons
   return DrawPlot(
       {best, loss},
       {.title = title, .x_label = "epoch", .y_label = "mean squared error of the prediction", .log_y = true});
+}
+
+std::string FormatProgress(const TrainingProgress& progress) {
+  return absl::StrFormat("epoch %d/%d %s  loss %.4f  %.0f images/s  %s left", progress.epoch, progress.epochs,
+                         FormatBar(progress.epoch_fraction), progress.loss, progress.images_per_second,
+                         FormatDuration(progress.seconds_left));
 }
 
 }  // namespace denoised

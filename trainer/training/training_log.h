@@ -1,6 +1,7 @@
 // File: training_log.h
 //
-// What is known of each epoch of a run, and how it is shown: JSON Lines for programs, a plot for people.
+// What is known of each epoch of a run, and how it is shown: JSON Lines for programs, a plot for people, and while it
+// runs a line on the terminal.
 //
 //   TrainingLog log;
 //   log.Add({.epoch = 1, .loss = 0.03, ...});
@@ -47,6 +48,20 @@ class TrainingLog {
  private:
   std::vector<EpochRecord> records_;
 };
+
+// How far the epoch under way is.
+struct TrainingProgress {
+  int epoch = 0;  // from 1
+  int epochs = 0;
+  double epoch_fraction = 0;  // 0 to 1
+  double loss = 0;            // mean of the epoch so far
+  double images_per_second = 0;
+  double seconds_left = 0;  // until the last epoch ends, should none stop early
+};
+
+// A line for progress_bar.h to show:
+// "epoch 3/40 [#########-----------]  45%  loss 0.0312  880 images/s  34 min left"
+std::string FormatProgress(const TrainingProgress& progress);
 
 }  // namespace denoised
 
