@@ -12,7 +12,9 @@
 #include "common/support/progress_bar.h"
 #include "common/support/signal_queue.h"
 #include "trainer/data/mnist.h"
+#include "trainer/training/run_folder.h"
 #include "trainer/training/train.h"
+#include "trainer/training/training_options.h"
 
 namespace denoised {
 namespace {

@@ -1,5 +1,8 @@
 #include "trainer/training/process_group.h"
 
+#include <torch/torch.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -132,6 +135,25 @@ absl::StatusOr<std::unique_ptr<ProcessGroup>> ProcessGroup::FromEnvironment(cons
   return absl::FailedPreconditionError(
       absl::StrCat("this build cannot train in several processes on ", device.str(), ": it needs a LibTorch with ",
                    device.is_cuda() ? "NCCL" : "gloo, and gloo's headers (libgloo-dev)"));
+}
+
+bool AnySaysYes(ProcessGroup* group, const torch::Device& device, bool yes) {
+  if (group == nullptr) return yes;
+  at::Tensor votes = torch::full({1}, yes ? 1 : 0, torch::TensorOptions(torch::kInt64).device(device));
+  group->Sum(votes);
+  return votes.item<int64_t>() > 0;
+}
+
+std::string BytesOfFirst(ProcessGroup& group, const torch::Device& device, const std::string& bytes) {
+  const auto own_size = static_cast<int64_t>(bytes.size());
+  at::Tensor size = torch::full({1}, own_size, torch::TensorOptions(torch::kInt64).device(device));
+  group.Broadcast(size);
+  at::Tensor content = torch::empty({size.item<int64_t>()}, torch::kUInt8);
+  std::copy_n(bytes.begin(), std::min(own_size, content.numel()), content.data_ptr<uint8_t>());
+  content = content.to(device);
+  if (content.numel() > 0) group.Broadcast(content);
+  content = content.cpu();
+  return std::string(reinterpret_cast<const char*>(content.data_ptr<uint8_t>()), content.numel());
 }
 
 }  // namespace denoised

@@ -52,6 +52,12 @@ class ProcessGroup {
   virtual void Broadcast(at::Tensor& tensor) = 0;
 };
 
+// Whether any process says yes. A null group: whether this one does. `device` is the group's.
+bool AnySaysYes(ProcessGroup* group, const torch::Device& device, bool yes);
+
+// Process 0's bytes, of any number; what the others give is left aside. `device` is the group's.
+std::string BytesOfFirst(ProcessGroup& group, const torch::Device& device, const std::string& bytes);
+
 }  // namespace denoised
 
 #endif  // DENOISED_TRAINER_TRAINING_PROCESS_GROUP_H_

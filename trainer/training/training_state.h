@@ -15,16 +15,13 @@
 #include <cstdint>
 #include <limits>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "trainer/training/training_log.h"
+#include "trainer/training/training_options.h"
 
 namespace denoised {
-
-// The flags that must not change within a run, with their values as text: name, value.
-using Recipe = std::vector<std::pair<std::string, std::string>>;
 
 // How far a run has come.
 struct TrainingProgressState {

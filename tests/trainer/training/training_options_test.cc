@@ -1,0 +1,39 @@
+#include "trainer/training/training_options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+TEST(DefaultTrainingOptionsTest, UnknownArchitectureIsSaid) {
+  EXPECT_THAT(DefaultTrainingOptions("big"),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--arch must be compact or seed, got \"big\""));
+}
+
+TEST(ValidateTrainingOptionsTest, RangesAreSaid) {
+  const auto message = [](const std::function<void(TrainingOptions&)>& change) {
+    TrainingOptions options;
+    change(options);
+    return std::string(ValidateTrainingOptions(options, 64).message());
+  };
+  EXPECT_EQ(message([](auto& o) { o.epochs = 0; }), "--epochs must be at least 1, got 0");
+  EXPECT_EQ(message([](auto& o) { o.patience = 0; }), "--patience must be at least 1, got 0");
+  EXPECT_EQ(message([](auto& o) { o.batch_size = 65; }), "--batch_size must be 1 to 64 (the images there are), got 65");
+  EXPECT_EQ(message([](auto& o) { o.learning_rate = 0; }), "--learning_rate must be more than 0, got 0");
+  EXPECT_EQ(message([](auto& o) { o.min_snr_gamma = -1; }),
+            "--min_snr_gamma must be more than 0, or 0 for none, got -1");
+  EXPECT_EQ(message([](auto& o) { o.ema_decay = 1; }), "--ema_decay must be 0 to less than 1, got 1");
+  EXPECT_EQ(message([](auto& o) { o.weight_decay = -1; }), "--weight_decay must be at least 0, got -1");
+  EXPECT_EQ(message([](auto& o) { o.clip_norm = -1; }), "--clip_norm must be more than 0, or 0 for none, got -1");
+  EXPECT_EQ(message([](auto& o) { o.precision = "fp8"; }), "--precision must be fp32 or bf16, got \"fp8\"");
+  EXPECT_EQ(message([](auto& o) { o.label_dropout = 1; }), "--label_dropout must be 0 to less than 1, got 1");
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,80 @@
+// File: learner.h
+//
+// The network that is trained, and what one step does to it: gradients, clipping, AdamW at the rate of warm-up and
+// cosine, and the averaged weights that follow. Which batches it sees and when a run ends is decided elsewhere.
+//
+//   Learner learner(options, options.epochs * batches.per_epoch(), /*init=*/nullptr, {.threads = 2});
+//   const double loss = learner.Step(0, batches.Make(0));
+//
+// Not thread-safe. Throws what LibTorch throws.
+#ifndef DENOISED_TRAINER_TRAINING_LEARNER_H_
+#define DENOISED_TRAINER_TRAINING_LEARNER_H_
+
+#include <torch/optim.h>
+#include <torch/script.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "trainer/data/training_batches.h"
+#include "trainer/training/gradient_workers.h"
+#include "trainer/training/training_options.h"
+
+namespace denoised {
+
+// Exponential moving average of the weights, in a module of its own. The decay grows from 0 so that the random start is
+// forgotten: min(decay, (1 + step) / (10 + step)).
+class Ema {
+ public:
+  // Begins with the weights of `unet`; `average` is another module of its kind, on the same device.
+  Ema(const torch::jit::Module& unet, torch::jit::Module average, double decay);
+
+  // After step `step`, from 0.
+  void Update(int64_t step);
+
+  const torch::jit::Module& module() const { return module_; }
+
+ private:
+  std::vector<at::Tensor> from_;
+  torch::jit::Module module_;
+  std::vector<at::Tensor> to_;
+  const double decay_;
+};
+
+class Learner {
+ public:
+  // The cosine ends at `total_steps`. Begins with the weights of `init`, another network of options.unet, or with
+  // random ones if that is null.
+  Learner(const TrainingOptions& options, int64_t total_steps, const torch::jit::Module* init,
+          const GradientOptions& gradients);
+  Learner(const Learner&) = delete;
+  Learner& operator=(const Learner&) = delete;
+
+  // Takes optimizer step `step`, from 0, and returns the batch's loss over all processes.
+  double Step(int64_t step, const TrainingBatch& batch);
+
+  // Of that step.
+  double LearningRate(int64_t step) const;
+
+  // What a checkpoint gets: the averaged weights, or the raw ones where options.ema_decay is 0.
+  const torch::jit::Module& result() const { return options_.ema_decay > 0 ? ema_.module() : unet_; }
+
+  // All that there is to save and to restore, in place.
+  std::vector<at::Tensor> weights() const { return ParametersOf(unet_); }
+  std::vector<at::Tensor> averages() const { return ParametersOf(ema_.module()); }
+  torch::optim::Optimizer& optimizer() { return optimizer_; }
+
+ private:
+  // Constant after construction.
+  const TrainingOptions options_;
+  const int64_t total_steps_;
+
+  torch::jit::Module unet_;
+  GradientWorkers workers_;  // of unet_
+  torch::optim::AdamW optimizer_;
+  Ema ema_;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_TRAINING_LEARNER_H_

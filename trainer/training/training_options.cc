@@ -1,0 +1,110 @@
+#include "trainer/training/training_options.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/checkpoint/unet.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+struct Range {
+  const char* flag;
+  double value;
+  bool ok;
+  const char* expected;
+};
+
+absl::Status ValidateRanges(const TrainingOptions& options, int images) {
+  const std::string batch_range = absl::StrCat("1 to ", images, " (the images there are)");
+  const Range ranges[] = {
+      {"--epochs", 1.0 * options.epochs, options.epochs >= 1, "at least 1"},
+      {"--patience", 1.0 * options.patience, options.patience >= 1, "at least 1"},
+      {"--batch_size", 1.0 * options.batch_size, options.batch_size >= 1 && options.batch_size <= images,
+       batch_range.c_str()},
+      {"--learning_rate", options.learning_rate, options.learning_rate > 0, "more than 0"},
+      {"--weight_decay", options.weight_decay, options.weight_decay >= 0, "at least 0"},
+      {"--warmup_steps", 1.0 * options.warmup_steps, options.warmup_steps >= 0, "at least 0"},
+      {"--clip_norm", options.clip_norm, options.clip_norm >= 0, "more than 0, or 0 for none"},
+      {"--min_snr_gamma", options.min_snr_gamma, options.min_snr_gamma >= 0, "more than 0, or 0 for none"},
+      {"--model_guidance", options.model_guidance, options.model_guidance >= 1 && options.model_guidance <= 10,
+       "1 (none) to 10"},
+      {"--ema_decay", options.ema_decay, options.ema_decay >= 0 && options.ema_decay < 1, "0 to less than 1"},
+      {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
+       "0 to less than 1"},
+      {"--save_every", options.save_every_seconds, options.save_every_seconds >= 0, "at least 0 seconds"},
+  };
+  for (const Range& range : ranges) {
+    if (range.ok) continue;
+    return absl::InvalidArgumentError(absl::StrCat(range.flag, " must be ", range.expected, ", got ", range.value));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& architecture) {
+  TrainingOptions options;
+  if (architecture == "compact") return options;
+  if (architecture == "seed") {  // as the original trained it: Adam, constant rate, raw weights, no clipping
+    options.unet = SeedUnetConfig();
+    options.learning_rate = 2e-4;
+    options.weight_decay = 0;
+    options.cosine = false;
+    options.warmup_steps = 0;
+    options.clip_norm = 0;
+    options.ema_decay = 0;
+    options.label_dropout = 0;
+    options.clip_sample = false;
+    return options;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--arch must be compact or seed, got \"", architecture, "\""));
+}
+
+absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images) {
+  DENOISED_RETURN_IF_ERROR(ValidateUnetConfig(options.unet));
+  DENOISED_RETURN_IF_ERROR(ValidateRanges(options, images));
+  if (options.precision != "fp32" && options.precision != "bf16") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--precision must be fp32 or bf16, got \"", options.precision, "\""));
+  }
+  if (options.model_guidance > 1 && !NullLabel(options)) {
+    return absl::InvalidArgumentError(
+        "--model_guidance needs an architecture with a null label and a --label_dropout above 0");
+  }
+  return absl::OkStatus();
+}
+
+std::optional<int> NullLabel(const TrainingOptions& options) {
+  const int classes = static_cast<int>(ModelMetadata{}.class_names.size());
+  if (options.unet.num_labels > classes && options.label_dropout > 0) return classes;
+  return std::nullopt;
+}
+
+Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const std::string& init_sha256,
+                int64_t images_per_step) {
+  const NoiseScheduleConfig& schedule = options.schedule;
+  Recipe recipe = {
+      {"--arch",
+       absl::StrCat(options.unet.architecture, " of ", absl::StrJoin(options.unet.channels, "-"), " channels")},
+      {"--init", init_sha256.empty() ? "none" : absl::StrCat("a file of SHA-256 ", init_sha256)},
+      {"--prediction_type", PredictionTypeName(schedule.prediction_type)},
+      {"--beta_schedule", schedule.beta_schedule},
+      {"--batch_size times processes", absl::StrCat(images_per_step)},
+      {"--learning_rate", absl::StrCat(options.learning_rate)},
+      {"--weight_decay", absl::StrCat(options.weight_decay)},
+      {"--cosine", options.cosine ? "on" : "off"},
+      {"--warmup_steps", absl::StrCat(options.warmup_steps)},
+      {"--clip_norm", absl::StrCat(options.clip_norm)},
+      {"--min_snr_gamma", absl::StrCat(options.min_snr_gamma)},
+      {"--model_guidance", absl::StrCat(options.model_guidance)},
+      {"--ema_decay", absl::StrCat(options.ema_decay)},
+      {"--label_dropout", absl::StrCat(options.label_dropout)},
+      {"--seed", absl::StrCat(options.seed)},
+      {"--precision", options.precision},
+  };
+  for (const auto& [file, sha256] : data.sha256) recipe.emplace_back(absl::StrCat(file, " of SHA-256"), sha256);
+  return recipe;
+}
+
+}  // namespace denoised

@@ -1,0 +1,78 @@
+// File: training_options.h
+//
+// What a run of training is told: the options, their defaults and ranges, and which of them a run may never change.
+//
+//   TrainingOptions options = *DefaultTrainingOptions("compact");
+//   options.epochs = 30;
+//   absl::Status valid = ValidateTrainingOptions(options, 60000);
+//
+// Pure and thread-safe.
+#ifndef DENOISED_TRAINER_TRAINING_TRAINING_OPTIONS_H_
+#define DENOISED_TRAINER_TRAINING_TRAINING_OPTIONS_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/model/model_metadata.h"
+#include "trainer/data/mnist.h"
+
+namespace denoised {
+
+struct TrainingOptions {
+  std::string out = "run";                                 // folder for what a run leaves: see run_folder.h
+  std::string init;                                        // checkpoint whose weights to begin with; empty: random
+  UnetConfig unet;                                         // the architecture
+  NoiseScheduleConfig schedule;                            // T, betas, and what the network predicts
+  VarianceType variance_type = VarianceType::kFixedLarge;  // recorded for sampling
+  bool clip_sample = true;                                 // recorded for sampling
+  int epochs = 150;                                        // at most
+  int patience = 15;            // epochs without a new lowest mean loss before training stops
+  int batch_size = 64;          // images per optimizer step, in each process
+  double learning_rate = 1e-3;  // at its highest
+  double weight_decay = 0.01;   // AdamW; 0 makes it Adam
+  bool cosine = true;           // learning rate: after warm-up a half cosine to 0; else constant
+  int warmup_steps = 500;       // in which the learning rate rises from 0
+  double clip_norm = 1;         // of the gradient; 0: off
+  double min_snr_gamma = 0;     // highest weight of the clean image's error, in units of its SNR; 0: plain mean
+  double model_guidance = 1;    // guidance scale learnt into the labelled prediction; 1: none
+  double ema_decay = 0.999;     // of the averaged weights, the ones that are saved; 0: save the raw weights
+  double label_dropout = 0.1;   // share of labels replaced by the null label, where the architecture has one
+  uint64_t seed = 1;
+  std::string device = "cpu";      // as in EngineOptions; with several GPUs each process takes its own
+  std::string precision = "fp32";  // or on CUDA "bf16": autocast
+  int threads = 0;                 // CPU: each takes its share of every batch; 0: one per core
+  int sample_every = 1;            // epochs between sample grids; 0: none
+  double save_every_seconds = 60;  // between saves of state.pt within an epoch; 0: only after each epoch
+  bool resume = false;             // go on from out/state.pt
+  std::string command;             // recorded in the checkpoint
+  // Asked after every step; once it says true, the state is saved and training ends. Null: never.
+  std::function<bool()> stop_requested;
+};
+
+// The options that suit an architecture, on which flags then build. INVALID_ARGUMENT for an unknown name.
+absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& architecture);
+
+// INVALID_ARGUMENT, naming the flag, what it may be and what it is, for options that do not suit a data set of so many
+// images. Whether the device is there is not asked.
+absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images);
+
+// The label that hides a digit's own, or none where labels are never hidden.
+std::optional<int> NullLabel(const TrainingOptions& options);
+
+// The flags that must not change within a run, with their values as text: name, value.
+using Recipe = std::vector<std::pair<std::string, std::string>>;
+
+// What decides the numbers of a run; the flags that are missing here may change when it is resumed. `init_sha256` is
+// that of the checkpoint whose weights it began with, empty for random ones; images_per_step is over all processes.
+Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const std::string& init_sha256,
+                int64_t images_per_step);
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_TRAINING_TRAINING_OPTIONS_H_
