@@ -180,7 +180,7 @@ TEST(CheckpointTest, PythonComputesTheSame) {
     const at::Tensor output =
         checkpoint->unet.forward({x, torch::tensor({7, 913}), torch::tensor({3, 8})}).toTensor().contiguous();
     const ProgramResult python =
-        RunProgram({"/usr/bin/python3", DENOISED_SOURCE_DIR "/tests/common/jit_load_check.py", path});
+        RunProgram({"/usr/bin/python3", DENOISED_SOURCE_DIR "/tests/common/checkpoint/jit_load_check.py", path});
     ASSERT_EQ(python.exit_code, 0) << python.err;
     std::istringstream numbers(python.out);
     int64_t compared = 0;
