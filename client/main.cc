@@ -11,8 +11,12 @@
 #include <thread>
 
 #include "absl/strings/str_split.h"
-#include "client/commands.h"
+#include "client/bench.h"
+#include "client/calls/digit_client.h"
+#include "client/draw_digit.h"
+#include "client/draw_grid.h"
 #include "client/options.h"
+#include "client/show_model.h"
 #include "common/support/command_line.h"
 #include "common/support/signal_queue.h"
 

@@ -125,18 +125,4 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   Add(app, "tls_key", options.connection.tls_key, "Private key of --tls_cert, PEM")->group(server);
 }
 
-v1::GenerateDigitRequest MakeRequest(const ClientOptions& options) {
-  v1::GenerateDigitRequest request;
-  if (options.digit.has_value()) request.set_digit(*options.digit);
-  request.set_count(options.count);
-  if (options.seed.has_value()) request.set_seed(*options.seed);
-  request.set_sampler(options.sampler);
-  request.set_steps(options.steps);
-  if (options.eta.has_value()) request.set_eta(*options.eta);
-  if (options.guidance_scale.has_value()) request.set_guidance_scale(*options.guidance_scale);
-  if (options.size.has_value()) request.mutable_image()->set_size(*options.size);
-  request.mutable_image()->set_interpolation(options.interpolation);
-  return request;
-}
-
 }  // namespace denoised

@@ -14,11 +14,10 @@
 
 #include "client/calls/digit_client.h"
 #include "client/calls/load_test.h"
+#include "client/terminal/terminal_sheet.h"
 #include "denoised/v1/digit_service.pb.h"
 
 namespace denoised {
-
-enum class PictureMode { kAuto, kAlways, kNever };
 
 struct ClientOptions {
   Connection connection;
@@ -57,9 +56,6 @@ struct ClientOptions {
 
 // Adds every flag to `app`, with `options` as the place of its value.
 void AddClientOptions(CLI::App& app, ClientOptions& options);
-
-// What the flags ask of the server for one digit, without previews.
-v1::GenerateDigitRequest MakeRequest(const ClientOptions& options);
 
 }  // namespace denoised
 

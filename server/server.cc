@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "server/metrics/call_metrics.h"
 
@@ -47,8 +48,7 @@ absl::StatusOr<HostPort> ParseHostPort(const std::string& flag, const std::strin
 
 // Waits until `done`, at most so long; true if it came to that.
 bool WaitFor(double seconds, const std::function<bool()>& done, const std::function<bool()>& hurry) {
-  const Clock::time_point end =
-      Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  const Clock::time_point end = Clock::now() + Nanoseconds(seconds);
   while (!done()) {
     if (Clock::now() >= end || hurry()) return false;
     std::this_thread::sleep_for(kPollInterval);
@@ -58,8 +58,7 @@ bool WaitFor(double seconds, const std::function<bool()>& done, const std::funct
 
 DigitServiceOptions ServiceOptions(const ServerOptions& options) {
   DigitServiceOptions service = options.service;
-  service.write_timeout = std::chrono::duration_cast<std::chrono::nanoseconds>(
-      std::chrono::duration<double>(options.write_timeout_seconds));
+  service.write_timeout = Nanoseconds(options.write_timeout_seconds);
   return service;
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/calls/error_text.h"
+#include "common/support/clock.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
 
@@ -134,7 +135,7 @@ absl::Status DigitClient::GenerateDigit(const v1::GenerateDigitRequest& request,
     const bool worth_waiting =
         delay > std::chrono::nanoseconds(0) && retry < options.retries && deadline - system_clock::now() > delay;
     if (!worth_waiting) return status;
-    if (options.on_wait) options.on_wait(std::chrono::duration<double>(delay).count());
+    if (options.on_wait) options.on_wait(Seconds(delay));
     if (!WaitUnlessCancelled(delay)) return absl::CancelledError("cancelled");
   }
 }

@@ -14,25 +14,16 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/calls/answer.h"
 #include "common/image/plot.h"
+#include "common/support/clock.h"
 #include "common/support/quantile.h"
-#include "google/protobuf/util/time_util.h"
 
 namespace denoised {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
-
-double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-double Seconds(const google::protobuf::Duration& duration) {
-  return static_cast<double>(google::protobuf::util::TimeUtil::DurationToNanoseconds(duration)) * 1e-9;
-}
-
-Clock::duration ToDuration(double seconds) {
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-}
 
 std::string LoadText(const LoadLevel& level) {
   return level.kind == LoadKind::kClosed ? absl::StrFormat("%g in flight", level.value)
@@ -52,8 +43,8 @@ class LevelRun {
            const LoadTestOptions& options)
       : client_(client),
         request_(request),
-        counted_from_(Clock::now() + ToDuration(options.warmup_seconds)),
-        counted_to_(counted_from_ + ToDuration(options.seconds)),
+        counted_from_(Clock::now() + Nanoseconds(options.warmup_seconds)),
+        counted_to_(counted_from_ + Nanoseconds(options.seconds)),
         random_(options.seed),
         next_seed_(options.seed) {
     call_.timeout_seconds = options.timeout_seconds;
@@ -77,7 +68,7 @@ class LevelRun {
 
   bool closed() const { return result_.level.kind == LoadKind::kClosed; }
   Clock::duration RandomGap() {
-    return ToDuration(std::exponential_distribution<double>(result_.level.value)(random_));
+    return Nanoseconds(std::exponential_distribution<double>(result_.level.value)(random_));
   }
 
   void PlanFirst() {

@@ -22,6 +22,8 @@ bool TerminalFitsPicture() {
 
 }  // namespace
 
+std::string DrawnText(uint64_t drawn, uint64_t count) { return absl::StrCat(drawn, " of ", count, " drawn"); }
+
 std::string FormatProgress(const DrawingProgress& progress) {
   std::string line = absl::StrFormat("%s  %s  %s", progress.what, FormatBar(progress.fraction), progress.done);
   if (progress.seconds_left >= 0) absl::StrAppendFormat(&line, "  %.1f s left", progress.seconds_left);

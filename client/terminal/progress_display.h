@@ -7,6 +7,7 @@
 #ifndef DENOISED_CLIENT_TERMINAL_PROGRESS_DISPLAY_H_
 #define DENOISED_CLIENT_TERMINAL_PROGRESS_DISPLAY_H_
 
+#include <cstdint>
 #include <string>
 
 #include "client/terminal/terminal_picture.h"
@@ -20,6 +21,9 @@ struct DrawingProgress {
   std::string done;          // "step 420/1000" or "3 of 10 drawn"
   double seconds_left = -1;  // negative: not known yet
 };
+
+// "3 of 10 drawn"
+std::string DrawnText(uint64_t drawn, uint64_t count);
 
 // "digit 7  [########------------]  42%  step 420/1000  1.9 s left"
 std::string FormatProgress(const DrawingProgress& progress);

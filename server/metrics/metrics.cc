@@ -6,14 +6,13 @@
 #include <utility>
 
 #include "common/support/build_info.h"
+#include "common/support/clock.h"
 #include "server/metrics/process_metrics.h"
 
 namespace denoised {
 namespace {
 
 using prometheus::Histogram;
-
-double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
 // From a fast sampler on a GPU to a full chain on a busy CPU.
 const Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,

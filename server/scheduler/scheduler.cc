@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/support/clock.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -28,8 +29,6 @@ constexpr std::chrono::microseconds kShortStep(20);
 
 // How much of the best rate, in rows a second, a step must reach to be wide enough.
 constexpr double kRateWanted = 0.95;
-
-double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
 absl::Status DrainingStatus() { return absl::UnavailableError("the server is shutting down; try another replica"); }
 
@@ -408,9 +407,8 @@ absl::Status Scheduler::StepChosen() {
   DENOISED_RETURN_IF_ERROR(engine_.Step(rows));
   const std::chrono::nanoseconds duration = now_() - start;
   if (observer_ != nullptr) {
-    const std::chrono::duration<double> network(engine_.network_seconds() - network_before);
     observer_->OnStep(network_rows, engine_.ComputedRows(network_rows) - network_rows, duration,
-                      std::chrono::duration_cast<std::chrono::nanoseconds>(network));
+                      Nanoseconds(engine_.network_seconds() - network_before));
   }
   const absl::MutexLock lock(&mu_);
   step_times_.Record(network_rows, duration);

@@ -2,20 +2,18 @@
 
 #include <algorithm>
 
+#include "common/support/clock.h"
+
 namespace denoised {
 namespace {
 
 // Weight of the newest step: about the last twenty count.
 constexpr double kWeight = 0.05;
 
-std::chrono::nanoseconds Nanoseconds(double seconds) {
-  return std::chrono::nanoseconds(static_cast<int64_t>(seconds * 1e9));
-}
-
 }  // namespace
 
 void StepTimeModel::Record(int rows, std::chrono::nanoseconds duration) {
-  const double seconds = std::chrono::duration<double>(duration).count();
+  const double seconds = Seconds(duration);
   double& average = seconds_[rows];
   average = average == 0 ? seconds : average + kWeight * (seconds - average);
 }

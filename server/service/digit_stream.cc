@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/image/image.h"
+#include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
 #include "server/service/grpc_status.h"
@@ -195,8 +196,7 @@ void DigitStream::WriteDone(bool ok) {
 void DigitStream::WriteTimedOut(uint64_t write) {
   const absl::MutexLock lock(&mu_);
   if (write != write_ || reactor_ == nullptr || finished_) return;
-  spdlog::warn("a client did not read for {:.1f} s; its call is cancelled",
-               std::chrono::duration<double>(environment_.write_timeout).count());
+  spdlog::warn("a client did not read for {:.1f} s; its call is cancelled", Seconds(environment_.write_timeout));
   GiveUp();
   context_->TryCancel();
 }
@@ -229,7 +229,7 @@ void DigitStream::CallOver() {
 
 void DigitStream::LogEnd(const absl::Status& status) const {
   const DrawRequest& draw = request_.draw;
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - created_).count();
+  const double seconds = SecondsSince(created_);
   if (status.ok()) {
     spdlog::info("drew {} of digit {} by {}, {} steps, seed {}, in {:.3f} s", draw.count, draw.label,
                  SamplerName(draw.sampler), draw.plan->size(), draw.seed, seconds);

@@ -12,14 +12,13 @@
 #include "common/checkpoint/torch_error.h"
 #include "common/diffusion/image_state.h"
 #include "common/image/image.h"
+#include "common/support/clock.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 class BatchedEngine : public Engine {
  public:

@@ -1,0 +1,23 @@
+// File: draw_digit.h
+//
+// `denoise 7`: images of one digit.
+//
+//   absl::Status status = DrawDigit(client, options);
+//
+// Progress goes to stderr, the pictures and a line for each image to stdout. An error's message is one line or more for
+// stderr. Files that were finished before the error stay. Thread-compatible.
+#ifndef DENOISED_CLIENT_DRAW_DIGIT_H_
+#define DENOISED_CLIENT_DRAW_DIGIT_H_
+
+#include "absl/status/status.h"
+#include "client/calls/digit_client.h"
+#include "client/options.h"
+
+namespace denoised {
+
+// Writes options.count PNGs of options.digit, which must be set, and its frames where options.previews_dir is.
+absl::Status DrawDigit(DigitClient& client, const ClientOptions& options);
+
+}  // namespace denoised
+
+#endif  // DENOISED_CLIENT_DRAW_DIGIT_H_

@@ -1,0 +1,149 @@
+#include "client/draw_grid.h"
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "client/calls/answer.h"
+#include "client/output_files.h"
+#include "client/request.h"
+#include "client/terminal/progress_display.h"
+#include "client/terminal/step_counter.h"
+#include "client/terminal/terminal_picture.h"
+#include "client/terminal/terminal_sheet.h"
+#include "common/image/image.h"
+#include "common/support/clock.h"
+#include "common/support/file.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+constexpr int kDigits = 10;
+constexpr int kGridColumns = 5;  // where there is one image of each digit
+constexpr uint32_t kGridCellSize = 96;
+constexpr int kGridPadding = 4;
+constexpr uint8_t kGridBackground = 40;
+
+// Ten calls at once, and what came of them.
+class GridDrawing {
+ public:
+  GridDrawing(DigitClient& client, const ClientOptions& options, uint64_t seed)
+      : client_(client),
+        options_(options),
+        seed_(seed),
+        display_(!options.quiet, /*pictures=*/false, TerminalPalette::kAscii),
+        counter_(kDigits, options.per_digit, ExpectedSteps(options)),
+        images_(kDigits, std::vector<GreyImage>(options.per_digit)) {}
+
+  // The images by digit, then by number.
+  absl::StatusOr<std::vector<std::vector<GreyImage>>> Draw() {
+    {
+      std::vector<std::jthread> threads;
+      for (int digit = 0; digit < kDigits; ++digit) threads.emplace_back([this, digit] { DrawOne(digit); });
+    }
+    const absl::MutexLock lock(&mu_);
+    display_.Clear();
+    DENOISED_RETURN_IF_ERROR(first_error_);
+    return images_;
+  }
+
+  double seconds() const { return SecondsSince(start_); }
+  uint32_t steps() {
+    const absl::MutexLock lock(&mu_);
+    return counter_.steps();
+  }
+
+ private:
+  void DrawOne(int digit) {
+    v1::GenerateDigitRequest request = MakeRequest(options_);
+    request.set_digit(digit);
+    request.set_count(options_.per_digit);
+    request.set_seed(seed_);
+    request.mutable_image()->set_size(options_.size.value_or(kGridCellSize));
+    if (display_.enabled()) AskForPreviews(options_, request);
+    CallOptions call = options_.call;
+    call.count_flag = "--per_digit";
+    absl::Status status = client_.GenerateDigit(
+        request, call, [this, digit](const v1::GenerateDigitResponse& event) { return OnEvent(digit, event); });
+    const absl::MutexLock lock(&mu_);
+    const auto drawn = std::count_if(images_[digit].begin(), images_[digit].end(),
+                                     [](const GreyImage& image) { return !image.pixels.empty(); });
+    if (status.ok()) status = CheckComplete(drawn, options_.per_digit);
+    if (status.ok() || !first_error_.ok()) return;
+    first_error_ = status;
+    client_.Cancel();  // the other nine
+  }
+
+  absl::Status OnEvent(int digit, const v1::GenerateDigitResponse& event) {
+    const absl::MutexLock lock(&mu_);
+    if (event.has_accepted()) {
+      counter_.SetSteps(event.accepted().steps());
+    } else if (event.has_preview()) {
+      counter_.Set(digit, event.preview().image_index(), event.preview().step());
+    } else if (event.has_image()) {
+      DENOISED_ASSIGN_OR_RETURN(GreyImage image, ReadPicture(event.image().png()));
+      if (event.image().image_index() >= images_[digit].size()) return absl::OkStatus();
+      images_[digit][event.image().image_index()] = std::move(image);
+      counter_.Finish(digit, event.image().image_index());
+      ++finished_;
+    }
+    DrawingProgress progress;
+    progress.what = "ten digits";
+    progress.fraction = counter_.fraction();
+    progress.done = DrawnText(finished_, uint64_t{kDigits} * options_.per_digit);
+    progress.seconds_left = counter_.SecondsLeft(seconds());
+    display_.Show(progress, nullptr);
+    return absl::OkStatus();
+  }
+
+  DigitClient& client_;
+  const ClientOptions& options_;
+  const uint64_t seed_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+
+  absl::Mutex mu_;
+  ProgressDisplay display_;  // shown under mu_
+  StepCounter counter_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::vector<GreyImage>> images_ ABSL_GUARDED_BY(mu_);
+  uint64_t finished_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status first_error_ ABSL_GUARDED_BY(mu_);
+};
+
+// Images by digit, then by number: the first of all digits, the second of all digits, and so on.
+std::vector<GreyImage> RowByRow(const std::vector<std::vector<GreyImage>>& images) {
+  std::vector<GreyImage> cells;
+  for (size_t row = 0; row < images[0].size(); ++row) {
+    for (const std::vector<GreyImage>& of_digit : images) cells.push_back(of_digit[row]);
+  }
+  return cells;
+}
+
+}  // namespace
+
+absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
+  DENOISED_ASSIGN_OR_RETURN(const OutputFiles files, OutputFiles::Prepare(options.out, "grid", 1, ""));
+  std::random_device random;
+  const uint64_t seed = options.seed.value_or(random());
+  GridDrawing drawing(client, options, seed);
+  DENOISED_ASSIGN_OR_RETURN(const std::vector<std::vector<GreyImage>> images, drawing.Draw());
+  const std::vector<GreyImage> cells = RowByRow(images);
+  const int columns = options.per_digit == 1 ? kGridColumns : kDigits;
+  DENOISED_ASSIGN_OR_RETURN(const GreyImage grid, MakeGrid(cells, columns, kGridPadding, kGridBackground));
+  DENOISED_ASSIGN_OR_RETURN(const std::string png, EncodePng(grid));
+  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files.image(0), png));
+  if (options.quiet) return absl::OkStatus();
+  DENOISED_RETURN_IF_ERROR(PrintPictures(cells, options.picture));
+  absl::PrintF("%s  %dx%d, %d of each digit, seed %d, %d steps, in %.1f s\n", files.image(0), grid.width, grid.height,
+               options.per_digit, seed, drawing.steps(), drawing.seconds());
+  return absl::OkStatus();
+}
+
+}  // namespace denoised

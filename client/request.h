@@ -1,0 +1,30 @@
+// File: request.h
+//
+// What denoise's flags ask of the server.
+//
+//   v1::GenerateDigitRequest request = MakeRequest(options);
+//   AskForPreviews(options, request);
+//
+// Pure functions; the server judges the values.
+#ifndef DENOISED_CLIENT_REQUEST_H_
+#define DENOISED_CLIENT_REQUEST_H_
+
+#include <cstdint>
+
+#include "client/options.h"
+#include "denoised/v1/digit_service.pb.h"
+
+namespace denoised {
+
+// Images of one digit, without previews.
+v1::GenerateDigitRequest MakeRequest(const ClientOptions& options);
+
+// Adds the frames that someone will see: in files, or on the terminal.
+void AskForPreviews(const ClientOptions& options, v1::GenerateDigitRequest& request);
+
+// Steps of one image, to go by until the server says how many they are.
+uint32_t ExpectedSteps(const ClientOptions& options);
+
+}  // namespace denoised
+
+#endif  // DENOISED_CLIENT_REQUEST_H_

@@ -1,0 +1,43 @@
+#include "common/image/figure_files.h"
+
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/support/file.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+constexpr char kJson[] = ".json";
+
+}  // namespace
+
+absl::StatusOr<FigureFiles> FigureFiles::Create(const std::string& json, const std::string& flag,
+                                                const std::string& advice) {
+  FigureFiles files;
+  if (json.empty()) return files;
+  if (!absl::EndsWith(json, kJson)) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, " must end in .json, got ", json, advice));
+  }
+  files.json_ = json;
+  files.png_ = absl::StrCat(absl::StripSuffix(json, kJson), ".png");
+  return files;
+}
+
+std::string FigureFiles::folder() const {
+  const std::string folder = std::filesystem::path(json_).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+absl::Status FigureFiles::Write(std::string_view figures, const absl::StatusOr<std::string>& plot) const {
+  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(json_, figures));
+  DENOISED_RETURN_IF_ERROR(plot.status());
+  return WriteFileAtomically(png_, *plot);
+}
+
+std::string FigureFiles::ToString() const { return absl::StrCat("Figures:  ", json_, "\nPlot:     ", png_, "\n"); }
+
+}  // namespace denoised

@@ -1,0 +1,71 @@
+#include "server/capacity/step_times.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "common/checkpoint/checkpoint.h"
+#include "common/diffusion/engine.h"
+#include "common/diffusion/noise_schedule.h"
+#include "common/diffusion/step_plan.h"
+#include "common/engine/make_engine.h"
+#include "common/model/precision.h"
+#include "common/support/clock.h"
+#include "common/support/file.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+constexpr int kRepeats = 11;
+
+// A team of threads needs some steps before each has a core to itself; the last of these is timed.
+constexpr int kStepsInARow = 16;
+
+absl::StatusOr<Checkpoint> LoadNamedOrShipped(std::string path) {
+  if (path.empty()) {
+    DENOISED_ASSIGN_OR_RETURN(path, FindShipped("mnist.pt"));
+  }
+  return LoadCheckpoint(path);
+}
+
+absl::StatusOr<double> TimeStep(Engine& engine, const std::vector<StepRow>& rows) {
+  for (int i = 1; i < kStepsInARow; ++i) DENOISED_RETURN_IF_ERROR(engine.Step(rows));
+  const auto start = std::chrono::steady_clock::now();
+  DENOISED_RETURN_IF_ERROR(engine.Step(rows));
+  return SecondsSince(start);
+}
+
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<double>> MeasureStepTimes(const StepTimeOptions& options) {
+  DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadNamedOrShipped(options.checkpoint));
+  DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                            MakeEngine(checkpoint, {.device = options.device,
+                                                    .num_slots = options.max_rows,
+                                                    .max_rows = options.max_rows,
+                                                    .num_threads = options.num_threads,
+                                                    .precision = ParsePrecision(options.precision)}));
+  DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));
+  DENOISED_ASSIGN_OR_RETURN(const StepPlan plan, MakeStepPlan(schedule, {}));
+  std::vector<std::vector<double>> seconds(options.max_rows);
+  for (int repeat = 0; repeat < kRepeats; ++repeat) {
+    std::vector<StepRow> rows;
+    for (int slot = 0; slot < options.max_rows; ++slot) {
+      rows.push_back({.slot = slot, .plan = &plan, .step = repeat});
+      DENOISED_ASSIGN_OR_RETURN(const double of_these, TimeStep(*engine, rows));
+      seconds[slot].push_back(of_these);
+    }
+  }
+  std::vector<double> medians;
+  for (const std::vector<double>& times : seconds) medians.push_back(Median(times));
+  return medians;
+}
+
+}  // namespace denoised
