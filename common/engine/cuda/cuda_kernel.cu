@@ -1,4 +1,5 @@
 #include "common/engine/cuda/cuda_kernel.h"
+#include "common/engine/cuda/cuda_step.h"
 
 namespace denoised::cuda_step {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "common/engine/cuda/cuda_step.h"
+#include "common/engine/cuda/cuda_block.h"
 
 namespace denoised::cuda_step {
 

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "common/diffusion/engine.h"
+#include "common/engine/cuda/cuda_block.h"
 #include "common/engine/cuda/cuda_engine.h"
-#include "common/engine/cuda/cuda_step.h"
+#include "common/engine/cuda/half.h"
+#include "common/engine/cuda/network_program.h"
 
 namespace denoised::cuda_step {
 

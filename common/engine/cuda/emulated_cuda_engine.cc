@@ -5,6 +5,7 @@
 #include "common/diffusion/image_state.h"
 #include "common/engine/cuda/cuda_engine.h"
 #include "common/engine/cuda/cuda_rows.h"
+#include "common/engine/cuda/cuda_step.h"
 #include "common/image/image.h"
 #include "common/support/worker_pool.h"
 

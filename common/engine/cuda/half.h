@@ -1,6 +1,7 @@
 // File: half.h
 //
 // IEEE 754 binary16 as storage: arithmetic happens in float. The same bits on a CPU and on a GPU.
+// The kernel stores Halfs or, where numbers are to be compared, floats: Load and Store take either.
 #ifndef DENOISED_COMMON_ENGINE_CUDA_HALF_H_
 #define DENOISED_COMMON_ENGINE_CUDA_HALF_H_
 
@@ -53,6 +54,41 @@ DENOISED_HOST_DEVICE inline Half ToHalf(float value) {
 #endif
 }
 
+namespace cuda_step {
+
+DENOISED_HOST_DEVICE inline float Load(const float* from) { return *from; }
+DENOISED_HOST_DEVICE inline float Load(const Half* from) { return ToFloat(*from); }
+DENOISED_HOST_DEVICE inline void Store(float value, float* to) { *to = value; }
+DENOISED_HOST_DEVICE inline void Store(float value, Half* to) { *to = ToHalf(value); }
+
+// Two neighbours, of which the first has an even place; Halfs in one access of the memory.
+struct Pair {
+  float values[2];
+};
+
+DENOISED_HOST_DEVICE inline Pair LoadPair(const float* from) { return {{from[0], from[1]}}; }
+DENOISED_HOST_DEVICE inline Pair LoadPair(const Half* from) {
+#if defined(__CUDA_ARCH__)
+  const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(from));
+  return {{pair.x, pair.y}};
+#else
+  return {{ToFloat(from[0]), ToFloat(from[1])}};
+#endif
+}
+DENOISED_HOST_DEVICE inline void StorePair(const Pair& pair, float* to) {
+  to[0] = pair.values[0];
+  to[1] = pair.values[1];
+}
+DENOISED_HOST_DEVICE inline void StorePair(const Pair& pair, Half* to) {
+#if defined(__CUDA_ARCH__)
+  *reinterpret_cast<__half2*>(to) = __floats2half2_rn(pair.values[0], pair.values[1]);
+#else
+  to[0] = ToHalf(pair.values[0]);
+  to[1] = ToHalf(pair.values[1]);
+#endif
+}
+
+}  // namespace cuda_step
 }  // namespace denoised
 
 #endif  // DENOISED_COMMON_ENGINE_CUDA_HALF_H_

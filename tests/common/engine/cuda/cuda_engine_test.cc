@@ -179,8 +179,7 @@ TEST(CompileNetworkTest, EndsWithTheTilesThatAreReadAhead) {
   EXPECT_EQ(static_cast<int64_t>(program.weights.size()), (used + kTilesAhead) * kTileValues);
 }
 
-// ---- Whole chains with the shipped checkpoint
-// --------------------------------------------------------------------------
+// ---- Whole chains with the shipped checkpoint ----
 
 int GreyLevel(float pixel) { return static_cast<int>(std::lround((std::clamp(pixel, -1.0f, 1.0f) + 1) * 127.5f)); }
 

@@ -22,7 +22,7 @@ class CudaKernelTest : public testing::Test {
   static ProgramResult Compile(const std::string& what, const std::string& gpu, const std::string& out) {
     return RunProgram({DENOISED_NVCC, what, "-arch=" + gpu, "-std=c++20", "-fmad=false", "--expt-relaxed-constexpr",
                        "-Xptxas=-v", "-I" DENOISED_SOURCE_DIR, "-o", out,
-                       DENOISED_SOURCE_DIR "/common/cuda_kernel.cu"});
+                       DENOISED_SOURCE_DIR "/common/engine/cuda/cuda_kernel.cu"});
   }
 
   const TempFolder folder_;

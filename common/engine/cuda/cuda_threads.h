@@ -1,0 +1,97 @@
+// File: cuda_threads.h
+//
+// The threads of a block, on a GPU and by hand. A block is asked to run a function for each thread, or each warp, and
+// waits for all of them; within a warp a function is run for each lane, and what a lane keeps is a PerLane. On a GPU
+// these are the threads themselves; on a CPU, where tests can reach what they do, the threads take turns.
+//
+//   ForEachWarp([&](int warp) {
+//     PerLane<float> kept;
+//     ForEachLane([&](int lane) { kept[lane] = values[warp * kLanes + lane]; });
+//     const float sum = WarpSum([&](int lane) { return kept[lane]; });
+//   });
+#ifndef DENOISED_COMMON_ENGINE_CUDA_CUDA_THREADS_H_
+#define DENOISED_COMMON_ENGINE_CUDA_CUDA_THREADS_H_
+
+#include <algorithm>
+
+namespace denoised::cuda_step {
+
+inline constexpr int kThreads = 512;  // of a block
+inline constexpr int kLanes = 32;     // of a warp
+inline constexpr int kWarps = kThreads / kLanes;
+
+#if defined(__CUDA_ARCH__)
+
+// A lane's own.
+template <typename Value>
+struct PerLane {
+  __device__ Value& operator[](int) { return value; }
+  Value value = {};
+};
+
+template <typename Function>
+__device__ void ForEachThread(const Function& function) {
+  function(static_cast<int>(threadIdx.x));
+  __syncthreads();
+}
+
+template <typename Function>
+__device__ void ForEachWarp(const Function& function) {
+  function(static_cast<int>(threadIdx.x) / kLanes);
+  __syncthreads();
+}
+
+template <typename Function>
+__device__ void ForEachLane(const Function& function) {
+  function(static_cast<int>(threadIdx.x) % kLanes);
+}
+
+// The sum of value(lane) over the warp's lanes, for all of them.
+template <typename Value>
+__device__ float WarpSum(const Value& value) {
+  float sum = value(static_cast<int>(threadIdx.x) % kLanes);
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, distance);
+  }
+  return sum;
+}
+
+#else
+
+template <typename Value>
+struct PerLane {
+  Value& operator[](int lane) { return values[lane]; }
+  Value values[kLanes] = {};
+};
+
+template <typename Function>
+void ForEachThread(const Function& function) {
+  for (int thread = 0; thread < kThreads; ++thread) function(thread);
+}
+
+template <typename Function>
+void ForEachWarp(const Function& function) {
+  for (int warp = 0; warp < kWarps; ++warp) function(warp);
+}
+
+template <typename Function>
+void ForEachLane(const Function& function) {
+  for (int lane = 0; lane < kLanes; ++lane) function(lane);
+}
+
+template <typename Value>
+float WarpSum(const Value& value) {
+  float sums[kLanes], next[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) sums[lane] = value(lane);
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+    for (int lane = 0; lane < kLanes; ++lane) next[lane] = sums[lane] + sums[lane ^ distance];
+    std::copy_n(next, kLanes, sums);
+  }
+  return sums[0];
+}
+
+#endif
+
+}  // namespace denoised::cuda_step
+
+#endif  // DENOISED_COMMON_ENGINE_CUDA_CUDA_THREADS_H_
