@@ -12,6 +12,10 @@ file(GLOB denoised_cuda_wheels ${PROJECT_SOURCE_DIR}/build/cuda/nvidia/cu*)
 if(denoised_cuda_wheels AND NOT CUDAToolkit_ROOT AND NOT DEFINED ENV{CUDAToolkit_ROOT})
   set(CUDAToolkit_ROOT ${denoised_cuda_wheels})
 endif()
+# NOTE: CMake 3.25 sets a property of this target, which is not there with CUDA 13, that has no such library.
+if(NOT TARGET CUDA::nvToolsExt)
+  add_library(CUDA::nvToolsExt INTERFACE IMPORTED)
+endif()
 find_package(CUDAToolkit 12.0 QUIET)
 if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND NOT DEFINED CMAKE_CUDA_COMPILER)
   # An nvcc may be there that does not work with this C++ compiler.

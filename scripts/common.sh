@@ -49,6 +49,13 @@ show_log() {
   fi
 } >&2
 
+# A compiler says it somewhere in the middle.
+tell_full_disk() {
+  grep -q 'No space left on device' "$1" || return 0
+  printf '%sThe disk is full: %s\n' "$red" "$(df -h --output=avail,target "$root" "${TMPDIR:-/tmp}" | sed 1d | awk '{ print $1 " free on " $2 }' | sort -u | paste -sd , | sed 's/,/, /')"
+  printf 'Free some, then try again: what is built already stays. With the tests a build takes 5 GB, without 2 GB.%s\n' "$plain"
+} >&2
+
 # stage TITLE LOG COMMAND...: runs COMMAND with its output in LOG, and shows the log only if it fails.
 stage() {
   local name=$1 log=$logs/$2 begin=$SECONDS status=0
@@ -64,7 +71,10 @@ stage() {
   stop_ticker
   [[ ! -t 1 ]] || printf '\r\e[K%s' "$(title "$name")"
   end_stage "$name" "$begin" "$status"
-  if ((status != 0)); then show_log "$log"; fi
+  if ((status != 0)); then
+    show_log "$log"
+    tell_full_disk "$log"
+  fi
   return "$status"
 }
 

@@ -216,13 +216,16 @@ check_by_configuring() {
   exit 1
 }
 
-# The compiler's wheels, pinned with their sums. A wheel's programs lack the mark that they may be run.
+# The compiler's wheels, pinned with their sums. They lack what CMake looks for: the mark that a program may be run, the
+# library's name without a version, and lib64.
 install_cuda() {
   local into=$root/build/cuda
   rm -rf "$into.new" &&
     python3 -m pip install --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
       --target "$into.new" --requirement "$root/scripts/cuda-requirements.txt" &&
     find "$into.new" -path '*/bin/*' -type f -exec chmod +x {} + &&
+    ln -s libcudart.so.13 "$into.new/nvidia/cu13/lib/libcudart.so" &&
+    ln -s lib "$into.new/nvidia/cu13/lib64" &&
     cp "$root/scripts/cuda-requirements.txt" "$into.new/requirements.txt" &&
     rm -rf "$into" && mv "$into.new" "$into"
 }
