@@ -59,12 +59,17 @@ if(denoised_other_libtorch)
     "leave the other one's out of CMAKE_PREFIX_PATH, and configure in an empty build folder (cmake --fresh).")
 endif()
 
-file(STRINGS ${LIBTORCH_INCLUDE_DIR}/torch/csrc/api/include/torch/version.h denoised_version_lines
-     REGEX "^#define TORCH_VERSION_(MAJOR|MINOR|PATCH) [0-9]+")
-string(REGEX REPLACE "[^;]* ([0-9]+)" "\\1" LIBTORCH_VERSION "${denoised_version_lines}")
-string(REPLACE ";" "." LIBTORCH_VERSION "${LIBTORCH_VERSION}")
+# Newer ones have the numbers in a header of their own.
+foreach(header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
+  if(EXISTS ${LIBTORCH_INCLUDE_DIR}/${header} AND NOT LIBTORCH_VERSION)
+    file(STRINGS ${LIBTORCH_INCLUDE_DIR}/${header} denoised_version_lines
+         REGEX "^#define TORCH_VERSION_(MAJOR|MINOR|PATCH) [0-9]+")
+    string(REGEX REPLACE "[^;]* ([0-9]+)" "\\1" LIBTORCH_VERSION "${denoised_version_lines}")
+    string(REPLACE ";" "." LIBTORCH_VERSION "${LIBTORCH_VERSION}")
+  endif()
+endforeach()
 if(LIBTORCH_VERSION VERSION_LESS 1.13)
-  message(FATAL_ERROR "${LIBTORCH_LIBRARY} is LibTorch ${LIBTORCH_VERSION}, and denoised needs 1.13 or later.")
+  message(FATAL_ERROR "${LIBTORCH_LIBRARY} is LibTorch ${LIBTORCH_VERSION}; denoised needs 1.13 or later.")
 endif()
 
 file(STRINGS ${LIBTORCH_C10_LIBRARY} denoised_c10_error REGEX "^_ZN3c105ErrorC[12]ENS_14SourceLocationE" LIMIT_COUNT 1)
