@@ -1,11 +1,9 @@
 #include "client/bench.h"
 
 #include <cstdio>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_format.h"
 #include "client/calls/load_test.h"
 #include "client/request.h"
 #include "common/image/figure_files.h"
