@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "common/image/figure_files.h"
 #include "common/model/precision.h"
 #include "common/support/command_line.h"
@@ -32,6 +33,17 @@ struct Flags {
   std::string out;
 };
 
+// A flag that takes several values, with commas between them.
+template <typename Value>
+void AddList(CLI::App& app, const std::string& name, std::vector<Value>& values, const std::string& help,
+             const CLI::Range& range) {
+  app.add_option(name, values, help)
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(range)
+      ->default_str(absl::StrJoin(values, " "));
+}
+
 void AddOptions(CLI::App& app, Flags& flags) {
   app.option_defaults()->always_capture_default();
   app.add_option("--checkpoint", flags.measurement.checkpoint,
@@ -52,24 +64,13 @@ void AddOptions(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0, 1'000'000));
   app.add_option("--seconds_beside_steps", flags.server.seconds_beside_steps, "For PNG, gRPC and network, each image")
       ->check(CLI::Range(0.0, 60.0));
-  app.add_option("--steps", flags.load.steps,
-                 "Denoising steps of each image; several: of each one of these, equally often")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(1, 1000));
+  AddList(app, "--steps", flags.load.steps,
+          "Denoising steps of each image; several: of each one of these, equally often", CLI::Range(1, 1000));
   app.add_flag("--guided", flags.load.guided, "With guidance: two network rows an image");
-  app.add_option("--rates", flags.rates, "Requests a second on all replicas together; none: by --shares")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(1e-6, 1e6));
-  app.add_option("--shares", flags.shares, "Shares of what the replicas can do at most")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(0.001, 2.0));
-  app.add_option("--replicas", flags.replicas, "Numbers of replicas, which get requests in turn")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(1, 100'000));
+  AddList(app, "--rates", flags.rates, "Requests a second on all replicas together; none: by --shares",
+          CLI::Range(1e-6, 1e6));
+  AddList(app, "--shares", flags.shares, "Shares of what the replicas can do at most", CLI::Range(0.001, 2.0));
+  AddList(app, "--replicas", flags.replicas, "Numbers of replicas, which get requests in turn", CLI::Range(1, 100'000));
   app.add_option("--seconds", flags.load.seconds, "Simulated seconds that count")->check(CLI::Range(1.0, 1e7));
   app.add_option("--warmup_seconds", flags.load.warmup_seconds, "Simulated seconds before those")
       ->check(CLI::Range(0.0, 1e7));

@@ -55,5 +55,11 @@ TEST_F(CapacityTest, WhatDoesNotFitIsSaid) {
   EXPECT_THAT(both.err, HasSubstr("excludes"));
 }
 
+TEST_F(CapacityTest, HelpShowsTheDefaultsOfFlagsWithSeveralValues) {
+  const std::string help = Run({"--help"}).out;
+  EXPECT_THAT(help, HasSubstr("--shares FLOAT:FLOAT in [0.001 - 2]=0.2 0.4 0.6 0.7 0.8 0.9 0.95 ..."));
+  EXPECT_THAT(help, HasSubstr("--replicas INT:INT in [1 - 100000]=1 100 ..."));
+}
+
 }  // namespace
 }  // namespace denoised
