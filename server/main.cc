@@ -12,7 +12,7 @@
 #include "common/support/command_line.h"
 #include "common/support/file.h"
 #include "common/support/signal_queue.h"
-#include "server/load_serving_model.h"
+#include "server/loading/load_serving_model.h"
 #include "server/options.h"
 #include "server/server.h"
 

@@ -50,7 +50,7 @@ struct ServerOptions {
 // Thread-safe after Start, except that Drain is called once.
 class Server {
  public:
-  // How the model comes to be; LoadServingModel of load_serving_model.h, but for tests.
+  // How the model comes to be; LoadServingModel of loading/load_serving_model.h, but for tests.
   using ModelLoader =
       std::function<absl::StatusOr<std::shared_ptr<ServingModel>>(const ServingModelOptions&, SchedulerObserver*)>;
 

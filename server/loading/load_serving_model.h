@@ -6,8 +6,8 @@
 //       LoadServingModel({.checkpoint = "models/mnist.pt"}, &metrics);
 //
 // Thread-safe.
-#ifndef DENOISED_SERVER_LOAD_SERVING_MODEL_H_
-#define DENOISED_SERVER_LOAD_SERVING_MODEL_H_
+#ifndef DENOISED_SERVER_LOADING_LOAD_SERVING_MODEL_H_
+#define DENOISED_SERVER_LOADING_LOAD_SERVING_MODEL_H_
 
 #include <memory>
 
@@ -23,4 +23,4 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
 
 }  // namespace denoised
 
-#endif  // DENOISED_SERVER_LOAD_SERVING_MODEL_H_
+#endif  // DENOISED_SERVER_LOADING_LOAD_SERVING_MODEL_H_

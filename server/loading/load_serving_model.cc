@@ -1,4 +1,4 @@
-#include "server/load_serving_model.h"
+#include "server/loading/load_serving_model.h"
 
 #include <algorithm>
 
