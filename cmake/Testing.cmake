@@ -4,7 +4,8 @@
 # One GoogleTest binary for the tests of a room, in the folder of tests/ that mirrors it; ctest lists its tests one by
 # one, labelled with that folder. TSAN: those of the SOURCES that run under ThreadSanitizer too, which needs all that
 # they link to be compiled for it: neither gRPC nor LibTorch. PROGRAMS: what the tests run. The target denoised_tests
-# builds all of them. HEADERS: see PrecompiledHeaders.cmake; under ThreadSanitizer `test`.
+# builds all of them. HEADERS: see PrecompiledHeaders.cmake, else `test`. NOTE: not
+# `torch_test` where most files know no LibTorch, whose operator<< for vectors GoogleTest would take for all of ours.
 include(GoogleTest)
 add_custom_target(denoised_tests)
 

@@ -43,7 +43,7 @@ stop_ticker() {
 show_log() {
   printf '%s--- %s%s\n' "$dim" "$1" "$plain"
   if grep -q '^FAILED:' "$1"; then
-    sed -n '/^FAILED:/,$p' "$1" | head -n 60
+    awk '/^FAILED:/ { found = 1 } found && ++lines <= 60' "$1"
   else
     tail -n 60 "$1"
   fi
