@@ -67,8 +67,7 @@ absl::StatusOr<Precision> ResolvePrecision(Precision precision, const std::strin
 }
 
 absl::StatusOr<std::string> ResolveTorchDevice(const std::string& device) {
-  return Resolve(device, TorchCudaDevices(),
-                 TorchHasCuda() ? kCheckDriver : "This LibTorch was built without CUDA");
+  return Resolve(device, TorchCudaDevices(), TorchHasCuda() ? kCheckDriver : "This LibTorch was built without CUDA");
 }
 
 }  // namespace denoised
