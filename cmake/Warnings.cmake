@@ -13,5 +13,6 @@ target_compile_options(denoised_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ff
 # vector code.
 set(DENOISED_VECTOR_OPTIONS "-O3;-fno-math-errno;-fno-trapping-math")
 
-# For files of flags and messages, which run once: CLI11's templates take twice as long to compile at -O3.
-set(DENOISED_QUICK_OPTIONS "$<$<CONFIG:Release>:-O1>")
+# For files of flags and messages, which run once: CLI11's templates take twice as long to compile at -O3. Headers that
+# were precompiled for -O3 do not fit them.
+set(DENOISED_QUICK_PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:-O1>" SKIP_PRECOMPILE_HEADERS ON)

@@ -52,7 +52,7 @@ show_log() {
 # A compiler says it somewhere in the middle.
 tell_full_disk() {
   grep -q 'No space left on device' "$1" || return 0
-  printf '%sThe disk is full: %s\n' "$red" "$(df -h --output=avail,target "$root" "${TMPDIR:-/tmp}" | sed 1d | awk '{ print $1 " free on " $2 }' | sort -u | paste -sd , | sed 's/,/, /')"
+  printf '%sThe disk is full: %s\n' "$red" "$(df -h --output=avail,target "$logs" "${TMPDIR:-/tmp}" | sed 1d | awk '{ print $1 " free on " $2 }' | sort -u | paste -sd , | sed 's/,/, /')"
   printf 'Free some, then try again: what is built already stays. With the tests a build takes 5 GB, without 2 GB.%s\n' "$plain"
 } >&2
 

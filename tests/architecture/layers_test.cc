@@ -146,7 +146,9 @@ std::vector<Target> ReadTargets(const std::string& root, const Rooms& rooms) {
     const std::regex call("denoised_add_(room|program)\\(([^)]*)\\)");
     for (std::sregex_iterator match(lists.begin(), lists.end(), call), end; match != end; ++match) {
       std::istringstream words((*match)[2].str());
-      Target target = {.program = (*match)[1] == "program", .room = room};
+      Target target;
+      target.program = (*match)[1] == "program";
+      target.room = room;
       words >> target.name;
       bool is_public = false;
       for (std::string word; words >> word;) {
