@@ -1,5 +1,7 @@
 #include "common/checkpoint/unet.h"
 
+#include <torch/csrc/jit/passes/tensorexpr_fuser.h>
+
 #include <cmath>
 #include <map>
 #include <string>
@@ -280,6 +282,9 @@ UnetConfig SeedUnetConfig() {
 }
 
 Module MakeUnet(const UnetConfig& config) {
+  // NOTE: the fuser compiles element-wise work by LLVM where LibTorch has that, as Debian 13's: minutes for each number
+  // of rows, and nothing to gain beside the convolutions.
+  torch::jit::setTensorExprFuserEnabled(false);
   return config.architecture == "seed" ? MakeSeedUnet(config) : MakeCompactUnet(config);
 }
 

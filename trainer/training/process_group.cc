@@ -1,6 +1,7 @@
 #include "trainer/training/process_group.h"
 
 #include <torch/torch.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <chrono>
@@ -75,6 +76,9 @@ absl::StatusOr<c10::intrusive_ptr<c10d::Store>> MeetingPlace(const ProcessPlace&
   options.port = static_cast<uint16_t>(port);
   options.isServer = place.rank == 0 && Variable("TORCHELASTIC_USE_AGENT_STORE") != "True";
   options.waitWorkers = false;
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+  options.useLibUV = false;  // LibTorch wants it from here on, and Debian's was built without
+#endif
   options.timeout = kMeetingTimeout;
   try {
     // torchrun's own store is used by torchrun too, and after a restart again: a prefix keeps names apart.
