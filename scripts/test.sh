@@ -6,7 +6,7 @@
 #   scripts/test.sh ROOM                those of a room and the rooms in it, for example server or common/image
 #   scripts/test.sh CTEST-OPTION...     what ctest's options choose, for example -R Scheduler
 #   scripts/test.sh --all               every test, then all again under AddressSanitizer and UndefinedBehaviorSanitizer,
-#                                       with warnings as errors and scripts/check.sh before: what CI runs
+#                                       with warnings as errors and scripts/check.sh before
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
