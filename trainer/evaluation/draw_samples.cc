@@ -18,6 +18,7 @@
 #include "common/engine/make_engine.h"
 #include "common/image/image.h"
 #include "common/model/precision.h"
+#include "common/support/clock.h"
 #include "common/support/file.h"
 #include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
@@ -32,8 +33,6 @@ using Json = nlohmann::ordered_json;
 constexpr int kCpuSlots = 64, kCudaSlots = 512;
 constexpr double kMaxGuidanceScale = 10;
 constexpr uint64_t kMaxSampleBytes = uint64_t{1} << 30;
-
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // What decides the pixels, by the names of the flags.
 using Settings = std::vector<std::pair<std::string, std::string>>;

@@ -18,6 +18,7 @@
 #include "common/checkpoint/torch_threads.h"
 #include "common/image/image.h"
 #include "common/support/available_cores.h"
+#include "common/support/clock.h"
 #include "common/support/file.h"
 #include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
@@ -62,8 +63,6 @@ struct Share {
   std::vector<at::Tensor> gradients;
   std::string error;
 };
-
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // x [B,1,32,32], each image under its own random affine map; black comes in from outside, as MNIST's margins are.
 at::Tensor Distorted(const at::Tensor& x, const Recipe& recipe) {

@@ -17,6 +17,7 @@
 #include "common/engine/device.h"
 #include "common/support/available_cores.h"
 #include "common/support/build_info.h"
+#include "common/support/clock.h"
 #include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/training_batches.h"
@@ -32,8 +33,6 @@ namespace denoised {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // Where a run computes, and with whom.
 struct Workplace {

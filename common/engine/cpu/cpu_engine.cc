@@ -15,6 +15,7 @@
 #include "common/diffusion/noise.h"
 #include "common/engine/cpu/cpu_kernels.h"
 #include "common/image/image.h"
+#include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "common/support/worker_pool.h"
 
@@ -24,8 +25,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kMaxRowsPerCall = 16;  // more are hardly faster
-
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // Calls `work`, which may throw.
 template <typename Work>
