@@ -47,7 +47,7 @@ check_tidy() {
   cmake -S . -B build/tidy -G Ninja -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DDENOISED_PRECOMPILED_HEADERS=OFF -DDENOISED_CUDA=OFF &&
     cmake --build build/tidy --target denoised_proto denoised_support || return 1
   printf '%s\n' "$@" | tidy_sources | xargs --no-run-if-empty --max-procs="$(build_jobs)" --max-args=1 \
-    clang-tidy-14 --quiet -p build/tidy
+    clang-tidy-14 --quiet -p build/tidy --extra-arg-before=-include --extra-arg-before="$root/cmake/tidy_prelude.h"
 }
 
 case ${1-} in

@@ -61,6 +61,7 @@ END
     cat <<'END'
 # checks; clang-tidy and clang-format of one version, because their opinions change
 clang-tidy-14           | clang-tidy 14 (optional: scripts/check.sh says what it leaves out)
+libomp-14-dev           | omp.h for clang-tidy (optional: as before)
 clang-format-14         | clang-format 14 (optional likewise)
 shellcheck              | ShellCheck 0.9 (optional likewise)
 END

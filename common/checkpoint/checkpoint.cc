@@ -27,10 +27,12 @@ constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-tr
 // Parameters and buffers, contiguous on the CPU, in the module's own order.
 std::vector<std::pair<std::string, at::Tensor>> NamedTensors(const Module& unet) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  for (const auto& tensor : unet.named_parameters())
+  for (const auto& tensor : unet.named_parameters()) {
     tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
-  for (const auto& tensor : unet.named_buffers())
+  }
+  for (const auto& tensor : unet.named_buffers()) {
     tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
+  }
   return tensors;
 }
 
@@ -117,9 +119,9 @@ absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_v
   if (!metadata.ok()) {
     return absl::Status(metadata.status().code(), absl::StrCat(name, ": ", metadata.status().message()));
   }
-  Module reference = MakeUnet(metadata->unet);
+  const Module reference = MakeUnet(metadata->unet);
   if (CodeRecords(*reader) != CodeOf(reference)) return ForeignCode(name, metadata->unet);
-  return Inspection{*std::move(metadata), std::move(reference)};
+  return Inspection{*std::move(metadata), reference};
 }
 
 absl::Status CheckParameters(const std::string& name, const Inspection& inspection, const Module& unet) {

@@ -88,8 +88,9 @@ absl::StatusOr<GreyImage> DecodePng(std::string_view png) {
 }
 
 absl::StatusOr<GreyImage> MakeGrid(const std::vector<GreyImage>& images, int columns, int padding, uint8_t background) {
-  if (images.empty() || columns < 1)
+  if (images.empty() || columns < 1) {
     return absl::InvalidArgumentError("a grid needs at least one image and one column");
+  }
   const int width = images[0].width;
   const int height = images[0].height;
   const int rows = (static_cast<int>(images.size()) + columns - 1) / columns;

@@ -72,7 +72,7 @@ std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == EXIT_SUCCESS) return app.exit(error);
-    const std::string name = app.get_name();
+    const std::string& name = app.get_name();
     std::fprintf(stderr, "%s: error: %s\nSee %s --help.\n", name.c_str(), ErrorText(error).c_str(), name.c_str());
     return kUsageError;
   }

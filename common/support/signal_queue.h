@@ -22,7 +22,7 @@ namespace denoised {
 class SignalQueue {
  public:
   // From here on, these signals are queued and do nothing else.
-  explicit SignalQueue(std::initializer_list<int> signals);
+  SignalQueue(std::initializer_list<int> signals);
   // Gives the signals their default effects back.
   ~SignalQueue();
   SignalQueue(const SignalQueue&) = delete;

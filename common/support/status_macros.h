@@ -24,9 +24,11 @@
 #define DENOISED_ASSIGN_OR_RETURN(declaration, expression) \
   DENOISED_ASSIGN_OR_RETURN_IMPL(DENOISED_CONCAT(denoised_status_or_, __LINE__), declaration, expression)
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration takes none.
 #define DENOISED_ASSIGN_OR_RETURN_IMPL(status_or, declaration, expression) \
   auto status_or = (expression);                                           \
   if (!status_or.ok()) return std::move(status_or).status();               \
   declaration = *std::move(status_or)
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif  // DENOISED_COMMON_SUPPORT_STATUS_MACROS_H_

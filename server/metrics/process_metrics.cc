@@ -46,8 +46,9 @@ double BootTime() {
 int OpenDescriptors() {
   std::error_code error;
   int count = 0;
-  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end; it.increment(error))
+  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end; it.increment(error)) {
     ++count;
+  }
   return count;
 }
 

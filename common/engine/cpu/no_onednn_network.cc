@@ -5,6 +5,7 @@ namespace denoised {
 
 class OneDnnModel {};
 
+// NOLINTBEGIN(performance-unnecessary-value-param): the declarations are those of a function that keeps its arguments.
 absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModel(UnetWeights /*weights*/) {
   return absl::UnimplementedError("this build has no oneDNN");
 }
@@ -15,5 +16,6 @@ std::unique_ptr<CpuNetwork> MakeOneDnnNetwork(std::shared_ptr<const OneDnnModel>
                                               const OneDnnNetworkOptions& /*options*/) {
   return nullptr;
 }
+// NOLINTEND(performance-unnecessary-value-param)
 
 }  // namespace denoised

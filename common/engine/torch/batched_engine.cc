@@ -22,8 +22,8 @@ using Clock = std::chrono::steady_clock;
 
 class BatchedEngine : public Engine {
  public:
-  BatchedEngine(torch::jit::Module unet, torch::Device device, int null_label, int num_slots, int max_rows)
-      : unet_(std::move(unet)), device_(device), null_label_(null_label), num_slots_(num_slots), state_(num_slots) {
+  BatchedEngine(const torch::jit::Module& unet, torch::Device device, int null_label, int num_slots, int max_rows)
+      : unet_(unet), device_(device), null_label_(null_label), num_slots_(num_slots), state_(num_slots) {
     for (int size = 1; size < max_rows; size *= 2) batch_sizes_.push_back(size);
     batch_sizes_.push_back(max_rows);
   }
@@ -54,7 +54,7 @@ class BatchedEngine : public Engine {
   }
 
   // e [B,1,H,W] on the host for B rows, padded up to the next batch size.
-  at::Tensor Predict(at::Tensor x, at::Tensor t, at::Tensor y) {
+  at::Tensor Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y) {
     const Clock::time_point start = Clock::now();
     at::Tensor e = unet_.forward({x.to(device_), t.to(device_), y.to(device_)}).toTensor().to(torch::kCPU);
     network_seconds_ += SecondsSince(start);

@@ -16,7 +16,7 @@ namespace {
 
 class TorchScriptNetwork : public CpuNetwork {
  public:
-  TorchScriptNetwork(torch::jit::Module unet, int max_rows) : unet_(std::move(unet)), calls_(max_rows + 1) {}
+  TorchScriptNetwork(const torch::jit::Module& unet, int max_rows) : unet_(unet), calls_(max_rows + 1) {}
 
   void Predict(absl::Span<const NetworkRow> rows, float* e) override {
     try {

@@ -174,8 +174,9 @@ TEST(CheckpointTest, PythonComputesTheSame) {
     absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(path);
     ASSERT_THAT(checkpoint, IsOk());
     at::Tensor x = torch::empty({2, 1, 32, 32});
-    for (int64_t i = 0; i < x.numel(); ++i)
+    for (int64_t i = 0; i < x.numel(); ++i) {
       x.data_ptr<float>()[i] = static_cast<float>(std::cos(0.37 * static_cast<double>(i)));
+    }
     const torch::NoGradGuard no_grad;
     const at::Tensor output =
         checkpoint->unet.forward({x, torch::tensor({7, 913}), torch::tensor({3, 8})}).toTensor().contiguous();

@@ -17,8 +17,9 @@ nlohmann::json Golden() {
 
 at::Tensor GoldenInput() {
   at::Tensor x = torch::empty({2, 1, 32, 32});
-  for (int64_t i = 0; i < x.numel(); ++i)
+  for (int64_t i = 0; i < x.numel(); ++i) {
     x.data_ptr<float>()[i] = static_cast<float>(std::cos(0.37 * static_cast<double>(i)));
+  }
   return x;
 }
 

@@ -74,8 +74,9 @@ TEST(StepPlanTest, SeedChainMatchesTheGoldenNumbers) {
     const auto expected = golden["x_after_step"].find(std::to_string(row.timestep));
     if (expected == golden["x_after_step"].end()) continue;
     ++compared;
-    for (size_t n = 0; n < kPixels; ++n)
+    for (size_t n = 0; n < kPixels; ++n) {
       EXPECT_NEAR(x[n], (*expected)[n].get<float>(), 1e-5) << row.timestep << " " << n;
+    }
   }
   EXPECT_EQ(compared, static_cast<int>(golden["x_after_step"].size()));
   EXPECT_GT(compared, 0);
