@@ -78,6 +78,10 @@ say
 say "${bold}The engine, in turns with eager loops${plain}"
 "$bin/engine_marks" | tee "$work/engine_marks.txt"
 
+say
+say "${bold}The scheduler with a long queue${plain}"
+"$bin/scheduler_marks"
+
 if [[ -x $bin/gpu_marks ]]; then
   say
   say "${bold}The GPU${plain}"

@@ -30,6 +30,9 @@ constexpr std::chrono::microseconds kShortStep(20);
 // How much of the best rate, in rows a second, a step must reach to be wide enough.
 constexpr double kRateWanted = 0.95;
 
+// A queue of so many images at most is played forward, at a tenth of a microsecond each.
+constexpr int64_t kMostPlayed = 128;
+
 absl::Status DrainingStatus() { return absl::UnavailableError("the server is shutting down; try another replica"); }
 
 }  // namespace
@@ -66,7 +69,6 @@ std::optional<std::chrono::nanoseconds> GetRetryAfter(const absl::Status& status
 struct Ticket::State {
   Scheduler* scheduler = nullptr;
   std::shared_ptr<Scheduler::Request> request;
-  int64_t places = 0;  // not given back yet; guarded by the scheduler's mutex
 };
 
 Ticket::Ticket() = default;
@@ -88,13 +90,17 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
 void Ticket::ReleaseOne() {
   if (state_ == nullptr) return;
   const absl::MutexLock lock(&state_->scheduler->mu_);
-  if (state_->places == 0) return;
-  --state_->places;
+  if (state_->request->places == 0) return;
+  --state_->request->places;
   --state_->scheduler->taken_places_;
 }
 
 void Ticket::Cancel() {
-  if (state_ != nullptr) state_->request->cancelled = true;
+  if (state_ == nullptr) return;
+  const absl::MutexLock lock(&state_->scheduler->mu_);
+  if (state_->request->over) return;
+  state_->request->cancelled = true;
+  state_->scheduler->Leave(state_->request);
 }
 
 void Ticket::Release() {
@@ -102,7 +108,8 @@ void Ticket::Release() {
   Cancel();
   {
     const absl::MutexLock lock(&state_->scheduler->mu_);
-    state_->scheduler->taken_places_ -= state_->places;
+    state_->request->abandoned = true;
+    if (state_->request->over) state_->scheduler->Close(*state_->request);
   }
   state_.reset();
 }
@@ -115,6 +122,7 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options, SchedulerO
       observer_(observer),
       now_(std::move(now)),
       step_rows_(options.max_batch_rows),
+      images_(engine.num_slots()),
       slots_(engine.num_slots()),
       step_times_(options.max_batch_rows) {}
 
@@ -131,20 +139,16 @@ absl::StatusOr<Admission> Scheduler::Submit(const DrawRequest& wanted, std::shar
       .rows = rows,
       .request = submitted_requests_++};
   DENOISED_RETURN_IF_ERROR(CheckAdmission(*request));
-  ScheduleForecast forecast = Forecast();
-  const int number = forecast.AddWaiting(request->turns, 0, wanted.count);
-  const ScheduleForecast::Outlook outlook = forecast.Follow(number);
+  const ScheduleForecast::Outlook outlook = OutlookFor(*request);
   DENOISED_RETURN_IF_ERROR(CheckDeadline(*request, outlook.duration,
                                          "behind the requests that came before; allow more time, ask for fewer steps "
                                          "or images, or try again later"));
   auto ticket = std::make_unique<Ticket::State>();
   ticket->scheduler = this;
   ticket->request = request;
-  ticket->places = wanted.count;
   taken_places_ += wanted.count;
   ++unfinished_requests_;
-  waiting_.push_back(std::move(request));
-  came_or_went_ = true;
+  Enqueue(request);
   return Admission{.ticket = Ticket(std::move(ticket)),
                    .queue_position = static_cast<uint32_t>(outlook.images_ahead),
                    .estimated_duration = outlook.duration};
@@ -180,10 +184,8 @@ absl::Status Scheduler::CheckDeadline(const Request& request, std::chrono::nanos
 absl::Status Scheduler::CheckPlaces(const Request& request) const {
   if (taken_places_ + request.draw.count <= capacity()) return absl::OkStatus();
   // Places are free again once so many images are finished. Those finished already count as read, which they soon are.
-  ScheduleForecast forecast = Forecast();
-  const int64_t too_many = std::max<int64_t>(forecast.images() + request.draw.count - capacity(), 0);
-  const std::chrono::nanoseconds wait =
-      std::max<std::chrono::nanoseconds>(forecast.UntilFinished(too_many), kMinRetryAfter);
+  const int64_t too_many = std::max<int64_t>(images() + request.draw.count - capacity(), 0);
+  const std::chrono::nanoseconds wait = std::max<std::chrono::nanoseconds>(UntilFinished(too_many), kMinRetryAfter);
   absl::Status status = absl::ResourceExhaustedError(absl::StrFormat(
       "the queue is full: images that wait, are being drawn or have not been read yet take %d of %d places, and this "
       "request needs %d; try again in about %.2g s",
@@ -197,21 +199,119 @@ absl::Status Scheduler::Reject(DropReason reason, absl::Status status) const {
   return status;
 }
 
-// What is here already, but for those who left: they are dropped at the next step.
+// The rounds of images that wait: the turn of each, and how many it has.
+template <typename Function>
+void Scheduler::ForEachRound(const Request& request, Function function) const {
+  const Turns& turns = request.turns;
+  for (int64_t first = request.started, end = first; first < request.draw.count; first = end) {
+    while (end < request.draw.count && turns.Round(end, step_rows_) == turns.Round(first, step_rows_)) ++end;
+    function(turns.Waiting(first, step_rows_), end - first);
+  }
+}
+
+void Scheduler::Enqueue(const std::shared_ptr<Request>& request) {
+  const Turns& turns = request->turns;
+  live_.emplace(turns.request, request);
+  queued_.emplace(turns.request, request.get());
+  if (request->draw.deadline != SteadyTime::max()) deadlines_.emplace(request->draw.deadline, turns.request);
+  ForEachRound(*request, [&](const Turn& turn, int64_t images) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    waiting_.Add(turn, request.get(), request->WorkOf(images));
+  });
+  came_or_went_ = true;
+}
+
+// Takes out what a request has in the queue.
+void Scheduler::StopWaiting(Request& request) {
+  if (request.leaving || queued_.erase(request.turns.request) == 0) return;
+  ForEachRound(request, [&](const Turn& turn, int64_t images)
+                            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { waiting_.Take(turn, request.WorkOf(images)); });
+}
+
+// Before its time: the loop drops it at the next step.
+void Scheduler::Leave(const std::shared_ptr<Request>& request) {
+  if (request->leaving || request->over) return;
+  StopWaiting(*request);
+  request->leaving = true;
+  leaving_.push_back(request);
+  leaving_images_ += request->started - request->finished;
+}
+
+// A request is over. Its places are given back here if nobody else can.
+void Scheduler::Close(Request& request) {
+  if (!request.over) {
+    request.over = true;
+    deadlines_.erase({request.draw.deadline, request.turns.request});
+    live_.erase(request.turns.request);
+  }
+  if (request.abandoned) taken_places_ -= std::exchange(request.places, 0);
+}
+
+// ---- Forecasts ----
+
+// Those that wait or are being drawn, but for those who are leaving.
+int64_t Scheduler::images() const {
+  return waiting_.total().images + paused_.total().images + static_cast<int64_t>(chosen_.size()) - leaving_images_;
+}
+
+Work Scheduler::ChosenWork() const {
+  Work work;
+  for (const ActiveImage* image : chosen_) work += image->WorkLeft();
+  return work;
+}
+
+// Of full steps.
+std::chrono::nanoseconds Scheduler::TimeFor(int64_t row_steps) const {
+  return Nanoseconds(Seconds(step_times_.Estimate(step_rows_)) / step_rows_ * static_cast<double>(row_steps));
+}
+
+// What is here already, but for those who are leaving.
 ScheduleForecast Scheduler::Forecast() const {
   ScheduleForecast forecast(step_rows_, step_times_);
-  for (const std::shared_ptr<Request>& request : waiting_) {
-    if (!request->cancelled) forecast.AddWaiting(request->turns, request->started, request->waiting());
+  const auto add = [&forecast](const ActiveImage& image) {
+    const Request& request = *image.request;
+    if (!request.leaving) forecast.AddBegun(request.turns, request.steps() - image.step);
+  };
+  for (const auto& [number, request] : queued_) {
+    forecast.AddWaiting(request->turns, request->started, request->waiting());
   }
-  for (const ActiveImage& image : active_) {
-    if (!image.request->cancelled) forecast.AddBegun(image.request->turns, image.request->steps() - image.step);
-  }
+  for (const ActiveImage* image : chosen_) add(*image);
+  paused_.ForEach([&add](const auto& entry) { add(*entry.item); });
   return forecast;
 }
 
+ScheduleForecast::Outlook Scheduler::OutlookFor(const Request& request) const {
+  const int64_t count = request.draw.count;
+  if (images() + count <= kMostPlayed) {
+    ScheduleForecast forecast = Forecast();
+    return forecast.Follow(forecast.AddWaiting(request.turns, 0, count));
+  }
+  const Turn last = request.turns.Waiting(count - 1, step_rows_);
+  Work work = request.WorkOf(count);
+  work += ChosenWork();
+  work += paused_.Before(last);
+  work += waiting_.Before(last);
+  return {.images_ahead = waiting_.Before(request.turns.Waiting(0, step_rows_)).images,
+          .duration = std::max(TimeFor(work.row_steps), DurationAlone(request))};
+}
+
+// Until so many of those that wait or are being drawn are finished.
+std::chrono::nanoseconds Scheduler::UntilFinished(int64_t images) const {
+  if (this->images() <= kMostPlayed) return Forecast().UntilFinished(images);
+  Work begun = ChosenWork();
+  begun += paused_.total();
+  if (images <= begun.images) return TimeFor(begun.row_steps * images / begun.images);
+  return TimeFor(begun.row_steps + waiting_.RowStepsOfFirst(images - begun.images));
+}
+
+// All of its images take equally many steps, so that they come in rounds.
 std::chrono::nanoseconds Scheduler::DurationAlone(const Request& request) const {
-  ScheduleForecast forecast(step_rows_, step_times_);
-  return forecast.Follow(forecast.AddWaiting(request.turns, 0, request.draw.count)).duration;
+  const int rows = request.rows_per_image();
+  const int64_t at_once = step_rows_ / rows;
+  const int64_t left = request.draw.count % at_once;
+  std::chrono::nanoseconds steps =
+      step_times_.Estimate(static_cast<int>(at_once) * rows) * (request.draw.count / at_once);
+  if (left > 0) steps += step_times_.Estimate(static_cast<int>(left) * rows);
+  return steps * request.steps();
 }
 
 void Scheduler::StopAdmitting() {
@@ -233,9 +333,10 @@ void Scheduler::Shutdown() {
 SchedulerStats Scheduler::stats() const {
   const SteadyTime now = now_();
   const absl::MutexLock lock(&mu_);
-  SchedulerStats stats{.denoising_images = static_cast<int>(active_.size())};
-  for (const std::shared_ptr<Request>& request : waiting_) stats.waiting_images += static_cast<int>(request->waiting());
-  if (!waiting_.empty()) stats.oldest_wait = now - waiting_.front()->submitted;
+  const int64_t waiting = waiting_.total().images;
+  SchedulerStats stats{.waiting_images = static_cast<int>(waiting),
+                       .denoising_images = static_cast<int>(paused_.total().images) + static_cast<int>(chosen_.size())};
+  if (!queued_.empty()) stats.oldest_wait = now - queued_.begin()->second->submitted;
   return stats;
 }
 
@@ -286,125 +387,170 @@ int Scheduler::WideEnough(const std::vector<MeasuredStep>& measured) const {
 }
 
 void Scheduler::Run() {
-  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return shutdown_ || !waiting_.empty(); };
+  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return shutdown_ || !live_.empty(); };
   while (true) {
     if (RunStep()) continue;
     const absl::MutexLock lock(&mu_);
     mu_.Await(absl::Condition(&wanted));
-    if (shutdown_ && waiting_.empty()) return;
+    if (shutdown_ && live_.empty()) return;
   }
 }
 
 bool Scheduler::RunStep() {
   const SteadyTime now = now_();
-  const std::vector<std::shared_ptr<Request>> dropped = TakeDropped(now);
-  Choose(now);
+  std::vector<std::shared_ptr<Request>> leaving, dropped;  // may be the last to know a listener: freed without the lock
+  {
+    const absl::MutexLock lock(&mu_);
+    leaving = Leaving(now);
+    dropped = TakeDropped(leaving, now);
+    Choose(now);
+  }
   for (const std::shared_ptr<Request>& request : dropped) Conclude(*request, request->drop->status);
-  if (chosen_ == 0) return !dropped.empty();
+  if (chosen_.empty()) return !dropped.empty();
   const absl::Status status = StepChosen();
   if (status.ok()) {
     AdvanceChosen();
   } else {
-    for (size_t i = 0; i < chosen_; ++i) active_[i].request->drop = Drop{DropReason::kEngineError, status};
+    FailChosen(status);
   }
   return true;
 }
 
-// Decides whether a request is over before its time.
-void Scheduler::Judge(Request& request, SteadyTime now, bool shutdown) const {
-  if (request.drop.has_value()) return;
-  if (request.cancelled) {
-    request.drop = Drop{DropReason::kCancelled, absl::CancelledError("the client left")};
-  } else if (request.draw.deadline <= now) {
-    request.drop = Drop{DropReason::kDeadline,
-                        absl::DeadlineExceededError(absl::StrFormat("the deadline passed after %d of %d images",
-                                                                    request.finished, request.draw.count))};
-  } else if (shutdown) {
-    request.drop = Drop{DropReason::kDraining, DrainingStatus()};
+// Why a request is over before its time.
+std::optional<Scheduler::Drop> Scheduler::Judge(const Request& request, SteadyTime now) const {
+  if (request.drop.has_value()) return request.drop;
+  if (request.cancelled) return Drop{DropReason::kCancelled, absl::CancelledError("the client left")};
+  if (request.draw.deadline <= now) {
+    return Drop{DropReason::kDeadline,
+                absl::DeadlineExceededError(absl::StrFormat("the deadline passed after %d of %d images",
+                                                            request.finished, request.draw.count))};
   }
+  if (shutdown_) return Drop{DropReason::kDraining, DrainingStatus()};
+  return std::nullopt;
+}
+
+// Those that may be over: the cancelled and failed, those past their deadlines, or everybody.
+std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::Leaving(SteadyTime now) {
+  std::vector<std::shared_ptr<Request>> leaving = std::exchange(leaving_, {});
+  leaving_images_ = 0;
+  for (const auto& [deadline, number] : deadlines_) {
+    if (deadline > now) break;
+    leaving.push_back(live_.at(number));
+  }
+  if (shutdown_) {
+    for (const auto& [number, request] : live_) leaving.push_back(request);
+  }
+  return leaving;
 }
 
 // Takes what is over out of the queue and out of its slots; each request once.
-std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::TakeDropped(SteadyTime now) {
+std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::TakeDropped(
+    const std::vector<std::shared_ptr<Request>>& leaving, SteadyTime now) {
   std::vector<std::shared_ptr<Request>> dropped;
-  const absl::MutexLock lock(&mu_);
-  std::erase_if(waiting_, [&](const std::shared_ptr<Request>& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    Judge(*request, now, shutdown_);
-    if (request->drop.has_value()) dropped.push_back(request);
-    return request->drop.has_value();
-  });
-  std::erase_if(active_, [&](const ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    const std::shared_ptr<Request>& request = image.request;
-    Judge(*request, now, shutdown_);
-    if (!request->drop.has_value()) return false;
-    slots_.Release(image.slot);
-    if (observer_ != nullptr && image.step > 0) {
-      observer_->OnWasted(request->drop->reason, static_cast<uint64_t>(image.step));
-    }
-    if (std::find(dropped.begin(), dropped.end(), request) == dropped.end()) dropped.push_back(request);
-    return true;
-  });
+  bool begun = false;
+  for (const std::shared_ptr<Request>& request : leaving) {
+    if (request->over) continue;
+    request->drop = Judge(*request, now);
+    begun = begun || request->started > request->finished;
+    StopWaiting(*request);
+    Close(*request);
+    dropped.push_back(request);
+  }
+  if (begun) DropImages();
   came_or_went_ = came_or_went_ || !dropped.empty();
   return dropped;
 }
 
-// The waiting image with the earliest turn.
-std::optional<Scheduler::NextImage> Scheduler::NextWaiting() const {
-  std::optional<NextImage> best;
-  for (size_t i = 0; i < waiting_.size(); ++i) {
-    const Turn turn = waiting_[i]->turns.Waiting(waiting_[i]->started, step_rows_);
-    if (!best.has_value() || turn < best->turn) best = {.turn = turn, .request = i};
+// Frees the slots of requests that are over.
+void Scheduler::DropImages() {
+  std::vector<std::pair<Turn, ActiveImage*>> gone;
+  paused_.ForEach([&gone](const auto& entry) {
+    if (entry.item->request->over) gone.emplace_back(entry.turn, entry.item);
+  });
+  for (const auto& [turn, image] : gone) paused_.Take(turn, image->WorkLeft());
+  std::erase_if(chosen_, [&gone](ActiveImage* image) {
+    if (!image->request->over) return false;
+    gone.emplace_back(image->turn(), image);
+    return true;
+  });
+  for (const auto& [turn, image] : gone) {
+    if (observer_ != nullptr && image->step > 0) {
+      observer_->OnWasted(image->request->drop->reason, static_cast<uint64_t>(image->step));
+    }
+    Free(*image);
   }
-  return best;
 }
 
-// Puts the images with the earliest turns first in active_, waiting ones that it begins among them, as many as a step
-// has rows for.
+void Scheduler::Free(ActiveImage& image) {
+  slots_.Release(image.slot);
+  image.request.reset();
+}
+
+// The images with the earliest turns, waiting ones that it begins among them, as many as a step has rows for.
 void Scheduler::Choose(SteadyTime now) {
-  const absl::MutexLock lock(&mu_);
   // With each step the turns of those chosen come nearer, so that they stay chosen until somebody comes or goes.
   if (!std::exchange(came_or_went_, false)) return;
-  std::stable_sort(active_.begin(), active_.end(),
-                   [](const ActiveImage& a, const ActiveImage& b) { return a.turn() < b.turn(); });
-  int rows = 0;
-  for (chosen_ = 0;; ++chosen_) {
-    const std::optional<NextImage> next = slots_.free() > 0 ? NextWaiting() : std::nullopt;
-    const bool any_left = chosen_ < active_.size();
-    if (!next.has_value() && !any_left) return;
-    const bool begin = next.has_value() && (!any_left || next->turn < active_[chosen_].turn());
-    rows += (begin ? waiting_[next->request] : active_[chosen_].request)->rows_per_image();
-    if (rows > step_rows_) return;
-    if (begin) active_.insert(active_.begin() + static_cast<ptrdiff_t>(chosen_), Begin(next->request, now));
+  const std::vector<std::pair<Turn, ActiveImage*>> before = ChosenByTurn();
+  auto kept = before.begin();
+  chosen_.clear();
+  for (int rows = 0;;) {
+    const Turn* begun = kept == before.end() ? nullptr : &kept->first;
+    const auto* paused = paused_.front();
+    const bool resume = paused != nullptr && (begun == nullptr || paused->turn < *begun);
+    if (resume) begun = &paused->turn;
+    const auto* waiting = slots_.free() > 0 ? waiting_.front() : nullptr;
+    const bool begin = waiting != nullptr && (begun == nullptr || waiting->turn < *begun);
+    if (!begin && begun == nullptr) break;
+    rows += (begin ? *waiting->item : *(resume ? paused->item : kept->second)->request).rows_per_image();
+    if (rows > step_rows_) break;
+    chosen_.push_back(begin ? Begin(live_.at(waiting->turn.request), now) : resume ? Resume() : (kept++)->second);
   }
+  for (; kept != before.end(); ++kept) paused_.Add(kept->first, kept->second, kept->second->WorkLeft());
+}
+
+std::vector<std::pair<Turn, Scheduler::ActiveImage*>> Scheduler::ChosenByTurn() const {
+  std::vector<std::pair<Turn, ActiveImage*>> images;
+  images.reserve(chosen_.size());
+  for (ActiveImage* image : chosen_) images.emplace_back(image->turn(), image);
+  const auto earlier = [](const auto& a, const auto& b) { return a.first < b.first; };
+  if (!std::is_sorted(images.begin(), images.end(), earlier)) std::sort(images.begin(), images.end(), earlier);
+  return images;
+}
+
+// The paused image with the earliest turn.
+Scheduler::ActiveImage* Scheduler::Resume() {
+  const auto first = *paused_.front();
+  paused_.Take(first.turn, first.work);
+  return first.item;
 }
 
 // The next image of a waiting request, in a slot.
-Scheduler::ActiveImage Scheduler::Begin(size_t waiting, SteadyTime now) {
-  const std::shared_ptr<Request> request = waiting_[waiting];
-  ActiveImage image = {.request = request, .image_index = request->started, .slot = *slots_.Acquire(), .started = now};
-  if (++request->started == request->draw.count) waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(waiting));
+Scheduler::ActiveImage* Scheduler::Begin(const std::shared_ptr<Request>& request, SteadyTime now) {
+  const SlotHandle slot = *slots_.Acquire();
+  ActiveImage& image = images_[static_cast<size_t>(slot.index)];
+  image = {.request = request, .image_index = request->started, .slot = slot, .started = now};
+  waiting_.Take(request->turns.Waiting(request->started, step_rows_), request->WorkOf(1));
+  if (++request->started == request->draw.count) queued_.erase(request->turns.request);
   if (observer_ != nullptr) observer_->OnImageStarted(now - request->submitted);
-  return image;
+  return &image;
 }
 
 absl::Status Scheduler::StepChosen() {
-  std::vector<StepRow> rows;
-  rows.reserve(chosen_);
-  for (size_t i = 0; i < chosen_; ++i) {
-    const ActiveImage& image = active_[i];
-    const DrawRequest& draw = image.request->draw;
-    rows.push_back({.slot = image.slot.index,
-                    .plan = draw.plan.get(),
-                    .step = image.step,
-                    .label = draw.label,
-                    .guidance_scale = draw.guidance_scale,
-                    .seed = draw.seed,
-                    .image_index = image.image_index});
+  rows_.clear();
+  for (const ActiveImage* image : chosen_) {
+    const DrawRequest& draw = image->request->draw;
+    rows_.push_back({.slot = image->slot.index,
+                     .plan = draw.plan.get(),
+                     .step = image->step,
+                     .label = draw.label,
+                     .guidance_scale = draw.guidance_scale,
+                     .seed = draw.seed,
+                     .image_index = image->image_index});
   }
   const int network_rows = ChosenRows();
   const double network_before = engine_.network_seconds();
   const SteadyTime start = now_();
-  DENOISED_RETURN_IF_ERROR(engine_.Step(rows));
+  DENOISED_RETURN_IF_ERROR(engine_.Step(rows_));
   const std::chrono::nanoseconds duration = now_() - start;
   if (observer_ != nullptr) {
     observer_->OnStep(network_rows, engine_.ComputedRows(network_rows) - network_rows, duration,
@@ -417,20 +563,34 @@ absl::Status Scheduler::StepChosen() {
 
 void Scheduler::AdvanceChosen() {
   const SteadyTime now = now_();
-  for (size_t i = 0; i < chosen_; ++i) active_[i].finished = HandOut(active_[i], now);
+  for (ActiveImage* image : chosen_) image->finished = HandOut(*image, now);
   std::vector<std::shared_ptr<Request>> done;
   {
     const absl::MutexLock lock(&mu_);
-    for (size_t i = 0; i < chosen_; ++i) ++active_[i].step;
-    std::erase_if(active_, [&](ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      if (!image.finished) return false;
+    std::erase_if(chosen_, [&](ActiveImage* image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      ++image->step;
+      const std::shared_ptr<Request> request = image->request;
+      if (request->drop.has_value()) Leave(request);
+      if (!image->finished) return false;
       came_or_went_ = true;
-      slots_.Release(image.slot);
-      if (++image.request->finished == image.request->draw.count) done.push_back(image.request);
+      Free(*image);
+      if (request->leaving) --leaving_images_;
+      if (++request->finished == request->draw.count) {
+        Close(*request);
+        done.push_back(request);
+      }
       return true;
     });
   }
   for (const std::shared_ptr<Request>& request : done) Conclude(*request, absl::OkStatus());
+}
+
+void Scheduler::FailChosen(const absl::Status& status) {
+  const absl::MutexLock lock(&mu_);
+  for (ActiveImage* image : chosen_) {
+    image->request->drop = Drop{DropReason::kEngineError, status};
+    Leave(image->request);
+  }
 }
 
 // Gives the listener what this image has to show after the step that has just been run. Returns whether the image is
@@ -468,7 +628,7 @@ void Scheduler::Conclude(Request& request, const absl::Status& status) {
 
 int Scheduler::ChosenRows() const {
   int rows = 0;
-  for (size_t i = 0; i < chosen_; ++i) rows += active_[i].request->rows_per_image();
+  for (const ActiveImage* image : chosen_) rows += image->request->rows_per_image();
   return rows;
 }
 

@@ -27,6 +27,11 @@
 // same, a wider step only makes all of its images later. A guided image takes two rows; when its turn comes it waits
 // for both, and nobody overtakes it.
 //
+// Nothing here costs what the queue is long: images lie in the order of their turns with sums over them (turn_queue.h),
+// deadlines in another order, and a pass looks at what has changed. Forecasts play the future of a short queue to the
+// step and take a long one's from the sums. Threads that call hold the mutex for about a microsecond each, the loop for
+// as long as it takes to choose.
+//
 // Invariants:
 //   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
 //   2. Images whose place has not been given back (class Ticket), whether they wait, are being drawn or have yet to
@@ -48,6 +53,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -58,6 +65,7 @@
 #include "server/scheduler/slot_table.h"
 #include "server/scheduler/step_time_model.h"
 #include "server/scheduler/turn.h"
+#include "server/scheduler/turn_queue.h"
 
 namespace denoised {
 
@@ -145,8 +153,9 @@ std::optional<std::chrono::nanoseconds> GetRetryAfter(const absl::Status& status
 
 // A request's places in the scheduler, one for each image, which bound how many there are. A place is given back once
 // its image has reached the client, so that a finished image of a big request makes room at once, while images that
-// nobody reads do not pile up. Destroying the ticket gives the others back too, and drops what has not been drawn.
-// Movable; thread-compatible. Must not outlive the scheduler.
+// nobody reads do not pile up. Destroying the ticket drops what has not been drawn, and gives the others back as soon
+// as the loop has dropped it: while a step hangs, nobody can fill the memory by coming and going. Movable;
+// thread-compatible. Must not outlive the scheduler.
 class Ticket {
  public:
   Ticket();
@@ -231,10 +240,11 @@ class Scheduler {
 
   struct Request {
     Request(const DrawRequest& wanted, std::shared_ptr<DrawListener> hears, SteadyTime at)
-        : draw(wanted), listener(std::move(hears)), submitted(at) {}
+        : draw(wanted), listener(std::move(hears)), submitted(at), places(wanted.count) {}
     int rows_per_image() const { return draw.guidance_scale == 1 ? 1 : 2; }
     int steps() const { return static_cast<int>(draw.plan->size()); }
     uint32_t waiting() const { return draw.count - started; }
+    Work WorkOf(int64_t images) const { return {.images = images, .row_steps = images * rows_per_image() * steps()}; }
 
     // Constant after construction.
     const DrawRequest draw;
@@ -244,44 +254,63 @@ class Scheduler {
     // Constant once submitted.
     Turns turns;
 
-    std::atomic<bool> cancelled{false};
+    // Guarded by the mutex.
+    int64_t places;          // not given back yet
+    bool abandoned = false;  // nobody holds its ticket
+    bool leaving = false;    // to be dropped at the next step; it waits no longer
+    bool cancelled = false;  // by its client
+    bool over = false;       // finished or dropped
 
     // Written by the scheduler's thread while it holds the mutex.
     uint32_t started = 0;  // images that have left the queue
+    uint32_t finished = 0;
 
     // Of the scheduler's thread alone.
-    uint32_t finished = 0;
     std::optional<Drop> drop;
   };
 
-  // One image in the making.
+  // One image in the making, at its slot's place.
   struct ActiveImage {
+    Turn turn() const { return request->turns.Begun(request->steps() - step, image_index); }
+    Work WorkLeft() const {
+      return {.images = 1, .row_steps = int64_t{request->rows_per_image()} * (request->steps() - step)};
+    }
+
     std::shared_ptr<Request> request;
     uint32_t image_index = 0;
     SlotHandle slot;
     int step = 0;  // rows of the plan done
     SteadyTime started;
     bool finished = false;  // of the scheduler's thread alone
-
-    Turn turn() const { return request->turns.Begun(request->steps() - step); }
   };
+
+  using RequestByDeadline = std::pair<SteadyTime, int64_t>;
 
   // The loop's parts, on the scheduler's thread.
-  void Judge(Request& request, SteadyTime now, bool shutdown) const;
-  std::vector<std::shared_ptr<Request>> TakeDropped(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
-  void Choose(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
-  // A request of waiting_, and when its next image has its turn.
-  struct NextImage {
-    Turn turn;
-    size_t request = 0;
-  };
-  std::optional<NextImage> NextWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  ActiveImage Begin(size_t waiting, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::optional<Drop> Judge(const Request& request, SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<std::shared_ptr<Request>> Leaving(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<std::shared_ptr<Request>> TakeDropped(const std::vector<std::shared_ptr<Request>>& leaving,
+                                                    SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropImages() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Choose(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<std::pair<Turn, ActiveImage*>> ChosenByTurn() const;
+  ActiveImage* Resume() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ActiveImage* Begin(const std::shared_ptr<Request>& request, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Free(ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
   void AdvanceChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  void FailChosen(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
   bool HandOut(const ActiveImage& image, SteadyTime now);
   void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
   int ChosenRows() const;
+
+  // Into the queue, out of it before its time, and out of the books.
+  template <typename Function>
+  void ForEachRound(const Request& request, Function function) const;
+  void Enqueue(const std::shared_ptr<Request>& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StopWaiting(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Leave(const std::shared_ptr<Request>& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Close(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Calibrate's parts.
   struct MeasuredStep {
@@ -296,8 +325,15 @@ class Scheduler {
   absl::Status CheckPlaces(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckDeadline(const Request& request, std::chrono::nanoseconds duration, const char* where) const;
   absl::Status Reject(DropReason reason, absl::Status status) const;
-  ScheduleForecast Forecast() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::chrono::nanoseconds DurationAlone(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Forecasts, each played or from sums.
+  int64_t images() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Work ChosenWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::chrono::nanoseconds TimeFor(int64_t row_steps) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ScheduleForecast Forecast() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ScheduleForecast::Outlook OutlookFor(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::chrono::nanoseconds UntilFinished(int64_t images) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Constant after construction.
   Engine& engine_;
@@ -309,11 +345,13 @@ class Scheduler {
   int step_rows_;
 
   // Written by the scheduler's thread while it holds mu_, which it therefore may read without.
-  std::vector<ActiveImage> active_;  // in the making; the chosen first
-  size_t chosen_ = 0;                // those of active_ that are in the step
+  std::vector<ActiveImage> images_;   // by slot
+  std::vector<ActiveImage*> chosen_;  // those in the step, by turn
+  TurnQueue<ActiveImage*> paused_;    // the others
 
   // Of the scheduler's thread alone, but for its size.
   SlotTable slots_;
+  std::vector<StepRow> rows_;  // of the step
 
   mutable absl::Mutex mu_;
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;
@@ -321,8 +359,13 @@ class Scheduler {
   int64_t taken_places_ ABSL_GUARDED_BY(mu_) = 0;
   bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;  // an image, since the last choice
   int64_t submitted_requests_ ABSL_GUARDED_BY(mu_) = 0;
-  int64_t unfinished_requests_ ABSL_GUARDED_BY(mu_) = 0;                // admitted, and OnDone not heard yet
-  std::vector<std::shared_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);  // those with images to start, oldest first
+  int64_t unfinished_requests_ ABSL_GUARDED_BY(mu_) = 0;                          // admitted, and OnDone not heard yet
+  absl::btree_map<int64_t, std::shared_ptr<Request>> live_ ABSL_GUARDED_BY(mu_);  // admitted and not over, by number
+  absl::btree_map<int64_t, Request*> queued_ ABSL_GUARDED_BY(mu_);                // those of them with images to start
+  TurnQueue<Request*> waiting_ ABSL_GUARDED_BY(mu_);                              // their images, by rounds
+  absl::btree_set<RequestByDeadline> deadlines_ ABSL_GUARDED_BY(mu_);             // of those that have one
+  std::vector<std::shared_ptr<Request>> leaving_ ABSL_GUARDED_BY(mu_);            // cancelled or failed
+  int64_t leaving_images_ ABSL_GUARDED_BY(mu_) = 0;                               // of theirs, that have slots
   StepTimeModel step_times_ ABSL_GUARDED_BY(mu_);
 };
 

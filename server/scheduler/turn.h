@@ -21,9 +21,10 @@ struct Turn {
   double seconds = 0;
   int64_t request = 0;   // those that came earlier first
   bool waiting = false;  // images that have begun first
+  int64_t image = 0;     // of those that have begun, the lower index first
 
   friend bool operator<(const Turn& a, const Turn& b) {
-    return std::tie(a.seconds, a.request, a.waiting) < std::tie(b.seconds, b.request, b.waiting);
+    return std::tie(a.seconds, a.request, a.waiting, a.image) < std::tie(b.seconds, b.request, b.waiting, b.image);
   }
 };
 
@@ -36,13 +37,16 @@ struct Turns {
   int64_t request = 0;      // how many came before
 
   // Of an image in the making that has so many steps left.
-  Turn Begun(int steps_left) const {
-    return {.seconds = submitted + kPatience * step_seconds * steps_left, .request = request};
+  Turn Begun(int steps_left, int64_t image = 0) const {
+    return {.seconds = submitted + kPatience * step_seconds * steps_left, .request = request, .image = image};
   }
 
-  // Of the image with this index, from 0, which has not begun: as many as fit into a step's rows are a round.
+  // As many images as fit into a step's rows are a round. The round, from 0, of the image with this index.
+  int64_t Round(int64_t image, int step_rows) const { return image * rows / step_rows; }
+
+  // Of an image that has not begun; all of a round have the same.
   Turn Waiting(int64_t image, int step_rows) const {
-    const double rounds = static_cast<double>(1 + image * rows / step_rows);
+    const double rounds = static_cast<double>(1 + Round(image, step_rows));
     return {.seconds = submitted + kPatience * step_seconds * steps * rounds, .request = request, .waiting = true};
   }
 };

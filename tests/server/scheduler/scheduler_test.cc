@@ -424,12 +424,23 @@ TEST_F(SchedulerTest, TicketGivesEachPlaceBackOnce) {
     Client client = Submit(Draw(1, 6));
     for (int i = 0; i < 4; ++i) client.admission.ticket.ReleaseOne();
   }
+  RunUntilIdle();
   {
     Client client = Submit(Draw(1, 6));
     for (int i = 0; i < 10; ++i) client.admission.ticket.ReleaseOne();
   }
+  RunUntilIdle();
   Client all = Submit(Draw(1, 8));
   EXPECT_EQ(Refusal(Draw(1)).code(), absl::StatusCode::kResourceExhausted);
+}
+
+// While the engine hangs, opening and leaving must not pile up what the loop has yet to drop.
+TEST_F(SchedulerTest, WhoLeavesKeepsItsPlacesUntilTheNextStep) {
+  { Client gone = Submit(Draw(1, 8)); }
+  EXPECT_EQ(Refusal(Draw(1)).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(scheduler_.stats().waiting_images, 0);
+  RunSteps(1);
+  Client next = Submit(Draw(1, 8));
 }
 
 TEST_F(SchedulerTest, CountThatNeverFitsIsAnError) {
@@ -545,6 +556,48 @@ TEST_F(SchedulerTest, ForecastIsWhatHappens) {
     }
     EXPECT_EQ(ahead, mine.admission.queue_position) << "round " << round;
     RunUntilIdle();
+  }
+}
+
+// Of a long queue only sums are looked at; they tell the duration to a tenth, and the images ahead exactly.
+TEST(SchedulerForecastTest, LongQueueIsForecastFromSums) {
+  FakeClock clock;
+  PuppetEngine engine(2000);
+  engine.SetStepTime(&clock, [](int rows) { return milliseconds(rows); });
+  Scheduler scheduler(engine, {.max_batch_rows = 4, .max_queued_images = 100000}, nullptr, [&] { return clock.now(); });
+  ASSERT_THAT(scheduler.Calibrate(), IsOk());
+  std::mt19937 random(1);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::shared_ptr<Recorder>> heard;
+    std::vector<Admission> others;
+    const auto submit = [&](int label) {
+      heard.push_back(std::make_shared<Recorder>());
+      DrawRequest request = Draw(50 + static_cast<int>(random() % 200), 1 + random() % 8, label);
+      request.guidance_scale = random() % 4 == 0 ? 2 : 1;
+      absl::StatusOr<Admission> admission = scheduler.Submit(request, heard.back());
+      EXPECT_THAT(admission.status(), IsOk());
+      return *std::move(admission);
+    };
+    for (int i = 0; i < 200; ++i) {
+      others.push_back(submit(0));
+      if (i % 4 == 0) scheduler.RunStep();
+    }
+    engine.ForgetBatches();
+    const SteadyTime submitted = clock.now();
+    const Admission mine = submit(1);
+    while (!heard.back()->done.has_value()) ASSERT_TRUE(scheduler.RunStep());
+    const std::chrono::duration<double> took = clock.now() - submitted, expected = mine.estimated_duration;
+    EXPECT_NEAR(expected / took, 1, 0.1) << "round " << round;
+    uint32_t ahead = 0;
+    for (const std::vector<StepRow>& batch : engine.batches()) {
+      const bool started = std::any_of(batch.begin(), batch.end(), [](const StepRow& row) { return row.label == 1; });
+      if (started) break;
+      ahead += static_cast<uint32_t>(
+          std::count_if(batch.begin(), batch.end(), [](const StepRow& r) { return r.step == 0; }));
+    }
+    EXPECT_NEAR(ahead, mine.queue_position, 4) << "round " << round;
+    while (scheduler.RunStep()) {
+    }
   }
 }
 
