@@ -41,7 +41,8 @@ TEST(SeedUnetTest, MatchesTheGoldenNumbers) {
     ASSERT_EQ(value.sizes().vec(), golden["parameters"][k]["shape"].get<std::vector<int64_t>>()) << parameter.name;
     // A tensor of one dimension whose name ends so belongs to GroupNorm.
     const bool norm_weight = value.dim() == 1 && parameter.name.ends_with("weight");
-    const double scale = value.dim() > 1 ? std::sqrt(2.0 / (static_cast<double>(value.numel() / value.size(0)))) : 0.1;
+    const int64_t fan_in = value.numel() / value.size(0);
+    const double scale = value.dim() > 1 ? std::sqrt(2.0 / static_cast<double>(fan_in)) : 0.1;
     for (int64_t n = 0; n < value.numel(); ++n) {
       const double s = std::sin(0.7 * static_cast<double>(n) + 1.3 * static_cast<double>(k) + 0.1);
       value.data_ptr<float>()[n] = static_cast<float>(norm_weight ? 1 + scale * s : scale * s);
