@@ -19,7 +19,7 @@ function(denoised_add_headers set)
 endfunction()
 
 function(denoised_use_headers target set)
-  if(set AND DENOISED_PRECOMPILED_HEADERS)
+  if(TARGET denoised_headers_${set})
     target_precompile_headers(${target} REUSE_FROM denoised_headers_${set})
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>) # for ccache
   endif()
@@ -32,13 +32,14 @@ set(denoised_torch_headers <torch/torch.h> <torch/script.h>)
 set(denoised_grpc_headers <grpcpp/grpcpp.h> <google/protobuf/message.h>)
 set(denoised_test_headers <gmock/gmock.h> <gtest/gtest.h>)
 
-denoised_add_headers(torch
-  HEADERS ${denoised_common_headers} ${denoised_torch_headers}
-  LIBS denoised_torch absl::statusor absl::str_format)
 denoised_add_headers(grpc
   HEADERS ${denoised_common_headers} ${denoised_grpc_headers}
   LIBS gRPC::grpc++ protobuf::libprotobuf absl::statusor absl::str_format)
+# Those of LibTorch take a minute, more than the eight files of the server save.
 if(DENOISED_BUILD_TESTS)
+  denoised_add_headers(torch
+    HEADERS ${denoised_common_headers} ${denoised_torch_headers}
+    LIBS denoised_torch absl::statusor absl::str_format)
   denoised_add_headers(test
     HEADERS ${denoised_common_headers} ${denoised_test_headers}
     LIBS GTest::gmock absl::statusor absl::str_format)
