@@ -1,6 +1,6 @@
 #include "common/engine/make_engine.h"
 
-#include <torch/torch.h>
+#include <torch/script.h>
 
 #include <optional>
 #include <utility>

@@ -1,6 +1,6 @@
 #include "common/engine/torch/batched_engine.h"
 
-#include <torch/torch.h>
+#include <torch/script.h>
 
 #include <algorithm>
 #include <chrono>

@@ -1,6 +1,6 @@
 #include "common/engine/torch/torch_script_network.h"
 
-#include <torch/torch.h>
+#include <torch/script.h>
 
 #include <algorithm>
 #include <stdexcept>
