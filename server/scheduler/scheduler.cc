@@ -109,7 +109,7 @@ void Ticket::Release() {
   {
     const absl::MutexLock lock(&state_->scheduler->mu_);
     state_->request->abandoned = true;
-    if (state_->request->over) state_->scheduler->Close(*state_->request);
+    state_->scheduler->ReturnPlaces(*state_->request);
   }
   state_.reset();
 }
@@ -122,7 +122,7 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options, SchedulerO
       observer_(observer),
       now_(std::move(now)),
       step_rows_(options.max_batch_rows),
-      images_(engine.num_slots()),
+      active_(engine.num_slots()),
       slots_(engine.num_slots()),
       step_times_(options.max_batch_rows) {}
 
@@ -184,7 +184,7 @@ absl::Status Scheduler::CheckDeadline(const Request& request, std::chrono::nanos
 absl::Status Scheduler::CheckPlaces(const Request& request) const {
   if (taken_places_ + request.draw.count <= capacity()) return absl::OkStatus();
   // Places are free again once so many images are finished. Those finished already count as read, which they soon are.
-  const int64_t too_many = std::max<int64_t>(images() + request.draw.count - capacity(), 0);
+  const int64_t too_many = std::max<int64_t>(ImagesHere() + request.draw.count - capacity(), 0);
   const std::chrono::nanoseconds wait = std::max<std::chrono::nanoseconds>(UntilFinished(too_many), kMinRetryAfter);
   absl::Status status = absl::ResourceExhaustedError(absl::StrFormat(
       "the queue is full: images that wait, are being drawn or have not been read yet take %d of %d places, and this "
@@ -236,20 +236,22 @@ void Scheduler::Leave(const std::shared_ptr<Request>& request) {
   leaving_images_ += request->started - request->finished;
 }
 
-// A request is over. Its places are given back here if nobody else can.
 void Scheduler::Close(Request& request) {
-  if (!request.over) {
-    request.over = true;
-    deadlines_.erase({request.draw.deadline, request.turns.request});
-    live_.erase(request.turns.request);
-  }
-  if (request.abandoned) taken_places_ -= std::exchange(request.places, 0);
+  request.over = true;
+  deadlines_.erase({request.draw.deadline, request.turns.request});
+  live_.erase(request.turns.request);
+  ReturnPlaces(request);
+}
+
+// Those of a request that is over, when nobody is left to give them back.
+void Scheduler::ReturnPlaces(Request& request) {
+  if (request.over && request.abandoned) taken_places_ -= std::exchange(request.places, 0);
 }
 
 // ---- Forecasts ----
 
 // Those that wait or are being drawn, but for those who are leaving.
-int64_t Scheduler::images() const {
+int64_t Scheduler::ImagesHere() const {
   return waiting_.total().images + paused_.total().images + static_cast<int64_t>(chosen_.size()) - leaving_images_;
 }
 
@@ -281,7 +283,7 @@ ScheduleForecast Scheduler::Forecast() const {
 
 ScheduleForecast::Outlook Scheduler::OutlookFor(const Request& request) const {
   const int64_t count = request.draw.count;
-  if (images() + count <= kMostPlayed) {
+  if (ImagesHere() + count <= kMostPlayed) {
     ScheduleForecast forecast = Forecast();
     return forecast.Follow(forecast.AddWaiting(request.turns, 0, count));
   }
@@ -296,7 +298,7 @@ ScheduleForecast::Outlook Scheduler::OutlookFor(const Request& request) const {
 
 // Until so many of those that wait or are being drawn are finished.
 std::chrono::nanoseconds Scheduler::UntilFinished(int64_t images) const {
-  if (this->images() <= kMostPlayed) return Forecast().UntilFinished(images);
+  if (ImagesHere() <= kMostPlayed) return Forecast().UntilFinished(images);
   Work begun = ChosenWork();
   begun += paused_.total();
   if (images <= begun.images) return TimeFor(begun.row_steps * images / begun.images);
@@ -527,7 +529,7 @@ Scheduler::ActiveImage* Scheduler::Resume() {
 // The next image of a waiting request, in a slot.
 Scheduler::ActiveImage* Scheduler::Begin(const std::shared_ptr<Request>& request, SteadyTime now) {
   const SlotHandle slot = *slots_.Acquire();
-  ActiveImage& image = images_[static_cast<size_t>(slot.index)];
+  ActiveImage& image = active_[static_cast<size_t>(slot.index)];
   image = {.request = request, .image_index = request->started, .slot = slot, .started = now};
   waiting_.Take(request->turns.Waiting(request->started, step_rows_), request->WorkOf(1));
   if (++request->started == request->draw.count) queued_.erase(request->turns.request);

@@ -43,7 +43,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -311,6 +310,7 @@ class Scheduler {
   void StopWaiting(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Leave(const std::shared_ptr<Request>& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Close(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReturnPlaces(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Calibrate's parts.
   struct MeasuredStep {
@@ -328,7 +328,7 @@ class Scheduler {
   std::chrono::nanoseconds DurationAlone(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Forecasts, each played or from sums.
-  int64_t images() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int64_t ImagesHere() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Work ChosenWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::chrono::nanoseconds TimeFor(int64_t row_steps) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ScheduleForecast Forecast() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -345,7 +345,7 @@ class Scheduler {
   int step_rows_;
 
   // Written by the scheduler's thread while it holds mu_, which it therefore may read without.
-  std::vector<ActiveImage> images_;   // by slot
+  std::vector<ActiveImage> active_;   // by slot
   std::vector<ActiveImage*> chosen_;  // those in the step, by turn
   TurnQueue<ActiveImage*> paused_;    // the others
 

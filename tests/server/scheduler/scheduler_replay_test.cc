@@ -156,7 +156,6 @@ class PlainScheduler {
       changed_ = true;
       return true;
     });
-    if (changed_) chosen_ = std::min(chosen_, begun_.size());
   }
 
   const int slots_, step_rows_;
@@ -201,9 +200,11 @@ class Replay {
     std::map<int64_t, absl::StatusCode> ends;
     for (const auto& [number, client] : clients_) ends[number] = client.heard->end.value_or(absl::StatusCode::kUnknown);
     EXPECT_EQ(ends, plain_->ends());
+    for (const auto& [number, end] : ends) ++kinds_[end];
   }
 
   int64_t steps() const { return steps_; }
+  const std::map<absl::StatusCode, int>& kinds() const { return kinds_; }  // of ends
 
  private:
   struct Client {
@@ -284,17 +285,24 @@ class Replay {
   std::map<int64_t, Client> clients_;
   int64_t submitted_ = 0;
   int64_t steps_ = 0;
+  std::map<absl::StatusCode, int> kinds_;
 };
 
 TEST(SchedulerReplayTest, DecidesAsThePlainRule) {
   int64_t steps = 0;
+  std::map<absl::StatusCode, int> kinds;
   for (uint64_t seed = 0; seed < 300 && !HasFailure(); ++seed) {
     SCOPED_TRACE(absl::StrFormat("seed %d", seed));
     Replay replay(seed);
     replay.Run(400);
     steps += replay.steps();
+    for (const auto& [kind, count] : replay.kinds()) kinds[kind] += count;
   }
   EXPECT_GT(steps, 100000);
+  for (const absl::StatusCode kind : {absl::StatusCode::kOk, absl::StatusCode::kCancelled, absl::StatusCode::kInternal,
+                                      absl::StatusCode::kDeadlineExceeded}) {
+    EXPECT_GT(kinds[kind], 100) << absl::StatusCodeToString(kind);
+  }
 }
 
 }  // namespace
