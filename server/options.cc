@@ -1,5 +1,9 @@
 #include "server/options.h"
 
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/model/precision.h"
 #include "common/support/command_line.h"
@@ -10,6 +14,21 @@ namespace {
 template <typename Value>
 CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
   return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName("DENOISED", name));
+}
+
+// Of gRPC's own, -bin and those beginning with grpc- are no names.
+CLI::Validator MetadataKey() {
+  const auto check = [](std::string& key) -> std::string {
+    absl::AsciiStrToLower(&key);
+    const bool spelt = std::all_of(key.begin(), key.end(),
+                                   [](unsigned char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_'; });
+    if (spelt && !absl::EndsWith(key, "-bin") && !absl::StartsWith(key, "grpc-")) return "";
+    return absl::StrCat(
+        "must be a name of metadata: letters, digits, - and _, neither -bin at its end nor grpc- at its "
+        "beginning, got ",
+        key);
+  };
+  return CLI::Validator(check, "NAME", "metadata key");
 }
 
 }  // namespace
@@ -52,6 +71,10 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
   Add(app, "tls_client_ca", options.tls.client_ca,
       "Certificates that clients' own must be signed by, PEM; turns mutual TLS on");
+  Add(app, "client_header", options.service.client_header,
+      "Metadata that names the client for its fair share, such as x-client-id; only where a proxy in front sets it, "
+      "since whoever may set it chooses whose share to use; none: a client certificate's name, or else the address")
+      ->transform(MetadataKey());
   Add(app, "log_level", options.log_level, "Least level that is logged: debug, info, warn, error or off")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
 }

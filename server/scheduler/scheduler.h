@@ -48,6 +48,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -81,6 +82,7 @@ struct DrawRequest {
   uint32_t preview_every = 0;                // steps; 0: none
   FrameKind preview_kind = FrameKind::kNoisy;
   SteadyTime deadline = SteadyTime::max();
+  std::string client;  // whose share it comes out of; as client_identity.h names clients
 };
 
 using ModelPixels = std::array<float, kModelPixels>;  // nominally in [-1, 1]

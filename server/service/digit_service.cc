@@ -5,6 +5,7 @@
 
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
+#include "server/service/client_identity.h"
 #include "server/service/grpc_status.h"
 #include "server/service/request_validation.h"
 
@@ -107,6 +108,7 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
       ValidateRequest(*request, served->info().metadata, served->schedule(), MaxImages(*served), RandomSeed());
   if (!valid.ok()) return new RefusedCall(valid.status());
   valid->draw.deadline = SteadyDeadline(*context);
+  valid->draw.client = ClientIdentity(*context, {.token_name = "", .trusted_header = options_.client_header});
   const DigitStream::Environment environment{
       .encoders = &encoders_, .metrics = &metrics_, .write_timeout = options_.write_timeout};
   const auto stream = std::make_shared<DigitStream>(environment, served, *valid);

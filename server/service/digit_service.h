@@ -13,6 +13,7 @@
 #include <chrono>
 #include <memory>
 #include <random>
+#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -28,6 +29,7 @@ struct DigitServiceOptions {
   uint32_t max_images_per_request = 100;  // never more than the scheduler's capacity, whatever is set here
   int encoder_threads = 2;
   std::chrono::nanoseconds write_timeout = std::chrono::seconds(30);  // for a reader to take one event
+  std::string client_header;  // metadata that names the client, set by a proxy in front; empty: none
 };
 
 class DigitService : public v1::DigitService::CallbackService {

@@ -26,7 +26,7 @@ struct PictureFormat {
 };
 
 struct ValidRequest {
-  DrawRequest draw;  // its deadline is not set here
+  DrawRequest draw;  // its deadline and client are not set here
   PictureFormat format;
 };
 

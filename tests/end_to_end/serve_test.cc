@@ -219,6 +219,14 @@ TEST(DenoisedTest, FlagsAreAlsoEnvironmentVariables) {
   EXPECT_THAT(result.err, HasSubstr("/from/the/environment.pt"));
 }
 
+TEST(DenoisedTest, HeaderThatNamesClientsMustBeAName) {
+  for (const char* header : {"grpc-client", "client-bin", "a client"}) {
+    const ProgramResult result = RunProgram({"denoised", "--client_header", header});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr("--client_header: must be a name of metadata"));
+  }
+}
+
 TEST(DenoisedTest, MistypedFlagIsAUsageError) {
   const ProgramResult result = RunProgram({"denoised", "--bogus"});
   EXPECT_EQ(result.exit_code, 2);

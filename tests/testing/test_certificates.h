@@ -32,10 +32,11 @@ class TestAuthority {
 
   std::string pem() const { return CertificatePem(cert_.get()); }
 
-  // Signed by this authority. With a passphrase the key is encrypted.
-  TestIdentity Issue(const std::string& name, const std::string& passphrase = "") const {
+  // Signed by this authority. With a passphrase the key is encrypted. `names`: further ones, as OpenSSL writes them.
+  TestIdentity Issue(const std::string& name, const std::string& passphrase = "",
+                     const std::string& names = "IP:127.0.0.1") const {
     const Key key = MakeKey();
-    const Certificate cert = MakeCertificate(name, key.get(), cert_.get(), key_.get());
+    const Certificate cert = MakeCertificate(name, key.get(), cert_.get(), key_.get(), names);
     return {.cert = CertificatePem(cert.get()), .key = KeyPem(key.get(), passphrase)};
   }
 
@@ -55,7 +56,8 @@ class TestAuthority {
   }
 
   // A certificate of `key` for a day, signed by the issuer; without one it is an authority's own.
-  static Certificate MakeCertificate(const std::string& name, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key) {
+  static Certificate MakeCertificate(const std::string& name, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key,
+                                     const std::string& names = "") {
     constexpr long kDaySeconds = 24 * 60 * 60;
     static long serial = 0;
     Certificate cert(X509_new(), &X509_free);
@@ -69,7 +71,7 @@ class TestAuthority {
     X509* const signer = issuer == nullptr ? cert.get() : issuer;
     Check(X509_set_issuer_name(cert.get(), X509_get_subject_name(signer)) == 1);
     AddExtension(cert.get(), signer, NID_basic_constraints, issuer == nullptr ? "critical,CA:TRUE" : "CA:FALSE");
-    if (issuer != nullptr) AddExtension(cert.get(), signer, NID_subject_alt_name, "IP:127.0.0.1");
+    if (issuer != nullptr) AddExtension(cert.get(), signer, NID_subject_alt_name, names.c_str());
     Check(X509_sign(cert.get(), issuer_key, EVP_sha256()) > 0);
     return cert;
   }

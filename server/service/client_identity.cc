@@ -1,0 +1,84 @@
+#include "server/service/client_identity.h"
+
+#include <arpa/inet.h>
+#include <grpc/grpc_security_constants.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+
+namespace denoised {
+namespace {
+
+constexpr size_t kMaxHeaderBytes = 256;
+constexpr char kForwardedFor[] = "x-forwarded-for";  // a list, to whose end each proxy adds
+
+// gRPC has these only for connections whose certificate has been verified.
+std::optional<std::string> CertificateName(const grpc::ServerContextBase& context) {
+  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
+  if (auth == nullptr || !auth->IsPeerAuthenticated()) return std::nullopt;
+  for (const char* property : {GRPC_PEER_SPIFFE_ID_PROPERTY_NAME, GRPC_PEER_URI_PROPERTY_NAME,
+                               GRPC_X509_CN_PROPERTY_NAME, GRPC_X509_SAN_PROPERTY_NAME}) {
+    for (const grpc::string_ref& value : auth->FindPropertyValues(property)) {
+      if (!value.empty()) return std::string(value.data(), value.size());
+    }
+  }
+  return std::nullopt;
+}
+
+bool IsPrintable(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isprint(static_cast<uint8_t>(c)); });
+}
+
+// NOTE: the last one: those before it may be the client's own, to which its proxy has added.
+std::optional<std::string> HeaderValue(const grpc::ServerContextBase& context, const std::string& header) {
+  const auto [begin, end] = context.client_metadata().equal_range(header);
+  if (header.empty() || begin == end) return std::nullopt;
+  const grpc::string_ref raw = std::prev(end)->second;
+  absl::string_view value(raw.data(), raw.size());
+  if (header == kForwardedFor) value = value.substr(value.rfind(',') + 1);
+  value = absl::StripAsciiWhitespace(value);
+  if (value.empty() || value.size() > kMaxHeaderBytes || !IsPrintable(value)) return std::nullopt;
+  return std::string(value);
+}
+
+std::string Ipv6Network(in6_addr address) {
+  if (IN6_IS_ADDR_V4MAPPED(&address)) {
+    std::array<char, INET_ADDRSTRLEN> text{};
+    return inet_ntop(AF_INET, &address.s6_addr[12], text.data(), text.size());
+  }
+  std::fill(std::begin(address.s6_addr) + 8, std::end(address.s6_addr), 0);
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  return absl::StrCat(inet_ntop(AF_INET6, &address, text.data(), text.size()), "/64");
+}
+
+}  // namespace
+
+std::string PeerAddress(const std::string& peer) {
+  if (absl::StartsWith(peer, "unix")) return "unix";
+  const std::string plain = absl::StrReplaceAll(peer, {{"%5B", "["}, {"%5D", "]"}, {"%25", "%"}});
+  absl::string_view rest = plain;
+  if (absl::ConsumePrefix(&rest, "ipv4:")) return std::string(rest.substr(0, rest.rfind(':')));
+  if (!absl::ConsumePrefix(&rest, "ipv6:[")) return peer;
+  const std::string host(rest.substr(0, rest.find_first_of("%]")));  // %: the interface of a link-local address
+  in6_addr address{};
+  return inet_pton(AF_INET6, host.c_str(), &address) == 1 ? Ipv6Network(address) : host;
+}
+
+std::string ClientIdentity(const grpc::ServerContextBase& context, const IdentitySources& sources) {
+  if (!sources.token_name.empty()) return absl::StrCat("token:", sources.token_name);
+  if (const auto name = CertificateName(context)) return absl::StrCat("certificate:", *name);
+  if (const auto value = HeaderValue(context, sources.trusted_header)) return absl::StrCat("header:", *value);
+  return absl::StrCat("address:", PeerAddress(context.peer()));
+}
+
+}  // namespace denoised
