@@ -4,7 +4,6 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -18,6 +17,9 @@
 
 namespace denoised {
 namespace {
+
+// Exit status after a drain that had to drop requests.
+constexpr int kDroppedRequests = 3;
 
 // gRPC tells in several lines, with source positions, what this server says in one of its own.
 void LogFromGrpc(gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); }
@@ -35,13 +37,33 @@ void Reload(Server& server) {
   if (!status.ok()) spdlog::error("the old model goes on serving: {}", std::string(status.message()));
 }
 
+// Nobody is left to be waited for, or what is left may hang: destructors would wait for it for ever.
+[[noreturn]] void EndWithoutDestructors(int exit_code) {
+  spdlog::shutdown();
+  std::_Exit(exit_code);
+}
+
+int Stop(Server& server, int signal) {
+  spdlog::info("{}: draining; a second signal ends it at once", signal == SIGINT ? "SIGINT" : "SIGTERM");
+  const DrainReport report = server.Drain();
+  if (report.dropped_requests > 0) {
+    spdlog::error("stopped; {} requests were dropped, with {} images", report.dropped_requests, report.dropped_images);
+    EndWithoutDestructors(kDroppedRequests);
+  }
+  spdlog::info("stopped; every request was finished");
+  if (!report.closed) EndWithoutDestructors(EXIT_SUCCESS);
+  return EXIT_SUCCESS;
+}
+
 int Serve(const ServerOptions& options) {
   SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
+  signals.EndAtOnceAfter(0);  // while nothing is served yet, nobody has to be waited for
   const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, LoadServingModel);
   if (!server.ok()) {
     std::fprintf(stderr, "denoised: error: %s\n", std::string(server.status().message()).c_str());
     return EXIT_FAILURE;
   }
+  signals.EndAtOnceAfter(1);
   const std::string host = options.listen.substr(0, options.listen.rfind(':'));
   spdlog::info("listening on {}:{}{}", host, (*server)->port(), options.tls.cert.empty() ? "" : " with TLS");
   if (options.metrics_listen != kMetricsOff) {
@@ -50,15 +72,7 @@ int Serve(const ServerOptions& options) {
   }
   int signal = signals.Wait();
   for (; signal == SIGHUP; signal = signals.Wait()) Reload(**server);
-  spdlog::info("{}: draining; a second signal ends it at once", signal == SIGINT ? "SIGINT" : "SIGTERM");
-  bool hurry = false;
-  const bool finished = (*server)->Drain([&] {
-    const std::optional<int> another = signals.WaitFor(std::chrono::milliseconds(0));
-    if (another.has_value() && *another != SIGHUP) hurry = true;
-    return hurry;
-  });
-  spdlog::info(finished ? "stopped; every request was finished" : "stopped; requests in flight were dropped");
-  return EXIT_SUCCESS;
+  return Stop(**server, signal);
 }
 
 int Main(int argc, char** argv) {
@@ -67,7 +81,9 @@ int Main(int argc, char** argv) {
   app.footer(
       "Each option can also be set by an environment variable: --max_batch_rows by DENOISED_MAX_BATCH_ROWS, and so "
       "on.\n"
-      "SIGTERM and SIGINT drain and stop; SIGHUP loads the checkpoint again.");
+      "SIGTERM and SIGINT drain and stop, a second one ends at once; SIGHUP loads the checkpoint again.\n"
+      "Exit status: 0 stopped with every request finished, 1 an error, 2 a mistyped flag, 3 stopped with requests\n"
+      "dropped, 130 or 143 ended at once by SIGINT or SIGTERM.");
   AddServerOptions(app, options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   SetUpLogging(options.log_level);

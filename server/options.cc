@@ -62,7 +62,9 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Seconds between SIGTERM, when health turns NOT_SERVING, and the first refused request")
       ->check(CLI::Range(0.0, 3600.0));
   Add(app, "drain_timeout", options.drain_timeout_seconds,
-      "Seconds that requests in flight get after that, before they are dropped")
+      "Seconds at most for finishing what was admitted after that, before it is dropped and the exit status is 3; "
+      "takes "
+      "only as long as it needs; the default is more than a full queue takes on two cores")
       ->check(CLI::Range(0.0, 86400.0));
   Add(app, "write_timeout", options.write_timeout_seconds,
       "Seconds a client may take to read one event before its call is cancelled")

@@ -1,10 +1,12 @@
 #include "server/server.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/server_builder.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <cmath>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -12,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "server/metrics/call_metrics.h"
@@ -23,7 +26,12 @@ using Clock = std::chrono::steady_clock;
 
 constexpr char kServiceName[] = "denoised.v1.DigitService";
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
-constexpr auto kCloseTimeout = std::chrono::seconds(5);
+
+// For the last words to reach clients and connections to be closed by them, and then for closing them without.
+constexpr double kFarewellSeconds = 4;
+constexpr double kCloseSeconds = 4;
+// A call that gRPC took just before it was told to take no more may not be counted yet.
+constexpr double kQuietSeconds = 0.25;
 constexpr int kMaxRequestBytes = 64 << 10;  // a request is a few dozen bytes
 
 struct HostPort {
@@ -47,10 +55,10 @@ absl::StatusOr<HostPort> ParseHostPort(const std::string& flag, const std::strin
 }
 
 // Waits until `done`, at most so long; true if it came to that.
-bool WaitFor(double seconds, const std::function<bool()>& done, const std::function<bool()>& hurry) {
+bool WaitFor(double seconds, const std::function<bool()>& done) {
   const Clock::time_point end = Clock::now() + Nanoseconds(seconds);
   while (!done()) {
-    if (Clock::now() >= end || hurry()) return false;
+    if (Clock::now() >= end) return false;
     std::this_thread::sleep_for(kPollInterval);
   }
   return true;
@@ -73,8 +81,16 @@ Server::Server(const ServerOptions& options, ModelLoader load_model)
 }
 
 Server::~Server() {
-  health_.Drain();
-  if (grpc_server_ != nullptr) grpc_server_->Shutdown(std::chrono::system_clock::now() + kCloseTimeout);
+  if (grpc_server_ == nullptr) return;
+  if (!closing_.joinable()) {
+    health_.Drain();
+    CloseToNewCalls();
+    for (const std::shared_ptr<ServingModel>& model : LiveModels()) model->scheduler().Shutdown();
+  }
+  if (!closed_.WaitForNotificationWithTimeout(absl::Seconds(kFarewellSeconds))) {
+    grpc_server_cancel_all_calls(grpc_server_->c_server());
+  }
+  closing_.join();
 }
 
 SchedulerStats Server::Stats() const {
@@ -125,13 +141,30 @@ absl::Status Server::StartGrpc() {
   return absl::OkStatus();
 }
 
+// Says how long a full queue takes, and whether what it holds can be lost for want of time.
+void Server::CompareTimeouts(const ServingModel& model) const {
+  const int steps = model.info().metadata.noise_schedule.num_train_timesteps;
+  const double seconds = std::ceil(Seconds(model.scheduler().DurationOfFullQueue(steps)));
+  spdlog::info("a full queue, {} images of {} steps, takes about {:.0f} s", model.scheduler().capacity(), steps,
+               seconds);
+  if (seconds > options_.drain_timeout_seconds) {
+    spdlog::warn(
+        "--drain_timeout={:.0f} is shorter than that: a stop could drop what was admitted; allow more time, and "
+        "whoever "
+        "starts this process too (terminationGracePeriodSeconds, docker stop --time), or lower --max_queued_images",
+        options_.drain_timeout_seconds);
+  }
+}
+
 absl::Status Server::LoadModel() {
+  spdlog::info("loading {}", options_.model.checkpoint);
   DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_model_(options_.model, &metrics_));
   const ModelInfo& info = model->info();
   spdlog::info("model {} ({}, {} parameters) on {}", info.version(), info.metadata.unet.architecture,
                info.parameter_count, info.device);
   if (const std::string engine = model->engine().Description(); !engine.empty()) spdlog::info("engine: {}", engine);
   spdlog::info("a denoising step takes up to {} network rows", model->scheduler().step_rows());
+  CompareTimeouts(*model);
   {
     const absl::MutexLock lock(&mu_);
     std::erase_if(models_, [](const std::weak_ptr<ServingModel>& old) { return old.expired(); });
@@ -156,17 +189,64 @@ absl::Status Server::ReloadModel() {
   return status;
 }
 
-bool Server::Drain(const std::function<bool()>& hurry) {
+DrainReport Server::Drain() {
   health_.Drain();
-  WaitFor(
-      options_.lame_duck_seconds, [] { return false; }, hurry);
-  const std::vector<std::shared_ptr<ServingModel>> models = LiveModels();
-  for (const std::shared_ptr<ServingModel>& model : models) model->scheduler().StopAdmitting();
-  const bool finished = WaitFor(
-      options_.drain_timeout_seconds, [&] { return metrics_.requests_in_flight() == 0; }, hurry);
-  for (const std::shared_ptr<ServingModel>& model : models) model->scheduler().Shutdown();
-  grpc_server_->Shutdown(std::chrono::system_clock::now() + kCloseTimeout);
-  return finished;
+  std::this_thread::sleep_for(Nanoseconds(options_.lame_duck_seconds));
+  CloseToNewCalls();
+  const Backlog backlog = MeasureBacklog();
+  spdlog::info(
+      "draining: {} requests with {} images left, which should take {:.0f} s; --drain_timeout gives them {:.0f} s",
+      backlog.requests, backlog.images, std::ceil(Seconds(backlog.duration)), options_.drain_timeout_seconds);
+  if (AwaitAdmitted()) {
+    return {.closed = WaitFor(kFarewellSeconds, [this] { return closed_.HasBeenNotified(); }) || CutConnections()};
+  }
+  return DropTheRest();
+}
+
+Server::Backlog Server::MeasureBacklog() const {
+  Backlog backlog{.requests = metrics_.requests_in_flight()};
+  for (const std::shared_ptr<ServingModel>& model : LiveModels()) {
+    const SchedulerStats stats = model->scheduler().stats();
+    backlog.images += stats.waiting_images + stats.denoising_images;
+    backlog.duration += model->scheduler().UntilIdle();
+  }
+  return backlog;
+}
+
+// The listener closes, and clients are told by GOAWAY to make their next calls elsewhere.
+void Server::CloseToNewCalls() {
+  closing_ = std::thread([this] {
+    grpc_server_->Shutdown();  // NOTE: returns only after the last call and connection
+    closed_.Notify();
+  });
+  for (const std::shared_ptr<ServingModel>& model : LiveModels()) model->scheduler().StopAdmitting();
+}
+
+// True if all that was admitted is finished. Calls of other services, which a client may keep open, are not waited for.
+bool Server::AwaitAdmitted() {
+  Clock::time_point busy = Clock::now();
+  return WaitFor(options_.drain_timeout_seconds + kQuietSeconds, [this, &busy] {
+    if (metrics_.requests_in_flight() > 0) busy = Clock::now();
+    return closed_.HasBeenNotified() || Clock::now() - busy >= Nanoseconds(kQuietSeconds);
+  });
+}
+
+DrainReport Server::DropTheRest() {
+  const Backlog dropped = MeasureBacklog();
+  metrics_.OnDrainDropped(dropped.images);
+  spdlog::error(
+      "--drain_timeout is over: {} requests are dropped, with {} images that were not drawn; they would have taken "
+      "another {:.0f} s",
+      dropped.requests, dropped.images, std::ceil(Seconds(dropped.duration)));
+  for (const std::shared_ptr<ServingModel>& model : LiveModels()) model->scheduler().Shutdown();
+  const bool closed = WaitFor(kFarewellSeconds, [this] { return closed_.HasBeenNotified(); }) || CutConnections();
+  return {.dropped_requests = dropped.requests, .dropped_images = dropped.images, .closed = closed};
+}
+
+// True if nothing is left.
+bool Server::CutConnections() {
+  grpc_server_cancel_all_calls(grpc_server_->c_server());
+  return WaitFor(kCloseSeconds, [this] { return closed_.HasBeenNotified(); });
 }
 
 }  // namespace denoised

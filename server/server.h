@@ -4,25 +4,29 @@
 //
 //   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, LoadServingModel);
 //   ... until SIGTERM ...
-//   (*server)->Drain(interrupted);
+//   const DrainReport report = (*server)->Drain();
 //
 // Stopping, in order: health turns NOT_SERVING and its watches end, while calls are still taken (lame duck, so that
-// load balancers can look away); new calls are refused with UNAVAILABLE; calls in flight get drain_timeout; what is
-// left is dropped with UNAVAILABLE; the listeners close.
+// load balancers can look away); the port closes and every connection is told to go elsewhere (GOAWAY), while what was
+// admitted is finished, in drain_timeout at most; what is left then is dropped with UNAVAILABLE, and counted.
 #ifndef DENOISED_SERVER_SERVER_H_
 #define DENOISED_SERVER_SERVER_H_
 
 #include <grpcpp/server.h>
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_endpoint.h"
 #include "server/service/digit_service.h"
@@ -41,10 +45,17 @@ struct ServerOptions {
   std::string listen = "0.0.0.0:50051";
   std::string metrics_listen = "0.0.0.0:9464";  // or kMetricsOff
   double lame_duck_seconds = 2;
-  double drain_timeout_seconds = 30;
+  double drain_timeout_seconds = 300;
   double write_timeout_seconds = 30;
   TlsOptions tls;
   std::string log_level = "info";
+};
+
+// What came of a drain.
+struct DrainReport {
+  int dropped_requests = 0;  // that had been admitted
+  int64_t dropped_images = 0;
+  bool closed = false;  // no call and no connection is left; if not, a thread may hang, and destructors with it
 };
 
 // Thread-safe after Start, except that Drain is called once.
@@ -69,9 +80,9 @@ class Server {
   // model goes on serving.
   absl::Status ReloadModel();
 
-  // Stops as said above. `hurry` is asked while waiting; once it says true, waiting ends. True: all calls were
-  // finished.
-  bool Drain(const std::function<bool()>& hurry);
+  // Stops as said above, and says in the log what it waits for and what it had to drop. Returns within lame_duck,
+  // drain_timeout and ten seconds, even if a step hangs.
+  DrainReport Drain();
 
  private:
   Server(const ServerOptions& options, ModelLoader load_model);
@@ -79,9 +90,22 @@ class Server {
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
   absl::Status LoadModel();
+  void CompareTimeouts(const ServingModel& model) const;
   // The one that new calls use, and replaced ones that running calls still hold.
   std::vector<std::shared_ptr<ServingModel>> LiveModels() const ABSL_LOCKS_EXCLUDED(mu_);
   SchedulerStats Stats() const;
+
+  // Drain's parts.
+  struct Backlog {
+    int requests = 0;
+    int64_t images = 0;
+    std::chrono::nanoseconds duration{};  // that it should take
+  };
+  Backlog MeasureBacklog() const;
+  void CloseToNewCalls();
+  bool AwaitAdmitted();
+  DrainReport DropTheRest();
+  bool CutConnections();
 
   // Constant after Start.
   const ServerOptions options_;
@@ -95,7 +119,9 @@ class Server {
   HealthService health_;
   DigitService service_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
-  std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: last, so that it ends before its services
+  std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: after its services, so that it ends before them
+  absl::Notification closed_;                  // by closing_
+  std::thread closing_;
 };
 
 }  // namespace denoised

@@ -28,6 +28,11 @@ class SignalQueue {
   SignalQueue(const SignalQueue&) = delete;
   SignalQueue& operator=(const SignalQueue&) = delete;
 
+  // Once so many SIGINTs and SIGTERMs have come, counted from the construction of this object, one more ends the
+  // process at once, whatever it is doing, with a line on stderr and 128 and the signal's number as its exit status:
+  // the answer to whoever asks again, which no thread that hangs can delay.
+  void EndAtOnceAfter(int stops);
+
   // The next signal, as soon as there is one.
   int Wait();
   // The next signal if there is one by then.

@@ -85,6 +85,8 @@ Metrics::Metrics()
       rejected_(CounterFamily(registry_, "denoised_rejected_total", "Requests refused at admission")),
       previews_dropped_(OneCounter(registry_, "denoised_previews_dropped_total",
                                    "Previews that a newer one replaced because the reader was slow")),
+      drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
+                                       "Admitted images that were dropped because --drain_timeout was over")),
       model_info_(MakeFamily(registry_, prometheus::BuildGauge(), "denoised_model_info", "The model being served")),
       model_reloads_(CounterFamily(registry_, "denoised_model_reloads_total", "Reloads of the checkpoint on SIGHUP")) {
   MakeFamily(registry_, prometheus::BuildGauge(), "denoised_build_info", "The build of the server")

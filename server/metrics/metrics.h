@@ -50,6 +50,8 @@ class Metrics : public SchedulerObserver {
   void OnRequestFinished() { requests_in_flight_.Decrement(); }
   int requests_in_flight() const { return static_cast<int>(requests_in_flight_.Value()); }
   void OnFirstPreview(std::chrono::nanoseconds since_admission);
+  // Images that a drain ran out of time for.
+  void OnDrainDropped(int64_t images) { drain_dropped_images_.Increment(static_cast<double>(images)); }
   void OnPreviewDropped() { previews_dropped_.Increment(); }
 
   // Any call of any service, named as the gRPC ecosystem does; type is "unary", "server_stream" and so on.
@@ -92,6 +94,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Family<prometheus::Counter>& images_;
   prometheus::Family<prometheus::Counter>& rejected_;
   prometheus::Counter& previews_dropped_;
+  prometheus::Counter& drain_dropped_images_;
   prometheus::Family<prometheus::Gauge>& model_info_;
   prometheus::Family<prometheus::Counter>& model_reloads_;
 

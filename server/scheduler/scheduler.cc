@@ -316,6 +316,16 @@ std::chrono::nanoseconds Scheduler::DurationAlone(const Request& request) const 
   return steps * request.steps();
 }
 
+std::chrono::nanoseconds Scheduler::UntilIdle() const {
+  const absl::MutexLock lock(&mu_);
+  return UntilFinished(ImagesHere());
+}
+
+std::chrono::nanoseconds Scheduler::DurationOfFullQueue(int steps) const {
+  const absl::MutexLock lock(&mu_);
+  return TimeFor(capacity() * steps);
+}
+
 void Scheduler::StopAdmitting() {
   const absl::MutexLock lock(&mu_);
   admitting_ = false;

@@ -210,6 +210,12 @@ class Scheduler {
   //   UNAVAILABLE         draining or shut down
   absl::StatusOr<Admission> Submit(const DrawRequest& request, std::shared_ptr<DrawListener> listener);
 
+  // How long what is here should take, if nothing comes and nothing is dropped.
+  std::chrono::nanoseconds UntilIdle() const;
+
+  // How long a full queue takes, of images of so many steps.
+  std::chrono::nanoseconds DurationOfFullQueue(int steps) const;
+
   // Refuses new requests from now on; admitted ones go on.
   void StopAdmitting();
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "common/image/image.h"
+#include "tests/end_to_end/served.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
 
@@ -14,30 +15,6 @@ namespace {
 using testing::HasSubstr;
 
 constexpr char kModel[] = DENOISED_SOURCE_DIR "/models/mnist.pt";
-
-// Started away from the source tree, with no flag but free ports: it finds its checkpoint itself.
-class Served {
- public:
-  explicit Served(const std::vector<std::string>& flags = {}) : server_(Command(flags), {}, folder_.path()) {
-    address_ = server_.AwaitLine("listening on ");
-    server_.AwaitLine("model ");  // loaded
-  }
-
-  const std::string& address() const { return address_; }
-  BackgroundProgram& server() { return server_; }
-
- private:
-  static std::vector<std::string> Command(const std::vector<std::string>& flags) {
-    std::vector<std::string> command = {"denoised", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-                                        "--lame_duck=0"};
-    command.insert(command.end(), flags.begin(), flags.end());
-    return command;
-  }
-
-  TempFolder folder_;
-  BackgroundProgram server_;
-  std::string address_;
-};
 
 class EndToEndTest : public testing::Test {
  protected:

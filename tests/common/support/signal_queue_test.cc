@@ -18,6 +18,20 @@ TEST(SignalQueueTest, QueuesSignalsInOrder) {
   EXPECT_EQ(signals.WaitFor(milliseconds(0)), std::nullopt);
 }
 
+TEST(SignalQueueDeathTest, OneStopMoreThanWereToBeQueuedEndsTheProcess) {
+  EXPECT_EXIT(
+      {
+        SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
+        signals.EndAtOnceAfter(1);
+        raise(SIGHUP);
+        raise(SIGINT);
+        raise(SIGHUP);
+        if (signals.Wait() != SIGHUP || signals.Wait() != SIGINT) exit(1);
+        raise(SIGTERM);
+      },
+      testing::ExitedWithCode(128 + SIGTERM), "ended at once by a signal; what was under way is lost");
+}
+
 TEST(SignalQueueDeathTest, DefaultsComeBack) {
   EXPECT_EXIT(
       {
