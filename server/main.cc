@@ -8,11 +8,14 @@
 #include <cstdlib>
 #include <optional>
 
+#include "common/support/available_cores.h"
+#include "common/support/cgroup_limits.h"
 #include "common/support/command_line.h"
 #include "common/support/file.h"
 #include "common/support/signal_queue.h"
 #include "server/loading/load_serving_model.h"
 #include "server/options.h"
+#include "server/resources.h"
 #include "server/server.h"
 
 namespace denoised {
@@ -29,6 +32,17 @@ void SetUpLogging(const std::string& level) {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
   spdlog::set_level(spdlog::level::from_str(level));
   gpr_set_log_function(LogFromGrpc);
+}
+
+void LogThreads(int threads) {
+  const CoreCount count = CountCores(CoresByAffinity(), ReadCgroupLimits());
+  spdlog::info("{}", DescribeThreads(threads, count));
+  if (const std::optional<std::string> warning = WarnOfThreads(threads, count)) spdlog::warn("{}", *warning);
+}
+
+void LogMemory() {
+  const std::optional<std::string> warning = WarnOfMemory(PrivateMemory(), ReadCgroupLimits().memory_bytes);
+  if (warning.has_value()) spdlog::warn("{}", *warning);
 }
 
 void Reload(Server& server) {
@@ -58,6 +72,7 @@ int Stop(Server& server, int signal) {
 int Serve(const ServerOptions& options) {
   SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
   signals.EndAtOnceAfter(0);  // while nothing is served yet, nobody has to be waited for
+  LogThreads(options.model.threads);
   const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, LoadServingModel);
   if (!server.ok()) {
     std::fprintf(stderr, "denoised: error: %s\n", std::string(server.status().message()).c_str());
@@ -70,6 +85,7 @@ int Serve(const ServerOptions& options) {
     spdlog::info("metrics on http://{}:{}/metrics", options.metrics_listen.substr(0, options.metrics_listen.rfind(':')),
                  (*server)->metrics_port());
   }
+  LogMemory();
   int signal = signals.Wait();
   for (; signal == SIGHUP; signal = signals.Wait()) Reload(**server);
   return Stop(**server, signal);
