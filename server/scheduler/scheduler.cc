@@ -214,8 +214,12 @@ void Scheduler::Enqueue(const std::shared_ptr<Request>& request) {
   live_.emplace(turns.request, request);
   queued_.emplace(turns.request, request.get());
   if (request->draw.deadline != SteadyTime::max()) deadlines_.emplace(request->draw.deadline, turns.request);
+  request->flow = order_.Enter(request->draw.client, request->draw.priority, request->WorkOf(request->draw.count));
   ForEachRound(*request, [&](const Turn& turn, int64_t images) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     waiting_.Add(turn, request.get(), request->WorkOf(images));
+    FairOrder::Entry round = request->EntryOf(turn, request->steps());
+    round.images = images;
+    order_.AddWaiting(request->flow, round);
   });
   came_or_went_ = true;
 }
@@ -223,8 +227,10 @@ void Scheduler::Enqueue(const std::shared_ptr<Request>& request) {
 // Takes out what a request has in the queue.
 void Scheduler::StopWaiting(Request& request) {
   if (request.leaving || queued_.erase(request.turns.request) == 0) return;
-  ForEachRound(request, [&](const Turn& turn, int64_t images)
-                            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { waiting_.Take(turn, request.WorkOf(images)); });
+  ForEachRound(request, [&](const Turn& turn, int64_t images) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    waiting_.Take(turn, request.WorkOf(images));
+    order_.TakeWaiting(request.flow, turn, images);
+  });
 }
 
 // Before its time: the loop drops it at the next step.
@@ -281,7 +287,30 @@ ScheduleForecast Scheduler::Forecast() const {
   return forecast;
 }
 
+// With one client here the turns decide; with several, a client has what is its share even if others have waited
+// longer, and batch work comes last.
 ScheduleForecast::Outlook Scheduler::OutlookFor(const Request& request) const {
+  ScheduleForecast::Outlook outlook = OutlookByTurns(request);
+  const DrawRequest& draw = request.draw;
+  Work work = request.WorkOf(draw.count);
+  const std::optional<int64_t> fair = order_.RowStepsUntil(draw.client, draw.priority, work.row_steps);
+  if (!fair.has_value()) return outlook;
+  if (draw.priority == Priority::kBatch) {
+    work += ChosenWork();
+    work += paused_.total();
+    work += waiting_.total();
+    return {.images_ahead = waiting_.total().images,
+            .duration = std::max(TimeFor(work.row_steps), DurationAlone(request))};
+  }
+  const std::chrono::nanoseconds shared = std::max(TimeFor(*fair), DurationAlone(request));
+  if (shared < outlook.duration) {
+    outlook.images_ahead = outlook.images_ahead * shared.count() / outlook.duration.count();
+    outlook.duration = shared;
+  }
+  return outlook;
+}
+
+ScheduleForecast::Outlook Scheduler::OutlookByTurns(const Request& request) const {
   const int64_t count = request.draw.count;
   if (ImagesHere() + count <= kMostPlayed) {
     ScheduleForecast forecast = Forecast();
@@ -469,6 +498,9 @@ std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::TakeDropped(
     dropped.push_back(request);
   }
   if (begun) DropImages();
+  for (const std::shared_ptr<Request>& request : dropped) {
+    order_.Leave(request->flow, request->WorkOf(request->draw.count - request->finished));
+  }
   came_or_went_ = came_or_went_ || !dropped.empty();
   return dropped;
 }
@@ -494,46 +526,37 @@ void Scheduler::DropImages() {
 }
 
 void Scheduler::Free(ActiveImage& image) {
+  order_.TakeBegun(image.request->flow, image.slot.index);
   slots_.Release(image.slot);
   image.request.reset();
 }
 
-// The images with the earliest turns, waiting ones that it begins among them, as many as a step has rows for.
+// The images whose turn it is, waiting ones that it begins among them, as many as a step has rows for.
 void Scheduler::Choose(SteadyTime now) {
   // With each step the turns of those chosen come nearer, so that they stay chosen until somebody comes or goes.
   if (!std::exchange(came_or_went_, false)) return;
-  const std::vector<std::pair<Turn, ActiveImage*>> before = ChosenByTurn();
-  auto kept = before.begin();
-  chosen_.clear();
-  for (int rows = 0;;) {
-    const Turn* begun = kept == before.end() ? nullptr : &kept->first;
-    const auto* paused = paused_.front();
-    const bool resume = paused != nullptr && (begun == nullptr || paused->turn < *begun);
-    if (resume) begun = &paused->turn;
-    const auto* waiting = slots_.free() > 0 ? waiting_.front() : nullptr;
-    const bool begin = waiting != nullptr && (begun == nullptr || waiting->turn < *begun);
-    if (!begin && begun == nullptr) break;
-    rows += (begin ? *waiting->item : *(resume ? paused->item : kept->second)->request).rows_per_image();
-    if (rows > step_rows_) break;
-    chosen_.push_back(begin ? Begin(live_.at(waiting->turn.request), now) : resume ? Resume() : (kept++)->second);
+  const auto refresh = [this](FairOrder::Entry& entry) {
+    const ActiveImage& image = active_[static_cast<size_t>(entry.slot)];
+    entry.turn = image.turn();
+    entry.patience = image.request->EntryOf(entry.turn, image.request->steps() - image.step).patience;
+  };
+  const std::vector<FairOrder::Pick> picks =
+      order_.Deal(step_rows_, slots_.free(), Seconds(now.time_since_epoch()), refresh);
+  const std::vector<ActiveImage*> before = std::exchange(chosen_, {});
+  for (const FairOrder::Pick& pick : picks) {
+    chosen_.push_back(pick.slot == FairOrder::kWaiting ? Begin(live_.at(pick.turn.request), now) : Resume(pick.slot));
   }
-  for (; kept != before.end(); ++kept) paused_.Add(kept->first, kept->second, kept->second->WorkLeft());
+  for (ActiveImage* image : before) {
+    if (std::exchange(image->in_step, false)) paused_.Add(image->turn(), image, image->WorkLeft());
+  }
+  for (ActiveImage* image : chosen_) image->in_step = true;
 }
 
-std::vector<std::pair<Turn, Scheduler::ActiveImage*>> Scheduler::ChosenByTurn() const {
-  std::vector<std::pair<Turn, ActiveImage*>> images;
-  images.reserve(chosen_.size());
-  for (ActiveImage* image : chosen_) images.emplace_back(image->turn(), image);
-  const auto earlier = [](const auto& a, const auto& b) { return a.first < b.first; };
-  if (!std::is_sorted(images.begin(), images.end(), earlier)) std::sort(images.begin(), images.end(), earlier);
-  return images;
-}
-
-// The paused image with the earliest turn.
-Scheduler::ActiveImage* Scheduler::Resume() {
-  const auto first = *paused_.front();
-  paused_.Take(first.turn, first.work);
-  return first.item;
+// An image that has begun, out of the step that was or out of a pause.
+Scheduler::ActiveImage* Scheduler::Resume(int slot) {
+  ActiveImage& image = active_[static_cast<size_t>(slot)];
+  if (!std::exchange(image.in_step, false)) paused_.Take(image.turn(), image.WorkLeft());
+  return &image;
 }
 
 // The next image of a waiting request, in a slot.
@@ -541,7 +564,11 @@ Scheduler::ActiveImage* Scheduler::Begin(const std::shared_ptr<Request>& request
   const SlotHandle slot = *slots_.Acquire();
   ActiveImage& image = active_[static_cast<size_t>(slot.index)];
   image = {.request = request, .image_index = request->started, .slot = slot, .started = now};
-  waiting_.Take(request->turns.Waiting(request->started, step_rows_), request->WorkOf(1));
+  const Turn round = request->turns.Waiting(request->started, step_rows_);
+  waiting_.Take(round, request->WorkOf(1));
+  FairOrder::Entry begun = request->EntryOf(image.turn(), request->steps());
+  begun.slot = slot.index;
+  order_.Begin(request->flow, round, begun);
   if (++request->started == request->draw.count) queued_.erase(request->turns.request);
   if (observer_ != nullptr) observer_->OnImageStarted(now - request->submitted);
   return &image;
@@ -579,6 +606,8 @@ void Scheduler::AdvanceChosen() {
   std::vector<std::shared_ptr<Request>> done;
   {
     const absl::MutexLock lock(&mu_);
+    for (const ActiveImage* image : chosen_) order_.Charge(image->request->flow, image->request->rows_per_image());
+    came_or_went_ = order_.EndStep() || came_or_went_;
     std::erase_if(chosen_, [&](ActiveImage* image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
       ++image->step;
       const std::shared_ptr<Request> request = image->request;
@@ -586,6 +615,7 @@ void Scheduler::AdvanceChosen() {
       if (!image->finished) return false;
       came_or_went_ = true;
       Free(*image);
+      order_.Leave(request->flow, request->WorkOf(1));
       if (request->leaving) --leaving_images_;
       if (++request->finished == request->draw.count) {
         Close(*request);

@@ -21,11 +21,11 @@
 //
 // and of its request: OnDone(OK) after the last OnImage, or OnDone(error) once the rest has been dropped.
 //
-// Every pass of the loop (RunStep) does: drop; choose the images with the earliest turns (turn.h), whether they wait or
-// are in the making, up to step_rows() network rows; one Engine::Step with them; hand out previews and finished images.
-// step_rows() is as many rows as the engine rewards: where more rows in a step take so much longer that each costs the
-// same, a wider step only makes all of its images later. A guided image takes two rows; when its turn comes it waits
-// for both, and nobody overtakes it.
+// Every pass of the loop (RunStep) does: drop; choose the images whose turn it is (turn.h within a client's work,
+// fair_order.h between clients), whether they wait or are in the making, up to step_rows() network rows; one
+// Engine::Step with them; hand out previews and finished images. step_rows() is as many rows as the engine rewards:
+// where more rows in a step take so much longer that each costs the same, a wider step only makes all of its images
+// later. A guided image takes two rows; when its turn comes it waits for both, and nobody overtakes it.
 //
 // Nothing here costs what the queue is long: images lie in the order of their turns with sums over them (turn_queue.h),
 // deadlines in another order, and a pass looks at what has changed. Forecasts play the future of a short queue to the
@@ -61,6 +61,7 @@
 #include "common/diffusion/engine.h"
 #include "common/diffusion/step_plan.h"
 #include "common/image/image.h"
+#include "server/scheduler/fair_order.h"
 #include "server/scheduler/schedule_forecast.h"
 #include "server/scheduler/slot_table.h"
 #include "server/scheduler/step_time_model.h"
@@ -82,7 +83,8 @@ struct DrawRequest {
   uint32_t preview_every = 0;                // steps; 0: none
   FrameKind preview_kind = FrameKind::kNoisy;
   SteadyTime deadline = SteadyTime::max();
-  std::string client;  // whose share it comes out of; as client_identity.h names clients
+  std::string client;  // whose share it comes out of: fair_order.h; as client_identity.h names clients
+  Priority priority = Priority::kInteractive;
 };
 
 using ModelPixels = std::array<float, kModelPixels>;  // nominally in [-1, 1]
@@ -258,8 +260,16 @@ class Scheduler {
     const std::shared_ptr<DrawListener> listener;
     const SteadyTime submitted;
 
+    FairOrder::Entry EntryOf(const Turn& turn, int steps_left) const {
+      return {.turn = turn,
+              .rows = rows_per_image(),
+              .patience = kPatience * turns.step_seconds * steps_left,
+              .row_steps = int64_t{rows_per_image()} * steps()};
+    }
+
     // Constant once submitted.
     Turns turns;
+    FairOrder::Flow* flow = nullptr;  // while it is not over
 
     // Guarded by the mutex.
     int64_t places;          // not given back yet
@@ -288,6 +298,7 @@ class Scheduler {
     SlotHandle slot;
     int step = 0;  // rows of the plan done
     SteadyTime started;
+    bool in_step = false;   // one of chosen_
     bool finished = false;  // of the scheduler's thread alone
   };
 
@@ -300,8 +311,7 @@ class Scheduler {
                                                     SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropImages() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Choose(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  std::vector<std::pair<Turn, ActiveImage*>> ChosenByTurn() const;
-  ActiveImage* Resume() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ActiveImage* Resume(int slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ActiveImage* Begin(const std::shared_ptr<Request>& request, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Free(ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
@@ -341,6 +351,7 @@ class Scheduler {
   std::chrono::nanoseconds TimeFor(int64_t row_steps) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ScheduleForecast Forecast() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ScheduleForecast::Outlook OutlookFor(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ScheduleForecast::Outlook OutlookByTurns(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::chrono::nanoseconds UntilFinished(int64_t images) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Constant after construction.
@@ -371,6 +382,7 @@ class Scheduler {
   absl::btree_map<int64_t, std::shared_ptr<Request>> live_ ABSL_GUARDED_BY(mu_);  // admitted and not over, by number
   absl::btree_map<int64_t, Request*> queued_ ABSL_GUARDED_BY(mu_);                // those of them with images to start
   TurnQueue<Request*> waiting_ ABSL_GUARDED_BY(mu_);                              // their images, by rounds
+  FairOrder order_ ABSL_GUARDED_BY(mu_);                                          // of waiting_, paused_ and chosen_
   absl::btree_set<RequestByDeadline> deadlines_ ABSL_GUARDED_BY(mu_);             // of those that have one
   std::vector<std::shared_ptr<Request>> leaving_ ABSL_GUARDED_BY(mu_);            // cancelled or failed
   int64_t leaving_images_ ABSL_GUARDED_BY(mu_) = 0;                               // of theirs, that have slots

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <memory>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "common/support/quantile.h"
@@ -46,11 +47,12 @@ void Print(const char* what, std::vector<double> us) {
   std::printf("%-52s %8.2f %8.2f %8.2f us\n", what, QuantileOfSorted(us, 0.5), QuantileOfSorted(us, 0.99), us.back());
 }
 
-// A scheduler with a long queue of one-image requests.
+// A scheduler with a long queue of one-image requests, of one client or of so many.
 class Crowd {
  public:
-  Crowd(int rows, int queued)
-      : engine_(UsefulSlots({.max_batch_rows = rows, .max_queued_images = queued})),
+  Crowd(int rows, int queued, int clients)
+      : clients_(clients),
+        engine_(UsefulSlots({.max_batch_rows = rows, .max_queued_images = queued})),
         scheduler_(engine_, {.max_batch_rows = rows, .max_queued_images = 2 * queued + 100000}) {
     for (int steps = 1; steps <= 1000; ++steps) plans_.push_back(std::make_shared<const StepPlan>(steps));
     if (!scheduler_.Calibrate().ok()) std::abort();
@@ -60,6 +62,7 @@ class Crowd {
   void Submit(int steps) {
     DrawRequest draw;
     draw.plan = plans_[static_cast<size_t>(steps) - 1];
+    draw.client = std::to_string(random_() % static_cast<unsigned>(clients_));
     absl::StatusOr<Admission> admission = scheduler_.Submit(draw, listener_);
     if (!admission.ok()) std::abort();
     tickets_.push_back(std::move(admission->ticket));
@@ -90,6 +93,7 @@ class Crowd {
   }
 
  private:
+  const int clients_;
   IdleEngine engine_;
   Scheduler scheduler_;
   std::shared_ptr<Deaf> listener_ = std::make_shared<Deaf>();
@@ -98,10 +102,10 @@ class Crowd {
   std::vector<Ticket> tickets_;
 };
 
-void Run(int queued, int rows) {
+void Run(int queued, int rows, int clients) {
   constexpr int kTimes = 2000;
-  Crowd crowd(rows, queued);
-  std::printf("%d images queued, up to %d rows a step\n", queued, rows);
+  Crowd crowd(rows, queued, clients);
+  std::printf("%d images queued by %d clients, up to %d rows a step\n", queued, clients, rows);
   Print("  Submit", crowd.TimeSubmits(kTimes));
   Print("  a pass that chooses", crowd.TimePasses(kTimes, true));
   Print("  a pass that need not", crowd.TimePasses(kTimes, false));
@@ -113,5 +117,7 @@ void Run(int queued, int rows) {
 int main(int argc, char** argv) {
   const int queued = argc > 1 ? std::atoi(argv[1]) : 100000;
   std::printf("%-52s %8s %8s %8s\n", "", "median", "p99", "most");
-  for (const int rows : {2, 16, 256}) denoised::Run(queued, rows);
+  for (const int clients : {1, queued}) {
+    for (const int rows : {2, 16, 256}) denoised::Run(queued, rows, clients);
+  }
 }

@@ -1,0 +1,151 @@
+// File: fair_order.h
+//
+// Who makes up a step when several clients want more than it holds. Each client has a flow, or two if it asks at both
+// priorities; within a flow the turns (turn.h) decide alone. Between flows:
+//
+//   1. A flow gets one image before another gets its second, so that on N rows N clients run at once.
+//   2. Where flows are more than rows, the earliest turns go first; but the turns of a flow with several images count
+//      from the last step that one of them was in, so that a long queue's age does not count against newcomers.
+//   3. A flow that is an image's work ahead of its fair share takes only what the others leave; one that is several
+//      images' work behind it goes first of all. Fair is what start-time fair queueing calls so (Goyal, Vin and Cheng,
+//      1996): virtual time goes on by a step's rows over the weights of all flows that have work, a flow's own time by
+//      its rows over its weight. Rows that would have stayed free are held against nobody.
+//   4. Batch work weighs a sixteenth, and goes after interactive work that is within its share. Rule 3 keeps it from
+//      starving.
+//
+// So requests of one client, or of many clients with one image each, are drawn by their turns; of clients that send
+// more than the machine draws, each gets as many rows a second as the others.
+//
+//   FairOrder order;
+//   FairOrder::Flow* flow = order.Enter("ann", Priority::kInteractive, {.images = 2, .row_steps = 2000});
+//   order.AddWaiting(flow, {.turn = turn, .images = 2, .rows = 1, .patience = 8, .row_steps = 1000});
+//   for (const FairOrder::Pick& pick : order.Deal(/*rows=*/4, /*free_slots=*/8, now, refresh)) ...   // both of ann's:
+//   Begin order.Charge(flow, 1);                    // for each image that was in the step const bool others =
+//   order.EndStep();      // whether somebody else's turn may have come
+//
+// With F flows each operation costs a few searches among F, and dealing as many for each row. Not thread-safe.
+#ifndef DENOISED_SERVER_SCHEDULER_FAIR_ORDER_H_
+#define DENOISED_SERVER_SCHEDULER_FAIR_ORDER_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "server/scheduler/turn.h"
+#include "server/scheduler/turn_queue.h"
+
+namespace denoised {
+
+enum class Priority { kInteractive, kBatch };
+
+class FairOrder {
+ public:
+  // A client's images of one priority.
+  class Flow;
+
+  static constexpr int kWaiting = -1;
+
+  // A round of images that wait, or one that has begun.
+  struct Entry {
+    Turn turn;              // of all entries of all flows no two have the same
+    int64_t images = 1;     // of the round
+    int rows = 1;           // network rows of each
+    double patience = 0;    // seconds from the moment from which its turn counts to its turn
+    int64_t row_steps = 0;  // of a whole image: the measure of being ahead or behind
+    int slot = kWaiting;    // of one that has begun
+    bool in_step = false;   // kept here
+  };
+
+  // One image for the step: of the round with this turn, or that in this slot.
+  struct Pick {
+    Flow* flow = nullptr;
+    Turn turn;
+    int slot = kWaiting;
+  };
+
+  FairOrder();
+  ~FairOrder();
+  FairOrder(const FairOrder&) = delete;
+  FairOrder& operator=(const FairOrder&) = delete;
+
+  // Images that have been admitted, and all that they take. The flow is valid until its last image has left.
+  Flow* Enter(const std::string& client, Priority priority, const Work& work);
+  // Images that are finished or dropped, whose entries are gone already.
+  void Leave(Flow* flow, const Work& work);
+
+  void AddWaiting(Flow* flow, const Entry& round);
+  // Images of a round that will never begin.
+  void TakeWaiting(Flow* flow, const Turn& turn, int64_t images);
+  // An image of the round with this turn, which has been dealt, begins.
+  void Begin(Flow* flow, const Turn& round, Entry image);
+  // The image in this slot is finished or dropped.
+  void TakeBegun(Flow* flow, int slot);
+
+  // The images of the next step, first come first: as many as `rows` network rows hold, of those that wait at most
+  // free_slots, each of which has to Begin. An image of two rows waits for both, and nobody overtakes it. `refresh`
+  // sets turn and patience of images that were in the step until now; `now` is in seconds by the turns' clock.
+  std::vector<Pick> Deal(int rows, int free_slots, double now, absl::FunctionRef<void(Entry&)> refresh);
+
+  // An image of the flow was in a step, with so many rows.
+  void Charge(Flow* flow, int rows);
+  // After the step's charges. True if the next Deal may choose others.
+  bool EndStep();
+
+  // Row-steps that all flows together will have had when a client has had so many more, if nothing new comes. None for
+  // a client that is alone here, since fairness changes nothing then.
+  std::optional<int64_t> RowStepsUntil(const std::string& client, Priority priority, int64_t row_steps) const;
+
+  // That have images to be drawn.
+  int64_t num_flows() const { return num_flows_; }
+
+ private:
+  // From those that go first to those that go last.
+  enum Rank { kOwed, kWithinShare, kBatchWithinShare, kAhead, kNumRanks };
+  // A flow's place among those of its rank.
+  struct Place {
+    double seconds = 0;
+    Turn turn;
+    Flow* flow = nullptr;
+
+    friend bool operator<(const Place& a, const Place& b) {
+      return std::tie(a.seconds, a.turn) < std::tie(b.seconds, b.turn);
+    }
+  };
+  using Places = absl::btree_set<Place>;
+  class Dealing;
+
+  static Place PlaceOf(Flow& flow, const Entry& entry);
+  static double AheadUntil(const Flow& flow);
+  static double OwedFrom(const Flow& flow);
+  Rank RankOf(const Flow& flow) const;
+  void Rate(Flow& flow);
+  void List(Flow& flow);
+  void Unlist(Flow& flow);
+  std::vector<Flow*> TakePlaying(double now, absl::FunctionRef<void(Entry&)> refresh);
+  void CountBacklog(Flow& flow, const Work& work, int sign);
+  void GoOn(double virtual_time);
+
+  absl::flat_hash_map<std::pair<std::string, Priority>, std::unique_ptr<Flow>> flows_;
+  std::vector<Flow*> playing_;                  // with images in the step; the others that have any are listed:
+  std::array<Places, kNumRanks> firsts_;        // by their earliest entries
+  std::array<Places, kNumRanks> begun_firsts_;  // by their earliest entries that have begun
+  absl::btree_set<std::pair<double, Flow*>> promotions_;  // by the virtual time at which their ranks rise
+  absl::btree_set<std::pair<double, Flow*>> idle_;        // flows without images that were ahead, by their own time
+  TurnQueue<Flow*> backlogs_;                             // by backlog over weight; its images are weights
+  double virtual_time_ = 0;                               // row-steps for a unit of weight
+  int64_t weights_ = 0;                                   // of flows that have images
+  int64_t num_flows_ = 0;
+  int64_t charged_rows_ = 0;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_SCHEDULER_FAIR_ORDER_H_
