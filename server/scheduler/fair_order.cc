@@ -45,7 +45,7 @@ class FairOrder::Flow {
   std::vector<Entry> begun;              // by turn
   Work backlog;                          // of its images that are not finished
   double own_time = 0;                   // row-steps it has had, for a unit of weight
-  double last_played = -1e300;           // when it was last in a step, seconds by the turns' clock
+  double last_played = kLongAgo;         // when it was last in a step, seconds by the turns' clock
   Rank rank = kWithinShare;              // when it was last rated,
   Place first;                           // and its place then
   bool playing = false;
@@ -113,6 +113,7 @@ void FairOrder::TakeWaiting(Flow* flow, const Turn& turn, int64_t images) {
 }
 
 void FairOrder::Begin(Flow* flow, const Turn& round, Entry image) {
+  image.counts_from = std::exchange(flow->last_played, dealt_);
   TakeWaiting(flow, round, 1);
   image.in_step = true;
   const auto later = [&image](const Entry& entry) { return image.turn < entry.turn; };
@@ -141,9 +142,8 @@ std::optional<int64_t> FairOrder::RowStepsUntil(const std::string& client, Prior
 // ---- Between flows ----
 
 FairOrder::Place FairOrder::PlaceOf(Flow& flow, const Entry& entry) {
-  double seconds = entry.turn.seconds;
-  if (flow.backlog.images > 1) seconds = std::max(seconds, flow.last_played + entry.patience);
-  return {.seconds = seconds, .turn = entry.turn, .flow = &flow};
+  const double from = entry.slot == kWaiting ? flow.last_played : entry.counts_from;
+  return {.seconds = std::max(entry.turn.seconds, from + entry.patience), .turn = entry.turn, .flow = &flow};
 }
 
 // The virtual times from which on a flow is no longer ahead, and from which on it is owed.
@@ -231,7 +231,10 @@ void FairOrder::GoOn(double virtual_time) {
 
 class FairOrder::Dealing {
  public:
-  Dealing(int rows, int free_slots) : rows_left_(rows), free_slots_(free_slots) {}
+  Dealing(int rows, int free_slots, double now) : rows_left_(rows), free_slots_(free_slots), now_(now) {
+    hands_.reserve(static_cast<size_t>(rows) + 1);
+    picks_.reserve(static_cast<size_t>(rows));
+  }
 
   bool slots_free() const { return free_slots_ > 0; }
   bool full() const { return full_; }
@@ -303,7 +306,7 @@ class FairOrder::Dealing {
     rows_left_ -= entry.rows;
     picks_.push_back({.flow = hand.flow, .turn = entry.turn, .slot = entry.slot});
     if (entry.slot != kWaiting) {
-      hand.flow->begun[hand.begun++].in_step = true;
+      TakeUp(hand.flow->begun[hand.begun++]);
     } else {
       --free_slots_;
       if (++hand.of_round == entry.images) {
@@ -313,6 +316,12 @@ class FairOrder::Dealing {
     }
     ++hand.images;
     if (const Entry* next = Peek(hand)) Push(index, *next);
+  }
+
+  void TakeUp(Entry& image) const {
+    const bool paused = image.in_step_until < now_;
+    if (paused && image.counts_from > kLongAgo) image.counts_from = now_;
+    image.in_step = true;
   }
 
   void Push(size_t index, const Entry& entry) {
@@ -326,6 +335,7 @@ class FairOrder::Dealing {
 
   int rows_left_;
   int free_slots_;
+  const double now_;
   bool full_ = false;
   std::vector<Hand> hands_;
   std::priority_queue<Next, std::vector<Next>, std::greater<>> next_;
@@ -333,13 +343,15 @@ class FairOrder::Dealing {
 };
 
 // The flows that were in the step until now, by rank and place.
-std::vector<FairOrder::Flow*> FairOrder::TakePlaying(double now, absl::FunctionRef<void(Entry&)> refresh) {
+std::vector<FairOrder::Flow*> FairOrder::TakePlaying(absl::FunctionRef<void(Entry&)> refresh) {
   std::vector<Flow*> played = std::exchange(playing_, {});
   for (Flow* flow : played) {
     flow->playing = false;
-    flow->last_played = now;
+    flow->last_played = dealt_;
     for (Entry& entry : flow->begun) {
-      if (std::exchange(entry.in_step, false)) refresh(entry);
+      if (!std::exchange(entry.in_step, false)) continue;
+      entry.in_step_until = dealt_;
+      refresh(entry);
     }
     const auto by_turn = [](const Entry& a, const Entry& b) { return a.turn < b.turn; };
     if (!std::is_sorted(flow->begun.begin(), flow->begun.end(), by_turn)) {
@@ -349,7 +361,7 @@ std::vector<FairOrder::Flow*> FairOrder::TakePlaying(double now, absl::FunctionR
   std::erase_if(played, [](const Flow* flow) { return flow->empty(); });
   for (Flow* flow : played) Rate(*flow);
   const auto by_place = [](const Flow* a, const Flow* b) {
-    return std::tie(a->rank, a->first) < std::tie(b->rank, b->first);
+    return a->rank != b->rank ? a->rank < b->rank : a->first < b->first;
   };
   if (!std::is_sorted(played.begin(), played.end(), by_place)) std::sort(played.begin(), played.end(), by_place);
   return played;
@@ -357,9 +369,10 @@ std::vector<FairOrder::Flow*> FairOrder::TakePlaying(double now, absl::FunctionR
 
 std::vector<FairOrder::Pick> FairOrder::Deal(int rows, int free_slots, double now,
                                              absl::FunctionRef<void(Entry&)> refresh) {
-  const std::vector<Flow*> played = TakePlaying(now, refresh);
+  dealt_ = now;
+  const std::vector<Flow*> played = TakePlaying(refresh);
   auto next_played = played.begin();
-  Dealing dealing(rows, free_slots);
+  Dealing dealing(rows, free_slots, dealt_);
   for (int rank = kOwed; rank < kNumRanks && !dealing.full(); ++rank) {
     const Places* places = nullptr;
     Places::const_iterator listed;

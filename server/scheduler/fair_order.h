@@ -4,8 +4,9 @@
 // priorities; within a flow the turns (turn.h) decide alone. Between flows:
 //
 //   1. A flow gets one image before another gets its second, so that on N rows N clients run at once.
-//   2. Where flows are more than rows, the earliest turns go first; but the turns of a flow with several images count
-//      from the last step that one of them was in, so that a long queue's age does not count against newcomers.
+//   2. Where flows are more than rows, the earliest turns go first. But the turn of an image that waits counts from the
+//      last step that another of its flow was in, and so does that of one that is taken up again, so that a long
+//      queue's age does not count against newcomers.
 //   3. A flow that is an image's work ahead of its fair share takes only what the others leave; one that is several
 //      images' work behind it goes first of all. Fair is what start-time fair queueing calls so (Goyal, Vin and Cheng,
 //      1996): virtual time goes on by a step's rows over the weights of all flows that have work, a flow's own time by
@@ -52,6 +53,7 @@ class FairOrder {
   class Flow;
 
   static constexpr int kWaiting = -1;
+  static constexpr double kLongAgo = -1e300;  // seconds
 
   // A round of images that wait, or one that has begun.
   struct Entry {
@@ -61,7 +63,10 @@ class FairOrder {
     double patience = 0;    // seconds from the moment from which its turn counts to its turn
     int64_t row_steps = 0;  // of a whole image: the measure of being ahead or behind
     int slot = kWaiting;    // of one that has begun
-    bool in_step = false;   // kept here
+    // Kept here.
+    double counts_from = kLongAgo;    // of one that has begun: seconds from which its turn counts at the earliest
+    double in_step_until = kLongAgo;  // seconds
+    bool in_step = false;             // dealt
   };
 
   // One image for the step: of the round with this turn, or that in this slot.
@@ -84,7 +89,7 @@ class FairOrder {
   void AddWaiting(Flow* flow, const Entry& round);
   // Images of a round that will never begin.
   void TakeWaiting(Flow* flow, const Turn& turn, int64_t images);
-  // An image of the round with this turn, which has been dealt, begins.
+  // An image of the round with this turn, which has just been dealt, begins.
   void Begin(Flow* flow, const Turn& round, Entry image);
   // The image in this slot is finished or dropped.
   void TakeBegun(Flow* flow, int slot);
@@ -116,7 +121,7 @@ class FairOrder {
     Flow* flow = nullptr;
 
     friend bool operator<(const Place& a, const Place& b) {
-      return std::tie(a.seconds, a.turn) < std::tie(b.seconds, b.turn);
+      return a.seconds != b.seconds ? a.seconds < b.seconds : a.turn < b.turn;
     }
   };
   using Places = absl::btree_set<Place>;
@@ -129,7 +134,7 @@ class FairOrder {
   void Rate(Flow& flow);
   void List(Flow& flow);
   void Unlist(Flow& flow);
-  std::vector<Flow*> TakePlaying(double now, absl::FunctionRef<void(Entry&)> refresh);
+  std::vector<Flow*> TakePlaying(absl::FunctionRef<void(Entry&)> refresh);
   void CountBacklog(Flow& flow, const Work& work, int sign);
   void GoOn(double virtual_time);
 
@@ -144,6 +149,7 @@ class FairOrder {
   int64_t weights_ = 0;                                   // of flows that have images
   int64_t num_flows_ = 0;
   int64_t charged_rows_ = 0;
+  double dealt_ = 0;  // seconds, when images were last dealt
 };
 
 }  // namespace denoised

@@ -136,7 +136,7 @@ TEST_F(FairnessTest, NorDoesOneOfGuidedImagesWhichTakeWholeSteps) {
   Queue(1, 200, 1000, Priority::kInteractive, 2);
   for (int i = 0; i < 200; ++i) {
     RunSteps(static_cast<int>(random() % 400));
-    EXPECT_LE(Follow(Submit(2, 100)), 250) << "call " << i;
+    EXPECT_LE(Follow(Submit(2, 100)), 300) << "call " << i;
     queued_.push_back(Submit(1, 1000, 1, Priority::kInteractive, 2));
   }
 }
