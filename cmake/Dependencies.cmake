@@ -18,6 +18,7 @@ denoised_find(PkgConfig pkg-config) # gRPC's own CMake files ask for it
 denoised_find(Protobuf "libprotobuf-dev protobuf-compiler")
 denoised_find(absl libabsl-dev CONFIG)
 denoised_find(gRPC "libgrpc++-dev protobuf-compiler-grpc" CONFIG)
+denoised_find(Boost libboost-dev 1.74 CONFIG) # Asio and Beast, which are headers alone
 denoised_find(OpenSSL libssl-dev)
 denoised_find(ZLIB zlib1g-dev)
 denoised_find(OpenCV libopencv-dev COMPONENTS core imgproc imgcodecs)
@@ -28,14 +29,6 @@ denoised_find(CLI11 libcli11-dev CONFIG)
 if(DENOISED_BUILD_TESTS)
   denoised_find(GTest "libgtest-dev libgmock-dev")
 endif()
-# NOTE: by pkg-config, which brings the definitions that the library was built with; without them the header's classes
-# have another size than the library's.
-pkg_check_modules(HTTPLIB IMPORTED_TARGET cpp-httplib)
-if(NOT HTTPLIB_FOUND)
-  denoised_require_failed(cpp-httplib libcpp-httplib-dev)
-endif()
-add_library(denoised_httplib ALIAS PkgConfig::HTTPLIB)
-
 add_library(denoised_opencv INTERFACE)
 target_include_directories(denoised_opencv SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
 target_link_libraries(denoised_opencv INTERFACE opencv_core opencv_imgproc opencv_imgcodecs)

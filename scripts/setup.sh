@@ -38,7 +38,7 @@ libabsl-dev             | Abseil 20220623
 # metrics; prometheus-cpp's CMake files ask for civetweb
 prometheus-cpp-dev      | prometheus-cpp 1.0
 civetweb                | civetweb 1.15
-libcpp-httplib-dev      | cpp-httplib 0.11, compiled
+libboost-dev            | Boost 1.74, its headers (Asio and Beast)
 # checkpoints: SHA-256, gzip, metadata
 libssl-dev              | OpenSSL 3.0
 zlib1g-dev              | zlib 1.2

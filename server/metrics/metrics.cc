@@ -105,6 +105,7 @@ Metrics::Metrics()
     wasted_steps_.Add({{"reason", DropReasonName(reason)}});
   }
   for (const char* result : {"ok", "error"}) model_reloads_.Add({{"result", result}});
+  CollectProcessMetrics();  // opens what it reads, while there are descriptors
 }
 
 void Metrics::OnStep(int rows, int padding_rows, std::chrono::nanoseconds step, std::chrono::nanoseconds network) {

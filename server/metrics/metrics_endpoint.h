@@ -4,7 +4,8 @@
 //
 //   auto endpoint = MetricsEndpoint::Start("0.0.0.0", 9464, [&] { return metrics.Scrape(); }, [&] { return serving; });
 //
-// Each connection serves one request, so that clients which keep theirs open cannot take all of its few threads.
+// It may be shown to strangers, as far as their number of bytes, connections and seconds goes
+// (server/http/http_server.h); what it tells is for those who run the server.
 //
 // Not prometheus-cpp's Exposer: civetweb gives its threads less stack than OpenBLAS takes for thread-local storage, so
 // it cannot start in a process that links LibTorch.
@@ -16,27 +17,24 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/http/http_server.h"
 
 namespace denoised {
 
 class MetricsEndpoint {
  public:
   // `host` is a name or an address, IPv6 without brackets. Port 0 picks a free one. `scrape` gives the page and
-  // `healthy` decides between 200 and 503; both are called by many threads. UNAVAILABLE when the address cannot be
-  // bound.
+  // `healthy` decides between 200 and 503; each is called by a thread of the endpoint. UNAVAILABLE when the address
+  // cannot be bound.
   static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(const std::string& host, int port,
                                                                 std::function<std::string()> scrape,
                                                                 std::function<bool()> healthy);
-  ~MetricsEndpoint();
-  MetricsEndpoint(const MetricsEndpoint&) = delete;
-  MetricsEndpoint& operator=(const MetricsEndpoint&) = delete;
-
-  int port() const;
+  int port() const { return server_->port(); }
 
  private:
-  struct Impl;
-  explicit MetricsEndpoint(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit MetricsEndpoint(std::unique_ptr<HttpServer> server);
+
+  std::unique_ptr<HttpServer> server_;
 };
 
 }  // namespace denoised

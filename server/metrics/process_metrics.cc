@@ -1,8 +1,10 @@
 #include "server/metrics/process_metrics.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -23,17 +25,30 @@ prometheus::MetricFamily Family(const char* name, const char* help, prometheus::
   return {name, help, type, {metric}};
 }
 
+// /proc/self/stat, opened once: a process without a free descriptor is the one whose figures matter.
+class StatFile {
+ public:
+  std::string Read() const {
+    char text[2048];  // more than all of its numbers take
+    const ssize_t size = descriptor_ < 0 ? 0 : pread(descriptor_, text, sizeof text, 0);
+    return {text, static_cast<size_t>(std::max<ssize_t>(size, 0))};
+  }
+
+ private:
+  const int descriptor_ = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+};
+
 // Fields of /proc/self/stat after the program's name, which may hold spaces; [0] is field 3, the state: proc(5).
 std::vector<std::string> StatFields() {
-  std::ifstream file("/proc/self/stat");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  static const StatFile file;
+  const std::string text = file.Read();
   const size_t end_of_name = text.rfind(')');
   if (end_of_name == std::string::npos) return {};
   std::istringstream rest(text.substr(end_of_name + 1));
   return {std::istream_iterator<std::string>(rest), {}};
 }
 
-double BootTime() {
+double ReadBootTime() {
   std::ifstream file("/proc/stat");
   std::string key;
   double value = 0;
@@ -43,13 +58,19 @@ double BootTime() {
   return 0;
 }
 
-int OpenDescriptors() {
+double BootTime() {
+  static const double time = ReadBootTime();
+  return time;
+}
+
+// Counting takes a descriptor itself: where none is left, as many are open as may be.
+rlim_t OpenDescriptors(rlim_t limit) {
   std::error_code error;
-  int count = 0;
+  rlim_t count = 0;
   for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end; it.increment(error)) {
     ++count;
   }
-  return count;
+  return error == std::errc::too_many_files_open ? limit : count;
 }
 
 }  // namespace
@@ -70,9 +91,10 @@ std::vector<prometheus::MetricFamily> CollectProcessMetrics() {
     families.push_back(Family("process_resident_memory_bytes", "Resident memory size, in bytes", MetricType::Gauge,
                               field(24) * static_cast<double>(sysconf(_SC_PAGESIZE))));
   }
-  families.push_back(Family("process_open_fds", "Open file descriptors", MetricType::Gauge, OpenDescriptors()));
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    families.push_back(Family("process_open_fds", "Open file descriptors", MetricType::Gauge,
+                              static_cast<double>(OpenDescriptors(limit.rlim_cur))));
     families.push_back(Family("process_max_fds", "Largest number of open file descriptors", MetricType::Gauge,
                               static_cast<double>(limit.rlim_cur)));
   }

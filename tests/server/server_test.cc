@@ -5,7 +5,6 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <httplib.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "tests/testing/http_client.h"
 #include "tests/testing/puppet_engine.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -143,12 +143,12 @@ class ServerTest : public testing::Test {
   }
 
   std::string Metric(const std::string& name) {
-    const httplib::Result page = httplib::Client("127.0.0.1", server_->metrics_port()).Get("/metrics");
-    if (!page) return "no answer";
-    const size_t at = page->body.find("\n" + name + " ");
+    const HttpAnswer page = HttpGet(server_->metrics_port(), "/metrics");
+    if (page.status != 200) return "no answer";
+    const size_t at = page.body.find("\n" + name + " ");
     if (at == std::string::npos) return "no such metric";
     const size_t begin = at + name.size() + 2;
-    return page->body.substr(begin, page->body.find('\n', begin) - begin);
+    return page.body.substr(begin, page.body.find('\n', begin) - begin);
   }
 
   // For what another thread does soon: no deadline of its own, the test's timeout ends it.
@@ -719,9 +719,7 @@ TEST_F(ServerTest, MetricsListenOnAnIpv6AddressInBrackets) {
   if (!HasIpv6Loopback()) GTEST_SKIP() << "this machine has no ::1";
   options_.metrics_listen = "[::1]:0";
   Start();
-  const httplib::Result page = httplib::Client("::1", server_->metrics_port()).Get("/healthz");
-  ASSERT_TRUE(page);
-  EXPECT_EQ(page->status, 200);
+  EXPECT_EQ(HttpGet(server_->metrics_port(), "/healthz", "::1").status, 200);
 }
 
 TEST_F(ServerTest, OneRowIsTooFew) {

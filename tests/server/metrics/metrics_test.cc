@@ -2,17 +2,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <httplib.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <sys/resource.h>
 
 #include <algorithm>
+#include <locale>
 #include <set>
 #include <sstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "server/metrics/metrics_endpoint.h"
+#include "tests/testing/http_client.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {
@@ -58,24 +59,6 @@ ModelLabels TestModel(const std::string& version) {
   return {.version = version, .sha256 = "0123", .architecture = "compact"};
 }
 
-// A connection to this machine that never says anything.
-class SilentConnection {
- public:
-  explicit SilentConnection(int port) : descriptor_(socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  }
-  ~SilentConnection() { close(descriptor_); }
-  SilentConnection(const SilentConnection&) = delete;
-  SilentConnection& operator=(const SilentConnection&) = delete;
-
- private:
-  const int descriptor_;
-};
-
 // "<type> <name>" of every family on the page.
 std::set<std::string> FamilyNames(const std::string& page) {
   std::set<std::string> names;
@@ -83,7 +66,8 @@ std::set<std::string> FamilyNames(const std::string& page) {
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string hash, keyword, name, type;
-    if (words >> hash >> keyword >> name >> type && hash == "#" && keyword == "TYPE") names.insert(type + " " + name);
+    if (words >> hash >> keyword >> name >> type && hash == "#" && keyword == "TYPE")
+      names.insert(absl::StrCat(type, " ", name));
   }
   return names;
 }
@@ -121,6 +105,23 @@ TEST(MetricsTest, WorkIsCounted) {
   EXPECT_THAT(page, HasSubstr("\ndenoised_model_reloads_total{result=\"ok\"} 1\n"));
 }
 
+// A German program writes 2,5 for 2.5, and 1.000 for 1000.
+class GermanNumbers : public std::numpunct<char> {
+  char do_decimal_point() const override { return ','; }
+  char do_thousands_sep() const override { return '.'; }
+  std::string do_grouping() const override { return "\3"; }
+};
+
+TEST(MetricsTest, APageIsTheSameInAGermanLocale) {
+  Metrics metrics;
+  metrics.SetStatsSource([] { return SchedulerStats{.waiting_images = 1000, .oldest_wait = milliseconds(2500)}; });
+  const std::locale before = std::locale::global(std::locale(std::locale::classic(), new GermanNumbers));
+  const std::string page = metrics.Scrape();
+  std::locale::global(before);
+  EXPECT_THAT(page, HasSubstr("\ndenoised_queue_depth 1000\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_queue_oldest_seconds 2.5\n"));
+}
+
 TEST(MetricsTest, QueueGaugesAreReadAtTheScrape) {
   Metrics metrics;
   metrics.SetStatsSource(
@@ -153,40 +154,75 @@ TEST(MetricsTest, ProcessFiguresAreSane) {
   EXPECT_GT(value("process_start_time_seconds"), 1.6e9);
 }
 
+// With all descriptors taken the page is what tells so.
+TEST(MetricsTest, ProcessFiguresAreThereWithoutADescriptor) {
+  Metrics metrics;
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none = {.rlim_cur = 0, .rlim_max = limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const std::string page = metrics.Scrape();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_THAT(page, HasSubstr("\nprocess_resident_memory_bytes "));
+  EXPECT_THAT(page, HasSubstr("\nprocess_cpu_seconds_total "));
+  EXPECT_THAT(page, HasSubstr("\nprocess_start_time_seconds "));
+  EXPECT_THAT(page, HasSubstr("\nprocess_max_fds 0\n"));
+  EXPECT_THAT(page, HasSubstr("\nprocess_open_fds 0\n")) << "as many as may be open";
+}
+
 TEST(MetricsEndpointTest, ServesMetricsAndHealth) {
   Metrics metrics;
   bool healthy = false;
   const auto endpoint = MetricsEndpoint::Start(
       "127.0.0.1", 0, [&] { return metrics.Scrape(); }, [&] { return healthy; });
   ASSERT_THAT(endpoint, IsOk());
-  httplib::Client client("127.0.0.1", (*endpoint)->port());
-  const httplib::Result page = client.Get("/metrics");
-  ASSERT_TRUE(page);
-  EXPECT_EQ(page->status, 200);
-  EXPECT_EQ(page->get_header_value("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
-  EXPECT_THAT(page->body, HasSubstr("# TYPE denoised_steps_total counter"));
-  EXPECT_EQ(client.Get("/healthz")->status, 503);
+  const int port = (*endpoint)->port();
+  EXPECT_EQ(HttpGet(port, "/healthz").status, 503);
+  EXPECT_EQ(HttpGet(port, "/healthz").body, "not serving\n");
   healthy = true;
-  EXPECT_EQ(client.Get("/healthz")->status, 200);
-  EXPECT_EQ(client.Get("/nothing")->status, 404);
+  EXPECT_EQ(HttpGet(port, "/healthz").status, 200);
+  EXPECT_EQ(HttpGet(port, "/nothing").status, 404);
 }
 
-TEST(MetricsEndpointTest, IdleConnectionsDoNotHoldUpAProbe) {
+// Prometheus 3 refuses a page whose type has no version.
+TEST(MetricsEndpointTest, APageHasItsTypeWithVersion) {
+  Metrics metrics;
+  const auto endpoint = MetricsEndpoint::Start(
+      "127.0.0.1", 0, [&] { return metrics.Scrape(); }, [] { return true; });
+  ASSERT_THAT(endpoint, IsOk());
+  const HttpAnswer page = HttpGet((*endpoint)->port(), "/metrics");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_EQ(page.header("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
+  EXPECT_EQ(page.header("Content-Length"), std::to_string(page.body.size()));
+  EXPECT_THAT(page.body, HasSubstr("# TYPE denoised_steps_total counter"));
+}
+
+TEST(MetricsEndpointTest, HeadTellsWhatGetWouldGive) {
   const auto endpoint = MetricsEndpoint::Start(
       "127.0.0.1", 0, [] { return std::string("page"); }, [] { return true; });
   ASSERT_THAT(endpoint, IsOk());
+  const HttpAnswer head = HttpGet((*endpoint)->port(), "/metrics", "127.0.0.1", "HEAD");
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.header("Content-Length"), "4");
+  EXPECT_EQ(head.body, "");
+}
+
+TEST(MetricsEndpointTest, AScrapeDoesNotHoldUpAProbe) {
+  absl::Notification probed;
+  const auto endpoint = MetricsEndpoint::Start(
+      "127.0.0.1", 0,
+      [&] {
+        probed.WaitForNotification();
+        return std::string("page");
+      },
+      [] { return true; });
+  ASSERT_THAT(endpoint, IsOk());
   const int port = (*endpoint)->port();
-  httplib::Client scrapers[] = {httplib::Client("127.0.0.1", port), httplib::Client("127.0.0.1", port)};
-  for (httplib::Client& scraper : scrapers) {
-    scraper.set_keep_alive(true);
-    ASSERT_TRUE(scraper.Get("/metrics"));
-  }
-  const SilentConnection silent[] = {SilentConnection(port), SilentConnection(port)};
-  httplib::Client probe("127.0.0.1", port);
-  probe.set_read_timeout(std::chrono::seconds(1));  // as Kubernetes' own
-  const httplib::Result health = probe.Get("/healthz");
-  ASSERT_TRUE(health) << "no answer within a second";
-  EXPECT_EQ(health->status, 200);
+  HttpConnection scraper(port);
+  ASSERT_TRUE(scraper.Send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  EXPECT_EQ(HttpGet(port, "/healthz").status, 200);
+  probed.Notify();
+  EXPECT_EQ(scraper.Receive().body, "page");
 }
 
 TEST(MetricsEndpointTest, OccupiedPortIsSaid) {
@@ -198,7 +234,7 @@ TEST(MetricsEndpointTest, OccupiedPortIsSaid) {
   EXPECT_THAT(MetricsEndpoint::Start("127.0.0.1", (*first)->port(), none, yes),
               StatusIs(absl::StatusCode::kUnavailable,
                        "cannot listen on 127.0.0.1:" + port +
-                           " for metrics: the port is taken, or the address is not this machine's; choose another with "
+                           ": the port is taken, or the address is not this machine's; choose another with "
                            "--metrics_listen"));
 }
 

@@ -1,0 +1,35 @@
+// File: http_message.h
+//
+// What a handler is given and what it answers with; plain data, free of the HTTP library.
+//
+//   const HttpHandler hello = [](const HttpRequest&) { return HttpResponse{.body = "hello\n"}; };
+#ifndef DENOISED_SERVER_HTTP_HTTP_MESSAGE_H_
+#define DENOISED_SERVER_HTTP_HTTP_MESSAGE_H_
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace denoised {
+
+struct HttpRequest {
+  std::string method;      // as sent, such as "GET"
+  std::string path;        // of the target, without the query: "/metrics"
+  std::string query = {};  // what stands behind the "?", or nothing
+  std::string body = {};
+  bool http_1_0 = false;  // the client speaks HTTP/1.0, and is answered so
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string body = {};
+  std::vector<std::pair<std::string, std::string>> headers = {};  // besides type, length and connection
+};
+
+using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_HTTP_HTTP_MESSAGE_H_

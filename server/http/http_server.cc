@@ -1,0 +1,202 @@
+#include "server/http/http_server.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <exception>
+#include <list>
+#include <memory>
+#include <new>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/http/descriptor_reserve.h"
+#include "server/http/http_session.h"
+
+namespace denoised {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr size_t kReservedDescriptors = 4;
+constexpr int kShareOfDescriptors = 8;
+constexpr int kFewestConnections = 4;
+constexpr int kAcceptsAtATime = 32;  // before the open connections have their turn
+constexpr std::chrono::milliseconds kAcceptPause{50};
+
+// An IPv6 address as it is written before a port.
+std::string Bracketed(const std::string& host) {
+  return absl::StrContains(host, ':') ? absl::StrCat("[", host, "]") : host;
+}
+
+// What is allowed, and at most a share of the descriptors: those are needed elsewhere too.
+size_t ConnectionLimit(int allowed) {
+  rlimit descriptors{};
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur != RLIM_INFINITY) {
+    const auto share = static_cast<std::int64_t>(descriptors.rlim_cur / kShareOfDescriptors);
+    allowed = static_cast<int>(std::min<std::int64_t>(allowed, share));
+  }
+  return static_cast<size_t>(std::max(allowed, kFewestConnections));
+}
+
+bool LacksDescriptors(const error_code& error) {
+  return error == asio::error::no_descriptors || error == boost::system::errc::too_many_files_open_in_system ||
+         error == asio::error::no_buffer_space || error == asio::error::no_memory;
+}
+
+bool Listen(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
+  error_code error;
+  acceptor.open(endpoint.protocol(), error);
+  if (error) return false;
+  acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (endpoint.protocol() == tcp::v6()) acceptor.set_option(asio::ip::v6_only(false), error);
+  acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (!error) acceptor.non_blocking(true, error);
+  if (error) {
+    error_code ignored;
+    acceptor.close(ignored);
+  }
+  return !error;
+}
+
+}  // namespace
+
+// All but the constructor's thread and ~HttpServer's runs on the I/O thread.
+struct HttpServer::Impl {
+  Impl(const HttpServerOptions& server_options, HttpRoutes server_routes)
+      : options(server_options),
+        routes(std::move(server_routes)),
+        max_connections(ConnectionLimit(options.max_connections)),
+        reserve(kReservedDescriptors) {}
+
+  absl::Status Bind() {
+    error_code error;
+    const auto found = tcp::resolver(io).resolve(options.host, absl::StrCat(options.port),
+                                                 tcp::resolver::passive | tcp::resolver::numeric_service, error);
+    for (const auto& entry : found) {
+      if (!Listen(acceptor, entry.endpoint())) continue;
+      port = acceptor.local_endpoint().port();
+      return absl::OkStatus();
+    }
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen on ", Bracketed(options.host), ":", options.port,
+        error ? absl::StrCat(": ", error.message()) : ": the port is taken, or the address is not this machine's"));
+  }
+
+  void Run() {
+    AwaitClients();
+    while (!io.stopped()) {
+      try {
+        io.run();
+      } catch (const std::exception&) {
+        // Out of memory, which ended that session. The others go on.
+      }
+    }
+  }
+
+  void AwaitClients() {
+    acceptor.async_wait(tcp::acceptor::wait_read, [this](const error_code& error) {
+      if (error || !AcceptSome()) return AwaitClientsLater();
+      AwaitClients();
+    });
+  }
+
+  void AwaitClientsLater() {
+    retry.expires_after(kAcceptPause);
+    retry.async_wait([this](const error_code&) { AwaitClients(); });
+  }
+
+  // False when none can be taken for now.
+  bool AcceptSome() {
+    for (int i = 0; i < kAcceptsAtATime; ++i) {
+      // Nobody to close for one more: each of them is about to be answered.
+      if (is_full() && LongestWaiting() == nullptr) return false;
+      error_code error;
+      tcp::socket socket(io);
+      acceptor.accept(socket, error);
+      if (error == asio::error::would_block) return true;
+      if (LacksDescriptors(error) && !FindDescriptor()) return false;
+      if (error) continue;
+      if (is_full()) CloseLongestWaiting();
+      if (!Open(std::move(socket))) return false;
+    }
+    return true;
+  }
+
+  bool FindDescriptor() { return reserve.Release() || CloseLongestWaiting(); }
+
+  // False when memory is short; NOTE: an exception here would end the waiting for clients for good.
+  bool Open(tcp::socket socket) {
+    try {
+      sessions.push_back(std::make_shared<HttpSession>(std::move(socket), HttpSessionContext{options, routes, worker},
+                                                       [this](HttpSession* closed) { Forget(closed); }));
+      sessions.back()->Start();
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
+  void Forget(HttpSession* closed) {
+    std::erase_if(sessions, [closed](const auto& session) { return session.get() == closed; });
+    reserve.Refill();
+  }
+
+  bool is_full() const { return sessions.size() >= max_connections; }
+
+  HttpSession* LongestWaiting() const {
+    const auto longest =
+        std::find_if(sessions.begin(), sessions.end(), [](const auto& session) { return session->waits_for_client(); });
+    return longest == sessions.end() ? nullptr : longest->get();
+  }
+
+  bool CloseLongestWaiting() {
+    HttpSession* longest = LongestWaiting();
+    if (longest != nullptr) longest->Close();
+    return longest != nullptr;
+  }
+
+  const HttpServerOptions options;
+  const HttpRoutes routes;
+  const size_t max_connections;
+  DescriptorReserve reserve;
+  std::list<std::shared_ptr<HttpSession>> sessions;  // in the order in which they came
+  asio::io_context io{1};
+  tcp::acceptor acceptor{io};
+  asio::steady_timer retry{io};
+  asio::thread_pool worker{1};
+  std::thread thread;
+  int port = 0;  // constant after Bind
+};
+
+HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& options, HttpRoutes routes) {
+  auto impl = std::make_unique<Impl>(options, std::move(routes));
+  if (absl::Status bound = impl->Bind(); !bound.ok()) return bound;
+  impl->thread = std::thread([&server = *impl] { server.Run(); });
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+HttpServer::~HttpServer() {
+  impl_->io.stop();
+  impl_->thread.join();
+  impl_->worker.stop();
+  impl_->worker.join();
+  while (!impl_->sessions.empty()) impl_->sessions.front()->Close();
+}
+
+int HttpServer::port() const { return impl_->port; }
+
+}  // namespace denoised

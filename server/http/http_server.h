@@ -1,0 +1,65 @@
+// File: http_server.h
+//
+// A small HTTP/1.1 server that may be shown to strangers. Whatever they do, memory, descriptors, threads and time are
+// bounded, and a client that behaves is answered:
+//
+// - One thread does all reading and writing, a second one runs the handlers that take a while. No client holds either.
+// - A request has a largest size (413, 431) and a time in which it must be complete (408); reading the answer has one
+// too.
+// - Connections are limited, to an eighth of the process's descriptors at most. When one more comes, the one whose
+// client
+//   has been waited for longest is closed.
+// - When the process has no descriptor left, a few that are held in reserve serve this port.
+// - A connection serves one request.
+//
+//   HttpRoutes routes;
+//   routes.Add("GET", "/hello", [](const HttpRequest&) { return HttpResponse{.body = "hello\n"}; });
+//   absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start({.host = "0.0.0.0", .port = 8080}, routes);
+//
+// Built on Boost.Asio and Boost.Beast. Thread-safe.
+#ifndef DENOISED_SERVER_HTTP_HTTP_SERVER_H_
+#define DENOISED_SERVER_HTTP_HTTP_SERVER_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/http/http_routes.h"
+#include "server/http/request_reader.h"
+
+namespace denoised {
+
+struct HttpServerOptions {
+  std::string host = {};  // a name or an address, IPv6 without brackets; empty: every address of this machine
+  int port = 0;           // 0 picks a free one
+  int max_connections = 256;
+  HttpRequestLimits limits = {};
+  std::chrono::milliseconds idle_timeout{5000};       // until the next byte of a request
+  std::chrono::milliseconds request_timeout{10000};   // until all of a request is there
+  std::chrono::milliseconds response_timeout{10000};  // until the client has taken all of the answer
+  std::chrono::milliseconds linger_timeout{1000};     // until the client has closed after the answer
+};
+
+class HttpServer {
+ public:
+  // The handlers are called by one thread at a time, or two where routes differ in it (HttpRoutes::Where). UNAVAILABLE
+  // when the address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options, HttpRoutes routes);
+
+  // Closes all connections, and waits for the handler that is running.
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  int port() const;
+
+ private:
+  struct Impl;
+  explicit HttpServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_HTTP_HTTP_SERVER_H_

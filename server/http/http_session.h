@@ -1,0 +1,81 @@
+// File: http_session.h
+//
+// One connection of the HTTP server: reads one request, has it answered, writes the answer, and closes. Every wait for
+// the client is bounded in time, and the server may end it at any moment (`Close`). Runs on the I/O thread alone, but
+// for a handler that its route sends to the worker.
+//
+//   Reading --request--> Answering --response--> Writing --written--> Lingering --closed by the client--> Closed
+//      |                                            ^
+//      +------------- refused, or too slow ---------+
+//
+// Lingering: what the client still sends is thrown away for a moment, because a socket that is closed with unread bytes
+// resets the connection, and the client might lose the answer.
+#ifndef DENOISED_SERVER_HTTP_HTTP_SESSION_H_
+#define DENOISED_SERVER_HTTP_HTTP_SESSION_H_
+
+#include <array>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "server/http/http_message.h"
+#include "server/http/http_routes.h"
+#include "server/http/http_server.h"
+#include "server/http/request_reader.h"
+
+namespace denoised {
+
+// What the sessions of a server share.
+struct HttpSessionContext {
+  const HttpServerOptions& options;
+  const HttpRoutes& routes;
+  boost::asio::thread_pool& worker;
+};
+
+class HttpSession : public std::enable_shared_from_this<HttpSession> {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `on_closed` is called once, when the socket has been closed.
+  HttpSession(boost::asio::ip::tcp::socket socket, const HttpSessionContext& context,
+              std::function<void(HttpSession*)> on_closed);
+
+  void Start();
+  void Close();
+
+  // Whether it waits for its client, rather than for a handler.
+  bool waits_for_client() const { return phase_ != Phase::kAnswering; }
+
+ private:
+  enum class Phase { kReading, kAnswering, kWriting, kLingering, kClosed };
+
+  void Read();
+  void OnRead(size_t size);
+  void OnSlowClient();
+  void Answer();
+  void Write(HttpResponse response);
+  void Linger();
+  void Discard();
+
+  // Has OnSlowClient called when the client has not been waited for successfully until then.
+  void WaitUntil(Clock::time_point time);
+
+  const HttpSessionContext context_;
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer timer_;
+  std::function<void(HttpSession*)> on_closed_;
+  Phase phase_ = Phase::kReading;
+  RequestReader reader_;
+  Clock::time_point deadline_;  // of the phase
+  std::string response_;
+  size_t to_discard_;
+  std::array<char, 4096> discarded_;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_HTTP_HTTP_SESSION_H_
