@@ -1,5 +1,6 @@
 #include "client/options.h"
 
+#include <cstdlib>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -13,17 +14,6 @@ constexpr char kEnvironmentPrefix[] = "DENOISE";
 template <typename Value>
 CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
   return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName(kEnvironmentPrefix, name));
-}
-
-// A flag without a value; its environment variable has one.
-CLI::Option* AddSwitch(CLI::App& app, const std::string& name, bool& value, const std::string& help) {
-  const auto error = [](const std::string& text) -> std::string {
-    bool unused = false;
-    return CLI::detail::lexical_cast(text, unused) ? "" : absl::StrCat("must be true or false, got ", text);
-  };
-  return app.add_flag(absl::StrCat("--", name), value, help)
-      ->envname(EnvironmentName(kEnvironmentPrefix, name))
-      ->check(error);
 }
 
 // An option whose value is one of a few words.
@@ -108,7 +98,7 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   AddChoice(app, "picture", options.picture,
             "Show the digit in the terminal: auto (where there is one), always or never [auto]",
             {{"auto", PictureMode::kAuto}, {"always", PictureMode::kAlways}, {"never", PictureMode::kNever}});
-  AddSwitch(app, "quiet", options.quiet, "Print nothing but errors")->group(output);
+  AddSwitch(app, kEnvironmentPrefix, "quiet", options.quiet, "Print nothing but errors")->group(output);
 
   const std::string server = "Server";
   Add(app, "server", options.connection.server, "Address and port [localhost:50051]")->group(server);
@@ -118,11 +108,20 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   Add(app, "retries", options.call.retries, "How often to ask again when the server's queue is full [3]")
       ->check(CLI::Range(0, 1000))
       ->group(server);
-  AddSwitch(app, "tls", options.connection.tls, "Speak TLS, with the system's certificates")->group(server);
+  AddSwitch(app, kEnvironmentPrefix, "tls", options.connection.tls, "Speak TLS, with the system's certificates")
+      ->group(server);
   Add(app, "tls_ca", options.connection.tls_ca, "Certificates to trust instead, PEM")->group(server);
   Add(app, "tls_cert", options.connection.tls_cert, "This client's certificate chain, PEM, with --tls_key")
       ->group(server);
   Add(app, "tls_key", options.connection.tls_key, "Private key of --tls_cert, PEM")->group(server);
+  Add(app, "token_file", options.connection.token_file,
+      "File with the token for a server that asks for one; or DENOISE_TOKEN, the token itself, in the environment")
+      ->group(server);
+  AddSwitch(app, kEnvironmentPrefix, "allow_plain_tokens", options.connection.allow_plain_tokens,
+            "Send the token without TLS to other machines too")
+      ->group(server);
+  // No flag: other users of this machine could read it in the list of processes.
+  if (const char* token = std::getenv("DENOISE_TOKEN"); token != nullptr) options.connection.token = token;
 }
 
 }  // namespace denoised

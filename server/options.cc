@@ -73,7 +73,13 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
   Add(app, "tls_client_ca", options.tls.client_ca,
       "Certificates that clients' own must be signed by, PEM; turns mutual TLS on");
-  Add(app, "client_header", options.service.client_header,
+  Add(app, "tokens", options.access.tokens,
+      "File of tokens that calls must show one of, with a name, the token's SHA-256 and a role in each line; it is "
+      "read "
+      "again when it changes; none: whoever reaches the port may draw");
+  AddSwitch(app, "DENOISED", "allow_plain_tokens", options.access.allow_plain_tokens,
+            "Take tokens without TLS from other machines too, where something in front of this server speaks TLS");
+  Add(app, "client_header", options.access.client_header,
       "Metadata that names the client for its fair share, such as x-client-id; only where a proxy in front sets it, "
       "since whoever may set it chooses whose share to use; none: a client certificate's name, or else the address")
       ->transform(MetadataKey());

@@ -72,11 +72,15 @@ DigitServiceOptions ServiceOptions(const ServerOptions& options) {
 
 }  // namespace
 
-Server::Server(const ServerOptions& options, ModelLoader load_model)
+Server::Server(const ServerOptions& options, ModelLoader load_model, const Credentials& credentials)
     : options_(options),
       load_model_(std::move(load_model)),
+      access_(credentials.tokens, options.access.client_header),
+      grpc_credentials_(MakeServerCredentials(credentials.certificates)),
+      credential_watch_(credentials,
+                        [this](const TlsMaterial& material) { metrics_.SetCertificateExpiry(material.not_after); }),
       health_({kServiceName}),
-      service_(ServiceOptions(options), metrics_) {
+      service_(ServiceOptions(options), access_, metrics_) {
   metrics_.SetStatsSource([this] { return Stats(); });
 }
 
@@ -102,7 +106,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   if (options.model.max_batch_rows == 1) {
     return absl::InvalidArgumentError("--max_batch_rows must be at least 2, because a guided image takes two rows");
   }
-  std::unique_ptr<Server> server(new Server(options, load_model));
+  DENOISED_RETURN_IF_ERROR(ParseHostPort("--listen", options.listen).status());
+  DENOISED_ASSIGN_OR_RETURN(const Credentials credentials,
+                            LoadCredentials(options.tls, options.access, options.listen));
+  std::unique_ptr<Server> server(new Server(options, load_model, credentials));
   DENOISED_RETURN_IF_ERROR(server->StartGrpc());
   DENOISED_RETURN_IF_ERROR(server->StartMetricsEndpoint());
   DENOISED_RETURN_IF_ERROR(server->LoadModel());
@@ -120,15 +127,12 @@ absl::Status Server::StartMetricsEndpoint() {
 }
 
 absl::Status Server::StartGrpc() {
-  DENOISED_RETURN_IF_ERROR(ParseHostPort("--listen", options_.listen).status());
-  DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
-                            MakeServerCredentials(options_.tls));
   static std::once_flag reflection;
   std::call_once(reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
   grpc::ServerBuilder builder;
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two servers would share the port in silence
   builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
-  builder.AddListeningPort(options_.listen, credentials, &port_);
+  builder.AddListeningPort(options_.listen, grpc_credentials_, &port_);
   builder.RegisterService(&service_);
   builder.RegisterService(&health_);
   builder.experimental().SetInterceptorCreators(CallMetricsInterceptors(metrics_));

@@ -27,12 +27,14 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "server/access/access_control.h"
+#include "server/access/credential_watch.h"
+#include "server/access/tls_credentials.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_endpoint.h"
 #include "server/service/digit_service.h"
 #include "server/service/health_service.h"
 #include "server/service/serving_model.h"
-#include "server/service/tls_credentials.h"
 
 namespace denoised {
 
@@ -48,6 +50,7 @@ struct ServerOptions {
   double drain_timeout_seconds = 300;
   double write_timeout_seconds = 30;
   TlsOptions tls;
+  AccessOptions access;
   std::string log_level = "info";
 };
 
@@ -66,7 +69,7 @@ class Server {
       std::function<absl::StatusOr<std::shared_ptr<ServingModel>>(const ServingModelOptions&, SchedulerObserver*)>;
 
   // Binds both ports, then loads the model, and returns once it is warm and health says SERVING. Errors of the loader;
-  // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address; those of MakeServerCredentials.
+  // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address; those of LoadCredentials.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const ModelLoader& load_model);
   ~Server();
   Server(const Server&) = delete;
@@ -85,7 +88,7 @@ class Server {
   DrainReport Drain();
 
  private:
-  Server(const ServerOptions& options, ModelLoader load_model);
+  Server(const ServerOptions& options, ModelLoader load_model, const Credentials& credentials);
 
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
@@ -115,7 +118,10 @@ class Server {
   mutable absl::Mutex mu_;
   std::vector<std::weak_ptr<ServingModel>> models_ ABSL_GUARDED_BY(mu_);  // all that were loaded and may still live
 
+  const AccessControl access_;
+  const std::shared_ptr<grpc::ServerCredentials> grpc_credentials_;
   Metrics metrics_;
+  const CredentialWatch credential_watch_;
   HealthService health_;
   DigitService service_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;

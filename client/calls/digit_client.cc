@@ -3,13 +3,16 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/calls/error_text.h"
 #include "common/support/clock.h"
 #include "common/support/file.h"
+#include "common/support/loopback.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -18,6 +21,7 @@ namespace {
 using std::chrono::system_clock;
 
 constexpr uint64_t kMaxPemBytes = 1 << 20;
+constexpr uint64_t kMaxTokenBytes = 4096;
 
 absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
   if (path.empty()) return std::string();
@@ -26,18 +30,46 @@ absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
   return pem;
 }
 
+bool UsesTls(const Connection& connection) {
+  return connection.tls || !connection.tls_ca.empty() || !connection.tls_cert.empty();
+}
+
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const Connection& connection) {
   if (connection.tls_cert.empty() != connection.tls_key.empty()) {
     return absl::InvalidArgumentError("--tls_cert and --tls_key belong together: give both, or neither");
   }
-  if (!connection.tls && connection.tls_ca.empty() && connection.tls_cert.empty()) {
-    return grpc::InsecureChannelCredentials();
-  }
+  if (!UsesTls(connection)) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions options;
   DENOISED_ASSIGN_OR_RETURN(options.pem_root_certs, ReadPem("--tls_ca", connection.tls_ca));
   DENOISED_ASSIGN_OR_RETURN(options.pem_cert_chain, ReadPem("--tls_cert", connection.tls_cert));
   DENOISED_ASSIGN_OR_RETURN(options.pem_private_key, ReadPem("--tls_key", connection.tls_key));
   return grpc::SslCredentials(options);
+}
+
+// NOTE: the errors do not repeat it. gRPC would end the process over characters that metadata cannot hold.
+absl::StatusOr<std::string> ReadToken(const Connection& connection) {
+  std::string token = connection.token;
+  if (token.empty() && !connection.token_file.empty()) {
+    absl::StatusOr<std::string> file = ReadFile(connection.token_file, kMaxTokenBytes);
+    if (!file.ok()) return absl::Status(file.status().code(), absl::StrCat("--token_file: ", file.status().message()));
+    token = *std::move(file);
+  }
+  absl::StripAsciiWhitespace(&token);
+  if (token.empty() && !connection.token_file.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--token_file: ", connection.token_file, " is empty"));
+  }
+  const bool printable =
+      std::all_of(token.begin(), token.end(), [](unsigned char c) { return absl::ascii_isgraph(c); });
+  if (!printable) {
+    return absl::InvalidArgumentError(
+        "--token_file: a token is one word of printable ASCII characters, and this is not");
+  }
+  if (!token.empty() && !UsesTls(connection) && !connection.allow_plain_tokens && !IsLoopback(connection.server)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--token_file: without --tls the token would reach ", connection.server,
+                     " readable for everybody on the way; use --tls, or --allow_plain_tokens where that is safe"));
+  }
+  return token;
 }
 
 system_clock::time_point DeadlineAfter(double timeout_seconds) {
@@ -53,6 +85,7 @@ class DigitClient::Call {
  public:
   Call(DigitClient& client, system_clock::time_point deadline) : client_(client) {
     context.set_deadline(deadline);
+    if (!client.token_.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", client.token_));
     const absl::MutexLock lock(&client_.mu_);
     client_.running_.insert(&context);
     if (client_.cancelled_) context.TryCancel();
@@ -117,13 +150,17 @@ class DigitClient::AsyncCall : public grpc::ClientReadReactor<v1::GenerateDigitR
   bool answered_ = false;
 };
 
-DigitClient::DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel)
-    : server_(std::move(server)), channel_(std::move(channel)), stub_(v1::DigitService::NewStub(channel_)) {}
+DigitClient::DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel, std::string token)
+    : server_(std::move(server)),
+      channel_(std::move(channel)),
+      stub_(v1::DigitService::NewStub(channel_)),
+      token_(std::move(token)) {}
 
 absl::StatusOr<std::unique_ptr<DigitClient>> DigitClient::Connect(const Connection& connection) {
   DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, MakeCredentials(connection));
+  DENOISED_ASSIGN_OR_RETURN(std::string token, ReadToken(connection));
   return std::unique_ptr<DigitClient>(
-      new DigitClient(connection.server, grpc::CreateChannel(connection.server, credentials)));
+      new DigitClient(connection.server, grpc::CreateChannel(connection.server, credentials), std::move(token)));
 }
 
 absl::Status DigitClient::GenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options,

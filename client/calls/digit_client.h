@@ -33,6 +33,9 @@ struct Connection {
   std::string tls_ca;    // PEM; empty: the system's certificates
   std::string tls_cert;  // PEM, for servers that ask clients for one
   std::string tls_key;
+  std::string token;       // shown to servers that ask for one; empty: none
+  std::string token_file;  // a file with it, if there is no `token`
+  bool allow_plain_tokens = false;
 };
 
 struct CallOptions {
@@ -47,7 +50,8 @@ class DigitClient {
   // Called with each event, in order. An error ends the call and is what GenerateDigit returns.
   using EventHandler = std::function<absl::Status(const v1::GenerateDigitResponse& event)>;
 
-  // Prepares the connection; the server is first spoken to by the first call. Fails for TLS files that cannot be read.
+  // Prepares the connection; the server is first spoken to by the first call. Fails for files that cannot be read,
+  // and for a token that would cross a network in plain text.
   static absl::StatusOr<std::unique_ptr<DigitClient>> Connect(const Connection& connection);
 
   // Blocks until the stream ends. CANCELLED after Cancel, otherwise the server's status code with a text that says what
@@ -67,7 +71,7 @@ class DigitClient {
   class Call;
   class AsyncCall;
 
-  DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel);
+  DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel, std::string token);
 
   absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,
                             std::chrono::system_clock::time_point deadline, const EventHandler& handler,
@@ -78,6 +82,7 @@ class DigitClient {
   const std::string server_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::DigitService::Stub> stub_;
+  const std::string token_;
 
   absl::Mutex mu_;
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;

@@ -69,6 +69,9 @@ std::string ErrorText(const grpc::Status& status, const std::string& server, Rea
     case grpc::StatusCode::UNIMPLEMENTED:
       return absl::StrCat("the server at ", server, " is not a denoised server, or another version of it (",
                           status.error_message(), ")");
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return absl::StrCat("--token_file: the server at ", server, " says: ", status.error_message());
     default:
       return absl::StrCat("the server at ", server, " says: ", status.error_message());
   }

@@ -64,6 +64,15 @@ std::string EnvironmentName(const std::string& prefix, const std::string& flag) 
   return name;
 }
 
+CLI::Option* AddSwitch(CLI::App& app, const std::string& prefix, const std::string& flag, bool& value,
+                       const std::string& help) {
+  const auto error = [](const std::string& text) -> std::string {
+    bool unused = false;
+    return CLI::detail::lexical_cast(text, unused) ? "" : "must be true or false, got " + text;
+  };
+  return app.add_flag("--" + flag, value, help)->envname(EnvironmentName(prefix, flag))->check(error);
+}
+
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
   app.set_version_flag("--version", app.get_name() + " " + kVersion + " (" + kSourceRevision + ")");
   try {

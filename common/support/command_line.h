@@ -20,6 +20,10 @@ inline constexpr int kUsageError = 2;
 // "DENOISE_SERVER" for ("DENOISE", "server").
 std::string EnvironmentName(const std::string& prefix, const std::string& flag);
 
+// A flag without a value; its environment variable has one, true or false.
+CLI::Option* AddSwitch(CLI::App& app, const std::string& prefix, const std::string& flag, bool& value,
+                       const std::string& help);
+
 // Adds --version and reads the arguments. When the program is to end here, prints why and returns its exit status: 0
 // after --help and --version, kUsageError after "NAME: error: ..." on stderr.
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv);

@@ -88,7 +88,10 @@ Metrics::Metrics()
       drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
                                        "Admitted images that were dropped because --drain_timeout was over")),
       model_info_(MakeFamily(registry_, prometheus::BuildGauge(), "denoised_model_info", "The model being served")),
-      model_reloads_(CounterFamily(registry_, "denoised_model_reloads_total", "Reloads of the checkpoint on SIGHUP")) {
+      model_reloads_(CounterFamily(registry_, "denoised_model_reloads_total", "Reloads of the checkpoint on SIGHUP")),
+      tls_certificate_expiry_seconds_(
+          MakeFamily(registry_, prometheus::BuildGauge(), "denoised_tls_certificate_expiry_seconds",
+                     "Until the certificate that new connections get expires, in seconds; below 0 it has")) {
   MakeFamily(registry_, prometheus::BuildGauge(), "denoised_build_info", "The build of the server")
       .Add({{"version", kVersion}, {"revision", kSourceRevision}})
       .Set(1);
@@ -150,6 +153,11 @@ void Metrics::SetModel(const ModelLabels& model) {
   current_model_->Set(1);
 }
 
+void Metrics::SetCertificateExpiry(std::chrono::system_clock::time_point not_after) {
+  const absl::MutexLock lock(&mu_);
+  certificate_expiry_ = not_after;
+}
+
 void Metrics::SetStatsSource(std::function<SchedulerStats()> source) {
   const absl::MutexLock lock(&mu_);
   stats_source_ = std::move(source);
@@ -161,6 +169,9 @@ std::string Metrics::Scrape() {
     const SchedulerStats stats = stats_source_ ? stats_source_() : SchedulerStats{};
     queue_depth_.Set(stats.waiting_images);
     queue_oldest_seconds_.Set(Seconds(stats.oldest_wait));
+    if (certificate_expiry_.has_value()) {
+      tls_certificate_expiry_seconds_.Add({}).Set(Seconds(*certificate_expiry_ - std::chrono::system_clock::now()));
+    }
   }
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
   for (prometheus::MetricFamily& family : CollectProcessMetrics()) families.push_back(std::move(family));

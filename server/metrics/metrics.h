@@ -17,8 +17,10 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -66,6 +68,9 @@ class Metrics : public SchedulerObserver {
   // The model in use from now on; earlier ones disappear from model_info.
   void SetModel(const ModelLabels& model);
 
+  // When the certificate that new connections get ends. Never called: no TLS, and no such metric.
+  void SetCertificateExpiry(std::chrono::system_clock::time_point not_after);
+
   void OnModelReload(bool ok) { model_reloads_.Add({{"result", ok ? "ok" : "error"}}).Increment(); }
 
   // Where the queue gauges come from; called at each scrape. Null: none.
@@ -97,9 +102,11 @@ class Metrics : public SchedulerObserver {
   prometheus::Counter& drain_dropped_images_;
   prometheus::Family<prometheus::Gauge>& model_info_;
   prometheus::Family<prometheus::Counter>& model_reloads_;
+  prometheus::Family<prometheus::Gauge>& tls_certificate_expiry_seconds_;
 
   absl::Mutex mu_;
   prometheus::Gauge* current_model_ ABSL_GUARDED_BY(mu_) = nullptr;
+  std::optional<std::chrono::system_clock::time_point> certificate_expiry_ ABSL_GUARDED_BY(mu_);
   std::function<SchedulerStats()> stats_source_ ABSL_GUARDED_BY(mu_);
 };
 

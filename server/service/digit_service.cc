@@ -5,7 +5,6 @@
 
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
-#include "server/service/client_identity.h"
 #include "server/service/grpc_status.h"
 #include "server/service/request_validation.h"
 
@@ -68,8 +67,8 @@ void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
 
 }  // namespace
 
-DigitService::DigitService(const DigitServiceOptions& options, Metrics& metrics)
-    : options_(options), metrics_(metrics), encoders_(options.encoder_threads) {
+DigitService::DigitService(const DigitServiceOptions& options, const AccessControl& access, Metrics& metrics)
+    : options_(options), access_(access), metrics_(metrics), encoders_(options.encoder_threads) {
   std::random_device device;
   std::seed_seq entropy{device(), device(), device(), device()};
   seeds_.seed(entropy);
@@ -102,13 +101,15 @@ uint64_t DigitService::RandomSeed() {
 
 GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* context,
                                              const v1::GenerateDigitRequest* request) {
+  absl::StatusOr<std::string> client = access_.Admit(*context, Role::kDraw);
+  if (!client.ok()) return new RefusedCall(client.status());
   const std::shared_ptr<ServingModel> served = model();
   if (served == nullptr) return new RefusedCall(NoModelStatus());
   absl::StatusOr<ValidRequest> valid =
       ValidateRequest(*request, served->info().metadata, served->schedule(), MaxImages(*served), RandomSeed());
   if (!valid.ok()) return new RefusedCall(valid.status());
   valid->draw.deadline = SteadyDeadline(*context);
-  valid->draw.client = ClientIdentity(*context, {.token_name = "", .trusted_header = options_.client_header});
+  valid->draw.client = *std::move(client);
   const DigitStream::Environment environment{
       .encoders = &encoders_, .metrics = &metrics_, .write_timeout = options_.write_timeout};
   const auto stream = std::make_shared<DigitStream>(environment, served, *valid);
@@ -125,6 +126,10 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
 grpc::ServerUnaryReactor* DigitService::GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest*,
                                                  v1::GetModelResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (const absl::StatusOr<std::string> client = access_.Admit(*context, Role::kDraw); !client.ok()) {
+    reactor->Finish(ToGrpcStatus(client.status()));
+    return reactor;
+  }
   const std::shared_ptr<ServingModel> served = model();
   if (served == nullptr) {
     reactor->Finish(ToGrpcStatus(NoModelStatus()));

@@ -2,7 +2,7 @@
 //
 // denoised.v1.DigitService: validates, admits, and hands each call to a DigitStream.
 //
-//   DigitService service({.max_images_per_request = 100}, metrics);
+//   DigitService service({.max_images_per_request = 100}, access, metrics);
 //   builder.RegisterService(&service);
 //   service.SetModel(model);   // until then calls are answered with UNAVAILABLE
 //
@@ -13,12 +13,12 @@
 #include <chrono>
 #include <memory>
 #include <random>
-#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "common/support/thread_pool.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
+#include "server/access/access_control.h"
 #include "server/metrics/metrics.h"
 #include "server/service/digit_stream.h"
 #include "server/service/serving_model.h"
@@ -29,13 +29,12 @@ struct DigitServiceOptions {
   uint32_t max_images_per_request = 100;  // never more than the scheduler's capacity, whatever is set here
   int encoder_threads = 2;
   std::chrono::nanoseconds write_timeout = std::chrono::seconds(30);  // for a reader to take one event
-  std::string client_header;  // metadata that names the client, set by a proxy in front; empty: none
 };
 
 class DigitService : public v1::DigitService::CallbackService {
  public:
-  // `metrics` outlives the service.
-  DigitService(const DigitServiceOptions& options, Metrics& metrics);
+  // `access` decides who may call; it and `metrics` outlive the service.
+  DigitService(const DigitServiceOptions& options, const AccessControl& access, Metrics& metrics);
 
   // Calls from now on use this model; those that run keep theirs. Null: none.
   void SetModel(std::shared_ptr<ServingModel> model);
@@ -52,6 +51,7 @@ class DigitService : public v1::DigitService::CallbackService {
 
   // Constant after construction.
   const DigitServiceOptions options_;
+  const AccessControl& access_;
   Metrics& metrics_;
 
   mutable absl::Mutex mu_;

@@ -17,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/image/image.h"
+#include "common/support/digest.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -713,6 +714,63 @@ TEST_F(ServerTest, UnusableTlsFilesEndTheStart) {
   options_.tls.key = "/nowhere/key.pem";
   EXPECT_THAT(Server::Start(options_, PuppetLoader()),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("--tls_cert: cannot open /nowhere/cert.pem")));
+}
+
+// Expired certificates of servers that nobody restarts are a classic of outages.
+TEST_F(ServerTest, CertificatesThatAreReplacedOnDiskReachNewConnections) {
+  const TestAuthority before;
+  const TestAuthority after;
+  const TempFolder folder;
+  const auto install = [&](const TestIdentity& identity) {
+    options_.tls.cert = folder.Write("server.pem", identity.cert);
+    options_.tls.key = folder.Write("server.key", identity.key);
+  };
+  install(before.Issue("server"));
+  Start();
+  const std::string address = "127.0.0.1:" + std::to_string(server_->port());
+  Connect(address, grpc::SslCredentials({before.pem(), "", ""}));
+  const std::shared_ptr<grpc::Channel> open = channel_;
+  EXPECT_TRUE(Generate(Request(7)).status.ok());
+  EXPECT_THAT(Metric("denoised_tls_certificate_expiry_seconds"), HasSubstr("86"));  // a day
+
+  install(after.Issue("server"));
+  do {  // the server looks once a second
+    Connect(address, grpc::SslCredentials({after.pem(), "", ""}));
+  } while (!Generate(Request(7)).status.ok());
+  stub_ = v1::DigitService::NewStub(open);
+  EXPECT_TRUE(Generate(Request(7)).status.ok()) << "the old connection was cut";
+}
+
+TEST_F(ServerTest, WithTokensOnlyTheirHoldersDrawAndHealthStaysOpen) {
+  const TempFolder folder;
+  options_.access.tokens = folder.Write("tokens", "lab " + Sha256Hex("secret"));
+  Start();
+  const grpc::Status refused = Generate(Request(7)).status;
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("this server asks for a token"));
+  grpc::ClientContext stranger;
+  v1::GetModelResponse model;
+  EXPECT_EQ(stub_->GetModel(&stranger, {}, &model).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_FALSE(model.has_noise_schedule());
+
+  grpc::ClientContext drawing;
+  drawing.AddMetadata("authorization", "Bearer secret");
+  EXPECT_TRUE(Generate(drawing, Request(7)).status.ok());
+  grpc::ClientContext asking;
+  asking.AddMetadata("authorization", "Bearer secret");
+  EXPECT_TRUE(stub_->GetModel(&asking, {}, &model).ok());
+  HealthCheckResponse response;
+  EXPECT_TRUE(Check("", &response).ok());
+}
+
+TEST_F(ServerTest, BrokenTokenFilesAndTokensInPlainTextEndTheStart) {
+  const TempFolder folder;
+  options_.access.tokens = folder.Write("tokens", "");
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("there is no token in it")));
+  options_.listen = "0.0.0.0:0";
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--tokens: without TLS, tokens would reach")));
 }
 
 TEST_F(ServerTest, MetricsListenOnAnIpv6AddressInBrackets) {

@@ -75,6 +75,8 @@ TEST(ErrorTextTest, OtherServersAreNotMistakenForOurs) {
 TEST(ErrorTextTest, OtherTextsAreTheServers) {
   EXPECT_EQ(ErrorText({grpc::StatusCode::INTERNAL, "out of memory"}, "host:1", Reach::kAnswered),
             "the server at host:1 says: out of memory");
+  EXPECT_EQ(ErrorText(grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "no token"), "host:1", Reach::kAnswered),
+            "--token_file: the server at host:1 says: no token");
 }
 
 TEST(RetryDelayTest, ComesFromTheDetails) {

@@ -42,6 +42,7 @@ const std::set<std::string> kGoldenNames = {
     "gauge denoised_queue_depth",
     "gauge denoised_queue_oldest_seconds",
     "gauge denoised_requests_in_flight",
+    "gauge denoised_tls_certificate_expiry_seconds",
     "gauge process_max_fds",
     "gauge process_open_fds",
     "gauge process_resident_memory_bytes",
@@ -75,6 +76,7 @@ std::set<std::string> FamilyNames(const std::string& page) {
 TEST(MetricsTest, NamesAndTypesAreTheGoldenOnes) {
   Metrics metrics;
   metrics.SetModel(TestModel("aaaaaaaaaaaa"));
+  metrics.SetCertificateExpiry(std::chrono::system_clock::now());
   const Metrics::Call call{"unary", "denoised.v1.DigitService", "GetModel"};
   metrics.OnCallStarted(call);
   metrics.OnCallFinished(call, "OK", milliseconds(3));
@@ -120,6 +122,14 @@ TEST(MetricsTest, APageIsTheSameInAGermanLocale) {
   std::locale::global(before);
   EXPECT_THAT(page, HasSubstr("\ndenoised_queue_depth 1000\n"));
   EXPECT_THAT(page, HasSubstr("\ndenoised_queue_oldest_seconds 2.5\n"));
+}
+
+TEST(MetricsTest, CertificatesEndIsToldWhereThereIsOne) {
+  Metrics metrics;
+  const std::string name = "\ndenoised_tls_certificate_expiry_seconds ";
+  EXPECT_THAT(metrics.Scrape(), Not(HasSubstr(name)));
+  metrics.SetCertificateExpiry(std::chrono::system_clock::now() - std::chrono::hours(1));
+  EXPECT_THAT(metrics.Scrape(), HasSubstr(name + "-36"));  // and a few seconds
 }
 
 TEST(MetricsTest, QueueGaugesAreReadAtTheScrape) {

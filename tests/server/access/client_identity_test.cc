@@ -1,15 +1,12 @@
-#include "server/service/client_identity.h"
+#include "server/access/client_identity.h"
 
 #include <gmock/gmock.h>
-#include <grpcpp/generic/async_generic_service.h>
-#include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
-#include <utility>
-#include <vector>
+#include <optional>
 
-#include "server/service/tls_credentials.h"
+#include "server/access/tls_credentials.h"
+#include "tests/testing/generic_call.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/test_certificates.h"
@@ -17,41 +14,15 @@
 namespace denoised {
 namespace {
 
-using Metadata = std::vector<std::pair<std::string, std::string>>;
-
-// Answers every call of every method by the caller's identity.
-class IdentityService : public grpc::CallbackGenericService {
- public:
-  IdentitySources sources;
-
- private:
-  class Answer : public grpc::ServerGenericBidiReactor {
-   public:
-    explicit Answer(const std::string& text) { Finish(grpc::Status(grpc::StatusCode::ABORTED, text)); }
-    void OnDone() override { delete this; }
-  };
-
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
-    return new Answer(ClientIdentity(*context, sources));
-  }
-};
-
-// Real calls over TCP.
+// Real calls over TCP, answered by the caller's identity.
 class ClientIdentityTest : public testing::Test {
  protected:
-  ~ClientIdentityTest() override {
-    if (server_ != nullptr) server_->Shutdown();
-  }
-
-  void Serve(const TlsOptions& tls = {}, const std::string& host = "127.0.0.1") {
-    host_ = host;
+  void Serve(const TlsOptions& tls = {}) {
     const absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = MakeServerCredentials(tls);
     ASSERT_THAT(credentials, IsOk());
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort(host + ":0", *credentials, &port_);
-    builder.RegisterCallbackGenericService(&service_);
-    server_ = builder.BuildAndStart();
-    ASSERT_NE(server_, nullptr);
+    server_.emplace(*credentials, [this](const grpc::CallbackServerContext& context) {
+      return grpc::Status(grpc::StatusCode::ABORTED, ClientIdentity(context, sources_));
+    });
   }
 
   TlsOptions MutualTls() {
@@ -62,35 +33,17 @@ class ClientIdentityTest : public testing::Test {
   }
 
   std::string IdentityOf(const TestIdentity& client) {
-    return Identity({}, grpc::SslCredentials({authority_.pem(), client.key, client.cert}));
+    return server_->Call(grpc::SslCredentials({authority_.pem(), client.key, client.cert})).error_message();
   }
 
-  std::string Identity(const Metadata& metadata, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
-                                                     grpc::InsecureChannelCredentials()) {
-    const std::shared_ptr<grpc::Channel> channel =
-        grpc::CreateChannel(host_ + ":" + std::to_string(port_), credentials);
-    grpc::ClientContext context;
-    for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
-    grpc::CompletionQueue queue;
-    grpc::GenericStub stub(channel);
-    const grpc::ByteBuffer request(nullptr, 0);
-    const auto call = stub.PrepareUnaryCall(&context, "/any.Service/Method", request, &queue);
-    call->StartCall();
-    grpc::ByteBuffer response;
-    grpc::Status status;
-    call->Finish(&response, &status, this);
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
-    return status.error_message();
+  std::string Identity(const CallMetadata& metadata) {
+    return server_->Call(grpc::InsecureChannelCredentials(), metadata).error_message();
   }
 
   const TestAuthority authority_;
   const TempFolder folder_;
-  IdentityService service_;
-  std::string host_;
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  IdentitySources sources_;
+  std::optional<GenericServer> server_;
 };
 
 TEST_F(ClientIdentityTest, WithoutAnythingElseItIsTheAddressWithoutThePort) {
@@ -104,7 +57,7 @@ TEST_F(ClientIdentityTest, HeaderOfAStrangerIsNotBelieved) {
 }
 
 TEST_F(ClientIdentityTest, TrustedHeaderNamesTheClient) {
-  service_.sources.trusted_header = "x-client";
+  sources_.trusted_header = "x-client";
   Serve();
   EXPECT_EQ(Identity({{"x-client", " alice "}}), "header:alice");
   EXPECT_EQ(Identity({{"x-client", "O=lab, CN=alice"}}), "header:O=lab, CN=alice");
@@ -113,14 +66,14 @@ TEST_F(ClientIdentityTest, TrustedHeaderNamesTheClient) {
 
 // A client may send the header too, in front of what its proxy adds.
 TEST_F(ClientIdentityTest, LastValueOfTheHeaderCounts) {
-  service_.sources.trusted_header = "x-forwarded-for";
+  sources_.trusted_header = "x-forwarded-for";
   Serve();
   EXPECT_EQ(Identity({{"x-forwarded-for", "10.9.9.9"}, {"x-forwarded-for", "10.0.0.1"}}), "header:10.0.0.1");
   EXPECT_EQ(Identity({{"x-forwarded-for", "10.9.9.9, 10.0.0.1"}}), "header:10.0.0.1");
 }
 
 TEST_F(ClientIdentityTest, HeaderThatIsNoNameFallsBackToTheAddress) {
-  service_.sources.trusted_header = "x-client";
+  sources_.trusted_header = "x-client";
   Serve();
   EXPECT_EQ(Identity({{"x-client", ""}}), "address:127.0.0.1");
   EXPECT_EQ(Identity({{"x-client", std::string(257, 'a')}}), "address:127.0.0.1");
@@ -128,13 +81,13 @@ TEST_F(ClientIdentityTest, HeaderThatIsNoNameFallsBackToTheAddress) {
 }
 
 TEST_F(ClientIdentityTest, TokenComesBeforeAllElse) {
-  service_.sources = {.token_name = "lab", .trusted_header = "x-client"};
+  sources_ = {.token_name = "lab", .trusted_header = "x-client"};
   Serve();
   EXPECT_EQ(Identity({{"x-client", "alice"}}), "token:lab");
 }
 
 TEST_F(ClientIdentityTest, VerifiedCertificateNamesTheClientByItsCommonName) {
-  service_.sources.trusted_header = "x-client";
+  sources_.trusted_header = "x-client";
   Serve(MutualTls());
   EXPECT_EQ(IdentityOf(authority_.Issue("alice")), "certificate:alice");
 }

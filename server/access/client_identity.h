@@ -11,8 +11,8 @@
 // An IPv6 address counts by its first 64 bits, which is the least that a customer gets: addresses within them are free.
 //
 // Pure and thread-safe.
-#ifndef DENOISED_SERVER_SERVICE_CLIENT_IDENTITY_H_
-#define DENOISED_SERVER_SERVICE_CLIENT_IDENTITY_H_
+#ifndef DENOISED_SERVER_ACCESS_CLIENT_IDENTITY_H_
+#define DENOISED_SERVER_ACCESS_CLIENT_IDENTITY_H_
 
 #include <grpcpp/server_context.h>
 
@@ -35,4 +35,4 @@ std::string PeerAddress(const std::string& peer);
 
 }  // namespace denoised
 
-#endif  // DENOISED_SERVER_SERVICE_CLIENT_IDENTITY_H_
+#endif  // DENOISED_SERVER_ACCESS_CLIENT_IDENTITY_H_

@@ -1,4 +1,4 @@
-#include "server/service/client_identity.h"
+#include "server/access/client_identity.h"
 
 #include <arpa/inet.h>
 #include <grpc/grpc_security_constants.h>
