@@ -105,6 +105,8 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   Add(app, "timeout", options.call.timeout_seconds, "Seconds that drawing may take; 0: any [0]")
       ->check(CLI::Range(0.0, 1e6))
       ->group(server);
+  AddChoice(app, "priority", options.priority, "interactive, or batch for what may wait [interactive]",
+            {{"interactive", v1::PRIORITY_INTERACTIVE}, {"batch", v1::PRIORITY_BATCH}});
   Add(app, "retries", options.call.retries, "How often to ask again when the server's queue is full [3]")
       ->check(CLI::Range(0, 1000))
       ->group(server);

@@ -33,6 +33,7 @@ struct ClientOptions {
   uint32_t count = 1;
   std::optional<uint64_t> seed;
   v1::Sampler sampler = v1::SAMPLER_UNSPECIFIED;
+  v1::Priority priority = v1::PRIORITY_UNSPECIFIED;
   uint32_t steps = 0;
   std::optional<float> eta;
   std::optional<float> guidance_scale;

@@ -16,6 +16,7 @@ v1::GenerateDigitRequest MakeRequest(const ClientOptions& options) {
   if (options.seed.has_value()) request.set_seed(*options.seed);
   request.set_sampler(options.sampler);
   request.set_steps(options.steps);
+  request.set_priority(options.priority);
   if (options.eta.has_value()) request.set_eta(*options.eta);
   if (options.guidance_scale.has_value()) request.set_guidance_scale(*options.guidance_scale);
   if (options.size.has_value()) request.mutable_image()->set_size(*options.size);

@@ -53,6 +53,14 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "max_queued_images", options.model.max_queued_images,
       "Images that may wait beyond those that can be drawn at once; more are refused with RESOURCE_EXHAUSTED")
       ->check(CLI::Range(0, 1'000'000));
+  Add(app, "max_client_images", options.model.max_client_images,
+      "Images that one client may have here, so that nobody can take every place; more are refused with "
+      "RESOURCE_EXHAUSTED; 0: seven eighths of all places")
+      ->check(CLI::Range(0, 1'100'000));
+  Add(app, "max_queued_steps", options.model.max_queued_steps,
+      "Denoising steps that may be due together, guided ones counted twice; more are refused with RESOURCE_EXHAUSTED; "
+      "0: 1000 for each image that may be here")
+      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000'000}));
   Add(app, "max_images_per_request", options.service.max_images_per_request,
       "Upper limit of a request's count; never more than may be drawn and wait together")
       ->check(CLI::Range(1, 100'000));

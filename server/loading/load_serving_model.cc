@@ -15,6 +15,14 @@ namespace {
 constexpr int kCpuBatchRows = 16;
 constexpr int kCudaBatchRows = 256;
 
+SchedulerOptions MakeSchedulerOptions(const ServingModelOptions& options, int rows) {
+  SchedulerOptions scheduler = {.max_batch_rows = rows, .max_queued_images = options.max_queued_images};
+  const int64_t places = int64_t{rows} + options.max_queued_images;
+  scheduler.max_client_images = options.max_client_images > 0 ? options.max_client_images : places - places / 8;
+  scheduler.max_queued_steps = options.max_queued_steps > 0 ? options.max_queued_steps : 1000 * places;
+  return scheduler;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingModelOptions& options,
@@ -27,7 +35,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                  .sha256 = checkpoint.sha256,
                  .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
                  .device = device};
-  const SchedulerOptions scheduler_options = {.max_batch_rows = rows, .max_queued_images = options.max_queued_images};
+  const SchedulerOptions scheduler_options = MakeSchedulerOptions(options, rows);
   const auto make_engine = [&] {
     return MakeEngine(checkpoint, {.device = device,
                                    .num_slots = UsefulSlots(scheduler_options),

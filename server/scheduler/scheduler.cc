@@ -41,6 +41,8 @@ const char* DropReasonName(DropReason reason) {
   switch (reason) {
     case DropReason::kQueueFull:
       return "queue_full";
+    case DropReason::kClientFull:
+      return "client_full";
     case DropReason::kDeadline:
       return "deadline";
     case DropReason::kDraining:
@@ -90,9 +92,7 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
 void Ticket::ReleaseOne() {
   if (state_ == nullptr) return;
   const absl::MutexLock lock(&state_->scheduler->mu_);
-  if (state_->request->places == 0) return;
-  --state_->request->places;
-  --state_->scheduler->taken_places_;
+  if (state_->request->places > 0) state_->scheduler->TakePlaces(*state_->request, -1);
 }
 
 void Ticket::Cancel() {
@@ -140,13 +140,15 @@ absl::StatusOr<Admission> Scheduler::Submit(const DrawRequest& wanted, std::shar
       .request = submitted_requests_++};
   DENOISED_RETURN_IF_ERROR(CheckAdmission(*request));
   const ScheduleForecast::Outlook outlook = OutlookFor(*request);
-  DENOISED_RETURN_IF_ERROR(CheckDeadline(*request, outlook.duration,
-                                         "behind the requests that came before; allow more time, ask for fewer steps "
-                                         "or images, or try again later"));
+  if (ImagesHere() > 0) {
+    DENOISED_RETURN_IF_ERROR(CheckDeadline(*request, outlook.duration,
+                                           "behind the requests that came before; allow more time, ask for fewer "
+                                           "steps or images, or try again later"));
+  }
   auto ticket = std::make_unique<Ticket::State>();
   ticket->scheduler = this;
   ticket->request = request;
-  taken_places_ += wanted.count;
+  TakePlaces(*request, wanted.count);
   ++unfinished_requests_;
   Enqueue(request);
   return Admission{.ticket = Ticket(std::move(ticket)),
@@ -161,12 +163,19 @@ absl::Status Scheduler::CheckAdmission(const Request& request) const {
         absl::StrFormat("%d images are more than the %d that this server can hold at once; ask for fewer",
                         request.draw.count, capacity()));
   }
+  if (request.draw.count > max_images_of_a_client()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d images are more than the %d that one client may have here; ask for fewer",
+                        request.draw.count, max_images_of_a_client()));
+  }
   if (request.draw.deadline <= request.submitted) {
     return Reject(DropReason::kDeadline, absl::DeadlineExceededError("the deadline has passed already"));
   }
-  DENOISED_RETURN_IF_ERROR(CheckDeadline(request, DurationAlone(request),
+  DENOISED_RETURN_IF_ERROR(CheckDeadline(request, LeastTimeFor(request),
                                          "on an idle server; allow more time or ask for fewer steps or images"));
-  return CheckPlaces(request);
+  DENOISED_RETURN_IF_ERROR(CheckPlaces(request));
+  DENOISED_RETURN_IF_ERROR(CheckClient(request));
+  return CheckSteps(request);
 }
 
 // `where`: in what circumstances the request takes this duration, and what to do.
@@ -184,14 +193,50 @@ absl::Status Scheduler::CheckDeadline(const Request& request, std::chrono::nanos
 absl::Status Scheduler::CheckPlaces(const Request& request) const {
   if (taken_places_ + request.draw.count <= capacity()) return absl::OkStatus();
   // Places are free again once so many images are finished. Those finished already count as read, which they soon are.
-  const int64_t too_many = std::max<int64_t>(ImagesHere() + request.draw.count - capacity(), 0);
-  const std::chrono::nanoseconds wait = std::max<std::chrono::nanoseconds>(UntilFinished(too_many), kMinRetryAfter);
-  absl::Status status = absl::ResourceExhaustedError(absl::StrFormat(
-      "the queue is full: images that wait, are being drawn or have not been read yet take %d of %d places, and this "
-      "request needs %d; try again in about %.2g s",
-      taken_places_, capacity(), request.draw.count, Seconds(wait)));
+  return QueueFull(
+      DropReason::kQueueFull,
+      absl::StrFormat("the queue is full: images that wait, are being drawn or have not been read yet take "
+                      "%d of %d places, and this request needs %d",
+                      taken_places_, capacity(), request.draw.count),
+      ImagesHere() + request.draw.count - capacity());
+}
+
+absl::Status Scheduler::CheckClient(const Request& request) const {
+  const auto client = client_places_.find(request.draw.client);
+  const int64_t taken = client == client_places_.end() ? 0 : client->second;
+  const int64_t most = options_.max_client_images;
+  if (most == 0 || taken + request.draw.count <= most) return absl::OkStatus();
+  return QueueFull(DropReason::kClientFull,
+                   absl::StrFormat("this client has enough here: its images take %d of the %d places that one client "
+                                   "may have, and this request needs %d; others still have room",
+                                   taken, most, request.draw.count),
+                   request.draw.count);
+}
+
+absl::Status Scheduler::CheckSteps(const Request& request) const {
+  Work due = ChosenWork();
+  due += paused_.total();
+  due += waiting_.total();
+  const int64_t most = options_.max_queued_steps;
+  const int64_t wanted = request.WorkOf(request.draw.count).row_steps;
+  // One request may be more than that, if it comes to an idle server.
+  if (most == 0 || due.row_steps == 0 || due.row_steps + wanted <= most) return absl::OkStatus();
+  const int64_t too_many = due.row_steps + wanted - most;
+  return QueueFull(DropReason::kQueueFull,
+                   absl::StrFormat("too much is due: %d of at most %d denoising steps, and this request needs %d, of "
+                                   "which guided ones count twice",
+                                   due.row_steps, most, wanted),
+                   (due.images * std::min(too_many, due.row_steps) + due.row_steps - 1) / due.row_steps);
+}
+
+// With the time after which so many of the images here are finished.
+absl::Status Scheduler::QueueFull(DropReason reason, std::string what, int64_t images_too_many) const {
+  const int64_t images = std::clamp<int64_t>(images_too_many, 0, ImagesHere());
+  const std::chrono::nanoseconds wait = std::max<std::chrono::nanoseconds>(UntilFinished(images), kMinRetryAfter);
+  absl::Status status =
+      absl::ResourceExhaustedError(absl::StrFormat("%s; try again in about %.2g s", what, Seconds(wait)));
   SetRetryAfter(status, wait);
-  return Reject(DropReason::kQueueFull, std::move(status));
+  return Reject(reason, std::move(status));
 }
 
 absl::Status Scheduler::Reject(DropReason reason, absl::Status status) const {
@@ -213,7 +258,10 @@ void Scheduler::Enqueue(const std::shared_ptr<Request>& request) {
   const Turns& turns = request->turns;
   live_.emplace(turns.request, request);
   queued_.emplace(turns.request, request.get());
-  if (request->draw.deadline != SteadyTime::max()) deadlines_.emplace(request->draw.deadline, turns.request);
+  if (request->draw.deadline != SteadyTime::max()) {
+    request->judged = HopelessFrom(*request);
+    deadlines_.emplace(request->judged, turns.request);
+  }
   request->flow = order_.Enter(request->draw.client, request->draw.priority, request->WorkOf(request->draw.count));
   ForEachRound(*request, [&](const Turn& turn, int64_t images) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     waiting_.Add(turn, request.get(), request->WorkOf(images));
@@ -244,14 +292,22 @@ void Scheduler::Leave(const std::shared_ptr<Request>& request) {
 
 void Scheduler::Close(Request& request) {
   request.over = true;
-  deadlines_.erase({request.draw.deadline, request.turns.request});
+  deadlines_.erase({request.judged, request.turns.request});
   live_.erase(request.turns.request);
   ReturnPlaces(request);
 }
 
 // Those of a request that is over, when nobody is left to give them back.
 void Scheduler::ReturnPlaces(Request& request) {
-  if (request.over && request.abandoned) taken_places_ -= std::exchange(request.places, 0);
+  if (request.over && request.abandoned) TakePlaces(request, -request.places);
+}
+
+// Or gives them back, if there are fewer than none.
+void Scheduler::TakePlaces(Request& request, int64_t places) {
+  request.places += places;
+  taken_places_ += places;
+  const auto client = client_places_.try_emplace(request.draw.client).first;
+  if ((client->second += places) == 0) client_places_.erase(client);
 }
 
 // ---- Forecasts ----
@@ -334,6 +390,16 @@ std::chrono::nanoseconds Scheduler::UntilFinished(int64_t images) const {
   return TimeFor(begun.row_steps + waiting_.RowStepsOfFirst(images - begun.images));
 }
 
+std::chrono::nanoseconds Scheduler::UntilIdle() const {
+  const absl::MutexLock lock(&mu_);
+  return UntilFinished(ImagesHere());
+}
+
+std::chrono::nanoseconds Scheduler::DurationOfFullQueue(int steps) const {
+  const absl::MutexLock lock(&mu_);
+  return TimeFor(capacity() * steps);
+}
+
 // All of its images take equally many steps, so that they come in rounds.
 std::chrono::nanoseconds Scheduler::DurationAlone(const Request& request) const {
   const int rows = request.rows_per_image();
@@ -345,14 +411,24 @@ std::chrono::nanoseconds Scheduler::DurationAlone(const Request& request) const 
   return steps * request.steps();
 }
 
-std::chrono::nanoseconds Scheduler::UntilIdle() const {
-  const absl::MutexLock lock(&mu_);
-  return UntilFinished(ImagesHere());
+// What is left of a request takes at least so long, if steps are as short as they have ever been and nobody else is
+// here.
+std::chrono::nanoseconds Scheduler::LeastTimeFor(const Request& request) const {
+  const int rows = request.rows_per_image();
+  int64_t steps = 0;
+  for (const int slot : request.slots) {
+    steps = std::max<int64_t>(steps, request.steps() - active_[static_cast<size_t>(slot)].step);
+  }
+  if (request.waiting() > 0) {
+    const int64_t at_once = step_rows_ / rows;
+    steps = std::max(steps, (request.waiting() + at_once - 1) / at_once * request.steps());
+  }
+  return step_times_.Least(rows) * steps;
 }
 
-std::chrono::nanoseconds Scheduler::DurationOfFullQueue(int steps) const {
-  const absl::MutexLock lock(&mu_);
-  return TimeFor(capacity() * steps);
+// From then on the deadline cannot be met, whatever happens.
+SteadyTime Scheduler::HopelessFrom(const Request& request) const {
+  return request.draw.deadline - Nanoseconds(kDeadlineTolerance * Seconds(LeastTimeFor(request)));
 }
 
 void Scheduler::StopAdmitting() {
@@ -466,6 +542,15 @@ std::optional<Scheduler::Drop> Scheduler::Judge(const Request& request, SteadyTi
                 absl::DeadlineExceededError(absl::StrFormat("the deadline passed after %d of %d images",
                                                             request.finished, request.draw.count))};
   }
+  if (HopelessFrom(request) <= now) {
+    return Drop{
+        DropReason::kDeadline,
+        absl::DeadlineExceededError(absl::StrFormat(
+            "the deadline can no longer be met: %.2g s are left, and after %d of %d images the rest takes %.2g s "
+            "at best",
+            Seconds(request.draw.deadline - now), request.finished, request.draw.count,
+            Seconds(LeastTimeFor(request))))};
+  }
   if (shutdown_) return Drop{DropReason::kDraining, DrainingStatus()};
   return std::nullopt;
 }
@@ -474,9 +559,15 @@ std::optional<Scheduler::Drop> Scheduler::Judge(const Request& request, SteadyTi
 std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::Leaving(SteadyTime now) {
   std::vector<std::shared_ptr<Request>> leaving = std::exchange(leaving_, {});
   leaving_images_ = 0;
-  for (const auto& [deadline, number] : deadlines_) {
-    if (deadline > now) break;
-    leaving.push_back(live_.at(number));
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const std::shared_ptr<Request>& request = live_.at(deadlines_.begin()->second);
+    deadlines_.erase(deadlines_.begin());
+    request->judged = HopelessFrom(*request);  // later by the steps that it has taken meanwhile
+    if (request->judged <= now) {
+      leaving.push_back(request);
+    } else {
+      deadlines_.emplace(request->judged, request->turns.request);
+    }
   }
   if (shutdown_) {
     for (const auto& [number, request] : live_) leaving.push_back(request);
@@ -526,6 +617,7 @@ void Scheduler::DropImages() {
 }
 
 void Scheduler::Free(ActiveImage& image) {
+  std::erase(image.request->slots, image.slot.index);
   order_.TakeBegun(image.request->flow, image.slot.index);
   slots_.Release(image.slot);
   image.request.reset();
@@ -564,6 +656,7 @@ Scheduler::ActiveImage* Scheduler::Begin(const std::shared_ptr<Request>& request
   const SlotHandle slot = *slots_.Acquire();
   ActiveImage& image = active_[static_cast<size_t>(slot.index)];
   image = {.request = request, .image_index = request->started, .slot = slot, .started = now};
+  request->slots.push_back(slot.index);
   const Turn round = request->turns.Waiting(request->started, step_rows_);
   waiting_.Take(round, request->WorkOf(1));
   FairOrder::Entry begun = request->EntryOf(image.turn(), request->steps());

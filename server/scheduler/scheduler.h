@@ -55,6 +55,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -114,7 +115,7 @@ class DrawListener {
 };
 
 // Why work was refused or thrown away, as the metrics' label `reason` says it.
-enum class DropReason { kQueueFull, kDeadline, kDraining, kCancelled, kEngineError };
+enum class DropReason { kQueueFull, kClientFull, kDeadline, kDraining, kCancelled, kEngineError };
 const char* DropReasonName(DropReason reason);
 
 // Hears what the scheduler does, for metrics. OnRejected is called by threads that call Submit, the rest on the
@@ -132,8 +133,10 @@ class SchedulerObserver {
 };
 
 struct SchedulerOptions {
-  int max_batch_rows = 16;      // at least 2, so that a guided image fits; at most the engine's slots
-  int max_queued_images = 256;  // beyond those; the more slots the engine has, the more of them may begin
+  int max_batch_rows = 16;        // at least 2, so that a guided image fits; at most the engine's slots
+  int max_queued_images = 256;    // beyond those; the more slots the engine has, the more of them may begin
+  int64_t max_client_images = 0;  // places that one client may have taken; 0: all
+  int64_t max_queued_steps = 0;   // network rows, each step counted, that may be due together; 0: any
 };
 
 // Slots that an engine for such a scheduler should have: one for every image that may be admitted, so that an image
@@ -205,7 +208,8 @@ class Scheduler {
   absl::Status Calibrate();
 
   // Admits a request, or refuses it without a trace:
-  //   RESOURCE_EXHAUSTED  too many places are taken; GetRetryAfter tells when enough for this request will be free
+  //   RESOURCE_EXHAUSTED  too many places are taken, by all or by this client, or too much work is due; GetRetryAfter
+  //                       tells when enough for this request will be free
   //   DEADLINE_EXCEEDED   the deadline has passed, or is shorter than half of what this request takes behind those that
   //                       are here already
   //   INVALID_ARGUMENT    more images than capacity(), which will never have a place each
@@ -236,6 +240,10 @@ class Scheduler {
   SchedulerStats stats() const;
   const SchedulerOptions& options() const { return options_; }
   int64_t capacity() const { return int64_t{options_.max_batch_rows} + options_.max_queued_images; }
+  // Places that one client can take.
+  int64_t max_images_of_a_client() const {
+    return options_.max_client_images == 0 ? capacity() : std::min(capacity(), options_.max_client_images);
+  }
   // Most network rows of a step: max_batch_rows until Calibrate knows better.
   int step_rows() const { return step_rows_; }
 
@@ -249,7 +257,7 @@ class Scheduler {
 
   struct Request {
     Request(const DrawRequest& wanted, std::shared_ptr<DrawListener> hears, SteadyTime at)
-        : draw(wanted), listener(std::move(hears)), submitted(at), places(wanted.count) {}
+        : draw(wanted), listener(std::move(hears)), submitted(at) {}
     int rows_per_image() const { return draw.guidance_scale == 1 ? 1 : 2; }
     int steps() const { return static_cast<int>(draw.plan->size()); }
     uint32_t waiting() const { return draw.count - started; }
@@ -272,15 +280,17 @@ class Scheduler {
     FairOrder::Flow* flow = nullptr;  // while it is not over
 
     // Guarded by the mutex.
-    int64_t places;          // not given back yet
+    int64_t places = 0;      // not given back yet
     bool abandoned = false;  // nobody holds its ticket
     bool leaving = false;    // to be dropped at the next step; it waits no longer
+    SteadyTime judged;       // when its deadline is looked at next
     bool cancelled = false;  // by its client
     bool over = false;       // finished or dropped
 
     // Written by the scheduler's thread while it holds the mutex.
     uint32_t started = 0;  // images that have left the queue
     uint32_t finished = 0;
+    std::vector<int> slots;  // of its images in the making
 
     // Of the scheduler's thread alone.
     std::optional<Drop> drop;
@@ -302,7 +312,7 @@ class Scheduler {
     bool finished = false;  // of the scheduler's thread alone
   };
 
-  using RequestByDeadline = std::pair<SteadyTime, int64_t>;
+  using RequestByTime = std::pair<SteadyTime, int64_t>;
 
   // The loop's parts, on the scheduler's thread.
   std::optional<Drop> Judge(const Request& request, SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -329,6 +339,7 @@ class Scheduler {
   void Leave(const std::shared_ptr<Request>& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Close(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReturnPlaces(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TakePlaces(Request& request, int64_t places) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Calibrate's parts.
   struct MeasuredStep {
@@ -341,9 +352,15 @@ class Scheduler {
   // Submit's parts.
   absl::Status CheckAdmission(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckPlaces(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckClient(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckSteps(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status QueueFull(DropReason reason, std::string what, int64_t images_too_many) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckDeadline(const Request& request, std::chrono::nanoseconds duration, const char* where) const;
   absl::Status Reject(DropReason reason, absl::Status status) const;
   std::chrono::nanoseconds DurationAlone(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::chrono::nanoseconds LeastTimeFor(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  SteadyTime HopelessFrom(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Forecasts, each played or from sums.
   int64_t ImagesHere() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -376,14 +393,15 @@ class Scheduler {
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
   int64_t taken_places_ ABSL_GUARDED_BY(mu_) = 0;
-  bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;  // an image, since the last choice
+  absl::flat_hash_map<std::string, int64_t> client_places_ ABSL_GUARDED_BY(mu_);  // those of each
+  bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;                                // an image, since the last choice
   int64_t submitted_requests_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t unfinished_requests_ ABSL_GUARDED_BY(mu_) = 0;                          // admitted, and OnDone not heard yet
   absl::btree_map<int64_t, std::shared_ptr<Request>> live_ ABSL_GUARDED_BY(mu_);  // admitted and not over, by number
   absl::btree_map<int64_t, Request*> queued_ ABSL_GUARDED_BY(mu_);                // those of them with images to start
   TurnQueue<Request*> waiting_ ABSL_GUARDED_BY(mu_);                              // their images, by rounds
   FairOrder order_ ABSL_GUARDED_BY(mu_);                                          // of waiting_, paused_ and chosen_
-  absl::btree_set<RequestByDeadline> deadlines_ ABSL_GUARDED_BY(mu_);             // of those that have one
+  absl::btree_set<RequestByTime> deadlines_ ABSL_GUARDED_BY(mu_);                 // of those that have one: `judged`
   std::vector<std::shared_ptr<Request>> leaving_ ABSL_GUARDED_BY(mu_);            // cancelled or failed
   int64_t leaving_images_ ABSL_GUARDED_BY(mu_) = 0;                               // of theirs, that have slots
   StepTimeModel step_times_ ABSL_GUARDED_BY(mu_);

@@ -6,8 +6,8 @@
 //   model.Record(/*rows=*/4, std::chrono::microseconds(900));
 //   std::chrono::nanoseconds expected = model.Estimate(8);
 //
-// One moving average per batch size; a size that has not run yet is interpolated between its neighbours, or scaled in
-// proportion from the nearest one. Not thread-safe.
+// One moving average per batch size, in which a stall counts as a slow step; a size that has not run yet is
+// interpolated between its neighbours, or scaled in proportion from the nearest one. Not thread-safe.
 #ifndef DENOISED_SERVER_SCHEDULER_STEP_TIME_MODEL_H_
 #define DENOISED_SERVER_SCHEDULER_STEP_TIME_MODEL_H_
 
@@ -18,7 +18,7 @@ namespace denoised {
 
 class StepTimeModel {
  public:
-  explicit StepTimeModel(int max_rows) : seconds_(max_rows + 1, 0.0) {}
+  explicit StepTimeModel(int max_rows) : average_(max_rows + 1, 0.0), least_(max_rows + 1, 0.0) {}
 
   // `rows` from 1 to max_rows.
   void Record(int rows, std::chrono::nanoseconds duration);
@@ -26,8 +26,17 @@ class StepTimeModel {
   // Zero while nothing has been recorded. `rows` is clamped to 1 .. max_rows.
   std::chrono::nanoseconds Estimate(int rows) const;
 
+  // As Estimate, of the shortest steps that there have been: what can be had again.
+  std::chrono::nanoseconds Least(int rows) const;
+
  private:
-  std::vector<double> seconds_;  // by rows; 0: not measured
+  // Seconds by rows; 0: not measured.
+  using Times = std::vector<double>;
+
+  static std::chrono::nanoseconds Interpolate(const Times& times, int rows);
+
+  Times average_;
+  Times least_;
 };
 
 }  // namespace denoised

@@ -91,7 +91,8 @@ std::shared_ptr<ServingModel> DigitService::model() const {
 
 // A request that asked for more than the scheduler can hold would be told to come back for ever.
 uint32_t DigitService::MaxImages(const ServingModel& model) const {
-  return static_cast<uint32_t>(std::min<int64_t>(options_.max_images_per_request, model.scheduler().capacity()));
+  return static_cast<uint32_t>(
+      std::min<int64_t>(options_.max_images_per_request, model.scheduler().max_images_of_a_client()));
 }
 
 uint64_t DigitService::RandomSeed() {

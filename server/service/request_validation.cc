@@ -31,6 +31,7 @@ class Validator {
     ReadPlan();
     ReadGuidance();
     ReadPreview();
+    ReadPriority();
     ReadFormat();
     if (!violations_.empty()) return BadRequestStatus(violations_);
     return valid_;
@@ -136,6 +137,21 @@ class Validator {
       default:
         Refuse("preview.kind", absl::StrCat("must be PREVIEW_KIND_NOISY or PREVIEW_KIND_PREDICTED_CLEAN, got ",
                                             static_cast<int>(request_.preview().kind())));
+    }
+  }
+
+  void ReadPriority() {
+    switch (request_.priority()) {
+      case v1::PRIORITY_UNSPECIFIED:
+      case v1::PRIORITY_INTERACTIVE:
+        valid_.draw.priority = Priority::kInteractive;
+        return;
+      case v1::PRIORITY_BATCH:
+        valid_.draw.priority = Priority::kBatch;
+        return;
+      default:
+        Refuse("priority", absl::StrCat("must be PRIORITY_INTERACTIVE or PRIORITY_BATCH, got ",
+                                        static_cast<int>(request_.priority())));
     }
   }
 

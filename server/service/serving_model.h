@@ -71,6 +71,8 @@ struct ServingModelOptions {
   int threads = 0;                 // CPU workers; 0: one per core
   int max_batch_rows = 0;          // 0: 16 on the CPU, or as many as cores, 256 on CUDA
   int max_queued_images = 256;
+  int64_t max_client_images = 0;  // 0: seven eighths of all places
+  int64_t max_queued_steps = 0;   // 0: 1000 for each place
 };
 
 }  // namespace denoised

@@ -161,8 +161,8 @@ TEST_F(DenoiseTest, DrawsADigitAndSaysWhereItIs) {
 TEST_F(DenoiseTest, SendsWhatTheFlagsSay) {
   const ProgramResult result =
       Denoise({"--digit=3", "--count=2", "--seed=18446744073709551615", "--sampler=ddim", "--steps=25", "--eta=0.5",
-               "--guidance_scale=2", "--size=64", "--interpolation=nearest", "--previews_dir=frames",
-               "--preview_every=500", "--preview_kind=clean"});
+               "--guidance_scale=2", "--priority=batch", "--size=64", "--interpolation=nearest",
+               "--previews_dir=frames", "--preview_every=500", "--preview_kind=clean"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   v1::GenerateDigitRequest expected;
   expected.set_digit(3);
@@ -173,6 +173,7 @@ TEST_F(DenoiseTest, SendsWhatTheFlagsSay) {
   expected.set_eta(0.5f);
   expected.set_guidance_scale(2.0f);
   expected.mutable_image()->set_size(64);
+  expected.set_priority(v1::PRIORITY_BATCH);
   expected.mutable_image()->set_interpolation(v1::INTERPOLATION_NEAREST);
   expected.mutable_preview()->set_every_steps(500);
   expected.mutable_preview()->set_kind(v1::PREVIEW_KIND_PREDICTED_CLEAN);

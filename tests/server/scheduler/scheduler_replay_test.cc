@@ -110,8 +110,19 @@ class PlainScheduler {
   std::optional<absl::StatusCode> WhyOver(const Request& request, SteadyTime now) const {
     if (request.failed) return absl::StatusCode::kInternal;
     if (request.cancelled) return absl::StatusCode::kCancelled;
-    if (request.draw.deadline <= now) return absl::StatusCode::kDeadlineExceeded;
+    if (request.draw.deadline - LeastTimeFor(request) / 2 <= now) return absl::StatusCode::kDeadlineExceeded;
     return std::nullopt;
+  }
+
+  // Alone here, for what is left.
+  std::chrono::nanoseconds LeastTimeFor(const Request& request) const {
+    int64_t steps = 0;
+    for (const Image& image : begun_) {
+      if (&requests_.at(image.request) == &request) steps = std::max<int64_t>(steps, request.turns.steps - image.step);
+    }
+    const uint32_t at_once = static_cast<uint32_t>(step_rows_ / request.rows);
+    const uint32_t rounds = (request.draw.count - request.started + at_once - 1) / at_once;
+    return kStep * std::max<int64_t>(steps, int64_t{rounds} * request.turns.steps);
   }
 
   void Drop(SteadyTime now) {

@@ -314,6 +314,50 @@ TEST_F(SchedulerTest, ExpiredRequestIsDroppedAtTheNextStep) {
   EXPECT_EQ(observer_.wasted["deadline"], 3u);
 }
 
+// Rather than when it passes, when nobody else could have had those steps any more.
+TEST_F(SchedulerTest, RequestEndsOnceItsDeadlineCannotBeMetAnyMore) {
+  Calibrate();
+  DrawRequest request = Draw(1000);
+  request.deadline = clock_.now() + milliseconds(600);
+  Client client = Submit(request);
+  Client other = Submit(Draw(1));
+  RunSteps(150);
+  EXPECT_FALSE(client.heard->done.has_value());
+  clock_.Advance(milliseconds(100));  // a stall: 350 ms are left for 850 steps
+  RunUntilIdle();
+  EXPECT_THAT(*client.heard->done,
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       "the deadline can no longer be met: 0.35 s are left, and after 0 of 1 images the rest takes "
+                       "0.85 s at best"));
+  EXPECT_THAT(engine_.batches(), SizeIs(150));
+  EXPECT_EQ(observer_.wasted["deadline"], 150u);
+}
+
+TEST_F(SchedulerTest, WaitingRequestEndsOnceItsDeadlineCannotBeMetAnyMore) {
+  Calibrate();
+  Client running = Submit(Draw(50, 4));
+  DrawRequest request = Draw(100, 4);
+  request.deadline = clock_.now() + milliseconds(110);
+  Client client = Submit(request);
+  RunSteps(50);
+  EXPECT_FALSE(client.heard->done.has_value());
+  clock_.Advance(milliseconds(10));
+  RunUntilIdle();
+  EXPECT_THAT(*client.heard->done, StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("can no longer be met")));
+  EXPECT_THAT(engine_.batches(), SizeIs(50));
+}
+
+// An estimate heals only by steps that run, so an idle server does not refuse by it.
+TEST_F(SchedulerTest, SlowSpellDoesNotMakeAnIdleServerRefuseShortDeadlines) {
+  Calibrate();
+  engine_.SetStepTime(&clock_, milliseconds(50));
+  Client slow = Submit(Draw(200));
+  RunUntilIdle();
+  DrawRequest request = Draw(100);
+  request.deadline = clock_.now() + milliseconds(150);
+  EXPECT_THAT(Refusal(request), IsOk());
+}
+
 TEST_F(SchedulerTest, PassedDeadlineIsRefused) {
   DrawRequest request = Draw(1);
   request.deadline = clock_.now();
@@ -358,6 +402,54 @@ TEST_F(SchedulerTest, DeadlineIsNotRefusedForImagesThatGoLater) {
   // It starts with the big request's second round, after 100 ms. If it had to wait for all of that, 300 ms would pass.
   request.deadline = clock_.now() + milliseconds(120);
   EXPECT_THAT(Refusal(request), IsOk());
+}
+
+// A scheduler where a client may have three of eight places, and 100 steps may be due.
+class LimitedSchedulerTest : public SchedulerTest {
+ protected:
+  static DrawRequest DrawFor(const std::string& client, int steps, uint32_t count = 1) {
+    DrawRequest request = Draw(steps, count);
+    request.client = client;
+    return request;
+  }
+
+  Scheduler scheduler_{engine_,
+                       {.max_batch_rows = 4, .max_queued_images = 4, .max_client_images = 3, .max_queued_steps = 100},
+                       &observer_,
+                       [this] { return clock_.now(); }};
+};
+
+TEST_F(LimitedSchedulerTest, ClientCannotTakeEveryPlace) {
+  auto heard = std::make_shared<Recorder>();
+  absl::StatusOr<Admission> two = scheduler_.Submit(DrawFor("ann", 10, 2), heard);
+  ASSERT_THAT(two.status(), IsOk());
+  const absl::Status refusal = scheduler_.Submit(DrawFor("ann", 10, 2), heard).status();
+  EXPECT_THAT(refusal, StatusIs(absl::StatusCode::kResourceExhausted,
+                                HasSubstr("this client has enough here: its images take 2 of the 3 places that one "
+                                          "client may have, and this request needs 2; others still have room")));
+  EXPECT_TRUE(GetRetryAfter(refusal).has_value());
+  EXPECT_EQ(observer_.rejected["client_full"], 1);
+  EXPECT_THAT(scheduler_.Submit(DrawFor("bob", 10, 3), heard).status(), IsOk());
+  EXPECT_THAT(scheduler_.Submit(DrawFor("cat", 10, 4), heard).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "4 images are more than the 3 that one client may have here; ask for fewer"));
+  two->ticket.ReleaseOne();
+  EXPECT_THAT(scheduler_.Submit(DrawFor("ann", 10, 2), heard).status(), IsOk());
+}
+
+TEST_F(LimitedSchedulerTest, WorkCountsByItsSteps) {
+  auto heard = std::make_shared<Recorder>();
+  absl::StatusOr<Admission> much = scheduler_.Submit(DrawFor("ann", 200), heard);
+  EXPECT_THAT(much.status(), IsOk()) << "more than is allowed, but nothing else is here";
+  EXPECT_THAT(scheduler_.Submit(DrawFor("bob", 1), heard).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("too much is due: 200 of at most 100 denoising steps, and this request needs 1")));
+  EXPECT_EQ(observer_.rejected["queue_full"], 1);
+  for (int i = 0; i < 150; ++i) scheduler_.RunStep();
+  DrawRequest guided = DrawFor("bob", 26);
+  guided.guidance_scale = 2;
+  EXPECT_EQ(scheduler_.Submit(guided, heard).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(scheduler_.Submit(DrawFor("bob", 26), heard).status(), IsOk());
 }
 
 TEST_F(SchedulerTest, FullQueueRefusesAndSaysWhenToComeBack) {

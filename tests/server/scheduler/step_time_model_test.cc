@@ -23,6 +23,25 @@ TEST(StepTimeModelTest, LaterOnesMoveItByATwentieth) {
   EXPECT_EQ(model.Estimate(4), microseconds(105));
 }
 
+TEST(StepTimeModelTest, StallIsNotTakenForASlowMachine) {
+  StepTimeModel model(8);
+  model.Record(4, microseconds(100));
+  model.Record(4, std::chrono::seconds(8));
+  EXPECT_EQ(model.Estimate(4), microseconds(115));
+  for (int i = 0; i < 100; ++i) model.Record(4, microseconds(1000));
+  EXPECT_GT(model.Estimate(4), microseconds(950)) << "what lasts is";
+}
+
+TEST(StepTimeModelTest, KeepsTheShortest) {
+  StepTimeModel model(8);
+  EXPECT_EQ(model.Least(2), nanoseconds(0));
+  model.Record(4, microseconds(100));
+  model.Record(4, microseconds(80));
+  model.Record(4, microseconds(300));
+  EXPECT_EQ(model.Least(4), microseconds(80));
+  EXPECT_EQ(model.Least(2), microseconds(40));
+}
+
 TEST(StepTimeModelTest, InterpolatesBetweenSizes) {
   StepTimeModel model(8);
   model.Record(2, microseconds(100));

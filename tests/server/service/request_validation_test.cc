@@ -43,6 +43,7 @@ TEST_F(RequestValidationTest, DigitAloneGetsEveryDefault) {
   EXPECT_EQ(valid->draw.plan->size(), 1000u);
   EXPECT_EQ(valid->draw.guidance_scale, 1);
   EXPECT_EQ(valid->draw.preview_every, 0u);
+  EXPECT_EQ(valid->draw.priority, Priority::kInteractive);
   EXPECT_EQ(valid->format.size, 256);
   EXPECT_EQ(valid->format.interpolation, Interpolation::kCubic);
 }
@@ -72,6 +73,7 @@ TEST_F(RequestValidationTest, EveryFieldArrives) {
   request_.set_guidance_scale(2);
   request_.mutable_preview()->set_every_steps(4);
   request_.mutable_preview()->set_kind(v1::PREVIEW_KIND_PREDICTED_CLEAN);
+  request_.set_priority(v1::PRIORITY_BATCH);
   request_.mutable_image()->set_size(64);
   request_.mutable_image()->set_interpolation(v1::INTERPOLATION_NEAREST);
   const absl::StatusOr<ValidRequest> valid = Validate();
@@ -84,6 +86,7 @@ TEST_F(RequestValidationTest, EveryFieldArrives) {
   EXPECT_EQ(valid->draw.guidance_scale, 2);
   EXPECT_EQ(valid->draw.preview_every, 4u);
   EXPECT_EQ(valid->draw.preview_kind, FrameKind::kPredictedClean);
+  EXPECT_EQ(valid->draw.priority, Priority::kBatch);
   EXPECT_EQ(valid->format.size, 64);
   EXPECT_EQ(valid->format.interpolation, Interpolation::kNearest);
 }
@@ -154,6 +157,11 @@ TEST_F(RequestValidationTest, GuidanceNeedsACheckpointThatLearnedTheNullLabel) {
       "guide");
   request_.set_guidance_scale(1);
   EXPECT_THAT(Validate(), IsOk());
+}
+
+TEST_F(RequestValidationTest, PriorityIsKnown) {
+  request_.set_priority(static_cast<v1::Priority>(7));
+  ExpectRefusal("priority must be PRIORITY_INTERACTIVE or PRIORITY_BATCH, got 7");
 }
 
 TEST_F(RequestValidationTest, UnknownEnumValues) {
