@@ -48,9 +48,17 @@ class Engine {
   // Images that can be in the making at once.
   virtual int num_slots() const = 0;
 
-  // Advances every row by one step. On an error (INTERNAL, with a reason fit for a log) the images of these rows are
-  // lost; other slots and later calls are not affected.
+  // Advances every row by one step. On an error (INTERNAL, with a reason fit for a log) StepsDone tells what became of
+  // each row; other slots and later calls are not affected.
   virtual absl::Status Step(absl::Span<const StepRow> rows) = 0;
+
+  // Steps that the image in this slot has undergone, after a call of Step that failed: those of its row, which can then
+  // be tried again; or one more, as if the call had succeeded; or kLost.
+  static constexpr int kLost = -1;
+  virtual int StepsDone(int /*slot*/) const { return kLost; }
+
+  // Whether the image in this slot was made of finite numbers by its last step, where an engine knows before Read.
+  virtual bool Finite(int /*slot*/) const { return true; }
 
   // Copies a slot's kModelPixels pixels, nominally in [-1, 1]. INTERNAL when they are not finite numbers.
   virtual absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) = 0;

@@ -27,10 +27,18 @@ inline absl::Status CheckFinite(absl::Span<const float> pixels) {
 
 class ImageState {
  public:
-  explicit ImageState(int num_slots) : x_(static_cast<size_t>(num_slots) * kModelPixels), x0_(x_.size()) {}
+  explicit ImageState(int num_slots)
+      : x_(static_cast<size_t>(num_slots) * kModelPixels), x0_(x_.size()), steps_done_(num_slots), finite_(num_slots) {}
 
   float* x(int slot) { return x_.data() + static_cast<size_t>(slot) * kModelPixels; }
   float* x0(int slot) { return x0_.data() + static_cast<size_t>(slot) * kModelPixels; }
+
+  // Before a step, for each of its rows: nothing of it is done yet.
+  void Announce(absl::Span<const StepRow> rows) {
+    for (const StepRow& row : rows) steps_done_[static_cast<size_t>(row.slot)] = row.step;
+  }
+  int steps_done(int slot) const { return steps_done_[static_cast<size_t>(slot)]; }
+  bool finite(int slot) const { return finite_[static_cast<size_t>(slot)] != 0; }
 
   // Before the first step of a chain.
   void Start(const StepRow& row) {
@@ -48,6 +56,8 @@ class ImageState {
       FillNoise({.seed = row.seed, .image_index = row.image_index, .stream = stream}, z);
     }
     UpdateRow(coefficients, e, noisy ? z : nullptr, kModelPixels, x(row.slot), x0(row.slot));
+    finite_[static_cast<size_t>(row.slot)] = AllFinite(x(row.slot), kModelPixels);
+    steps_done_[static_cast<size_t>(row.slot)] = row.step + 1;
   }
 
   // INTERNAL when the pixels are not finite numbers.
@@ -59,6 +69,8 @@ class ImageState {
 
  private:
   std::vector<float> x_, x0_;  // [slots, kModelPixels]
+  std::vector<int> steps_done_;
+  std::vector<uint8_t> finite_;
 };
 
 // e = null + scale * (label - null), for kModelPixels pixels; `e` holds the label's output on entry.

@@ -1,5 +1,8 @@
 #include "common/diffusion/row_update.h"
 
+#include <cstdint>
+#include <cstring>
+
 #include "common/support/vector_clones.h"
 
 namespace denoised {
@@ -13,6 +16,19 @@ void UpdateRow(const StepCoefficients& row, const float* e, const float* z, size
   } else {
     for (size_t i = 0; i < n; ++i) UpdatePixel(coefficients, e[i], 0, x[i], x0[i]);
   }
+}
+
+// By their exponents, which whole vectors of them can be looked at together.
+DENOISED_VECTOR_CLONES
+bool AllFinite(const float* x, size_t n) {
+  constexpr uint32_t kExponent = 0x7F800000;
+  uint32_t any = 0;
+  for (size_t i = 0; i < n; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    any |= static_cast<uint32_t>((bits & kExponent) == kExponent);
+  }
+  return any == 0;
 }
 
 }  // namespace denoised

@@ -28,6 +28,9 @@ DENOISED_HOST_DEVICE inline void UpdatePixel(const StepCoefficients& row, float 
 // UpdatePixel for n pixels: x [n], x0 [n], e [n], z [n], or null where row.d is 0.
 void UpdateRow(const StepCoefficients& row, const float* e, const float* z, size_t n, float* x, float* x0);
 
+// Whether all of x [n] are finite numbers.
+bool AllFinite(const float* x, size_t n);
+
 }  // namespace denoised
 
 #endif  // DENOISED_COMMON_DIFFUSION_ROW_UPDATE_H_

@@ -457,6 +457,30 @@ SchedulerStats Scheduler::stats() const {
   return stats;
 }
 
+Heartbeat Scheduler::heartbeat() const { return {.beats = beats_, .working = working_, .failed_steps = failed_steps_}; }
+
+bool Scheduler::Abandon(const absl::Status& status) {
+  EngineUse use = EngineUse::kInStep;
+  if (!engine_use_.compare_exchange_strong(use, EngineUse::kAbandoned)) return false;
+  std::vector<std::shared_ptr<Request>> ended;
+  {
+    const absl::MutexLock lock(&mu_);
+    admitting_ = false;
+    shutdown_ = true;
+    for (const ActiveImage& image : active_) {
+      if (observer_ == nullptr || image.request == nullptr || image.step == 0) continue;
+      observer_->OnWasted(DropReason::kEngineError, static_cast<uint64_t>(image.step));
+    }
+    for (const auto& [number, request] : live_) ended.push_back(request);
+    for (const std::shared_ptr<Request>& request : ended) {
+      StopWaiting(*request);
+      Close(*request);
+    }
+  }
+  for (const std::shared_ptr<Request>& request : ended) Conclude(*request, status);
+  return true;
+}
+
 // ---- Scheduler, on its own thread ----
 
 absl::Status Scheduler::Calibrate() {
@@ -506,7 +530,10 @@ int Scheduler::WideEnough(const std::vector<MeasuredStep>& measured) const {
 void Scheduler::Run() {
   const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return shutdown_ || !live_.empty(); };
   while (true) {
+    working_ = true;
     if (RunStep()) continue;
+    if (abandoned()) return;
+    working_ = false;
     const absl::MutexLock lock(&mu_);
     mu_.Await(absl::Condition(&wanted));
     if (shutdown_ && live_.empty()) return;
@@ -514,6 +541,7 @@ void Scheduler::Run() {
 }
 
 bool Scheduler::RunStep() {
+  ++beats_;
   const SteadyTime now = now_();
   std::vector<std::shared_ptr<Request>> leaving, dropped;  // may be the last to know a listener: freed without the lock
   {
@@ -524,12 +552,9 @@ bool Scheduler::RunStep() {
   }
   for (const std::shared_ptr<Request>& request : dropped) Conclude(*request, request->drop->status);
   if (chosen_.empty()) return !dropped.empty();
-  const absl::Status status = StepChosen();
-  if (status.ok()) {
-    AdvanceChosen();
-  } else {
-    FailChosen(status);
-  }
+  StepChosen();
+  if (abandoned()) return false;
+  AdvanceChosen();
   return true;
 }
 
@@ -667,10 +692,11 @@ Scheduler::ActiveImage* Scheduler::Begin(const std::shared_ptr<Request>& request
   return &image;
 }
 
-absl::Status Scheduler::StepChosen() {
+void Scheduler::StepChosen() {
   rows_.clear();
-  for (const ActiveImage* image : chosen_) {
+  for (ActiveImage* image : chosen_) {
     const DrawRequest& draw = image->request->draw;
+    image->advanced = false;
     rows_.push_back({.slot = image->slot.index,
                      .plan = draw.plan.get(),
                      .step = image->step,
@@ -679,11 +705,25 @@ absl::Status Scheduler::StepChosen() {
                      .seed = draw.seed,
                      .image_index = image->image_index});
   }
-  const int network_rows = ChosenRows();
+  rows_advanced_ = rows_failed_ = 0;
+  const absl::Status status = StepRows(rows_);
+  if (!status.ok() && !abandoned()) Salvage(rows_, status);
+  failed_steps_ = rows_advanced_ > 0 ? 0 : failed_steps_ + 1;
+}
+
+// One call of the engine.
+absl::Status Scheduler::StepRows(absl::Span<const StepRow> rows) {
+  const int network_rows = NetworkRows(rows);
   const double network_before = engine_.network_seconds();
   const SteadyTime start = now_();
-  DENOISED_RETURN_IF_ERROR(engine_.Step(rows_));
+  engine_use_ = EngineUse::kInStep;
+  ++beats_;
+  const absl::Status status = engine_.Step(rows);
+  EngineUse use = EngineUse::kInStep;
+  if (!engine_use_.compare_exchange_strong(use, EngineUse::kNone)) return absl::AbortedError("abandoned");
+  DENOISED_RETURN_IF_ERROR(status);
   const std::chrono::nanoseconds duration = now_() - start;
+  for (const StepRow& row : rows) OnAdvanced(row);
   if (observer_ != nullptr) {
     observer_->OnStep(network_rows, engine_.ComputedRows(network_rows) - network_rows, duration,
                       Nanoseconds(engine_.network_seconds() - network_before));
@@ -693,16 +733,60 @@ absl::Status Scheduler::StepChosen() {
   return absl::OkStatus();
 }
 
+// After a step that failed: tries its rows again by halves, so that those at fault fail alone.
+void Scheduler::Salvage(absl::Span<const StepRow> rows, const absl::Status& error) {
+  constexpr int kHopeless = 2;  // rows that fail alone while none succeeds: it is not the rows
+  std::vector<StepRow> again;
+  for (const StepRow& row : rows) {
+    const int done = engine_.StepsDone(row.slot);
+    const bool hopeless = rows_failed_ >= kHopeless && rows_advanced_ == 0;
+    if (done == row.step + 1) {
+      OnAdvanced(row);
+    } else if (done == row.step && rows.size() > 1 && !hopeless) {
+      again.push_back(row);
+    } else {
+      FailImage(row, error);
+    }
+  }
+  const absl::Span<const StepRow> left(again);
+  const size_t half = (left.size() + 1) / 2;
+  for (const absl::Span<const StepRow> part : {left.subspan(0, half), left.subspan(half)}) {
+    if (part.empty()) continue;
+    const absl::Status status = StepRows(part);
+    if (abandoned()) return;
+    if (!status.ok()) Salvage(part, status);
+  }
+}
+
+void Scheduler::OnAdvanced(const StepRow& row) {
+  ActiveImage& image = active_[static_cast<size_t>(row.slot)];
+  image.advanced = true;
+  ++rows_advanced_;
+  if (engine_.Finite(row.slot)) return;
+  image.request->drop = Drop{
+      DropReason::kEngineError,
+      absl::InternalError(absl::StrFormat("image %d is not made of finite numbers after step %d of %d; try another "
+                                          "seed, or a lower guidance_scale if it has one",
+                                          row.image_index, row.step + 1, row.plan->size()))};
+}
+
+void Scheduler::FailImage(const StepRow& row, absl::Status status) {
+  ++rows_failed_;
+  active_[static_cast<size_t>(row.slot)].request->drop = Drop{DropReason::kEngineError, std::move(status)};
+}
+
 void Scheduler::AdvanceChosen() {
   const SteadyTime now = now_();
-  for (ActiveImage* image : chosen_) image->finished = HandOut(*image, now);
+  for (ActiveImage* image : chosen_) image->finished = image->advanced && HandOut(*image, now);
   std::vector<std::shared_ptr<Request>> done;
   {
     const absl::MutexLock lock(&mu_);
-    for (const ActiveImage* image : chosen_) order_.Charge(image->request->flow, image->request->rows_per_image());
+    for (const ActiveImage* image : chosen_) {
+      if (image->advanced) order_.Charge(image->request->flow, image->request->rows_per_image());
+    }
     came_or_went_ = order_.EndStep() || came_or_went_;
     std::erase_if(chosen_, [&](ActiveImage* image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      ++image->step;
+      if (image->advanced) ++image->step;
       const std::shared_ptr<Request> request = image->request;
       if (request->drop.has_value()) Leave(request);
       if (!image->finished) return false;
@@ -718,14 +802,6 @@ void Scheduler::AdvanceChosen() {
     });
   }
   for (const std::shared_ptr<Request>& request : done) Conclude(*request, absl::OkStatus());
-}
-
-void Scheduler::FailChosen(const absl::Status& status) {
-  const absl::MutexLock lock(&mu_);
-  for (ActiveImage* image : chosen_) {
-    image->request->drop = Drop{DropReason::kEngineError, status};
-    Leave(image->request);
-  }
 }
 
 // Gives the listener what this image has to show after the step that has just been run. Returns whether the image is
@@ -761,10 +837,10 @@ void Scheduler::Conclude(Request& request, const absl::Status& status) {
   --unfinished_requests_;
 }
 
-int Scheduler::ChosenRows() const {
-  int rows = 0;
-  for (const ActiveImage* image : chosen_) rows += image->request->rows_per_image();
-  return rows;
+int Scheduler::NetworkRows(absl::Span<const StepRow> rows) {
+  int network_rows = 0;
+  for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
+  return network_rows;
 }
 
 }  // namespace denoised

@@ -16,7 +16,7 @@
 //                            |                             |          or a step without it, if others go first
 //                            +-------------+---------------+
 //                                          |  at the next step, if its request was cancelled, is past its deadline,
-//                                          v  was in a step that failed, or the scheduler shuts down
+//                                          v  made a step fail, or the scheduler shuts down
 //                                       dropped
 //
 // and of its request: OnDone(OK) after the last OnImage, or OnDone(error) once the rest has been dropped.
@@ -32,6 +32,10 @@
 // step and take a long one's from the sums. Threads that call hold the mutex for about a microsecond each, the loop for
 // as long as it takes to choose.
 //
+// A step that fails is tried again with halves of its rows, where the engine says that they are as they were, so that a
+// row that makes steps fail costs its own request alone. heartbeat() tells others whether the loop goes on; an engine
+// that hangs in a step is beyond help, but Abandon ends its requests.
+//
 // Invariants:
 //   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
 //   2. Images whose place has not been given back (class Ticket), whether they wait, are being drawn or have yet to
@@ -43,6 +47,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -153,6 +158,13 @@ struct SchedulerStats {
   std::chrono::nanoseconds oldest_wait{};  // of the image that has waited longest; 0 if none waits
 };
 
+// Whether the loop goes on, for somebody who watches it.
+struct Heartbeat {
+  uint64_t beats = 0;    // passes and calls of the engine so far
+  bool working = false;  // so that it should go on
+  int failed_steps = 0;  // in a row, of which not one row could be saved
+};
+
 // The expected wait that goes with RESOURCE_EXHAUSTED: carried in the status as a payload.
 void SetRetryAfter(absl::Status& status, std::chrono::nanoseconds wait);
 std::optional<std::chrono::nanoseconds> GetRetryAfter(const absl::Status& status);
@@ -238,6 +250,14 @@ class Scheduler {
   bool RunStep();
 
   SchedulerStats stats() const;
+
+  // Never waits.
+  Heartbeat heartbeat() const;
+
+  // Ends every request with `status`, on the caller's thread, while the loop hangs in the engine; should it come back,
+  // it ends without a trace. False, and nothing is done, if it is not in the engine.
+  bool Abandon(const absl::Status& status);
+
   const SchedulerOptions& options() const { return options_; }
   int64_t capacity() const { return int64_t{options_.max_batch_rows} + options_.max_queued_images; }
   // Places that one client can take.
@@ -309,7 +329,8 @@ class Scheduler {
     int step = 0;  // rows of the plan done
     SteadyTime started;
     bool in_step = false;   // one of chosen_
-    bool finished = false;  // of the scheduler's thread alone
+    bool advanced = false;  // by the last step; of the scheduler's thread alone, as
+    bool finished = false;
   };
 
   using RequestByTime = std::pair<SteadyTime, int64_t>;
@@ -324,12 +345,16 @@ class Scheduler {
   ActiveImage* Resume(int slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ActiveImage* Begin(const std::shared_ptr<Request>& request, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Free(ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  void StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status StepRows(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);
+  void Salvage(absl::Span<const StepRow> rows, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mu_);
+  void OnAdvanced(const StepRow& row);
+  void FailImage(const StepRow& row, absl::Status status);
+  bool abandoned() const { return engine_use_.load() == EngineUse::kAbandoned; }
   void AdvanceChosen() ABSL_LOCKS_EXCLUDED(mu_);
-  void FailChosen(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
   bool HandOut(const ActiveImage& image, SteadyTime now);
   void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
-  int ChosenRows() const;
+  static int NetworkRows(absl::Span<const StepRow> rows);
 
   // Into the queue, out of it before its time, and out of the books.
   template <typename Function>
@@ -388,6 +413,14 @@ class Scheduler {
   // Of the scheduler's thread alone, but for its size.
   SlotTable slots_;
   std::vector<StepRow> rows_;  // of the step
+  int rows_advanced_ = 0;      // by it
+  int rows_failed_ = 0;        // alone, in it
+
+  enum class EngineUse { kNone, kInStep, kAbandoned };
+  std::atomic<EngineUse> engine_use_ = EngineUse::kNone;
+  std::atomic<uint64_t> beats_ = 0;
+  std::atomic<bool> working_ = false;
+  std::atomic<int> failed_steps_ = 0;
 
   mutable absl::Mutex mu_;
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;

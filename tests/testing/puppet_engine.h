@@ -46,7 +46,8 @@ class FakeClock {
 
 class PuppetEngine : public Engine {
  public:
-  explicit PuppetEngine(int num_slots) : num_slots_(num_slots), values_(num_slots), clean_(num_slots) {}
+  explicit PuppetEngine(int num_slots)
+      : num_slots_(num_slots), values_(num_slots), clean_(num_slots), steps_done_(num_slots), not_finite_(num_slots) {}
 
   int num_slots() const override { return num_slots_; }
   std::string Description() const override { return "a puppet"; }
@@ -56,12 +57,29 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     batches_.emplace_back(rows.begin(), rows.end());
     if (clock_ != nullptr) clock_->Advance(step_time_(NetworkRows(rows)));
+    for (const StepRow& row : rows) steps_done_[row.slot] = row.step;
     if (!next_error_.ok()) return std::exchange(next_error_, absl::OkStatus());
+    if (!every_error_.ok()) return every_error_;
     for (const StepRow& row : rows) {
+      if (row.seed == poisonous_seed_) return absl::InternalError("the puppet chokes on this row");
+    }
+    for (const StepRow& row : rows) {
+      steps_done_[row.slot] = row.step + 1;
+      not_finite_[row.slot] = row.seed == not_finite_seed_;
       values_[row.slot] = PuppetPixel(row.label, row.seed, row.image_index, row.step + 1);
       clean_[row.slot] = -values_[row.slot];
     }
     return absl::OkStatus();
+  }
+
+  int StepsDone(int slot) const override {
+    const absl::MutexLock lock(&mu_);
+    return forgetful_ ? kLost : steps_done_[slot];
+  }
+
+  bool Finite(int slot) const override {
+    const absl::MutexLock lock(&mu_);
+    return !not_finite_[slot];
   }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
@@ -87,6 +105,26 @@ class PuppetEngine : public Engine {
   void FailNextStep(absl::Status error) {
     const absl::MutexLock lock(&mu_);
     next_error_ = std::move(error);
+  }
+  // From now on, every Step fails; OK ends it.
+  void FailEveryStep(absl::Status error) {
+    const absl::MutexLock lock(&mu_);
+    every_error_ = std::move(error);
+  }
+  // Steps fail that have a row with this seed.
+  void Poison(uint64_t seed) {
+    const absl::MutexLock lock(&mu_);
+    poisonous_seed_ = seed;
+  }
+  // Images with this seed are not finite after any step.
+  void MakeNotFinite(uint64_t seed) {
+    const absl::MutexLock lock(&mu_);
+    not_finite_seed_ = seed;
+  }
+  // From now on, nobody knows what a failed step has done.
+  void ForgetStepsDone() {
+    const absl::MutexLock lock(&mu_);
+    forgetful_ = true;
   }
   // From now on, pixels are noise, whose PNGs are big.
   void DrawNoise() {
@@ -128,6 +166,8 @@ class PuppetEngine : public Engine {
   }
 
  private:
+  static constexpr uint64_t kNobodysSeed = 0xDEAD0BEEF;
+
   static int NetworkRows(absl::Span<const StepRow> rows) {
     int network_rows = 0;
     for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
@@ -149,7 +189,13 @@ class PuppetEngine : public Engine {
   std::vector<float> values_ ABSL_GUARDED_BY(mu_);
   std::vector<float> clean_ ABSL_GUARDED_BY(mu_);
   std::vector<std::vector<StepRow>> batches_ ABSL_GUARDED_BY(mu_);
+  std::vector<int> steps_done_ ABSL_GUARDED_BY(mu_);
+  std::vector<bool> not_finite_ ABSL_GUARDED_BY(mu_);
   absl::Status next_error_ ABSL_GUARDED_BY(mu_);
+  absl::Status every_error_ ABSL_GUARDED_BY(mu_);
+  uint64_t poisonous_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
+  uint64_t not_finite_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
+  bool forgetful_ ABSL_GUARDED_BY(mu_) = false;
   int unreadable_slot_ ABSL_GUARDED_BY(mu_) = -1;
   bool noisy_ ABSL_GUARDED_BY(mu_) = false;
   std::minstd_rand noise_ ABSL_GUARDED_BY(mu_);

@@ -91,6 +91,7 @@ class CpuEngine : public Engine {
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
     if (rows.empty()) return absl::OkStatus();
+    state_.Announce(rows);
     const int network_rows = PlanCalls(rows);
     const bool team = network_rows <= choices_.team_rows;
     if (team_awake_ && !team) team_->Rest();  // its threads would be in the workers' way
@@ -108,6 +109,9 @@ class CpuEngine : public Engine {
     network_seconds_ += slowest->network_seconds;
     return status;
   }
+
+  int StepsDone(int slot) const override { return state_.steps_done(slot); }
+  bool Finite(int slot) const override { return state_.finite(slot); }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
     return state_.Read(slot, kind, pixels);

@@ -41,6 +41,7 @@ class BatchedEngine : public Engine {
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
     if (rows.empty()) return absl::OkStatus();
+    state_.Announce(rows);
     try {
       const c10::InferenceMode inference;
       return RunRows(rows);
@@ -48,6 +49,9 @@ class BatchedEngine : public Engine {
       return absl::InternalError(absl::StrCat("the network failed: ", TorchErrorText(e)));
     }
   }
+
+  int StepsDone(int slot) const override { return state_.steps_done(slot); }
+  bool Finite(int slot) const override { return state_.finite(slot); }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
     return state_.Read(slot, kind, pixels);

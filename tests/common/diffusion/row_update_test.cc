@@ -48,5 +48,18 @@ TEST(UpdateRowTest, WhatHasNoWeightIsNotRead) {
   EXPECT_EQ(x, before);
 }
 
+TEST(AllFiniteTest, FindsASingleNumberThatIsNot) {
+  std::vector<float> x(1024, 3e38f);
+  EXPECT_TRUE(AllFinite(x.data(), x.size()));
+  for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    for (const size_t place : {size_t{0}, size_t{517}, size_t{1023}}) {
+      std::vector<float> one = x;
+      one[place] = bad;
+      EXPECT_FALSE(AllFinite(one.data(), one.size()));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace denoised

@@ -201,6 +201,7 @@ class Replay {
         scheduler_(engine_, {.max_batch_rows = rows_, .max_queued_images = queued_}, nullptr,
                    [this] { return clock_.now(); }) {
     engine_.SetStepTime(&clock_, kStep);
+    engine_.ForgetStepsDone();  // a step that fails loses its rows
     EXPECT_THAT(scheduler_.Calibrate(), IsOk());
     plain_ = std::make_unique<PlainScheduler>(slots_, scheduler_.step_rows(), scheduler_.capacity());
   }

@@ -543,7 +543,17 @@ TEST_F(SchedulerTest, CountThatNeverFitsIsAnError) {
   EXPECT_THAT(Refusal(Draw(1, 8)), IsOk());
 }
 
+TEST_F(SchedulerTest, StepThatFailsOnceIsTriedAgain) {
+  Client client = Submit(Draw(3, 4));
+  RunSteps(1);
+  engine_.FailNextStep(absl::InternalError("out of memory"));
+  RunUntilIdle();
+  EXPECT_THAT(*client.heard->done, IsOk());
+  EXPECT_EQ(client.heard->images.at(0).pixels[0], PuppetPixel(0, 42, 0, 3));
+}
+
 TEST_F(SchedulerTest, EngineFailureEndsThatBatchOnly) {
+  engine_.ForgetStepsDone();
   Client hit = Submit(Draw(10, 5));
   RunSteps(2);
   engine_.FailNextStep(absl::InternalError("out of memory"));
@@ -725,6 +735,93 @@ TEST_F(SchedulerTest, ShutdownDropsWhatIsLeftAndEndsRun) {
   EXPECT_THAT(*running.heard->done, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
   EXPECT_THAT(*waiting.heard->done, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
   EXPECT_THAT(engine_.batches(), SizeIs(3));
+}
+
+DrawRequest DrawSeed(uint64_t seed, int steps = 3) {
+  DrawRequest request = Draw(steps);
+  request.seed = seed;
+  return request;
+}
+
+// What others' servers do when one of eight rows fails: all eight calls fail.
+TEST_F(SchedulerTest, RowThatMakesStepsFailCostsItsOwnRequestAlone) {
+  engine_.Poison(2);
+  std::vector<Client> clients;
+  for (uint64_t seed = 0; seed < 4; ++seed) clients.push_back(Submit(DrawSeed(seed)));
+  RunUntilIdle();
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    if (seed == 2) continue;
+    ASSERT_THAT(*clients[seed].heard->done, IsOk());
+    EXPECT_EQ(clients[seed].heard->images.at(0).pixels[0], PuppetPixel(0, seed, 0, 3)) << "no step too many";
+  }
+  EXPECT_THAT(*clients[2].heard->done, StatusIs(absl::StatusCode::kInternal, "the puppet chokes on this row"));
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 0);
+}
+
+TEST_F(SchedulerTest, RowsAreLostWhereNobodyKnowsWhatAFailedStepHasDone) {
+  engine_.Poison(1);
+  engine_.ForgetStepsDone();
+  Client good = Submit(DrawSeed(0));
+  Client poisoned = Submit(DrawSeed(1));
+  RunUntilIdle();
+  EXPECT_THAT(good.heard->done->code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(poisoned.heard->done->code(), absl::StatusCode::kInternal);
+}
+
+TEST_F(SchedulerTest, EngineThatAlwaysFailsIsNotAskedForEachRow) {
+  std::vector<Client> clients;
+  for (uint64_t seed = 0; seed < 4; ++seed) clients.push_back(Submit(DrawSeed(seed)));
+  engine_.FailEveryStep(absl::InternalError("no device"));
+  RunSteps(1);
+  EXPECT_THAT(engine_.batches(), SizeIs(testing::Le(6)));
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 1);
+  RunUntilIdle();
+  for (const Client& client : clients) {
+    EXPECT_THAT(*client.heard->done, StatusIs(absl::StatusCode::kInternal, "no device"));
+  }
+  Client next = Submit(DrawSeed(1));
+  RunUntilIdle();
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 2);
+  engine_.FailEveryStep(absl::OkStatus());
+  Client last = Submit(DrawSeed(1));
+  RunUntilIdle();
+  EXPECT_THAT(*last.heard->done, IsOk());
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 0);
+}
+
+TEST_F(SchedulerTest, NumbersThatAreNotFiniteAreFoundAtTheStepThatMadeThem) {
+  engine_.MakeNotFinite(7);
+  Client good = Submit(DrawSeed(1));
+  Client bad = Submit(DrawSeed(7));
+  RunSteps(2);
+  EXPECT_THAT(*bad.heard->done, StatusIs(absl::StatusCode::kInternal,
+                                         "image 0 is not made of finite numbers after step 1 of 3; try "
+                                         "another seed, or a lower guidance_scale if it has one"));
+  RunUntilIdle();
+  EXPECT_THAT(*good.heard->done, IsOk());
+}
+
+TEST(SchedulerHangTest, AbandonEndsEveryRequestWhileAStepHangs) {
+  PuppetEngine engine(8);
+  Scheduler scheduler(engine, {.max_batch_rows = 4, .max_queued_images = 4});
+  auto running = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
+  EXPECT_FALSE(scheduler.Abandon(absl::UnavailableError("gone"))) << "nothing hangs";
+  engine.HoldSteps();
+  absl::StatusOr<Admission> first = scheduler.Submit(Draw(1000, 4), running);
+  absl::StatusOr<Admission> second = scheduler.Submit(Draw(1000, 2), waiting);
+  std::thread loop([&] { scheduler.Run(); });
+  engine.WaitForHeldStep();
+  const Heartbeat before = scheduler.heartbeat();
+  EXPECT_TRUE(before.working);
+  EXPECT_TRUE(scheduler.Abandon(absl::UnavailableError("gone")));
+  EXPECT_THAT(*running->done, StatusIs(absl::StatusCode::kUnavailable, "gone"));
+  EXPECT_THAT(*waiting->done, StatusIs(absl::StatusCode::kUnavailable, "gone"));
+  EXPECT_EQ(scheduler.Submit(Draw(1), running).status().code(), absl::StatusCode::kUnavailable);
+  first = absl::UnknownError("the ticket goes");
+  EXPECT_EQ(scheduler.heartbeat().beats, before.beats);
+  engine.LetGo();
+  loop.join();
+  EXPECT_THAT(running->images, IsEmpty());
 }
 
 TEST_F(SchedulerTest, CalibrateReportsAnEngineThatCannotStep) {

@@ -217,8 +217,11 @@ TEST_F(CpuEngineTest, NetworkThatFailsIsToldInWords) {
   puppet_.broken = true;
   EXPECT_THAT((*engine)->Step({Row(0), Row(1)}),
               StatusIs(absl::StatusCode::kInternal, "the network failed: out of order"));
+  EXPECT_EQ((*engine)->StepsDone(1), 0) << "so it can be tried again";
   puppet_.broken = false;
   ASSERT_THAT((*engine)->Step({Row(0), Row(1)}), IsOk());
+  EXPECT_EQ((*engine)->StepsDone(1), 1);
+  EXPECT_TRUE((*engine)->Finite(1));
   EXPECT_EQ(Read(**engine, 1), Expected(1));
 }
 
