@@ -57,6 +57,11 @@ void Reload(Server& server) {
   std::_Exit(exit_code);
 }
 
+// With the port that was found where 0 was asked for.
+std::string AddressInUse(const std::string& listen, int port) {
+  return port == 0 ? listen : fmt::format("{}:{}", listen.substr(0, listen.rfind(':')), port);
+}
+
 int Stop(Server& server, int signal) {
   spdlog::info("{}: draining; a second signal ends it at once", signal == SIGINT ? "SIGINT" : "SIGTERM");
   const DrainReport report = server.Drain();
@@ -79,8 +84,8 @@ int Serve(const ServerOptions& options) {
     return EXIT_FAILURE;
   }
   signals.EndAtOnceAfter(1);
-  const std::string host = options.listen.substr(0, options.listen.rfind(':'));
-  spdlog::info("listening on {}:{}{}", host, (*server)->port(), options.tls.cert.empty() ? "" : " with TLS");
+  spdlog::info("listening on {}{}", AddressInUse(options.listen, (*server)->port()),
+               options.tls.cert.empty() ? "" : " with TLS");
   if (options.metrics_listen != kMetricsOff) {
     spdlog::info("metrics on http://{}:{}/metrics", options.metrics_listen.substr(0, options.metrics_listen.rfind(':')),
                  (*server)->metrics_port());

@@ -43,7 +43,8 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they have instructions for it), fp32, fp16 or "
       "bf16; with fp32, images differ least from device to device")
       ->check(CLI::IsMember(PrecisionNames()));
-  Add(app, "listen", options.listen, "Address and port for gRPC; port 0 picks a free one");
+  Add(app, "listen", options.listen,
+      "Address and port for gRPC, or unix:PATH; port 0 picks a free one, 0.0.0.0 and [::] are all addresses, IPv6 too");
   Add(app, "metrics_listen", options.metrics_listen,
       "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, \"off\" turns it off");
   Add(app, "max_batch_rows", options.model.max_batch_rows,
@@ -77,6 +78,22 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "write_timeout", options.write_timeout_seconds,
       "Seconds a client may take to read one event before its call is cancelled")
       ->check(CLI::Range(0.001, 3600.0));
+  Add(app, "max_connections", options.transport.max_connections,
+      "Connections to the gRPC port at a time; more are closed at once; never so many that descriptors run short")
+      ->check(CLI::Range(1, 1'000'000));
+  Add(app, "max_connection_age", options.transport.max_connection_age_seconds,
+      "Seconds, a tenth more or less, after which a client is told to make its next calls on a new connection, so that "
+      "it "
+      "sees new replicas; 0: never")
+      ->check(CLI::Range(0.0, 1e6));
+  Add(app, "max_connection_age_grace", options.transport.max_connection_age_grace_seconds,
+      "Seconds that calls on an old connection get after that; more than the longest wait and chain together")
+      ->check(CLI::Range(0.0, 1e6));
+  Add(app, "probe_interval", options.probe.interval_seconds,
+      "Seconds between the server's calls of its own gRPC port, three of which must fail in a row for /livez to say "
+      "so; "
+      "0: none, and /livez always says yes")
+      ->check(CLI::Range(0.0, 3600.0));
   Add(app, "tls_cert", options.tls.cert, "Certificate chain, PEM; turns TLS on, with --tls_key");
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
   Add(app, "tls_client_ca", options.tls.client_ca,

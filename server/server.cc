@@ -5,19 +5,20 @@
 #include <grpcpp/server_builder.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <mutex>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "server/metrics/call_metrics.h"
+#include "server/transport/descriptor_limit.h"
+#include "server/transport/listen_address.h"
 
 namespace denoised {
 namespace {
@@ -25,6 +26,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr char kServiceName[] = "denoised.v1.DigitService";
+constexpr int kReservedDescriptors = 16;  // for scrapes, checkpoints and logs, when connections have taken the others
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 // For the last words to reach clients and connections to be closed by them, and then for closing them without.
@@ -32,27 +34,6 @@ constexpr double kFarewellSeconds = 4;
 constexpr double kCloseSeconds = 4;
 // A call that gRPC took just before it was told to take no more may not be counted yet.
 constexpr double kQuietSeconds = 0.25;
-constexpr int kMaxRequestBytes = 64 << 10;  // a request is a few dozen bytes
-
-struct HostPort {
-  std::string host;  // without the brackets of an IPv6 address
-  int port = 0;
-};
-
-absl::StatusOr<HostPort> ParseHostPort(const std::string& flag, const std::string& address) {
-  const size_t colon = address.rfind(':');
-  HostPort parsed;
-  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &parsed.port) || parsed.port < 0 ||
-      parsed.port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, " must be an address and a port, such as 0.0.0.0:50051, got \"", address, "\""));
-  }
-  parsed.host = address.substr(0, colon);
-  if (absl::StartsWith(parsed.host, "[") && absl::EndsWith(parsed.host, "]")) {
-    parsed.host = parsed.host.substr(1, parsed.host.size() - 2);  // an IPv6 address
-  }
-  return parsed;
-}
 
 // Waits until `done`, at most so long; true if it came to that.
 bool WaitFor(double seconds, const std::function<bool()>& done) {
@@ -62,6 +43,16 @@ bool WaitFor(double seconds, const std::function<bool()>& done) {
     std::this_thread::sleep_for(kPollInterval);
   }
   return true;
+}
+
+// More calls of one connection than are ever admitted, so that the queue's answer comes before a silent wait.
+TransportOptions TransportFor(const ServerOptions& options) {
+  constexpr int kOtherCalls = 100;  // watches of health, GetModel and the like
+  constexpr int kMostRows = 256;    // where the number is left to the device
+  TransportOptions transport = options.transport;
+  const int rows = options.model.max_batch_rows == 0 ? kMostRows : options.model.max_batch_rows;
+  transport.max_streams = std::max(transport.max_streams, options.model.max_queued_images + rows + kOtherCalls);
+  return transport;
 }
 
 DigitServiceOptions ServiceOptions(const ServerOptions& options) {
@@ -85,6 +76,7 @@ Server::Server(const ServerOptions& options, ModelLoader load_model, const Crede
 }
 
 Server::~Server() {
+  metrics_endpoint_.reset();  // its pages ask for what ends below
   if (grpc_server_ == nullptr) return;
   if (!closing_.joinable()) {
     health_.Drain();
@@ -106,7 +98,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   if (options.model.max_batch_rows == 1) {
     return absl::InvalidArgumentError("--max_batch_rows must be at least 2, because a guided image takes two rows");
   }
-  DENOISED_RETURN_IF_ERROR(ParseHostPort("--listen", options.listen).status());
+  DENOISED_RETURN_IF_ERROR(ListenAddress::Parse("--listen", options.listen).status());
   DENOISED_ASSIGN_OR_RETURN(const Credentials credentials,
                             LoadCredentials(options.tls, options.access, options.listen));
   std::unique_ptr<Server> server(new Server(options, load_model, credentials));
@@ -119,30 +111,64 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 
 absl::Status Server::StartMetricsEndpoint() {
   if (options_.metrics_listen == kMetricsOff) return absl::OkStatus();
-  DENOISED_ASSIGN_OR_RETURN(const HostPort address, ParseHostPort("--metrics_listen", options_.metrics_listen));
+  DENOISED_ASSIGN_OR_RETURN(const ListenAddress address,
+                            ListenAddress::Parse("--metrics_listen", options_.metrics_listen));
+  if (!address.unix_path.empty()) {
+    return absl::InvalidArgumentError("--metrics_listen must be an address and a port: HTTP has no Unix sockets here");
+  }
   DENOISED_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(
                                                    address.host, address.port, [this] { return metrics_.Scrape(); },
-                                                   [this] { return health_.serving(); }));
+                                                   [this] { return health_.serving(); }, [this] { return alive(); }));
   return absl::OkStatus();
 }
 
 absl::Status Server::StartGrpc() {
+  DENOISED_RETURN_IF_ERROR(BindGrpcPort());
   static std::once_flag reflection;
   std::call_once(reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
   grpc::ServerBuilder builder;
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two servers would share the port in silence
-  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
-  builder.AddListeningPort(options_.listen, grpc_credentials_, &port_);
+  SetTransportOptions(TransportFor(options_), builder);
+  using Experimental = grpc::ServerBuilder::experimental_type;
+  constexpr auto kFromFd = Experimental::ExternalConnectionType::FROM_FD;
+  acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc_credentials_);
+  probe_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc::InsecureServerCredentials());
   builder.RegisterService(&service_);
   builder.RegisterService(&health_);
   builder.experimental().SetInterceptorCreators(CallMetricsInterceptors(metrics_));
   grpc_server_ = builder.BuildAndStart();
-  if (grpc_server_ == nullptr || port_ == 0) {
+  if (grpc_server_ == nullptr) return absl::InternalError("gRPC does not start; --log_level=debug shows what it says");
+  listener_->Start([this](const AcceptedConnection& connection) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+    parameters.listener_fd = connection.listener;
+    parameters.fd = connection.socket;
+    (connection.from_probe ? probe_acceptor_ : acceptor_)->HandleNewConnection(&parameters);
+  });
+  StartProbe();
+  return absl::OkStatus();
+}
+
+absl::Status Server::BindGrpcPort() {
+  DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--listen", options_.listen));
+  absl::StatusOr<std::unique_ptr<ConnectionListener>> listener =
+      ConnectionListener::Bind(address, {.max_connections = options_.transport.max_connections,
+                                         .descriptor_limit = RaiseDescriptorLimit(),
+                                         .reserved_descriptors = kReservedDescriptors,
+                                         .on_refused = [this] { metrics_.OnConnectionRefused(); }});
+  if (!listener.ok()) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", options_.listen,
                      ": the port is taken, or the address is not this machine's; choose another with --listen"));
   }
+  listener_ = *std::move(listener);
+  metrics_.SetConnectionsSource([this] { return listener_->connections(); });
   return absl::OkStatus();
+}
+
+void Server::StartProbe() {
+  if (options_.probe.interval_seconds <= 0) return;
+  probe_ = std::make_unique<LoopbackProbe>(
+      options_.probe, listener_->loopback(), [this](const SocketAddress& own) { listener_->ExpectProbe(own); },
+      [this](bool answered) { metrics_.OnLoopbackProbe(answered); });
 }
 
 // Says how long a full queue takes, and whether what it holds can be lost for want of time.
@@ -151,6 +177,14 @@ void Server::CompareTimeouts(const ServingModel& model) const {
   const double seconds = std::ceil(Seconds(model.scheduler().DurationOfFullQueue(steps)));
   spdlog::info("a full queue, {} images of {} steps, takes about {:.0f} s", model.scheduler().capacity(), steps,
                seconds);
+  const TransportOptions& transport = options_.transport;
+  if (transport.max_connection_age_seconds > 0 && seconds > transport.max_connection_age_grace_seconds) {
+    spdlog::warn(
+        "--max_connection_age_grace={:.0f} is shorter than that: calls that wait long could be cut; allow more time, "
+        "or "
+        "turn --max_connection_age off by 0",
+        transport.max_connection_age_grace_seconds);
+  }
   if (seconds > options_.drain_timeout_seconds) {
     spdlog::warn(
         "--drain_timeout={:.0f} is shorter than that: a stop could drop what was admitted; allow more time, and "
@@ -219,6 +253,8 @@ Server::Backlog Server::MeasureBacklog() const {
 
 // The listener closes, and clients are told by GOAWAY to make their next calls elsewhere.
 void Server::CloseToNewCalls() {
+  if (probe_ != nullptr) probe_->Stop();
+  listener_->Stop();
   closing_ = std::thread([this] {
     grpc_server_->Shutdown();  // NOTE: returns only after the last call and connection
     closed_.Notify();

@@ -35,6 +35,9 @@
 #include "server/service/digit_service.h"
 #include "server/service/health_service.h"
 #include "server/service/serving_model.h"
+#include "server/transport/connection_listener.h"
+#include "server/transport/loopback_probe.h"
+#include "server/transport/transport_options.h"
 
 namespace denoised {
 
@@ -51,6 +54,8 @@ struct ServerOptions {
   double write_timeout_seconds = 30;
   TlsOptions tls;
   AccessOptions access;
+  TransportOptions transport;
+  ProbeOptions probe;  // an interval of 0: none
   std::string log_level = "info";
 };
 
@@ -75,7 +80,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  int port() const { return port_; }
+  // 0 for a Unix socket.
+  int port() const { return listener_->port(); }
   // 0 when it is off.
   int metrics_port() const { return metrics_endpoint_ == nullptr ? 0 : metrics_endpoint_->port(); }
 
@@ -92,6 +98,9 @@ class Server {
 
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
+  absl::Status BindGrpcPort();
+  void StartProbe();
+  bool alive() const { return probe_ == nullptr || probe_->alive(); }
   absl::Status LoadModel();
   void CompareTimeouts(const ServingModel& model) const;
   // The one that new calls use, and replaced ones that running calls still hold.
@@ -113,7 +122,6 @@ class Server {
   // Constant after Start.
   const ServerOptions options_;
   const ModelLoader load_model_;
-  int port_ = 0;
 
   mutable absl::Mutex mu_;
   std::vector<std::weak_ptr<ServingModel>> models_ ABSL_GUARDED_BY(mu_);  // all that were loaded and may still live
@@ -125,8 +133,12 @@ class Server {
   HealthService health_;
   DigitService service_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> probe_acceptor_;
   std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: after its services, so that it ends before them
-  absl::Notification closed_;                  // by closing_
+  std::unique_ptr<ConnectionListener> listener_;
+  std::unique_ptr<LoopbackProbe> probe_;
+  absl::Notification closed_;  // by closing_
   std::thread closing_;
 };
 

@@ -87,6 +87,11 @@ Metrics::Metrics()
                                    "Previews that a newer one replaced because the reader was slow")),
       drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
                                        "Admitted images that were dropped because --drain_timeout was over")),
+      connections_(OneGauge(registry_, "denoised_connections", "Connections to the gRPC port that are open now")),
+      connections_refused_(OneCounter(registry_, "denoised_connections_refused_total",
+                                      "Connections to the gRPC port that were closed at once for want of room")),
+      loopback_probes_(CounterFamily(registry_, "denoised_loopback_probes_total",
+                                     "The server's calls of its own gRPC port, by whether they were answered")),
       model_info_(MakeFamily(registry_, prometheus::BuildGauge(), "denoised_model_info", "The model being served")),
       model_reloads_(CounterFamily(registry_, "denoised_model_reloads_total", "Reloads of the checkpoint on SIGHUP")),
       tls_certificate_expiry_seconds_(
@@ -107,7 +112,10 @@ Metrics::Metrics()
        {DropReason::kCancelled, DropReason::kDeadline, DropReason::kDraining, DropReason::kEngineError}) {
     wasted_steps_.Add({{"reason", DropReasonName(reason)}});
   }
-  for (const char* result : {"ok", "error"}) model_reloads_.Add({{"result", result}});
+  for (const char* result : {"ok", "error"}) {
+    model_reloads_.Add({{"result", result}});
+    loopback_probes_.Add({{"result", result}});
+  }
   CollectProcessMetrics();  // opens what it reads, while there are descriptors
 }
 
@@ -163,6 +171,11 @@ void Metrics::SetStatsSource(std::function<SchedulerStats()> source) {
   stats_source_ = std::move(source);
 }
 
+void Metrics::SetConnectionsSource(std::function<int()> source) {
+  const absl::MutexLock lock(&mu_);
+  connections_source_ = std::move(source);
+}
+
 std::string Metrics::Scrape() {
   {
     const absl::MutexLock lock(&mu_);
@@ -172,6 +185,7 @@ std::string Metrics::Scrape() {
     if (certificate_expiry_.has_value()) {
       tls_certificate_expiry_seconds_.Add({}).Set(Seconds(*certificate_expiry_ - std::chrono::system_clock::now()));
     }
+    connections_.Set(connections_source_ ? connections_source_() : 0);
   }
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
   for (prometheus::MetricFamily& family : CollectProcessMetrics()) families.push_back(std::move(family));

@@ -52,6 +52,9 @@ class Metrics : public SchedulerObserver {
   void OnRequestFinished() { requests_in_flight_.Decrement(); }
   int requests_in_flight() const { return static_cast<int>(requests_in_flight_.Value()); }
   void OnFirstPreview(std::chrono::nanoseconds since_admission);
+  void OnConnectionRefused() { connections_refused_.Increment(); }
+  // A call of the server's own port by itself.
+  void OnLoopbackProbe(bool answered) { loopback_probes_.Add({{"result", answered ? "ok" : "error"}}).Increment(); }
   // Images that a drain ran out of time for.
   void OnDrainDropped(int64_t images) { drain_dropped_images_.Increment(static_cast<double>(images)); }
   void OnPreviewDropped() { previews_dropped_.Increment(); }
@@ -75,6 +78,8 @@ class Metrics : public SchedulerObserver {
 
   // Where the queue gauges come from; called at each scrape. Null: none.
   void SetStatsSource(std::function<SchedulerStats()> source);
+  // How many connections are open; called at each scrape. Null: none.
+  void SetConnectionsSource(std::function<int()> source);
 
   std::string Scrape();
 
@@ -100,6 +105,9 @@ class Metrics : public SchedulerObserver {
   prometheus::Family<prometheus::Counter>& rejected_;
   prometheus::Counter& previews_dropped_;
   prometheus::Counter& drain_dropped_images_;
+  prometheus::Gauge& connections_;
+  prometheus::Counter& connections_refused_;
+  prometheus::Family<prometheus::Counter>& loopback_probes_;
   prometheus::Family<prometheus::Gauge>& model_info_;
   prometheus::Family<prometheus::Counter>& model_reloads_;
   prometheus::Family<prometheus::Gauge>& tls_certificate_expiry_seconds_;
@@ -108,6 +116,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Gauge* current_model_ ABSL_GUARDED_BY(mu_) = nullptr;
   std::optional<std::chrono::system_clock::time_point> certificate_expiry_ ABSL_GUARDED_BY(mu_);
   std::function<SchedulerStats()> stats_source_ ABSL_GUARDED_BY(mu_);
+  std::function<int()> connections_source_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace denoised

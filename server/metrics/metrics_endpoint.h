@@ -1,6 +1,7 @@
 // File: metrics_endpoint.h
 //
-// The HTTP server for Prometheus: GET /metrics, and GET /healthz for probes that cannot speak gRPC.
+// The HTTP server for Prometheus: GET /metrics; for probes that cannot speak gRPC GET /healthz, whether the server
+// serves, and GET /livez, whether it would do so if it could and no restart is needed.
 //
 //   auto endpoint = MetricsEndpoint::Start("0.0.0.0", 9464, [&] { return metrics.Scrape(); }, [&] { return serving; });
 //
@@ -24,11 +25,12 @@ namespace denoised {
 class MetricsEndpoint {
  public:
   // `host` is a name or an address, IPv6 without brackets. Port 0 picks a free one. `scrape` gives the page and
-  // `healthy` decides between 200 and 503; each is called by a thread of the endpoint. UNAVAILABLE when the address
+  // `healthy` and `alive` decide between 200 and 503; each is called by a thread of the endpoint. UNAVAILABLE when the address
   // cannot be bound.
   static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(const std::string& host, int port,
                                                                 std::function<std::string()> scrape,
-                                                                std::function<bool()> healthy);
+                                                                std::function<bool()> healthy,
+                                                                std::function<bool()> alive = [] { return true; });
   int port() const { return server_->port(); }
 
  private:

@@ -25,8 +25,10 @@ using testing::Not;
 
 // What dashboards and alerts rest on: a change here breaks somebody's.
 const std::set<std::string> kGoldenNames = {
+    "counter denoised_connections_refused_total",
     "counter denoised_drain_dropped_images_total",
     "counter denoised_images_total",
+    "counter denoised_loopback_probes_total",
     "counter denoised_model_reloads_total",
     "counter denoised_network_seconds_total",
     "counter denoised_padding_rows_total",
@@ -38,6 +40,7 @@ const std::set<std::string> kGoldenNames = {
     "counter grpc_server_started_total",
     "counter process_cpu_seconds_total",
     "gauge denoised_build_info",
+    "gauge denoised_connections",
     "gauge denoised_model_info",
     "gauge denoised_queue_depth",
     "gauge denoised_queue_oldest_seconds",

@@ -1,0 +1,236 @@
+#include "server/transport/connection_listener.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace denoised {
+namespace {
+
+constexpr int kBacklog = 1024;
+// After a failure of the system that passes by itself.
+constexpr auto kPatience = std::chrono::milliseconds(100);
+// For a peer to acknowledge what was sent to it, before its connection counts as dead.
+constexpr int kUserTimeoutMs = 30'000;
+constexpr auto kWarnEvery = std::chrono::seconds(10);
+
+absl::Status SystemError() { return absl::UnavailableError(std::strerror(errno)); }
+
+void SetOption(int socket, int level, int option, int value) {
+  setsockopt(socket, level, option, &value, sizeof value);
+}
+
+ino_t InodeOf(int descriptor) {
+  struct stat info {};
+  return fstat(descriptor, &info) == 0 ? info.st_ino : 0;
+}
+
+int OpenSpare() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+// Whether the socket file at `address` was left behind by a process that is gone.
+bool IsStale(const SocketAddress& address) {
+  const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const bool refused = connect(socket, address.get(), address.size) != 0 && errno == ECONNREFUSED;
+  close(socket);
+  return refused;
+}
+
+// A bound socket that listens, or -1 and errno.
+int OpenListener(const SocketAddress& address) {
+  const int socket = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (socket < 0) return -1;
+  if (address.family() != AF_UNIX) {
+    SetOption(socket, SOL_SOCKET, SO_REUSEADDR,
+              1);  // NOTE: never SO_REUSEPORT: two servers would share the port unseen
+    SetOption(socket, IPPROTO_TCP, TCP_NODELAY, 1);  // accepted connections inherit these
+    SetOption(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs);
+  }
+  if (address.family() == AF_INET6) SetOption(socket, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  if (bind(socket, address.get(), address.size) == 0 && listen(socket, kBacklog) == 0) return socket;
+  const int error = errno;
+  close(socket);
+  errno = error;
+  return -1;
+}
+
+bool SameEnd(const SocketAddress& a, const SocketAddress& b) {
+  if (a.family() != b.family() || a.port() != b.port()) return false;
+  if (a.family() == AF_INET) {
+    return reinterpret_cast<const sockaddr_in&>(a.storage).sin_addr.s_addr ==
+           reinterpret_cast<const sockaddr_in&>(b.storage).sin_addr.s_addr;
+  }
+  return a.family() == AF_INET6 &&
+         std::memcmp(&reinterpret_cast<const sockaddr_in6&>(a.storage).sin6_addr,
+                     &reinterpret_cast<const sockaddr_in6&>(b.storage).sin6_addr, sizeof(in6_addr)) == 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(const ListenAddress& address,
+                                                                             const ListenerOptions& options) {
+  absl::StatusOr<std::vector<SocketAddress>> addresses = address.Resolve();
+  if (!addresses.ok()) return addresses.status();
+  std::unique_ptr<ConnectionListener> listener(new ConnectionListener(options));
+  listener->wake_ = eventfd(0, EFD_CLOEXEC);
+  listener->spare_ = OpenSpare();
+  if (listener->wake_ < 0 || listener->spare_ < 0) return SystemError();
+  absl::Status status;
+  for (SocketAddress& each : *addresses) {
+    if (listener->port_ != 0) each.set_port(listener->port_);  // one that was free is the same for all
+    if (const absl::Status listening = listener->Listen(each); listening.ok()) {
+      // NOTE: an IPv6 wildcard takes IPv4 as well; the next one is for machines without IPv6.
+      if (address.wildcard()) break;
+    } else {
+      status = listening;
+      if (errno == EADDRINUSE) return status;
+    }
+  }
+  if (listener->sockets_.empty()) return status;
+  listener->loopback_ = Loopback(LocalAddress(listener->sockets_.front()));
+  return listener;
+}
+
+absl::Status ConnectionListener::Listen(const SocketAddress& address) {
+  const std::string path = address.path();
+  int socket = OpenListener(address);
+  if (socket < 0 && errno == EADDRINUSE && !path.empty() && IsStale(address)) {
+    unlink(path.c_str());
+    socket = OpenListener(address);
+  }
+  if (socket < 0) return SystemError();
+  if (sockets_.empty()) port_ = LocalAddress(socket).port();
+  sockets_.push_back(socket);
+  unix_path_ = path;
+  return absl::OkStatus();
+}
+
+ConnectionListener::~ConnectionListener() {
+  Stop();
+  for (const int descriptor : {wake_, spare_}) {
+    if (descriptor >= 0) close(descriptor);
+  }
+}
+
+void ConnectionListener::Start(Receiver receive) {
+  receive_ = std::move(receive);
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "listener");
+    Run();
+  });
+}
+
+void ConnectionListener::Stop() {
+  const uint64_t one = 1;
+  if (wake_ >= 0 && write(wake_, &one, sizeof one) != sizeof one) spdlog::error("the listener cannot be woken");
+  if (thread_.joinable()) thread_.join();
+  for (const int socket : std::exchange(sockets_, {})) close(socket);
+  if (!unix_path_.empty()) unlink(std::exchange(unix_path_, "").c_str());
+}
+
+void ConnectionListener::Run() {
+  std::vector<pollfd> watched = {{.fd = wake_, .events = POLLIN, .revents = 0}};
+  for (const int socket : sockets_) watched.push_back({.fd = socket, .events = POLLIN, .revents = 0});
+  while (true) {
+    if (poll(watched.data(), watched.size(), -1) < 0) continue;
+    if (watched[0].revents != 0) return;
+    for (const pollfd& each : watched) {
+      if (each.revents != 0) AcceptFrom(each.fd);
+    }
+  }
+}
+
+// One connection; what else waits is found by the next poll.
+void ConnectionListener::AcceptFrom(int listener) {
+  const int socket = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (socket >= 0) return Take(listener, socket);
+  switch (errno) {
+    case EMFILE:
+    case ENFILE:
+      return RefuseWithSpare(listener);
+    case ENOBUFS:
+    case ENOMEM:
+      std::this_thread::sleep_for(kPatience);
+      return;
+    default:  // a client that has gone already, a signal: the next one
+      return;
+  }
+}
+
+void ConnectionListener::Take(int listener, int socket) {
+  const bool from_probe = IsProbe(socket);
+  if (socket >= options_.descriptor_limit - options_.reserved_descriptors && !from_probe) {
+    return Refuse(socket, "too few descriptors are left; raise the limit of open files (ulimit -n)");
+  }
+  if (!Count(socket, from_probe)) return Refuse(socket, "as many as --max_connections allows are open");
+  receive_({.socket = socket, .listener = listener, .from_probe = from_probe});
+}
+
+// False when there is no room for it.
+bool ConnectionListener::Count(int socket, bool from_probe) {
+  const absl::MutexLock lock(&mu_);
+  const auto full = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return connections_.size() >= static_cast<size_t>(options_.max_connections);
+  };
+  if (full()) ForgetClosed();
+  if (full() && !from_probe) return false;
+  connections_.push_back({.socket = socket, .inode = InodeOf(socket)});
+  return true;
+}
+
+// No descriptor is left: without the spare one the connection would wait, unheard, and poll would never rest.
+void ConnectionListener::RefuseWithSpare(int listener) {
+  if (spare_ >= 0) close(spare_);
+  const int socket = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+  if (socket >= 0) Refuse(socket, "no descriptor is left; raise the limit of open files (ulimit -n)");
+  spare_ = OpenSpare();
+  if (socket < 0 || spare_ < 0) std::this_thread::sleep_for(kPatience);
+}
+
+void ConnectionListener::Refuse(int socket, const char* why) {
+  close(socket);
+  ++refused_;
+  if (options_.on_refused) options_.on_refused();
+  const Clock::time_point now = Clock::now();
+  if (now - last_warning_ < kWarnEvery) return;
+  last_warning_ = now;
+  spdlog::warn("a connection is refused, {} so far: {}", refused_.load(), why);
+}
+
+void ConnectionListener::ExpectProbe(const SocketAddress& own) {
+  const absl::MutexLock lock(&mu_);
+  probe_ = own;
+}
+
+bool ConnectionListener::IsProbe(int socket) const {
+  const SocketAddress peer = PeerAddress(socket);
+  if (peer.family() == AF_UNIX) {
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 && credentials.pid == getpid();
+  }
+  const absl::MutexLock lock(&mu_);
+  return SameEnd(peer, probe_);
+}
+
+int ConnectionListener::connections() const {
+  const absl::MutexLock lock(&mu_);
+  ForgetClosed();
+  return static_cast<int>(connections_.size());
+}
+
+void ConnectionListener::ForgetClosed() const {
+  std::erase_if(connections_,
+                [](const Connection& connection) { return InodeOf(connection.socket) != connection.inode; });
+}
+
+}  // namespace denoised

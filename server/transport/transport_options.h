@@ -1,0 +1,40 @@
+// File: transport_options.h
+//
+// What gRPC is told about connections: how old they may grow, how often they may be pinged, how much they may carry.
+//
+//   grpc::ServerBuilder builder;
+//   SetTransportOptions({.max_connection_age_seconds = 300}, builder);
+#ifndef DENOISED_SERVER_TRANSPORT_TRANSPORT_OPTIONS_H_
+#define DENOISED_SERVER_TRANSPORT_TRANSPORT_OPTIONS_H_
+
+#include <grpcpp/server_builder.h>
+
+namespace denoised {
+
+struct TransportOptions {
+  int max_connections = 1000;
+
+  // A client that keeps its connection sees a new replica only when the connection ends: after so long it is told to
+  // make its next calls on another, while those that run go on for as long as the grace. 0: never.
+  double max_connection_age_seconds = 300;
+  double max_connection_age_grace_seconds = 600;
+
+  // Clients may ping so often, in silence too, as while they wait in the queue; it is 10 s that they are usually set
+  // to.
+  double min_ping_interval_seconds = 1;
+  // After so much silence the server asks whether the client still lives, and waits so long for an answer.
+  double keepalive_seconds = 60;
+  double keepalive_timeout_seconds = 20;
+
+  // Calls of one connection at a time. Beyond it a client's library lets calls wait without a word: to be more than are
+  // ever admitted, so that the queue's own answer comes first.
+  int max_streams = 1000;
+  // For a new connection to say its first words, TLS included.
+  double handshake_seconds = 20;
+};
+
+void SetTransportOptions(const TransportOptions& options, grpc::ServerBuilder& builder);
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_TRANSPORT_TRANSPORT_OPTIONS_H_

@@ -1,0 +1,181 @@
+#include "server/transport/connection_listener.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "server/transport/descriptor_limit.h"
+#include "tests/testing/raw_connection.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+// Takes connections as gRPC would, and says hello on each.
+class Listening {
+ public:
+  explicit Listening(const ListenerOptions& options, const std::string& address = "127.0.0.1:0") {
+    absl::StatusOr<std::unique_ptr<ConnectionListener>> listener =
+        ConnectionListener::Bind(*ListenAddress::Parse("--listen", address), options);
+    EXPECT_THAT(listener, IsOk());
+    listener_ = *std::move(listener);
+    listener_->Start([this](const AcceptedConnection& connection) {
+      {
+        const absl::MutexLock lock(&mu_);
+        taken_.push_back(connection);
+      }
+      EXPECT_EQ(write(connection.socket, "hello", 5), 5);
+    });
+  }
+  ~Listening() {
+    listener_->Stop();
+    CloseAll();
+  }
+
+  ConnectionListener& listener() { return *listener_; }
+  RawConnection Connect() const { return RawConnection(listener_->port()); }
+  std::vector<AcceptedConnection> taken() const {
+    const absl::MutexLock lock(&mu_);
+    return taken_;
+  }
+  void CloseAll() {
+    const absl::MutexLock lock(&mu_);
+    for (const AcceptedConnection& connection : taken_) close(connection.socket);
+    taken_.clear();
+  }
+
+ private:
+  mutable absl::Mutex mu_;
+  std::vector<AcceptedConnection> taken_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<ConnectionListener> listener_;
+};
+
+TEST(ConnectionListenerTest, HandsConnectionsOver) {
+  Listening listening({});
+  const RawConnection connection = listening.Connect();
+  EXPECT_EQ(connection.Receive(), "hello");
+  EXPECT_EQ(listening.listener().connections(), 1);
+  EXPECT_FALSE(listening.taken()[0].from_probe);
+}
+
+TEST(ConnectionListenerTest, BeyondTheLimitTheyAreClosedAtOnceUntilOthersClose) {
+  int refused = 0;
+  Listening listening({.max_connections = 2, .on_refused = [&refused] { ++refused; }});
+  const RawConnection first = listening.Connect(), second = listening.Connect();
+  EXPECT_EQ(first.Receive() + second.Receive(), "hellohello");
+  const RawConnection third = listening.Connect();
+  EXPECT_EQ(third.ReceiveAll(), "");
+  EXPECT_EQ(listening.listener().refused(), 1);
+  listening.CloseAll();
+  EXPECT_EQ(listening.listener().connections(), 0);
+  const RawConnection fourth = listening.Connect();
+  EXPECT_EQ(fourth.Receive(), "hello");
+  listening.listener().Stop();
+  EXPECT_EQ(refused, 1);
+}
+
+TEST(ConnectionListenerTest, ProbeIsKnownAndAlwaysHasRoom) {
+  Listening listening({.max_connections = 1});
+  const RawConnection first = listening.Connect();
+  EXPECT_EQ(first.Receive(), "hello");
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  SocketAddress own = listening.listener().loopback();
+  own.set_port(0);
+  ASSERT_EQ(bind(socket, own.get(), own.size), 0);
+  listening.listener().ExpectProbe(LocalAddress(socket));
+  const SocketAddress& target = listening.listener().loopback();
+  ASSERT_EQ(connect(socket, target.get(), target.size), 0);
+  char hello[5];
+  EXPECT_EQ(read(socket, hello, sizeof hello), 5);
+  EXPECT_TRUE(listening.taken()[1].from_probe);
+  close(socket);
+}
+
+// Field report "deaf for ever after the descriptors ran out": idle connections take all that there are, and when they
+// are gone new ones are taken as before.
+TEST(ConnectionListenerTest, HearsAgainAfterDescriptorsRanOut) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  Listening listening({.max_connections = 1000, .descriptor_limit = 1 << 20, .reserved_descriptors = 0});
+  std::vector<RawConnection> clients;
+  for (int i = 0; i < 10; ++i) clients.push_back(listening.Connect());
+  for (const RawConnection& client : clients) EXPECT_EQ(client.Receive(), "hello");
+  const int in_use = open("/dev/null", O_RDONLY);
+  close(in_use);
+  const rlimit none_left{.rlim_cur = static_cast<rlim_t>(in_use) + 1, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none_left), 0);
+  const RawConnection refused = listening.Connect();  // takes the last descriptor
+  EXPECT_EQ(refused.ReceiveAll(), "");
+  EXPECT_EQ(listening.listener().refused(), 1);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  const RawConnection taken = listening.Connect();
+  EXPECT_EQ(taken.Receive(), "hello");
+}
+
+TEST(ConnectionListenerTest, SomeDescriptorsAreLeftForOthers) {
+  const int next = open("/dev/null", O_RDONLY);
+  close(next);
+  Listening listening({.descriptor_limit = next + 30, .reserved_descriptors = 20});
+  std::vector<RawConnection> clients;
+  while (listening.listener().refused() == 0 && clients.size() < 40) {
+    clients.push_back(listening.Connect());
+    clients.back().Receive();
+  }
+  EXPECT_LT(clients.size(), 11u);
+  for (const AcceptedConnection& connection : listening.taken()) EXPECT_LT(connection.socket, next + 10);
+}
+
+TEST(ConnectionListenerTest, AfterStopThePortIsFree) {
+  Listening first({});
+  const std::string address = "127.0.0.1:" + std::to_string(first.listener().port());
+  const absl::StatusOr<std::unique_ptr<ConnectionListener>> taken =
+      ConnectionListener::Bind(*ListenAddress::Parse("--listen", address), {});
+  EXPECT_THAT(taken, StatusIs(absl::StatusCode::kUnavailable, "Address already in use"));
+  first.listener().Stop();
+  const Listening second({}, address);
+  EXPECT_EQ(second.Connect().Receive(), "hello");
+}
+
+TEST(ConnectionListenerTest, WildcardTakesIpv4) {
+  const Listening listening({}, "0.0.0.0:0");
+  EXPECT_EQ(listening.Connect().Receive(), "hello");
+}
+
+TEST(ConnectionListenerTest, SocketFileOfADeadProcessIsReplacedNotThatOfALivingOne) {
+  const TempFolder folder;
+  const std::string address = "unix:" + folder.File("socket");
+  {
+    // A socket that nobody listens on, as a killed process leaves it.
+    const SocketAddress dead = ListenAddress::Parse("--listen", address)->Resolve()->at(0);
+    const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    ASSERT_EQ(bind(socket, dead.get(), dead.size), 0);
+    close(socket);
+    ASSERT_TRUE(std::filesystem::exists(folder.File("socket")));
+  }
+  {
+    const Listening living({}, address);
+    EXPECT_THAT(ConnectionListener::Bind(*ListenAddress::Parse("--listen", address), {}),
+                StatusIs(absl::StatusCode::kUnavailable, "Address already in use"));
+    EXPECT_TRUE(std::filesystem::exists(folder.File("socket")));
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder.File("socket")));
+}
+
+TEST(DescriptorLimitTest, SoftLimitIsRaisedToTheHardOne) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low{.rlim_cur = 100, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  EXPECT_EQ(DescriptorLimit(), 100);
+  EXPECT_EQ(static_cast<rlim_t>(RaiseDescriptorLimit()), std::min<rlim_t>(before.rlim_max, 0x7fffffff));
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,69 @@
+#include "server/transport/listen_address.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(ListenAddressTest, HostsPortsAndPathsAreTakenApart) {
+  struct Case {
+    std::string text, host;
+    int port;
+    std::string unix_path;
+  };
+  const std::vector<Case> cases = {
+      {"0.0.0.0:50051", "0.0.0.0", 50051, ""}, {"[::1]:0", "::1", 0, ""},
+      {"localhost:1", "localhost", 1, ""},     {"unix:/run/denoised.sock", "", 0, "/run/denoised.sock"},
+      {"unix:/run/a:1", "", 0, "/run/a:1"},    {"unix-abstract:name", "", 0, std::string("\0name", 5)},
+  };
+  for (const Case& each : cases) {
+    const absl::StatusOr<ListenAddress> address = ListenAddress::Parse("--listen", each.text);
+    ASSERT_THAT(address, IsOk()) << each.text;
+    EXPECT_EQ(address->host, each.host);
+    EXPECT_EQ(address->port, each.port);
+    EXPECT_EQ(address->unix_path, each.unix_path);
+  }
+}
+
+TEST(ListenAddressTest, MalformedOnesNameTheFlag) {
+  for (const char* text : {"", "localhost", "localhost:", "localhost:x", "localhost:65536", "localhost:-1", "unix:"}) {
+    EXPECT_THAT(
+        ListenAddress::Parse("--listen", text),
+        StatusIs(absl::StatusCode::kInvalidArgument,
+                 std::string("--listen must be an address and a port, such as 0.0.0.0:50051, got \"") + text + "\""))
+        << text;
+  }
+}
+
+TEST(ListenAddressTest, PathThatIsTooLongIsSaid) {
+  const absl::StatusOr<ListenAddress> address = ListenAddress::Parse("--listen", "unix:" + std::string(200, 'a'));
+  ASSERT_THAT(address, IsOk());
+  EXPECT_THAT(address->Resolve(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("the path of a Unix socket may have 107 bytes at most, got 200: aaa")));
+}
+
+TEST(ListenAddressTest, BothWildcardsAreAllAddresses) {
+  for (const char* text : {"0.0.0.0:7", "[::]:7", ":7"}) {
+    const absl::StatusOr<ListenAddress> address = ListenAddress::Parse("--listen", text);
+    ASSERT_THAT(address, IsOk());
+    EXPECT_TRUE(address->wildcard()) << text;
+    const absl::StatusOr<std::vector<SocketAddress>> sockets = address->Resolve();
+    ASSERT_THAT(sockets, IsOk());
+    EXPECT_EQ(sockets->at(0).family(), AF_INET6);
+    EXPECT_EQ(sockets->at(1).family(), AF_INET);
+    for (const SocketAddress& each : *sockets) {
+      EXPECT_EQ(each.port(), 7);
+      EXPECT_EQ(Loopback(each).family(), AF_INET);
+      EXPECT_EQ(Loopback(each).port(), 7);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace denoised
