@@ -1,7 +1,9 @@
 #include "server/service/grpc_status.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
+#include <string_view>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +17,38 @@ namespace denoised {
 namespace {
 
 constexpr char kBadRequestUrl[] = "type.googleapis.com/google.rpc.BadRequest";
+
+// Clients take 8 KiB of trailers and make RESOURCE_EXHAUSTED, a reason to try again, of more. In them a byte of the
+// text takes up to three, and the details, which repeat the text, four for three.
+constexpr size_t kMaxMessageBytes = 1000;
+constexpr size_t kMaxDetailsBytes = 2500;
+
+// How many bytes the character at the start of `text` has; 0 if it is none of UTF-8.
+size_t CharacterBytes(std::string_view text) {
+  const auto byte = [&text](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const size_t size = byte(0) < 0x80 ? 1 : byte(0) < 0xC2 ? 0 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : 4;
+  if (size == 0 || size > text.size() || byte(0) > 0xF4) return 0;
+  for (size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  const bool overlong = (byte(0) == 0xE0 && byte(1) < 0xA0) || (byte(0) == 0xF0 && byte(1) < 0x90);
+  const bool beyond = (byte(0) == 0xED && byte(1) > 0x9F) || (byte(0) == 0xF4 && byte(1) > 0x8F);
+  return overlong || beyond ? 0 : size;
+}
+
+// Valid UTF-8 of at most kMaxMessageBytes, whatever the engine's or the client's words were.
+std::string BoundedText(std::string_view text) {
+  constexpr std::string_view kCut = "...";
+  std::string bounded;
+  while (!text.empty()) {
+    const size_t size = CharacterBytes(text);
+    const std::string_view next = size == 0 ? "?" : text.substr(0, size);
+    if (bounded.size() + next.size() + kCut.size() > kMaxMessageBytes) return bounded.append(kCut);
+    bounded.append(next);
+    text.remove_prefix(std::max<size_t>(size, 1));
+  }
+  return bounded;
+}
 
 }  // namespace
 
@@ -37,7 +71,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
-  details.set_message(std::string(status.message()));
+  details.set_message(BoundedText(std::string_view(status.message().data(), status.message().size())));
   if (const absl::optional<absl::Cord> payload = status.GetPayload(kBadRequestUrl); payload.has_value()) {
     google::protobuf::Any& any = *details.add_details();
     any.set_type_url(kBadRequestUrl);
@@ -48,7 +82,8 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
     *retry.mutable_retry_delay() = google::protobuf::util::TimeUtil::NanosecondsToDuration(wait->count());
     details.add_details()->PackFrom(retry);
   }
-  const std::string bytes = details.details().empty() ? "" : details.SerializeAsString();
+  const bool sendable = !details.details().empty() && details.ByteSizeLong() <= kMaxDetailsBytes;
+  const std::string bytes = sendable ? details.SerializeAsString() : "";
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), details.message(), bytes);
 }
 

@@ -5,6 +5,9 @@
 //   INVALID_ARGUMENT made by BadRequestStatus   google.rpc.BadRequest, a violation for each field
 //   RESOURCE_EXHAUSTED with SetRetryAfter       google.rpc.RetryInfo
 //
+// Texts are made valid UTF-8 and cut after a thousand bytes, and details that are too big are left out: trailers over
+// 8 KiB reach a client as another status. So this is the way for every status that holds words from elsewhere.
+//
 // Pure and thread-safe.
 #ifndef DENOISED_SERVER_SERVICE_GRPC_STATUS_H_
 #define DENOISED_SERVER_SERVICE_GRPC_STATUS_H_

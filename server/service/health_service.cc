@@ -3,10 +3,18 @@
 #include <optional>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "server/service/grpc_status.h"
+
 namespace denoised {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
+using grpc::health::v1::HealthListRequest;
+using grpc::health::v1::HealthListResponse;
+
+constexpr size_t kMaxWatchers = 500;  // fewer than the calls of one connection, so that it is this that is said
 
 // One Watch call: writes the newest status whenever it differs from the last one written. All members are guarded by
 // the service's mutex.
@@ -71,6 +79,16 @@ class HealthService::Watcher : public grpc::ServerWriteReactor<HealthCheckRespon
   HealthCheckResponse response_;
 };
 
+// A Watch that ends before its first answer.
+class RefusedWatch : public grpc::ServerWriteReactor<HealthCheckResponse> {
+ public:
+  RefusedWatch() {
+    Finish(ToGrpcStatus(absl::ResourceExhaustedError(
+        absl::StrCat("this server has ", kMaxWatchers, " open Watch calls, as many as it keeps; use Check"))));
+  }
+  void OnDone() override { delete this; }
+};
+
 HealthService::HealthService(std::set<std::string> services) : services_(std::move(services)) { services_.insert(""); }
 
 void HealthService::SetServing(bool serving) {
@@ -106,8 +124,8 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
   const absl::MutexLock lock(&mu_);
   const ServingStatus status = StatusOf(request->service());
   if (status == HealthCheckResponse::SERVICE_UNKNOWN) {
-    reactor->Finish(grpc::Status(grpc::StatusCode::NOT_FOUND,
-                                 "this server has no service \"" + request->service() + "\" to report on"));
+    reactor->Finish(ToGrpcStatus(
+        absl::NotFoundError(absl::StrCat("this server has no service \"", request->service(), "\" to report on"))));
     return reactor;
   }
   response->set_status(status);
@@ -115,10 +133,20 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
   return reactor;
 }
 
+grpc::ServerUnaryReactor* HealthService::List(grpc::CallbackServerContext* context, const HealthListRequest*,
+                                              HealthListResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const absl::MutexLock lock(&mu_);
+  for (const std::string& service : services_) (*response->mutable_statuses())[service].set_status(StatusOf(service));
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
 grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::CallbackServerContext*,
                                                                     const HealthCheckRequest* request) {
-  Watcher* watcher = new Watcher(*this, request->service());
   const absl::MutexLock lock(&mu_);
+  if (watchers_.size() >= kMaxWatchers) return new RefusedWatch();
+  Watcher* watcher = new Watcher(*this, request->service());
   watchers_.insert(watcher);
   watcher->Update(StatusOf(request->service()), draining_);
   return watcher;

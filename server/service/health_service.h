@@ -36,7 +36,13 @@ class HealthService : public grpc::health::v1::Health::CallbackService {
                                   const grpc::health::v1::HealthCheckRequest* request,
                                   grpc::health::v1::HealthCheckResponse* response) override;
 
-  // SERVICE_UNKNOWN for a service that this server does not have.
+  // All of them, the server as a whole under "".
+  grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
+                                 const grpc::health::v1::HealthListRequest* request,
+                                 grpc::health::v1::HealthListResponse* response) override;
+
+  // RESOURCE_EXHAUSTED when too many are open: each costs memory for as long as its client likes. SERVICE_UNKNOWN for a
+  // service that this server does not have.
   grpc::ServerWriteReactor<grpc::health::v1::HealthCheckResponse>* Watch(
       grpc::CallbackServerContext* context, const grpc::health::v1::HealthCheckRequest* request) override;
 

@@ -63,11 +63,18 @@ TEST(WireShapeTest, HealthIsTheStandardOne) {
   EXPECT_EQ(
       WireShape(*grpc::health::v1::HealthCheckRequest::descriptor()->file()),
       "grpc.health.v1.Health/Check grpc.health.v1.HealthCheckRequest -> grpc.health.v1.HealthCheckResponse\n"
+      "grpc.health.v1.Health/List grpc.health.v1.HealthListRequest -> grpc.health.v1.HealthListResponse\n"
       "grpc.health.v1.Health/Watch grpc.health.v1.HealthCheckRequest -> stream grpc.health.v1.HealthCheckResponse\n"
       "grpc.health.v1.HealthCheckRequest\n"
       "  1 service string\n"
       "grpc.health.v1.HealthCheckResponse\n"
-      "  1 status grpc.health.v1.HealthCheckResponse.ServingStatus\n");
+      "  1 status grpc.health.v1.HealthCheckResponse.ServingStatus\n"
+      "grpc.health.v1.HealthListRequest\n"
+      "grpc.health.v1.HealthListResponse\n"
+      "  1 statuses repeated grpc.health.v1.HealthListResponse.StatusesEntry\n"
+      "grpc.health.v1.HealthListResponse.StatusesEntry\n"
+      "  1 key string\n"
+      "  2 value grpc.health.v1.HealthCheckResponse\n");
   using Response = grpc::health::v1::HealthCheckResponse;
   EXPECT_EQ(Response::UNKNOWN, 0);
   EXPECT_EQ(Response::SERVING, 1);

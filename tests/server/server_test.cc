@@ -24,6 +24,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/testing/http_client.h"
 #include "tests/testing/puppet_engine.h"
+#include "tests/testing/raw_connection.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/test_certificates.h"
@@ -91,6 +92,7 @@ class ServerTest : public testing::Test {
     options_.metrics_listen = "127.0.0.1:0";
     options_.lame_duck_seconds = 0;
     options_.drain_timeout_seconds = 60;
+    options_.probe.interval_seconds = 0;
     options_.model.max_queued_images = 2;
     info_.sha256 = std::string(64, 'c');
     info_.parameter_count = 123;
@@ -483,6 +485,163 @@ TEST_F(ServerTest, HealthKnowsTheServerAndTheService) {
   EXPECT_EQ(unknown.error_message(), "this server has no service \"nobody\" to report on");
 }
 
+TEST_F(ServerTest, HealthListsWhatItKnows) {
+  Start();
+  grpc::ClientContext context;
+  grpc::health::v1::HealthListResponse list;
+  ASSERT_TRUE(health_->List(&context, {}, &list).ok());
+  EXPECT_THAT(list.statuses(), SizeIs(2));
+  for (const char* service : {"", "denoised.v1.DigitService"}) {
+    EXPECT_EQ(list.statuses().at(service).status(), HealthCheckResponse::SERVING) << service;
+  }
+}
+
+// Each would cost memory for as long as its client likes.
+TEST_F(ServerTest, WatchesAreLimited) {
+  Start();
+  constexpr int kMost = 500;
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<HealthCheckResponse>>> watches;
+  HealthCheckResponse response;
+  for (int i = 0; i < kMost; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    watches.push_back(health_->Watch(contexts.back().get(), {}));
+    ASSERT_TRUE(watches.back()->Read(&response)) << i;
+  }
+  grpc::ClientContext context;
+  const auto refused = health_->Watch(&context, {});
+  EXPECT_FALSE(refused->Read(&response));
+  const grpc::Status status = refused->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(), "this server has 500 open Watch calls, as many as it keeps; use Check");
+  EXPECT_TRUE(Check("", &response).ok());
+  for (const auto& each : contexts) each->TryCancel();
+  for (const auto& watch : watches) watch->Finish();
+}
+
+// Field report "the true code": what a client sends comes back in the text, cut, and not as RESOURCE_EXHAUSTED.
+TEST_F(ServerTest, LongNamesOfServicesAreCutInErrors) {
+  Start();
+  HealthCheckResponse response;
+  const grpc::Status unknown = Check(std::string(30'000, 'n'), &response);
+  EXPECT_EQ(unknown.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(unknown.error_message().size(), 1000u);
+}
+
+// Field report "an engine that throws a long backtrace".
+TEST_F(ServerTest, LongErrorsOfTheEngineKeepTheirCode) {
+  Start();
+  engine_->FailNextStep(absl::InternalError(std::string(50'000, '\xff')));
+  const Answer failed = Generate(Request(1, 5));
+  EXPECT_EQ(failed.status.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_EQ(failed.status.error_message(), std::string(997, '?') + "...");
+}
+
+TEST_F(ServerTest, LivenessIsTheAnswerAtTheOwnPort) {
+  options_.probe.interval_seconds = 0.01;
+  Start();
+  while (Metric("denoised_loopback_probes_total{result=\"ok\"}") < std::string("3")) std::this_thread::yield();
+  EXPECT_EQ(Metric("denoised_loopback_probes_total{result=\"error\"}"), "0");
+  const httplib::Result page = httplib::Client("127.0.0.1", server_->metrics_port()).Get("/livez");
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->status, 200);
+  EXPECT_EQ(page->body, "alive\n");
+}
+
+// Field report "too many pings": a client pings far more often than there are events, while it waits in the queue. The
+// common setting is 10 s, and the server's limit 1 s: here both are shorter.
+TEST_F(ServerTest, ClientMayPingThroughALongSilence) {
+  options_.transport.min_ping_interval_seconds = 0.05;
+  Start();
+  engine_->HoldSteps();
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 100);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 60'000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_MIN_SENT_PING_INTERVAL_WITHOUT_DATA_MS, 50);
+  const auto pinging = v1::DigitService::NewStub(grpc::CreateCustomChannel(
+      "127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext context;
+  const auto reader = pinging->GenerateDigit(&context, Request(1, 5));
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  std::this_thread::sleep_for(std::chrono::seconds(2));  // twenty pings; gRPC's own limit ends the call at the third
+  engine_->LetGo();
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_TRUE(event.has_image());
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
+// Field report "streams cut by connection age": the chain outlives several ages of its connection.
+TEST_F(ServerTest, CallOutlivesTheAgeOfItsConnection) {
+  options_.transport.max_connection_age_seconds = 0.1;
+  Start();
+  engine_->HoldSteps();
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, Request(1, 5));
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  engine_->LetGo();
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_TRUE(event.has_image());
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
+// Clients are moved to new connections; two seconds are some twenty ages. gRPC's own client of 1.51 may fail a call
+// that it was about to send when it heard: before anything was sent, with the status that retry policies are for.
+TEST_F(ServerTest, ShortCallsGoOnAcrossTheAgesOfConnections) {
+  options_.transport.max_connection_age_seconds = 0.1;
+  Start();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  while (std::chrono::steady_clock::now() < end) {
+    Answer answer = Generate(Request(1));
+    if (answer.status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+      EXPECT_THAT(answer.events, IsEmpty());
+      answer = Generate(Request(1));
+    }
+    ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  }
+}
+
+// Field report "calls beyond the stream limit wait in silence": one channel, more calls than places.
+TEST_F(ServerTest, CallsBeyondTheQueueAreAnsweredAtOnceOnOneChannel) {
+  Start();
+  engine_->HoldSteps();
+  constexpr int kCalls = 300;
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateDigitResponse>>> readers;
+  for (int i = 0; i < kCalls; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stub_->GenerateDigit(contexts.back().get(), Request(1, 5)));
+  }
+  int accepted = 0;
+  for (const auto& reader : readers) {
+    v1::GenerateDigitResponse event;
+    if (reader->Read(&event)) {
+      ++accepted;
+    } else {
+      EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    }
+  }
+  EXPECT_EQ(accepted, kSlots + 2);
+  for (const auto& context : contexts) context->TryCancel();
+  engine_->LetGo();
+}
+
+TEST_F(ServerTest, ConnectionsBeyondTheLimitAreClosedAtOnce) {
+  options_.transport.max_connections = 1;
+  Start();
+  HealthCheckResponse response;
+  ASSERT_TRUE(Check("", &response).ok());
+  EXPECT_EQ(Metric("denoised_connections"), "1");
+  EXPECT_EQ(RawConnection(server_->port()).ReceiveAll(), "");
+  EXPECT_EQ(Metric("denoised_connections_refused_total"), "1");
+  EXPECT_TRUE(Check("", &response).ok());
+}
+
 TEST_F(ServerTest, WatchOfAnUnknownServiceStaysOpen) {
   Start();
   grpc::ClientContext context;
@@ -697,6 +856,7 @@ TEST_F(ServerTest, DrawsOverMutualTls) {
   options_.tls = {.cert = folder.Write("server.pem", identity.cert),
                   .key = folder.Write("server.key", identity.key),
                   .client_ca = folder.Write("ca.pem", authority.pem())};
+  options_.probe.interval_seconds = 3600;
   Start();
   EXPECT_EQ(Generate(Request(7)).status.error_code(), grpc::StatusCode::UNAVAILABLE) << "this was plain text";
   const std::string address = "127.0.0.1:" + std::to_string(server_->port());
@@ -707,6 +867,7 @@ TEST_F(ServerTest, DrawsOverMutualTls) {
   const Answer answer = Generate(Request(7));
   EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
   EXPECT_THAT(answer.images(), SizeIs(1));
+  AwaitMetric("denoised_loopback_probes_total{result=\"ok\"}", "1");  // though the probe has no certificate
 }
 
 TEST_F(ServerTest, UnusableTlsFilesEndTheStart) {

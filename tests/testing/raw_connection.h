@@ -39,6 +39,8 @@ class RawConnection {
   RawConnection(const RawConnection&) = delete;
   RawConnection& operator=(const RawConnection&) = delete;
 
+  int descriptor() const { return socket_; }
+
   // False if the other side has closed the connection.
   bool Send(std::string_view bytes) const {
     while (!bytes.empty()) {

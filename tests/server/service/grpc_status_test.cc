@@ -41,6 +41,46 @@ TEST(GrpcStatusTest, BadRequestNamesEveryField) {
   EXPECT_EQ(request.field_violations(1).description(), "must be 32 to 1024, got 31");
 }
 
+// Field report "a bad request arrives as RESOURCE_EXHAUSTED": trailers over 8 KiB, from an engine's backtrace for
+// example.
+TEST(GrpcStatusTest, LongTextsAreCut) {
+  const grpc::Status status = ToGrpcStatus(absl::InternalError(std::string(20'000, 'x')));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_EQ(status.error_message(), std::string(997, 'x') + "...");
+}
+
+TEST(GrpcStatusTest, TextsAreCutBetweenCharacters) {
+  std::string text;
+  while (text.size() < 2000) text += "ü€";
+  const std::string cut = ToGrpcStatus(absl::InternalError(text)).error_message();
+  EXPECT_LE(cut.size(), 1000u);
+  EXPECT_GT(cut.size(), 990u);
+  EXPECT_EQ(cut, text.substr(0, cut.size() - 3) + "...");
+  EXPECT_EQ((cut.size() - 3) % 5 % 2, 0u) << "must end after a whole character of two and three bytes";
+}
+
+TEST(GrpcStatusTest, TextsAreValidUtf8) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"a\xffz", "a?z"},             // no such byte
+      {"\xc3", "?"},                 // the end of a character is missing
+      {"\xc3z", "?z"},               // another begins in it
+      {"\xc0\xaf", "??"},            // longer than it need be
+      {"\xe0\x80\xaf", "???"},       // so is this
+      {"\xed\xa0\x80", "???"},       // half of a pair
+      {"\xf4\x90\x80\x80", "????"},  // beyond Unicode
+      {"\xf0\x9f\x98\x80 ü€", "\xf0\x9f\x98\x80 ü€"},
+  };
+  for (const auto& [text, valid] : cases) {
+    EXPECT_EQ(ToGrpcStatus(absl::InternalError(text)).error_message(), valid);
+  }
+}
+
+TEST(GrpcStatusTest, DetailsThatDoNotFitAreLeftOut) {
+  const grpc::Status status = ToGrpcStatus(BadRequestStatus({{"digit", std::string(20'000, 'x')}}));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_details(), "");
+}
+
 TEST(GrpcStatusTest, RetryInfoCarriesTheWait) {
   absl::Status full = absl::ResourceExhaustedError("full");
   SetRetryAfter(full, std::chrono::milliseconds(1500));

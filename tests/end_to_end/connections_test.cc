@@ -1,0 +1,38 @@
+// Strangers who open connections and say nothing.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tests/testing/program.h"
+#include "tests/testing/raw_connection.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+// Field report "deaf for ever": a hundred idle connections against 64 descriptors, then none.
+TEST(ConnectionsTest, ServerHearsAgainAfterTheyTookAllDescriptors) {
+  const TempFolder folder;
+  BackgroundProgram server({"/bin/bash", "-c",
+                            "ulimit -n 64; exec " DENOISED_BIN_DIR
+                            "/denoised --listen=127.0.0.1:0 --metrics_listen=127.0.0.1:0 --lame_duck=0"},
+                           {}, folder.path());
+  const std::string address = server.AwaitLine("listening on ");
+  const int port = std::atoi(address.substr(address.rfind(':') + 1).c_str());
+  {
+    std::vector<RawConnection> idle;
+    for (int i = 0; i < 100; ++i) idle.emplace_back(port);
+    server.AwaitLine("too few descriptors are left; raise the limit of open files (ulimit -n)");
+  }
+  const ProgramResult drawn =
+      RunProgram({"denoise", "7", "--server", address, "--sampler=ddim", "--picture=never"}, {}, folder.path());
+  EXPECT_EQ(drawn.exit_code, 0) << drawn.err;
+  server.Signal(SIGTERM);
+  EXPECT_EQ(server.Wait(), 0);
+}
+
+}  // namespace
+}  // namespace denoised
