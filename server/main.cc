@@ -13,8 +13,10 @@
 #include "common/support/command_line.h"
 #include "common/support/file.h"
 #include "common/support/signal_queue.h"
+#include "server/health_check.h"
 #include "server/loading/load_serving_model.h"
 #include "server/options.h"
+#include "server/preflight.h"
 #include "server/resources.h"
 #include "server/server.h"
 
@@ -74,15 +76,17 @@ int Stop(Server& server, int signal) {
   return EXIT_SUCCESS;
 }
 
+int PrintError(const absl::Status& status) {
+  std::fprintf(stderr, "denoised: error: %s\n", std::string(status.message()).c_str());
+  return EXIT_FAILURE;
+}
+
 int Serve(const ServerOptions& options) {
   SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
   signals.EndAtOnceAfter(0);  // while nothing is served yet, nobody has to be waited for
   LogThreads(options.model.threads);
   const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, LoadServingModel);
-  if (!server.ok()) {
-    std::fprintf(stderr, "denoised: error: %s\n", std::string(server.status().message()).c_str());
-    return EXIT_FAILURE;
-  }
+  if (!server.ok()) return PrintError(server.status());
   signals.EndAtOnceAfter(1);
   spdlog::info("listening on {}{}", AddressInUse(options.listen, (*server)->port()),
                options.tls.cert.empty() ? "" : " with TLS");
@@ -96,8 +100,23 @@ int Serve(const ServerOptions& options) {
   return Stop(**server, signal);
 }
 
+// --healthcheck and --check.
+int AskTheRunningServer(const ServerOptions& options) {
+  constexpr double kTimeoutSeconds = 5;
+  if (absl::Status status = CheckHealth(options, kTimeoutSeconds); !status.ok()) return PrintError(status);
+  std::puts("serving");
+  return EXIT_SUCCESS;
+}
+int TryToStart(const ServerOptions& options) {
+  const absl::StatusOr<std::string> report = Preflight(options, LoadServingModel);
+  if (!report.ok()) return PrintError(report.status());
+  std::fputs(report->c_str(), stdout);
+  return EXIT_SUCCESS;
+}
+
 int Main(int argc, char** argv) {
   ServerOptions options;
+  bool health_check = false, check = false;
   CLI::App app("Serves a diffusion model that draws handwritten digits, over gRPC.", "denoised");
   app.footer(
       "Each option can also be set by an environment variable: --max_batch_rows by DENOISED_MAX_BATCH_ROWS, and so "
@@ -106,8 +125,14 @@ int Main(int argc, char** argv) {
       "Exit status: 0 stopped with every request finished, 1 an error, 2 a mistyped flag, 3 stopped with requests\n"
       "dropped, 130 or 143 ended at once by SIGINT or SIGTERM.");
   AddServerOptions(app, options);
+  CLI::Option* asked =
+      app.add_flag("--healthcheck", health_check,
+                   "Instead of serving, ask the server at --listen whether it serves: exit status 0, or 1");
+  app.add_flag("--check", check, "Instead of serving, try flags, files and checkpoint, and say what would be served")
+      ->excludes(asked);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   SetUpLogging(options.log_level);
+  if (health_check) return AskTheRunningServer(options);
   if (options.model.checkpoint.empty()) {
     absl::StatusOr<std::string> found = FindShipped("mnist.pt");
     if (!found.ok()) {
@@ -118,7 +143,7 @@ int Main(int argc, char** argv) {
     }
     options.model.checkpoint = *std::move(found);
   }
-  return Serve(options);
+  return check ? TryToStart(options) : Serve(options);
 }
 
 }  // namespace

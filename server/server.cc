@@ -1,14 +1,12 @@
 #include "server/server.h"
 
 #include <grpc/grpc.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/server_builder.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -26,6 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr char kServiceName[] = "denoised.v1.DigitService";
+constexpr char kHealthName[] = "grpc.health.v1.Health";
 constexpr int kReservedDescriptors = 16;  // for scrapes, checkpoints and logs, when connections have taken the others
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
@@ -71,6 +70,7 @@ Server::Server(const ServerOptions& options, ModelLoader load_model, const Crede
       credential_watch_(credentials,
                         [this](const TlsMaterial& material) { metrics_.SetCertificateExpiry(material.not_after); }),
       health_({kServiceName}),
+      reflection_({kServiceName, kHealthName}),
       service_(ServiceOptions(options), access_, metrics_) {
   metrics_.SetStatsSource([this] { return Stats(); });
 }
@@ -94,11 +94,21 @@ SchedulerStats Server::Stats() const {
   return model == nullptr ? SchedulerStats{} : model->scheduler().stats();
 }
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const ModelLoader& load_model) {
+absl::Status Server::Validate(const ServerOptions& options) {
   if (options.model.max_batch_rows == 1) {
     return absl::InvalidArgumentError("--max_batch_rows must be at least 2, because a guided image takes two rows");
   }
   DENOISED_RETURN_IF_ERROR(ListenAddress::Parse("--listen", options.listen).status());
+  if (options.metrics_listen == kMetricsOff) return absl::OkStatus();
+  DENOISED_ASSIGN_OR_RETURN(const ListenAddress metrics,
+                            ListenAddress::Parse("--metrics_listen", options.metrics_listen));
+  if (metrics.unix_path.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--metrics_listen must be an address and a port, such as 127.0.0.1:9464; it takes no Unix socket");
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const ModelLoader& load_model) {
+  DENOISED_RETURN_IF_ERROR(Validate(options));
   DENOISED_ASSIGN_OR_RETURN(const Credentials credentials,
                             LoadCredentials(options.tls, options.access, options.listen));
   std::unique_ptr<Server> server(new Server(options, load_model, credentials));
@@ -113,9 +123,6 @@ absl::Status Server::StartMetricsEndpoint() {
   if (options_.metrics_listen == kMetricsOff) return absl::OkStatus();
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address,
                             ListenAddress::Parse("--metrics_listen", options_.metrics_listen));
-  if (!address.unix_path.empty()) {
-    return absl::InvalidArgumentError("--metrics_listen must be an address and a port: HTTP has no Unix sockets here");
-  }
   DENOISED_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(
                                                    address.host, address.port, [this] { return metrics_.Scrape(); },
                                                    [this] { return health_.serving(); }, [this] { return alive(); }));
@@ -124,8 +131,6 @@ absl::Status Server::StartMetricsEndpoint() {
 
 absl::Status Server::StartGrpc() {
   DENOISED_RETURN_IF_ERROR(BindGrpcPort());
-  static std::once_flag reflection;
-  std::call_once(reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
   grpc::ServerBuilder builder;
   SetTransportOptions(TransportFor(options_), builder);
   using Experimental = grpc::ServerBuilder::experimental_type;
@@ -134,6 +139,7 @@ absl::Status Server::StartGrpc() {
   probe_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc::InsecureServerCredentials());
   builder.RegisterService(&service_);
   builder.RegisterService(&health_);
+  for (grpc::Service* service : reflection_.services()) builder.RegisterService(service);
   builder.experimental().SetInterceptorCreators(CallMetricsInterceptors(metrics_));
   grpc_server_ = builder.BuildAndStart();
   if (grpc_server_ == nullptr) return absl::InternalError("gRPC does not start; --log_level=debug shows what it says");
@@ -255,6 +261,7 @@ Server::Backlog Server::MeasureBacklog() const {
 void Server::CloseToNewCalls() {
   if (probe_ != nullptr) probe_->Stop();
   listener_->Stop();
+  reflection_.Drain();
   closing_ = std::thread([this] {
     grpc_server_->Shutdown();  // NOTE: returns only after the last call and connection
     closed_.Notify();

@@ -34,6 +34,7 @@
 #include "server/metrics/metrics_endpoint.h"
 #include "server/service/digit_service.h"
 #include "server/service/health_service.h"
+#include "server/service/reflection_service.h"
 #include "server/service/serving_model.h"
 #include "server/transport/connection_listener.h"
 #include "server/transport/loopback_probe.h"
@@ -76,6 +77,8 @@ class Server {
   // Binds both ports, then loads the model, and returns once it is warm and health says SERVING. Errors of the loader;
   // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address; those of LoadCredentials.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const ModelLoader& load_model);
+  // Flags that contradict themselves or are no addresses: INVALID_ARGUMENT. The first thing that Start does.
+  static absl::Status Validate(const ServerOptions& options);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -131,6 +134,7 @@ class Server {
   Metrics metrics_;
   const CredentialWatch credential_watch_;
   HealthService health_;
+  ReflectionService reflection_;
   DigitService service_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;

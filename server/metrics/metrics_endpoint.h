@@ -25,12 +25,11 @@ namespace denoised {
 class MetricsEndpoint {
  public:
   // `host` is a name or an address, IPv6 without brackets. Port 0 picks a free one. `scrape` gives the page and
-  // `healthy` and `alive` decide between 200 and 503; each is called by a thread of the endpoint. UNAVAILABLE when the address
-  // cannot be bound.
-  static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(const std::string& host, int port,
-                                                                std::function<std::string()> scrape,
-                                                                std::function<bool()> healthy,
-                                                                std::function<bool()> alive = [] { return true; });
+  // `healthy` and `alive` decide between 200 and 503; each is called by a thread of the endpoint. UNAVAILABLE when the
+  // address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(
+      const std::string& host, int port, std::function<std::string()> scrape, std::function<bool()> healthy,
+      std::function<bool()> alive = [] { return true; });
   int port() const { return server_->port(); }
 
  private:

@@ -204,6 +204,23 @@ TEST(DenoisedTest, HeaderThatNamesClientsMustBeAName) {
   }
 }
 
+TEST(DenoisedTest, HealthcheckAsksTheServerThatTheSameFlagsStart) {
+  const Served served;
+  const ProgramResult well = RunProgram({"denoised", "--healthcheck", "--listen", served.address()});
+  EXPECT_EQ(well.exit_code, 0) << well.err;
+  EXPECT_EQ(well.out, "serving\n");
+  const ProgramResult nobody = RunProgram({"denoised", "--healthcheck", "--listen=127.0.0.1:1"});
+  EXPECT_EQ(nobody.exit_code, 1);
+  EXPECT_THAT(nobody.err, HasSubstr("denoised: error: the server at 127.0.0.1:1 does not answer: "));
+}
+
+TEST(DenoisedTest, CheckSaysWhatWouldBeServedAndEnds) {
+  const ProgramResult result = RunProgram({"denoised", "--check"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("gRPC           0.0.0.0:50051\n"));
+  EXPECT_THAT(result.out, HasSubstr("a full queue   "));
+}
+
 TEST(DenoisedTest, MistypedFlagIsAUsageError) {
   const ProgramResult result = RunProgram({"denoised", "--bogus"});
   EXPECT_EQ(result.exit_code, 2);

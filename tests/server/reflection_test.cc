@@ -22,12 +22,10 @@ using google::protobuf::FileDescriptorProto;
 using google::protobuf::Message;
 using testing::HasSubstr;
 
-// gRPC's own library brings the messages of the reflection service, without a header. Generated a second time from the
-// .proto they would clash with those.
-std::unique_ptr<Message> MakeMessage(const std::string& name) {
+std::unique_ptr<Message> MakeMessage(const std::string& type_name) {
   const google::protobuf::Descriptor* type =
-      google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName("grpc.reflection.v1alpha." + name);
-  if (type == nullptr) throw std::runtime_error("gRPC's reflection has no message " + name);
+      google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(type_name);
+  if (type == nullptr) throw std::runtime_error("there is no message " + type_name);
   return std::unique_ptr<Message>(google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
 }
 
@@ -43,7 +41,8 @@ std::vector<std::string> FilesIn(const Message& answer) {
   return found;
 }
 
-class ReflectionTest : public testing::Test {
+// In both versions, whose messages are alike but for their package.
+class ReflectionTest : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     const auto load = [](const ServingModelOptions&, SchedulerObserver* observer) {
@@ -59,9 +58,11 @@ class ReflectionTest : public testing::Test {
     server_ = *std::move(server);
   }
 
+  static std::string Package() { return std::string("grpc.reflection.") + GetParam() + "."; }
+
   // One question, as text format, and its answer.
   std::unique_ptr<Message> Ask(const std::string& question) {
-    const std::unique_ptr<Message> request = MakeMessage("ServerReflectionRequest");
+    const std::unique_ptr<Message> request = MakeMessage(Package() + "ServerReflectionRequest");
     EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(question, request.get()));
     const grpc::Slice bytes(request->SerializeAsString());
     grpc::GenericStub stub(
@@ -73,8 +74,7 @@ class ReflectionTest : public testing::Test {
       bool ok = false;
       return queue.Next(&tag, &ok) && ok;
     };
-    const auto call =
-        stub.PrepareCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+    const auto call = stub.PrepareCall(&context, "/" + Package() + "ServerReflection/ServerReflectionInfo", &queue);
     call->StartCall(nullptr);
     EXPECT_TRUE(finished());
     call->Write(grpc::ByteBuffer(&bytes, 1), nullptr);
@@ -88,7 +88,7 @@ class ReflectionTest : public testing::Test {
     EXPECT_TRUE(finished());
     grpc::Slice answer_bytes;
     EXPECT_TRUE(received.DumpToSingleSlice(&answer_bytes).ok());
-    std::unique_ptr<Message> answer = MakeMessage("ServerReflectionResponse");
+    std::unique_ptr<Message> answer = MakeMessage(Package() + "ServerReflectionResponse");
     EXPECT_TRUE(answer->ParseFromArray(answer_bytes.begin(), static_cast<int>(answer_bytes.size())));
     return answer;
   }
@@ -96,15 +96,15 @@ class ReflectionTest : public testing::Test {
   std::unique_ptr<Server> server_;
 };
 
-TEST_F(ReflectionTest, ListsTheServices) {
+TEST_P(ReflectionTest, ListsTheServices) {
   const std::string answer = Ask("list_services: ''")->DebugString();
-  for (const char* service :
-       {"denoised.v1.DigitService", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}) {
+  for (const char* service : {"denoised.v1.DigitService", "grpc.health.v1.Health",
+                              "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}) {
     EXPECT_THAT(answer, HasSubstr(std::string("name: \"") + service + "\""));
   }
 }
 
-TEST_F(ReflectionTest, DescribesTheService) {
+TEST_P(ReflectionTest, DescribesTheService) {
   const std::unique_ptr<Message> answer = Ask("file_containing_symbol: 'denoised.v1.DigitService'");
   FileDescriptorProto file;
   for (const std::string& bytes : FilesIn(*answer)) {
@@ -120,7 +120,7 @@ TEST_F(ReflectionTest, DescribesTheService) {
 }
 
 // The built-in health service of gRPC cannot be described, so the server brings its own.
-TEST_F(ReflectionTest, DescribesTheHealthService) {
+TEST_P(ReflectionTest, DescribesTheHealthService) {
   const std::unique_ptr<Message> answer = Ask("file_containing_symbol: 'grpc.health.v1.Health'");
   const std::vector<std::string> files = FilesIn(*answer);
   ASSERT_FALSE(files.empty());
@@ -128,6 +128,32 @@ TEST_F(ReflectionTest, DescribesTheHealthService) {
   ASSERT_TRUE(file.ParseFromString(files[0]));
   EXPECT_EQ(file.name(), "grpc/health/v1/health.proto");
 }
+
+TEST_P(ReflectionTest, WhatIsNotThereIsSaid) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"file_by_filename: 'x.proto'", "this server has no file \\\"x.proto\\\""},
+      {"file_containing_symbol: 'x.Y'", "this server has no symbol \\\"x.Y\\\""},
+      {"all_extension_numbers_of_type: 'x.Y'", "this server has no type \\\"x.Y\\\""},
+      {"file_containing_extension { containing_type: 'x.Y' extension_number: 7 }",
+       "this server has no extension 7 of x.Y"},
+      {"host: 'h'", "this server has no answer to this question"},
+  };
+  for (const auto& [question, words] : cases) {
+    const std::string answer = Ask(question)->DebugString();
+    EXPECT_THAT(answer, HasSubstr("error_code: 5"));
+    EXPECT_THAT(answer, HasSubstr("error_message: \"" + words + "\""));
+  }
+}
+
+TEST_P(ReflectionTest, FileComesByItsName) {
+  FileDescriptorProto file;
+  const std::vector<std::string> files = FilesIn(*Ask("file_by_filename: 'denoised/v1/digit_service.proto'"));
+  ASSERT_FALSE(files.empty());
+  ASSERT_TRUE(file.ParseFromString(files[0]));
+  EXPECT_EQ(file.name(), "denoised/v1/digit_service.proto");
+}
+
+INSTANTIATE_TEST_SUITE_P(Versions, ReflectionTest, testing::Values("v1", "v1alpha"));
 
 }  // namespace
 }  // namespace denoised

@@ -1,0 +1,44 @@
+#include "server/preflight.h"
+
+#include <cmath>
+#include <memory>
+
+#include "absl/strings/str_format.h"
+#include "common/support/clock.h"
+#include "common/support/status_macros.h"
+#include "server/access/credential_watch.h"
+#include "server/transport/listen_address.h"
+
+namespace denoised {
+namespace {
+
+std::string Describe(const ServerOptions& options, const ServingModel& model) {
+  const ModelInfo& info = model.info();
+  const Scheduler& scheduler = model.scheduler();
+  const int steps = info.metadata.noise_schedule.num_train_timesteps;
+  return absl::StrFormat(
+      "checkpoint     %s: %s, %s, %d parameters\n"
+      "device         %s, %s\n"
+      "gRPC           %s%s%s\n"
+      "metrics        %s\n"
+      "at once        %d network rows in a step\n"
+      "a full queue   %d images; of %d steps each they take about %.0f s\n"
+      "a stop         takes as long as what was admitted, %.0f s at most\n",
+      options.model.checkpoint, info.version(), info.metadata.unet.architecture, info.parameter_count, info.device,
+      model.engine().Description(), options.listen, options.tls.cert.empty() ? "" : " with TLS",
+      options.access.tokens.empty() ? "" : ", for holders of tokens", options.metrics_listen, scheduler.step_rows(),
+      scheduler.capacity(), steps, std::ceil(Seconds(scheduler.DurationOfFullQueue(steps))),
+      options.lame_duck_seconds + options.drain_timeout_seconds);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> Preflight(const ServerOptions& options, const Server::ModelLoader& load_model) {
+  DENOISED_RETURN_IF_ERROR(Server::Validate(options));
+  DENOISED_ASSIGN_OR_RETURN(const Credentials credentials,
+                            LoadCredentials(options.tls, options.access, options.listen));
+  DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<ServingModel> model, load_model(options.model, nullptr));
+  return Describe(options, *model);
+}
+
+}  // namespace denoised

@@ -1,0 +1,140 @@
+#include "server/health_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "server/preflight.h"
+#include "tests/testing/puppet_engine.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/test_certificates.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr double kTimeoutSeconds = 60;
+
+absl::StatusOr<std::shared_ptr<ServingModel>> LoadPuppet(const ServingModelOptions&, SchedulerObserver* observer) {
+  ModelInfo info;
+  info.device = "cpu";
+  return ServingModel::Start(
+      info, []() -> absl::StatusOr<std::unique_ptr<Engine>> { return std::make_unique<PuppetEngine>(4); },
+      {.max_batch_rows = 4, .max_queued_images = 2}, observer);
+}
+
+class HealthCheckTest : public testing::Test {
+ protected:
+  HealthCheckTest() {
+    options_.listen = "127.0.0.1:0";
+    options_.metrics_listen = kMetricsOff;
+    options_.lame_duck_seconds = 0;
+  }
+
+  void Start() {
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options_, LoadPuppet);
+    ASSERT_THAT(server, IsOk());
+    server_ = *std::move(server);
+    if (server_->port() != 0) options_.listen = absl::StrCat("127.0.0.1:", server_->port());
+  }
+  // Certificates of one authority for the server, and for clients too if wanted.
+  void UseTls(bool mutual) {
+    const TestIdentity identity = authority_.Issue("server");
+    options_.tls = {.cert = folder_.Write("server.pem", identity.cert),
+                    .key = folder_.Write("server.key", identity.key),
+                    .client_ca = mutual ? folder_.Write("ca.pem", authority_.pem()) : ""};
+  }
+
+  const TestAuthority authority_;
+  const TempFolder folder_;
+  ServerOptions options_;
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(HealthCheckTest, ServingServerIsWell) {
+  Start();
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
+}
+
+TEST_F(HealthCheckTest, UnixSocketIsAskedToo) {
+  options_.listen = "unix:" + folder_.File("socket");
+  Start();
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
+}
+
+TEST_F(HealthCheckTest, TlsIsSpoken) {
+  UseTls(/*mutual=*/false);
+  Start();
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
+}
+
+TEST_F(HealthCheckTest, ServersOwnCertificateIsShownWhereClientsNeedOne) {
+  UseTls(/*mutual=*/true);
+  Start();
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
+}
+
+TEST_F(HealthCheckTest, ServerThatIsGoneIsSaid) {
+  Start();
+  server_.reset();
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr(absl::StrCat("the server at ", options_.listen, " does not answer: "))));
+}
+
+TEST_F(HealthCheckTest, ServerThatStartsDoesNotServeYet) {
+  options_.listen = "unix:" + folder_.File("socket");
+  absl::Status meanwhile;
+  const auto load = [this, &meanwhile](const ServingModelOptions& model, SchedulerObserver* observer) {
+    meanwhile = CheckHealth(options_, kTimeoutSeconds);
+    return LoadPuppet(model, observer);
+  };
+  ASSERT_THAT(Server::Start(options_, load), IsOk());
+  EXPECT_THAT(meanwhile,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       absl::StrCat("the server at ", options_.listen, " does not serve: it starts or drains")));
+}
+
+TEST_F(HealthCheckTest, PortThatNobodyKnowsIsSaid) {
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--healthcheck needs a --listen with a port of its own"));
+}
+
+TEST_F(HealthCheckTest, PreflightSaysWhatWouldBeServed) {
+  options_.model.checkpoint = "digits.pt";
+  const absl::StatusOr<std::string> report = Preflight(options_, LoadPuppet);
+  ASSERT_THAT(report, IsOk());
+  EXPECT_THAT(*report, HasSubstr("checkpoint     digits.pt: "));
+  EXPECT_THAT(*report, HasSubstr("device         cpu, a puppet\n"));
+  EXPECT_THAT(*report, HasSubstr("gRPC           127.0.0.1:0\n"));
+  EXPECT_THAT(*report, HasSubstr("a full queue   6 images; of 1000 steps each they take about "));
+  EXPECT_THAT(*report, HasSubstr("a stop         takes as long as what was admitted, 300 s at most\n"));
+}
+
+TEST_F(HealthCheckTest, PreflightFindsWhatAStartWouldEndWith) {
+  const ServerOptions sound = options_;
+  options_.listen = "nowhere";
+  EXPECT_THAT(Preflight(options_, LoadPuppet),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--listen must")));
+  options_ = sound;
+  options_.metrics_listen = "unix:/run/metrics";
+  EXPECT_THAT(
+      Preflight(options_, LoadPuppet),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               "--metrics_listen must be an address and a port, such as 127.0.0.1:9464; it takes no Unix socket"));
+  options_ = sound;
+  options_.tls.cert = "/nowhere/cert.pem";
+  options_.tls.key = "/nowhere/key.pem";
+  EXPECT_THAT(Preflight(options_, LoadPuppet), StatusIs(absl::StatusCode::kNotFound, HasSubstr("--tls_cert: ")));
+  options_ = sound;
+  const auto broken = [](const ServingModelOptions&,
+                         SchedulerObserver*) -> absl::StatusOr<std::shared_ptr<ServingModel>> {
+    return absl::InvalidArgumentError("the checkpoint is damaged");
+  };
+  EXPECT_THAT(Preflight(options_, broken), StatusIs(absl::StatusCode::kInvalidArgument, "the checkpoint is damaged"));
+}
+
+}  // namespace
+}  // namespace denoised
