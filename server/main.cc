@@ -12,6 +12,7 @@
 #include "common/support/cgroup_limits.h"
 #include "common/support/command_line.h"
 #include "common/support/file.h"
+#include "common/support/service_manager.h"
 #include "common/support/signal_queue.h"
 #include "server/health_check.h"
 #include "server/loading/load_serving_model.h"
@@ -66,6 +67,7 @@ std::string AddressInUse(const std::string& listen, int port) {
 
 int Stop(Server& server, int signal) {
   spdlog::info("{}: draining; a second signal ends it at once", signal == SIGINT ? "SIGINT" : "SIGTERM");
+  NotifyServiceManager("STOPPING=1");
   const DrainReport report = server.Drain();
   if (report.dropped_requests > 0) {
     spdlog::error("stopped; {} requests were dropped, with {} images", report.dropped_requests, report.dropped_images);
@@ -95,6 +97,7 @@ int Serve(const ServerOptions& options) {
                  (*server)->metrics_port());
   }
   LogMemory();
+  NotifyServiceManager("READY=1");
   int signal = signals.Wait();
   for (; signal == SIGHUP; signal = signals.Wait()) Reload(**server);
   return Stop(**server, signal);

@@ -1,7 +1,11 @@
 // denoised serves the shipped checkpoint, denoise draws with it: processes, sockets and files as a user has them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <array>
 #include <numeric>
 
 #include "common/image/image.h"
@@ -194,6 +198,29 @@ TEST(DenoisedTest, FlagsAreAlsoEnvironmentVariables) {
   const ProgramResult result = RunProgram({"denoised", "--listen=127.0.0.1:0", "--metrics_listen=off"},
                                           {"DENOISED_CHECKPOINT=/from/the/environment.pt"});
   EXPECT_THAT(result.err, HasSubstr("/from/the/environment.pt"));
+}
+
+// As a unit of Type=notify: systemd hears nothing before health says SERVING.
+TEST(DenoisedTest, TellsSystemdWhenItIsReadyAndWhenItStops) {
+  const TempFolder folder;
+  const std::string path = folder.File("notify");
+  const int manager = socket(AF_UNIX, SOCK_DGRAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(bind(manager, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  const auto receive = [manager] {  // waits
+    std::array<char, 100> bytes{};
+    return std::string(bytes.data(), static_cast<size_t>(recv(manager, bytes.data(), bytes.size(), 0)));
+  };
+  BackgroundProgram server(
+      {"denoised", "--checkpoint", kModel, "--listen=127.0.0.1:0", "--metrics_listen=off", "--lame_duck=0"},
+      {"NOTIFY_SOCKET=" + path});
+  EXPECT_EQ(receive(), "READY=1");
+  server.Signal(SIGTERM);
+  EXPECT_EQ(receive(), "STOPPING=1");
+  EXPECT_EQ(server.Wait(), 0);
+  close(manager);
 }
 
 TEST(DenoisedTest, HeaderThatNamesClientsMustBeAName) {

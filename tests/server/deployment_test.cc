@@ -2,10 +2,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <regex>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "server/options.h"
+#include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
 
 namespace denoised {
@@ -24,6 +29,57 @@ TEST(KubernetesTest, GracePeriodCoversLameDuckAndDrain) {
   constexpr double kMarginSeconds = 10;  // for connections to close
   EXPECT_GE(NumberAfter("terminationGracePeriodSeconds: ", manifest),
             NumberAfter("--lame_duck=", manifest) + NumberAfter("--drain_timeout=", manifest) + kMarginSeconds);
+}
+
+class SystemdTest : public testing::Test {
+ protected:
+  SystemdTest() { AddServerOptions(app_, options_); }
+
+  bool HasFlag(const std::string& name) const { return app_.get_option_no_throw(name) != nullptr; }
+  bool HasVariable(const std::string& name) const {
+    const std::vector<const CLI::Option*> flags = std::as_const(app_).get_options();
+    return std::any_of(flags.begin(), flags.end(),
+                       [&](const CLI::Option* flag) { return flag->get_envname() == name; });
+  }
+
+  // What `pattern` finds in the unit, comments included.
+  std::vector<std::string> Find(const std::string& pattern) const {
+    const std::regex regex(pattern);
+    const std::sregex_token_iterator begin(unit_.begin(), unit_.end(), regex);
+    return {begin, std::sregex_token_iterator()};
+  }
+
+  CLI::App app_;
+  ServerOptions options_;
+  const std::string unit_ = Slurp(DENOISED_SOURCE_DIR "/deploy/denoised.service");
+};
+
+TEST_F(SystemdTest, UnitNamesFlagsThatExist) {
+  const std::vector<std::string> flags = Find("--(metrics_|lame_|drain_)[a-z_]+");
+  EXPECT_THAT(flags, testing::Contains("--metrics_listen"));
+  for (const std::string& flag : flags) EXPECT_TRUE(HasFlag(flag)) << flag;
+  const std::vector<std::string> variables = Find("DENOISED_[A-Z_]+");
+  EXPECT_THAT(variables, testing::Contains("DENOISED_TOKENS"));
+  for (const std::string& variable : variables) EXPECT_TRUE(HasVariable(variable)) << variable;
+}
+
+TEST_F(SystemdTest, StopTimeoutCoversLameDuckAndDrain) {
+  constexpr double kMarginSeconds = 10;
+  EXPECT_GE(NumberAfter("TimeoutStopSec=", unit_),
+            options_.lame_duck_seconds + options_.drain_timeout_seconds + kMarginSeconds);
+}
+
+// systemd passes over what it does not know with a warning, and the restriction is not there.
+TEST_F(SystemdTest, UnitIsOneThatSystemdUnderstands) {
+  if (RunProgram({"/bin/sh", "-c", "command -v systemd-analyze"}).exit_code != 0) {
+    GTEST_SKIP() << "systemd-analyze is not installed";
+  }
+  const TempFolder folder;
+  const std::string unit =
+      folder.Write("denoised.service", std::regex_replace(unit_, std::regex("/usr/local/bin/denoised"), "/bin/true"));
+  const ProgramResult result = RunProgram({"/bin/sh", "-c", "systemd-analyze verify --man=no " + unit});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
 }
 
 }  // namespace
