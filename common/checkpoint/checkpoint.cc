@@ -95,6 +95,18 @@ absl::Status ForeignCode(const std::string& name, const UnetConfig& unet) {
                    "\"; it was not run. Use a checkpoint written by this version of denoise-train"));
 }
 
+// What a checkpoint of this network has at least: a 3x3 convolution of each resolution, and the labels' embedding.
+uint64_t FewestParameterBytes(const UnetConfig& unet) {
+  uint64_t parameters = uint64_t{static_cast<uint32_t>(unet.num_labels)} * static_cast<uint32_t>(unet.embedding_dim);
+  for (const int channels : unet.channels) parameters += uint64_t{9} * static_cast<uint32_t>(channels * channels);
+  return parameters * sizeof(float);
+}
+
+absl::Status TooSmall(const std::string& name, size_t bytes) {
+  return absl::InvalidArgumentError(absl::StrCat(name, " has ", bytes, " bytes, too few for the network that its ",
+                                                 kMetadataFile, " describes; ", kCopyAgain));
+}
+
 struct Inspection {
   ModelMetadata metadata;
   Module reference;  // the network as this build makes it
@@ -119,6 +131,8 @@ absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_v
   if (!metadata.ok()) {
     return absl::Status(metadata.status().code(), absl::StrCat(name, ": ", metadata.status().message()));
   }
+  // A few kilobytes may describe a network of many gigabytes: it is made only if its parameters can be there.
+  if (FewestParameterBytes(metadata->unet) > bytes.size()) return TooSmall(name, bytes.size());
   const Module reference = MakeUnet(metadata->unet);
   if (CodeRecords(*reader) != CodeOf(reference)) return ForeignCode(name, metadata->unet);
   return Inspection{*std::move(metadata), reference};

@@ -1,6 +1,8 @@
 #include "common/model/model_metadata.h"
 
 #include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +14,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kPixelRange[] = "[-1, 1]";
+constexpr size_t kMaxJsonBytes = 1 << 20;  // of a few kilobytes that denoise-train writes
+constexpr int kMaxJsonDepth = 32;
+constexpr size_t kMaxTextBytes = 500;  // that a message takes over from the file
 
 Json UnetToJson(const UnetConfig& unet) {
   return {{"name", unet.architecture},
@@ -46,21 +51,36 @@ Json TrainingToJson(const TrainingRecord& training) {
           {"libtorch_version", training.libtorch_version}};
 }
 
-// The readers below throw Json::exception for a missing key or a wrong type; ParseModelMetadata turns it into a status.
+// The readers below throw exceptions for a missing key or a wrong type; ParseModelMetadata turns them into a status.
+
+// NOTE: the library's own conversion takes truth values and fractions for integers, and cuts off what does not fit.
+template <typename T>
+T Integer(const Json& json) {
+  const bool fits = json.is_number_unsigned() ? std::in_range<T>(json.get<uint64_t>())
+                                              : json.is_number_integer() && std::in_range<T>(json.get<int64_t>());
+  if (!fits) throw std::invalid_argument(absl::StrCat(json.dump(), " is no integer of a size that this field has"));
+  return json.get<T>();
+}
+
+std::vector<int> Integers(const Json& json) {
+  std::vector<int> integers;
+  for (const Json& element : json) integers.push_back(Integer<int>(element));
+  return integers;
+}
 
 UnetConfig UnetFromJson(const Json& json) {
   UnetConfig unet;
   unet.architecture = json.at("name");
-  unet.channels = json.at("channels").get<std::vector<int>>();
-  unet.embedding_dim = json.at("embedding_dim");
-  unet.norm_groups = json.at("norm_groups");
-  unet.num_labels = json.at("num_labels");
+  unet.channels = Integers(json.at("channels"));
+  unet.embedding_dim = Integer<int>(json.at("embedding_dim"));
+  unet.norm_groups = Integer<int>(json.at("norm_groups"));
+  unet.num_labels = Integer<int>(json.at("num_labels"));
   return unet;
 }
 
 absl::Status ScheduleFromJson(const Json& json, ModelMetadata& metadata) {
   NoiseScheduleConfig& schedule = metadata.noise_schedule;
-  schedule.num_train_timesteps = json.at("num_train_timesteps");
+  schedule.num_train_timesteps = Integer<int>(json.at("num_train_timesteps"));
   schedule.beta_start = json.at("beta_start");
   schedule.beta_end = json.at("beta_end");
   schedule.beta_schedule = json.at("beta_schedule");
@@ -73,11 +93,11 @@ absl::Status ScheduleFromJson(const Json& json, ModelMetadata& metadata) {
 TrainingRecord TrainingFromJson(const Json& json) {
   TrainingRecord training;
   for (const auto& [name, sha256] : json.at("data_sha256").items()) training.data_sha256.emplace_back(name, sha256);
-  training.epochs = json.at("epochs");
-  training.images_seen = json.at("images_seen");
+  training.epochs = Integer<int64_t>(json.at("epochs"));
+  training.images_seen = Integer<int64_t>(json.at("images_seen"));
   training.best_loss = json.at("best_loss");
   training.ema_decay = json.at("ema_decay");
-  training.seed = json.at("seed");
+  training.seed = Integer<uint64_t>(json.at("seed"));
   training.command = json.at("command");
   training.source_revision = json.at("source_revision");
   training.libtorch_version = json.at("libtorch_version");
@@ -99,7 +119,7 @@ absl::Status ValidateLabels(const ModelMetadata& metadata) {
 
 absl::StatusOr<ModelMetadata> FromJson(const Json& json) {
   ModelMetadata metadata;
-  metadata.format_version = json.at("format_version");
+  metadata.format_version = Integer<int>(json.at("format_version"));
   if (metadata.format_version != kCheckpointFormatVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the checkpoint has format version ", metadata.format_version, ", this build reads version ",
@@ -113,12 +133,40 @@ absl::StatusOr<ModelMetadata> FromJson(const Json& json) {
         absl::StrCat("pixel_range must be \"", kPixelRange, "\", got ", json.at("pixel_range").dump()));
   }
   metadata.class_names = json.at("class_names").get<std::vector<std::string>>();
-  if (!json.at("null_label").is_null()) metadata.null_label = json.at("null_label").get<int>();
+  if (!json.at("null_label").is_null()) metadata.null_label = Integer<int>(json.at("null_label"));
   DENOISED_RETURN_IF_ERROR(ValidateLabels(metadata));
   metadata.parameters_sha256 = json.at("parameters_sha256");
   metadata.training = TrainingFromJson(json.at("training"));
   metadata.evaluation_json = json.at("evaluation").dump();
   return metadata;
+}
+
+// The text, or its beginning if it is long: a file may bring any.
+std::string Shortened(const std::string& text) {
+  if (text.size() <= kMaxTextBytes) return text;
+  size_t size = kMaxTextBytes;
+  while (size > 0 && (text[size] & 0xC0) == 0x80) --size;  // not inside a letter of UTF-8
+  return absl::StrCat(text.substr(0, size), "...");
+}
+
+absl::Status NotExpected(const std::string& why) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("denoised.json in the checkpoint is not what this build expects (", Shortened(why),
+                   "); the file was not written by denoise-train, or it is damaged: copy it again or train a new one"));
+}
+
+// Parsed, or else why not. Depth is bounded because what works on the result calls itself for each level.
+absl::StatusOr<Json> ParseFlatJson(std::string_view text) {
+  if (text.size() > kMaxJsonBytes) {
+    return NotExpected(absl::StrCat("it has ", text.size(), " bytes, more than ", kMaxJsonBytes));
+  }
+  bool too_deep = false;
+  Json json = Json::parse(text, [&too_deep](int depth, Json::parse_event_t, const Json&) {
+    too_deep |= depth > kMaxJsonDepth;
+    return !too_deep;
+  });
+  if (too_deep) return NotExpected(absl::StrCat("it has more than ", kMaxJsonDepth, " levels"));
+  return json;
 }
 
 }  // namespace
@@ -169,11 +217,12 @@ std::string SerializeModelMetadata(const ModelMetadata& metadata) {
 
 absl::StatusOr<ModelMetadata> ParseModelMetadata(std::string_view json) {
   try {
-    return FromJson(Json::parse(json));
-  } catch (const Json::exception& e) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "denoised.json in the checkpoint is not what this build expects (", e.what(),
-        "); the file was not written by denoise-train, or it is damaged: copy it again or train a new one"));
+    DENOISED_ASSIGN_OR_RETURN(const Json parsed, ParseFlatJson(json));
+    absl::StatusOr<ModelMetadata> metadata = FromJson(parsed);
+    if (metadata.ok()) return metadata;
+    return absl::Status(metadata.status().code(), Shortened(std::string(metadata.status().message())));
+  } catch (const std::exception& e) {
+    return NotExpected(e.what());
   }
 }
 

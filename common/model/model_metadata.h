@@ -73,8 +73,8 @@ struct ModelMetadata {
 // Pretty-printed JSON, keys in a fixed order: the same metadata gives the same bytes.
 std::string SerializeModelMetadata(const ModelMetadata& metadata);
 
-// The inverse. FAILED_PRECONDITION for another format version, INVALID_ARGUMENT for a missing or malformed field; both
-// say what was found, what was expected and what to do.
+// The inverse. FAILED_PRECONDITION for another format version, INVALID_ARGUMENT for a missing or malformed field, more
+// than 1 MiB or 32 levels; all say what was found, what was expected and what to do, in at most 1 kB.
 absl::StatusOr<ModelMetadata> ParseModelMetadata(std::string_view json);
 
 }  // namespace denoised

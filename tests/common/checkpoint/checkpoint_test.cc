@@ -8,6 +8,7 @@
 #include <limits>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "common/checkpoint/unet.h"
 #include "common/support/digest.h"
 #include "tests/testing/program.h"
@@ -131,6 +132,20 @@ TEST(CheckpointTest, OtherFormatVersion) {
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        "m.pt: the checkpoint has format version 9, this build reads version 1; use the denoised that "
                        "belongs to it, or train again with this denoise-train"));
+}
+
+// A network of 12 GB would be made before its parameters are missed, and the process killed.
+TEST(CheckpointTest, ANetworkThatIsLargerThanTheFileIsNotMade) {
+  const std::string archive = Rewritten(SmallCheckpoint(), [](const std::string& name, std::string& data) {
+    if (name != "extra/denoised.json") return;
+    ModelMetadata metadata = *ParseModelMetadata(data);
+    metadata.unet.channels = {4096, 4096, 4096};
+    data = SerializeModelMetadata(metadata);
+  });
+  EXPECT_THAT(ParseCheckpoint("m.pt", archive),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       absl::StrCat("m.pt has ", archive.size(),
+                                    " bytes, too few for the network that its denoised.json describes; ", kCopyAgain)));
 }
 
 TEST(CheckpointTest, ForeignCodeIsNotRun) {

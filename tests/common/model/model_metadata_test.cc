@@ -47,6 +47,50 @@ TEST(ModelMetadataTest, OtherVersionIsSaidWithBothNumbers) {
                        "to it, or train again with this denoise-train"));
 }
 
+// Writing such a value out calls a function for each level, until the stack is full.
+TEST(ModelMetadataTest, DeepNestingIsRefused) {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  const std::string json = SerializeModelMetadata(Full());
+  for (const std::string& bad : {deep, Replaced(json, "\"[-1, 1]\"", deep), Replaced(json, "{}", deep)}) {
+    EXPECT_THAT(ParseModelMetadata(bad), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                  HasSubstr("expects (it has more than 32 levels); the file was not")));
+  }
+}
+
+TEST(ModelMetadataTest, TooManyBytesAreRefused) {
+  EXPECT_THAT(ParseModelMetadata(std::string((1 << 20) + 1, ' ')),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("(it has 1048577 bytes, more than 1048576)")));
+}
+
+TEST(ModelMetadataTest, AMessageIsShortWhateverTheFileBrings) {
+  const std::string json = SerializeModelMetadata(Full());
+  const std::string letters(10'000, 'x');
+  for (const std::string& bad :
+       {Replaced(json, "\"compact\"", "\"" + letters + "\""), Replaced(json, "[-1, 1]", letters),
+        Replaced(json, "\"fixed_large\"", "\"" + letters + "\""), Replaced(json, "{}", "\"" + letters)}) {
+    const absl::Status status = ParseModelMetadata(bad).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_LE(status.message().size(), 1024u);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("xxx..."));
+  }
+}
+
+// 4294967307 was taken for 11, 8.5 for 8 and true for 1.
+TEST(ModelMetadataTest, IntegersAreIntegersThatFit) {
+  const std::string json = SerializeModelMetadata(Full());
+  for (const auto& [right, wrong] : std::vector<std::pair<std::string, std::string>>{
+           {"\"num_labels\": 11", "\"num_labels\": 4294967307"},
+           {"\"norm_groups\": 8", "\"norm_groups\": 8.5"},
+           {"\"norm_groups\": 8", "\"norm_groups\": true"},
+           {"\"num_train_timesteps\": 1000", "\"num_train_timesteps\": 1e300"},
+           {"\"epochs\": 3", "\"epochs\": 9223372036854775808"},
+           {"\"seed\": 18446744073709551615", "\"seed\": -1"}}) {
+    EXPECT_THAT(ParseModelMetadata(Replaced(json, right, wrong)),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(" is no integer of a size that this field has")))
+        << wrong;
+  }
+}
+
 TEST(ModelMetadataTest, MalformedFieldIsNamed) {
   const std::string json = SerializeModelMetadata(Full());
   const std::vector<std::pair<std::string, std::string>> cases = {
