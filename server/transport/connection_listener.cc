@@ -197,9 +197,9 @@ void ConnectionListener::RefuseWithSpare(int listener) {
 }
 
 void ConnectionListener::Refuse(int socket, const char* why) {
-  close(socket);
-  ++refused_;
+  ++refused_;  // before its client can hear of it
   if (options_.on_refused) options_.on_refused();
+  close(socket);
   const Clock::time_point now = Clock::now();
   if (now - last_warning_ < kWarnEvery) return;
   last_warning_ = now;
