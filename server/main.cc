@@ -48,12 +48,6 @@ void LogMemory() {
   if (warning.has_value()) spdlog::warn("{}", *warning);
 }
 
-void Reload(Server& server) {
-  spdlog::info("SIGHUP: loading the checkpoint again");
-  const absl::Status status = server.ReloadModel();
-  if (!status.ok()) spdlog::error("the old model goes on serving: {}", std::string(status.message()));
-}
-
 // Nobody is left to be waited for, or what is left may hang: destructors would wait for it for ever.
 [[noreturn]] void EndWithoutDestructors(int exit_code) {
   spdlog::shutdown();
@@ -99,7 +93,7 @@ int Serve(const ServerOptions& options) {
   LogMemory();
   NotifyServiceManager("READY=1");
   int signal = signals.Wait();
-  for (; signal == SIGHUP; signal = signals.Wait()) Reload(**server);
+  for (; signal == SIGHUP; signal = signals.Wait()) (*server)->models().RequestReload("SIGHUP");
   return Stop(**server, signal);
 }
 

@@ -94,6 +94,11 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "so; "
       "0: none, and /livez always says yes")
       ->check(CLI::Range(0.0, 3600.0));
+  Add(app, "watch_checkpoint", options.watch_checkpoint_seconds,
+      "Seconds between two looks at the checkpoint's file, which is loaded like on SIGHUP when it has been replaced; "
+      "0: "
+      "off")
+      ->check(CLI::Range(0.0, 86400.0));
   Add(app, "tls_cert", options.tls.cert, "Certificate chain, PEM; turns TLS on, with --tls_key");
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
   Add(app, "tls_client_ca", options.tls.client_ca,

@@ -62,16 +62,17 @@ DigitServiceOptions ServiceOptions(const ServerOptions& options) {
 
 }  // namespace
 
-Server::Server(const ServerOptions& options, ModelLoader load_model, const Credentials& credentials)
+Server::Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials)
     : options_(options),
-      load_model_(std::move(load_model)),
       access_(credentials.tokens, options.access.client_header),
       grpc_credentials_(MakeServerCredentials(credentials.certificates)),
       credential_watch_(credentials,
                         [this](const TlsMaterial& material) { metrics_.SetCertificateExpiry(material.not_after); }),
       health_({kServiceName}),
       reflection_({kServiceName, kHealthName}),
-      service_(ServiceOptions(options), access_, metrics_) {
+      service_(ServiceOptions(options), access_, metrics_),
+      models_({.model = options.model, .watch_interval = Nanoseconds(options.watch_checkpoint_seconds)}, load_model,
+              metrics_, [this](std::shared_ptr<ServingModel> model) { ServeModel(std::move(model)); }) {
   metrics_.SetStatsSource([this] { return Stats(); });
 }
 
@@ -81,7 +82,7 @@ Server::~Server() {
   if (!closing_.joinable()) {
     health_.Drain();
     CloseToNewCalls();
-    for (const std::shared_ptr<ServingModel>& model : LiveModels()) model->scheduler().Shutdown();
+    for (const std::shared_ptr<ServingModel>& model : models_.live()) model->scheduler().Shutdown();
   }
   if (!closed_.WaitForNotificationWithTimeout(absl::Seconds(kFarewellSeconds))) {
     grpc_server_cancel_all_calls(grpc_server_->c_server());
@@ -89,9 +90,16 @@ Server::~Server() {
   closing_.join();
 }
 
+// Of all models together: one that was replaced goes on with its calls.
 SchedulerStats Server::Stats() const {
-  const std::shared_ptr<ServingModel> model = service_.model();
-  return model == nullptr ? SchedulerStats{} : model->scheduler().stats();
+  SchedulerStats sum;
+  for (const std::shared_ptr<ServingModel>& model : models_.live()) {
+    const SchedulerStats stats = model->scheduler().stats();
+    sum.waiting_images += stats.waiting_images;
+    sum.denoising_images += stats.denoising_images;
+    sum.oldest_wait = std::max(sum.oldest_wait, stats.oldest_wait);
+  }
+  return sum;
 }
 
 absl::Status Server::Validate(const ServerOptions& options) {
@@ -114,7 +122,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   std::unique_ptr<Server> server(new Server(options, load_model, credentials));
   DENOISED_RETURN_IF_ERROR(server->StartGrpc());
   DENOISED_RETURN_IF_ERROR(server->StartMetricsEndpoint());
-  DENOISED_RETURN_IF_ERROR(server->LoadModel());
+  spdlog::info("loading {}", options.model.checkpoint);
+  DENOISED_RETURN_IF_ERROR(server->models_.Start());
   server->health_.SetServing(true);
   return server;
 }
@@ -200,40 +209,20 @@ void Server::CompareTimeouts(const ServingModel& model) const {
   }
 }
 
-absl::Status Server::LoadModel() {
-  spdlog::info("loading {}", options_.model.checkpoint);
-  DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_model_(options_.model, &metrics_));
+// Makes new calls use this model.
+void Server::ServeModel(std::shared_ptr<ServingModel> model) {
   const ModelInfo& info = model->info();
   spdlog::info("model {} ({}, {} parameters) on {}", info.version(), info.metadata.unet.architecture,
                info.parameter_count, info.device);
   if (const std::string engine = model->engine().Description(); !engine.empty()) spdlog::info("engine: {}", engine);
+  for (const std::string& engine : info.passed_over) spdlog::warn("passed over: {}", engine);
   spdlog::info("a denoising step takes up to {} network rows", model->scheduler().step_rows());
   CompareTimeouts(*model);
-  {
-    const absl::MutexLock lock(&mu_);
-    std::erase_if(models_, [](const std::weak_ptr<ServingModel>& old) { return old.expired(); });
-    models_.push_back(model);
-  }
   service_.SetModel(std::move(model));
-  return absl::OkStatus();
-}
-
-std::vector<std::shared_ptr<ServingModel>> Server::LiveModels() const {
-  std::vector<std::shared_ptr<ServingModel>> live;
-  const absl::MutexLock lock(&mu_);
-  for (const std::weak_ptr<ServingModel>& known : models_) {
-    if (std::shared_ptr<ServingModel> model = known.lock()) live.push_back(std::move(model));
-  }
-  return live;
-}
-
-absl::Status Server::ReloadModel() {
-  const absl::Status status = LoadModel();
-  metrics_.OnModelReload(status.ok());
-  return status;
 }
 
 DrainReport Server::Drain() {
+  models_.Stop();
   health_.Drain();
   std::this_thread::sleep_for(Nanoseconds(options_.lame_duck_seconds));
   CloseToNewCalls();
@@ -249,7 +238,7 @@ DrainReport Server::Drain() {
 
 Server::Backlog Server::MeasureBacklog() const {
   Backlog backlog{.requests = metrics_.requests_in_flight()};
-  for (const std::shared_ptr<ServingModel>& model : LiveModels()) {
+  for (const std::shared_ptr<ServingModel>& model : models_.live()) {
     const SchedulerStats stats = model->scheduler().stats();
     backlog.images += stats.waiting_images + stats.denoising_images;
     backlog.duration += model->scheduler().UntilIdle();
@@ -266,7 +255,7 @@ void Server::CloseToNewCalls() {
     grpc_server_->Shutdown();  // NOTE: returns only after the last call and connection
     closed_.Notify();
   });
-  for (const std::shared_ptr<ServingModel>& model : LiveModels()) model->scheduler().StopAdmitting();
+  for (const std::shared_ptr<ServingModel>& model : models_.live()) model->scheduler().StopAdmitting();
 }
 
 // True if all that was admitted is finished. Calls of other services, which a client may keep open, are not waited for.
@@ -285,7 +274,7 @@ DrainReport Server::DropTheRest() {
       "--drain_timeout is over: {} requests are dropped, with {} images that were not drawn; they would have taken "
       "another {:.0f} s",
       dropped.requests, dropped.images, std::ceil(Seconds(dropped.duration)));
-  for (const std::shared_ptr<ServingModel>& model : LiveModels()) model->scheduler().Shutdown();
+  for (const std::shared_ptr<ServingModel>& model : models_.live()) model->scheduler().Shutdown();
   const bool closed = WaitFor(kFarewellSeconds, [this] { return closed_.HasBeenNotified(); }) || CutConnections();
   return {.dropped_requests = dropped.requests, .dropped_images = dropped.images, .closed = closed};
 }

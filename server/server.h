@@ -32,6 +32,7 @@
 #include "server/access/tls_credentials.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_endpoint.h"
+#include "server/models/model_manager.h"
 #include "server/service/digit_service.h"
 #include "server/service/health_service.h"
 #include "server/service/reflection_service.h"
@@ -53,6 +54,7 @@ struct ServerOptions {
   double lame_duck_seconds = 2;
   double drain_timeout_seconds = 300;
   double write_timeout_seconds = 30;
+  double watch_checkpoint_seconds = 0;  // 0: a replaced file is not looked for
   TlsOptions tls;
   AccessOptions access;
   TransportOptions transport;
@@ -71,8 +73,7 @@ struct DrainReport {
 class Server {
  public:
   // How the model comes to be; LoadServingModel of loading/load_serving_model.h, but for tests.
-  using ModelLoader =
-      std::function<absl::StatusOr<std::shared_ptr<ServingModel>>(const ServingModelOptions&, SchedulerObserver*)>;
+  using ModelLoader = ModelManager::Loader;
 
   // Binds both ports, then loads the model, and returns once it is warm and health says SERVING. Errors of the loader;
   // UNAVAILABLE for an occupied port; INVALID_ARGUMENT for a malformed address; those of LoadCredentials.
@@ -88,26 +89,23 @@ class Server {
   // 0 when it is off.
   int metrics_port() const { return metrics_endpoint_ == nullptr ? 0 : metrics_endpoint_->port(); }
 
-  // Loads the checkpoint anew, from the same path. Calls that run keep the model they began with. On an error the old
-  // model goes on serving.
-  absl::Status ReloadModel();
+  // The model that is served, and the reloading of it.
+  ModelManager& models() { return models_; }
 
   // Stops as said above, and says in the log what it waits for and what it had to drop. Returns within lame_duck,
   // drain_timeout and ten seconds, even if a step hangs.
   DrainReport Drain();
 
  private:
-  Server(const ServerOptions& options, ModelLoader load_model, const Credentials& credentials);
+  Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials);
 
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
   absl::Status BindGrpcPort();
   void StartProbe();
   bool alive() const { return probe_ == nullptr || probe_->alive(); }
-  absl::Status LoadModel();
+  void ServeModel(std::shared_ptr<ServingModel> model);
   void CompareTimeouts(const ServingModel& model) const;
-  // The one that new calls use, and replaced ones that running calls still hold.
-  std::vector<std::shared_ptr<ServingModel>> LiveModels() const ABSL_LOCKS_EXCLUDED(mu_);
   SchedulerStats Stats() const;
 
   // Drain's parts.
@@ -124,10 +122,6 @@ class Server {
 
   // Constant after Start.
   const ServerOptions options_;
-  const ModelLoader load_model_;
-
-  mutable absl::Mutex mu_;
-  std::vector<std::weak_ptr<ServingModel>> models_ ABSL_GUARDED_BY(mu_);  // all that were loaded and may still live
 
   const AccessControl access_;
   const std::shared_ptr<grpc::ServerCredentials> grpc_credentials_;
@@ -136,6 +130,7 @@ class Server {
   HealthService health_;
   ReflectionService reflection_;
   DigitService service_;
+  ModelManager models_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> probe_acceptor_;

@@ -93,7 +93,8 @@ Metrics::Metrics()
       loopback_probes_(CounterFamily(registry_, "denoised_loopback_probes_total",
                                      "The server's calls of its own gRPC port, by whether they were answered")),
       model_info_(MakeFamily(registry_, prometheus::BuildGauge(), "denoised_model_info", "The model being served")),
-      model_reloads_(CounterFamily(registry_, "denoised_model_reloads_total", "Reloads of the checkpoint on SIGHUP")),
+      model_reloads_(CounterFamily(registry_, "denoised_model_reloads_total",
+                                   "Reloads of the checkpoint, by SIGHUP or because its file was replaced")),
       tls_certificate_expiry_seconds_(
           MakeFamily(registry_, prometheus::BuildGauge(), "denoised_tls_certificate_expiry_seconds",
                      "Until the certificate that new connections get expires, in seconds; below 0 it has")) {
@@ -113,9 +114,9 @@ Metrics::Metrics()
     wasted_steps_.Add({{"reason", DropReasonName(reason)}});
   }
   for (const char* result : {"ok", "error"}) {
-    model_reloads_.Add({{"result", result}});
     loopback_probes_.Add({{"result", result}});
   }
+  for (const char* result : {"ok", "error", "rolled_back"}) model_reloads_.Add({{"result", result}});
   CollectProcessMetrics();  // opens what it reads, while there are descriptors
 }
 

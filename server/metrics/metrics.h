@@ -74,7 +74,8 @@ class Metrics : public SchedulerObserver {
   // When the certificate that new connections get ends. Never called: no TLS, and no such metric.
   void SetCertificateExpiry(std::chrono::system_clock::time_point not_after);
 
-  void OnModelReload(bool ok) { model_reloads_.Add({{"result", ok ? "ok" : "error"}}).Increment(); }
+  // How a reload ended: "ok", "error", or "rolled_back" for one that was ok until its first steps failed.
+  void OnModelReload(const char* result) { model_reloads_.Add({{"result", result}}).Increment(); }
 
   // Where the queue gauges come from; called at each scrape. Null: none.
   void SetStatsSource(std::function<SchedulerStats()> source);

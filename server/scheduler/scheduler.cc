@@ -452,7 +452,9 @@ SchedulerStats Scheduler::stats() const {
   const absl::MutexLock lock(&mu_);
   const int64_t waiting = waiting_.total().images;
   SchedulerStats stats{.waiting_images = static_cast<int>(waiting),
-                       .denoising_images = static_cast<int>(paused_.total().images) + static_cast<int>(chosen_.size())};
+                       .denoising_images = static_cast<int>(paused_.total().images) + static_cast<int>(chosen_.size()),
+                       .steps = steps_,
+                       .failed_steps = lost_steps_};
   if (!queued_.empty()) stats.oldest_wait = now - queued_.begin()->second->submitted;
   return stats;
 }
@@ -709,6 +711,9 @@ void Scheduler::StepChosen() {
   const absl::Status status = StepRows(rows_);
   if (!status.ok() && !abandoned()) Salvage(rows_, status);
   failed_steps_ = rows_advanced_ > 0 ? 0 : failed_steps_ + 1;
+  if (rows_advanced_ > 0) return;
+  const absl::MutexLock lock(&mu_);
+  ++lost_steps_;
 }
 
 // One call of the engine.
@@ -730,6 +735,7 @@ absl::Status Scheduler::StepRows(absl::Span<const StepRow> rows) {
   }
   const absl::MutexLock lock(&mu_);
   step_times_.Record(network_rows, duration);
+  ++steps_;
   return absl::OkStatus();
 }
 

@@ -156,6 +156,8 @@ struct SchedulerStats {
   int waiting_images = 0;
   int denoising_images = 0;
   std::chrono::nanoseconds oldest_wait{};  // of the image that has waited longest; 0 if none waits
+  int64_t steps = 0;                       // that succeeded, and
+  int64_t failed_steps = 0;                // that failed, so far
 };
 
 // Whether the loop goes on, for somebody who watches it.
@@ -438,6 +440,8 @@ class Scheduler {
   std::vector<std::shared_ptr<Request>> leaving_ ABSL_GUARDED_BY(mu_);            // cancelled or failed
   int64_t leaving_images_ ABSL_GUARDED_BY(mu_) = 0;                               // of theirs, that have slots
   StepTimeModel step_times_ ABSL_GUARDED_BY(mu_);
+  int64_t steps_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t lost_steps_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace denoised

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
 #include "server/service/grpc_status.h"
@@ -62,6 +63,7 @@ void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
   response.set_supports_guidance(metadata.null_label.has_value());
   response.set_device(info.device);
   response.set_engine(model.engine().Description());
+  for (const std::string& engine : info.passed_over) absl::StrAppend(response.mutable_engine(), "; not ", engine);
   response.set_metadata_json(SerializeModelMetadata(metadata));
 }
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/diffusion/engine.h"
@@ -27,7 +28,8 @@ struct ModelInfo {
   ModelMetadata metadata;
   std::string sha256;  // of the checkpoint file, hexadecimal
   uint64_t parameter_count = 0;
-  std::string device;  // as ResolveDevice names it
+  std::string device;                    // as ResolveDevice names it
+  std::vector<std::string> passed_over;  // engines that would have gone first, and why they do not serve
 
   // Names the checkpoint: the first 12 digits of its SHA-256.
   std::string version() const { return sha256.substr(0, 12); }
@@ -73,6 +75,9 @@ struct ServingModelOptions {
   int max_queued_images = 256;
   int64_t max_client_images = 0;  // 0: seven eighths of all places
   int64_t max_queued_steps = 0;   // 0: 1000 for each place
+  // While another model serves: give way to it where that is possible.
+  bool in_background = false;
+  std::function<bool()> give_up;  // asked now and then; once it says true, loading ends with CANCELLED. Null: never
 };
 
 }  // namespace denoised

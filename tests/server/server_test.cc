@@ -145,6 +145,8 @@ class ServerTest : public testing::Test {
     return answer;
   }
 
+  absl::Status Reload() { return server_->models().AwaitReload(server_->models().RequestReload("the test")); }
+
   std::string Metric(const std::string& name) {
     const HttpAnswer page = HttpGet(server_->metrics_port(), "/metrics");
     if (page.status != 200) return "no answer";
@@ -787,7 +789,7 @@ TEST_F(ServerTest, DrainDropsCallsOfAReplacedModelToo) {
   const auto reader = stub_->GenerateDigit(&context, Request(1, 1000));
   v1::GenerateDigitResponse event;
   ASSERT_TRUE(reader->Read(&event));
-  ASSERT_THAT(server_->ReloadModel(), IsOk());
+  ASSERT_THAT(Reload(), IsOk());
   ASSERT_NE(engine_, old_engine);
   DrainReport report;
   std::atomic<bool> drained = false;
@@ -811,10 +813,10 @@ TEST_F(ServerTest, DrainDropsCallsOfAReplacedModelToo) {
 TEST_F(ServerTest, ReloadServesTheNewModelAndKeepsTheOldOneOnAnError) {
   Start();
   info_.sha256 = std::string(64, 'd');
-  ASSERT_THAT(server_->ReloadModel(), IsOk());
+  ASSERT_THAT(Reload(), IsOk());
   EXPECT_EQ(Generate(Request(1)).events.at(0).accepted().model_version(), "dddddddddddd");
   info_.metadata.noise_schedule.num_train_timesteps = -1;
-  EXPECT_EQ(server_->ReloadModel().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Reload().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Generate(Request(1)).events.at(0).accepted().model_version(), "dddddddddddd");
   EXPECT_EQ(Metric("denoised_model_reloads_total{result=\"ok\"}"), "1");
   EXPECT_EQ(Metric("denoised_model_reloads_total{result=\"error\"}"), "1");

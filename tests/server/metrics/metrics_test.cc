@@ -94,7 +94,7 @@ TEST(MetricsTest, WorkIsCounted) {
   metrics.OnRejected(DropReason::kQueueFull);
   metrics.OnWasted(DropReason::kCancelled, 12);
   metrics.OnPreviewDropped();
-  metrics.OnModelReload(true);
+  metrics.OnModelReload("ok");
   const std::string page = metrics.Scrape();
   EXPECT_THAT(page, HasSubstr("\ndenoised_steps_total 2\n"));
   EXPECT_THAT(page, HasSubstr("\ndenoised_network_seconds_total 0.02\n"));

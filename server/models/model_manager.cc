@@ -1,0 +1,219 @@
+#include "server/models/model_manager.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "common/support/status_macros.h"
+
+namespace denoised {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Between two looks at what other threads do: at a last call's end, at the first steps of a generation.
+constexpr std::chrono::milliseconds kPollInterval(20);
+
+}  // namespace
+
+ModelManager::ModelManager(ModelManagerOptions options, Loader load, Metrics& metrics, Publish publish)
+    : options_(std::move(options)), load_(std::move(load)), metrics_(metrics), publish_(std::move(publish)) {}
+
+ModelManager::~ModelManager() {
+  Stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+absl::Status ModelManager::Start() {
+  DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options_.model, &metrics_));
+  if (options_.watch_interval.count() > 0) watch_.emplace(options_.model.checkpoint, model->info().sha256);
+  publish_(model);
+  {
+    const absl::MutexLock lock(&mu_);
+    serving_ = std::move(model);
+  }
+  malloc_trim(0);  // what loading took and the engine does not keep
+  thread_ = std::thread([this] { Run(); });
+  return absl::OkStatus();
+}
+
+int64_t ModelManager::RequestReload(std::string_view why) {
+  const absl::MutexLock lock(&mu_);
+  if (stop_) return finished_;
+  if (wanted_ == started_) {
+    ++wanted_;
+    spdlog::info("{}: the checkpoint is loaded again{}", why, started_ > finished_ ? ", after the load that runs" : "");
+  } else {
+    spdlog::info("{}: the checkpoint will be loaded again already", why);
+  }
+  return wanted_;
+}
+
+absl::Status ModelManager::AwaitReload(int64_t load) {
+  const absl::MutexLock lock(&mu_);
+  const auto over = [this, load]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || finished_ >= load; };
+  mu_.Await(absl::Condition(&over));
+  return finished_ >= load ? result_ : absl::CancelledError("the server is stopping");
+}
+
+void ModelManager::Stop() {
+  const absl::MutexLock lock(&mu_);
+  stop_ = true;
+}
+
+std::vector<std::shared_ptr<ServingModel>> ModelManager::live() const {
+  const absl::MutexLock lock(&mu_);
+  std::vector<std::shared_ptr<ServingModel>> models;
+  for (std::shared_ptr<ServingModel> model : {serving_, before_, retiring_.lock()}) {
+    if (model != nullptr && std::find(models.begin(), models.end(), model) == models.end()) {
+      models.push_back(std::move(model));
+    }
+  }
+  return models;
+}
+
+bool ModelManager::stopping() const {
+  const absl::MutexLock lock(&mu_);
+  return stop_;
+}
+
+bool ModelManager::InterruptedWithin(std::chrono::nanoseconds duration) const {
+  const absl::MutexLock lock(&mu_);
+  const auto is_interrupted = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return interrupted(); };
+  return mu_.AwaitWithTimeout(absl::Condition(&is_interrupted), absl::FromChrono(duration));
+}
+
+// ---- On its own thread ----
+
+void ModelManager::Run() {
+  pthread_setname_np(pthread_self(), "models");
+  while (AwaitWork()) Reload();
+}
+
+// False: stop.
+bool ModelManager::AwaitWork() {
+  constexpr std::chrono::hours kForever(24);
+  const std::chrono::nanoseconds watch = watch_.has_value() ? options_.watch_interval : kForever;
+  while (!InterruptedWithin(memory_to_return_ ? std::min<std::chrono::nanoseconds>(kPollInterval, watch) : watch)) {
+    ReturnMemory();
+    LookAtFile();
+  }
+  const absl::MutexLock lock(&mu_);
+  if (!stop_) ++started_;
+  return !stop_;
+}
+
+void ModelManager::Reload() {
+  if (!AwaitRetired()) return Finish(absl::CancelledError("the server is stopping"));
+  const absl::Status status = LoadAndSwap();
+  metrics_.OnModelReload(status.ok() ? "ok" : "error");
+  Finish(status);
+  if (!status.ok()) {
+    spdlog::error("the old model goes on serving: {}", std::string(status.message()));
+    memory_to_return_ = true;
+    return;
+  }
+  std::shared_ptr<ServingModel> model;
+  {
+    const absl::MutexLock lock(&mu_);
+    model = serving_;
+  }
+  if (!ProvesItself(*model)) GoBack();
+  model.reset();
+  Retire();
+}
+
+// Until at most one generation is alive. False: stop.
+bool ModelManager::AwaitRetired() {
+  const auto retired = [this] {
+    const absl::MutexLock lock(&mu_);
+    return retiring_.expired();
+  };
+  if (!retired()) {
+    spdlog::info("the reload waits: calls still run on the model before this one, and no more than two are kept");
+  }
+  while (!retired() && !stopping()) std::this_thread::sleep_for(kPollInterval);
+  ReturnMemory();
+  return !stopping();
+}
+
+absl::Status ModelManager::LoadAndSwap() {
+  ServingModelOptions options = options_.model;
+  options.in_background = true;
+  options.give_up = [this] { return stopping(); };
+  DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options, &metrics_));
+  if (watch_.has_value()) watch_->Know(model->info().sha256);
+  {
+    const absl::MutexLock lock(&mu_);
+    if (stop_) return absl::CancelledError("the server is stopping");
+    before_ = std::exchange(serving_, model);
+  }
+  publish_(std::move(model));
+  return absl::OkStatus();
+}
+
+// Whether the first steps of a generation succeed. A generation that nobody asks to step is believed after a while.
+bool ModelManager::ProvesItself(const ServingModel& model) {
+  const Clock::time_point end = Clock::now() + options_.probation_time;
+  do {
+    const SchedulerStats stats = model.scheduler().stats();
+    if (stats.failed_steps > stats.steps) return false;
+    if (stats.steps >= options_.probation_steps) return true;
+  } while (!InterruptedWithin(kPollInterval) && Clock::now() < end);
+  return true;
+}
+
+void ModelManager::GoBack() {
+  std::shared_ptr<ServingModel> old;
+  {
+    const absl::MutexLock lock(&mu_);
+    std::swap(serving_, before_);
+    old = serving_;
+  }
+  publish_(old);
+  metrics_.OnModelReload("rolled_back");
+  spdlog::error(
+      "the first steps of the new model failed: model {} serves again; what failed is told by the calls' lines",
+      old->info().version());
+}
+
+// The generation that does not serve lives on for its calls alone.
+void ModelManager::Retire() {
+  std::shared_ptr<ServingModel> old;
+  {
+    const absl::MutexLock lock(&mu_);
+    old = std::exchange(before_, nullptr);
+    retiring_ = old;
+  }
+  memory_to_return_ = true;
+}
+
+void ModelManager::LookAtFile() {
+  if (!watch_.has_value() || Clock::now() < next_look_) return;
+  next_look_ = Clock::now() + options_.watch_interval;
+  if (watch_->Replaced()) RequestReload(options_.model.checkpoint + " has been replaced");
+}
+
+// Threads come and go with each generation, and the allocator keeps what they freed, in each thread's arena apart, for
+// threads that may come: without this, memory grows by half of what a model takes with each of the first reloads.
+void ModelManager::ReturnMemory() {
+  if (!memory_to_return_) return;
+  {
+    const absl::MutexLock lock(&mu_);
+    if (!retiring_.expired()) return;
+  }
+  malloc_trim(0);
+  memory_to_return_ = false;
+}
+
+void ModelManager::Finish(const absl::Status& status) {
+  const absl::MutexLock lock(&mu_);
+  result_ = status;
+  finished_ = started_;
+}
+
+}  // namespace denoised

@@ -1,0 +1,283 @@
+#include "server/models/model_manager.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "common/support/digest.h"
+#include "tests/testing/puppet_engine.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Le;
+using testing::SizeIs;
+
+class Listener : public DrawListener {
+ public:
+  void OnPreview(const PreviewFrame&) override {}
+  void OnImage(const FinishedImage&) override {}
+  void OnDone(const absl::Status& status) override {
+    status_ = status;
+    done_.Notify();
+  }
+  absl::Status Await() {
+    done_.WaitForNotification();
+    return status_;
+  }
+
+ private:
+  absl::Notification done_;
+  absl::Status status_;
+};
+
+// Generations are puppets; the content of the file is their version.
+class ModelManagerTest : public testing::Test {
+ protected:
+  void Start(ModelManagerOptions options = {}) {
+    options.model.checkpoint = path_;
+    manager_ = std::make_unique<ModelManager>(
+        options,
+        [this](const ServingModelOptions& wanted, SchedulerObserver* observer) { return Load(wanted, observer); },
+        metrics_, [this](std::shared_ptr<ServingModel> model) { Publish(std::move(model)); });
+    ASSERT_THAT(manager_->Start(), IsOk());
+  }
+
+  absl::StatusOr<std::shared_ptr<ServingModel>> Load(const ServingModelOptions& wanted, SchedulerObserver* observer) {
+    {
+      const absl::MutexLock lock(&mu_);
+      const auto allowed = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return loads_allowed_ > 0; };
+      ++loads_begun_;
+      std::erase_if(generations_, [](const auto& generation) { return generation.expired(); });
+      most_alive_ = std::max(most_alive_, generations_.size() + 1);
+      mu_.Await(absl::Condition(&allowed));
+      --loads_allowed_;
+    }
+    const std::string content = Slurp(wanted.checkpoint);
+    if (content == "corrupt") return absl::DataLossError("the file is damaged; copy it again");
+    ModelInfo info;
+    info.sha256 = Sha256Hex(content);
+    absl::StatusOr<std::shared_ptr<ServingModel>> model = ServingModel::Start(
+        info,
+        [this]() -> absl::StatusOr<std::unique_ptr<Engine>> {
+          auto engine = std::make_unique<PuppetEngine>(4);
+          engine_ = engine.get();
+          return engine;
+        },
+        {.max_batch_rows = 4, .max_queued_images = 4}, observer);
+    if (model.ok()) {
+      const absl::MutexLock lock(&mu_);
+      generations_.push_back(*model);
+    }
+    return model;
+  }
+
+  void Publish(std::shared_ptr<ServingModel> model) {
+    const absl::MutexLock lock(&mu_);
+    published_.push_back(model->info().sha256);
+    serving_ = std::move(model);
+  }
+
+  absl::Status Reload() { return manager_->AwaitReload(manager_->RequestReload("the test")); }
+  void Replace(const std::string& content) { std::filesystem::rename(folder_.Write("new", content), path_); }
+  std::shared_ptr<ServingModel> serving() {
+    const absl::MutexLock lock(&mu_);
+    return serving_;
+  }
+  void HoldLoads() {
+    const absl::MutexLock lock(&mu_);
+    loads_allowed_ = 0;
+  }
+  void AllowLoads(int64_t loads) {
+    const absl::MutexLock lock(&mu_);
+    loads_allowed_ += loads;
+  }
+  void AwaitLoadsBegun(int loads) {
+    const absl::MutexLock lock(&mu_);
+    const auto begun = [this, loads]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return loads_begun_ >= loads; };
+    mu_.Await(absl::Condition(&begun));
+  }
+  int loads_begun() {
+    const absl::MutexLock lock(&mu_);
+    return loads_begun_;
+  }
+  size_t most_alive() {
+    const absl::MutexLock lock(&mu_);
+    return most_alive_;
+  }
+  std::vector<std::string> published() {
+    const absl::MutexLock lock(&mu_);
+    return published_;
+  }
+  std::string Reloads(const std::string& result) {
+    const std::string page = metrics_.Scrape();
+    const std::string name = "\ndenoised_model_reloads_total{result=\"" + result + "\"} ";
+    const size_t at = page.find(name) + name.size();
+    return page.substr(at, page.find('\n', at) - at);
+  }
+  static DrawRequest OneImage(size_t steps) {
+    DrawRequest request;
+    request.plan = std::make_shared<const StepPlan>(steps);
+    return request;
+  }
+  // One image of some steps, until it is over.
+  absl::Status Draw(ServingModel& model, size_t steps = 1) {
+    const auto listener = std::make_shared<Listener>();
+    const absl::StatusOr<Admission> admission = model.scheduler().Submit(OneImage(steps), listener);
+    if (!admission.ok()) return admission.status();
+    return listener->Await();
+  }
+
+  TempFolder folder_;
+  const std::string path_ = folder_.Write("model.pt", "first");
+  std::atomic<PuppetEngine*> engine_ = nullptr;  // of the generation loaded last
+  Metrics metrics_;
+
+  absl::Mutex mu_;
+  int64_t loads_allowed_ ABSL_GUARDED_BY(mu_) = 1'000'000;
+  int loads_begun_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t most_alive_ ABSL_GUARDED_BY(mu_) = 0;  // one that is being loaded included
+  std::vector<std::weak_ptr<ServingModel>> generations_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> published_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<ServingModel> serving_ ABSL_GUARDED_BY(mu_);
+
+  std::unique_ptr<ModelManager> manager_;  // NOTE: last, so that its thread ends first
+};
+
+TEST_F(ModelManagerTest, ReloadServesTheNewContent) {
+  Start();
+  Replace("second");
+  ASSERT_THAT(Reload(), IsOk());
+  EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second")));
+  EXPECT_EQ(Reloads("ok"), "1");
+}
+
+TEST_F(ModelManagerTest, FileThatCannotBeLoadedKeepsTheOldModel) {
+  Start();
+  Replace("corrupt");
+  EXPECT_THAT(Reload(), StatusIs(absl::StatusCode::kDataLoss, "the file is damaged; copy it again"));
+  EXPECT_THAT(published(), ElementsAre(Sha256Hex("first")));
+  EXPECT_EQ(Reloads("error"), "1");
+  EXPECT_THAT(manager_->live(), SizeIs(1));
+}
+
+// Whoever handles SIGHUP must be free for the SIGTERM that comes next.
+TEST_F(ModelManagerTest, RequestReturnsWhileTheLoadRuns) {
+  Start();
+  HoldLoads();
+  manager_->RequestReload("the test");
+  AwaitLoadsBegun(2);
+  EXPECT_THAT(published(), SizeIs(1));
+  AllowLoads(1);
+}
+
+// Two triggers at one instant, and a storm of them, are one load and one more.
+TEST_F(ModelManagerTest, RequestsDuringALoadShareOneMore) {
+  Start();
+  HoldLoads();
+  const int64_t first = manager_->RequestReload("the test");
+  AwaitLoadsBegun(2);
+  const int64_t second = manager_->RequestReload("the test");
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(manager_->RequestReload("the test"), second);
+  EXPECT_NE(first, second);
+  AllowLoads(1'000'000);
+  EXPECT_THAT(manager_->AwaitReload(second), IsOk());
+  EXPECT_EQ(loads_begun(), 3);
+}
+
+TEST_F(ModelManagerTest, ReloadWaitsWhileCallsRunOnTheModelBeforeTheLast) {
+  Start();
+  std::shared_ptr<ServingModel> call = serving();
+  ASSERT_THAT(Reload(), IsOk());
+  const int64_t third = manager_->RequestReload("the test");
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // a load that did not wait would begin
+  EXPECT_EQ(loads_begun(), 2);
+  EXPECT_THAT(manager_->live(), SizeIs(2));
+  call.reset();
+  EXPECT_THAT(manager_->AwaitReload(third), IsOk());
+  EXPECT_THAT(most_alive(), Le(2));
+}
+
+TEST_F(ModelManagerTest, RunningCallsKeepTheirModel) {
+  Start();
+  const std::shared_ptr<ServingModel> old = serving();
+  engine_.load()->HoldSteps();
+  const auto listener = std::make_shared<Listener>();
+  const absl::StatusOr<Admission> admission = old->scheduler().Submit(OneImage(5), listener);
+  ASSERT_THAT(admission, IsOk());
+  PuppetEngine* const old_engine = engine_;
+  ASSERT_THAT(Reload(), IsOk());
+  EXPECT_THAT(manager_->live(), SizeIs(2));
+  old_engine->LetGo();
+  EXPECT_THAT(listener->Await(), IsOk());
+}
+
+TEST_F(ModelManagerTest, FirstStepsThatFailBringTheOldModelBack) {
+  Start();
+  Replace("second");
+  ASSERT_THAT(Reload(), IsOk());
+  engine_.load()->FailNextStep(absl::InternalError("the puppet failed"));
+  EXPECT_THAT(Draw(*serving()), StatusIs(absl::StatusCode::kInternal, HasSubstr("the puppet failed")));
+  while (published().size() < 3) std::this_thread::yield();
+  EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second"), Sha256Hex("first")));
+  EXPECT_THAT(Draw(*serving()), IsOk());
+  while (Reloads("rolled_back") != "1") std::this_thread::yield();
+}
+
+TEST_F(ModelManagerTest, ModelThatHasProvedItselfStaysWhenAStepFailsLater) {
+  Start({.probation_steps = 3});
+  Replace("second");
+  ASSERT_THAT(Reload(), IsOk());
+  EXPECT_THAT(Draw(*serving(), 5), IsOk());
+  while (manager_->live().size() > 1) std::this_thread::yield();  // the old one has been let go
+  engine_.load()->FailNextStep(absl::InternalError("the puppet failed"));
+  EXPECT_FALSE(Draw(*serving()).ok());
+  EXPECT_EQ(serving()->info().sha256, Sha256Hex("second"));
+}
+
+TEST_F(ModelManagerTest, IdleModelIsBelievedAfterAWhile) {
+  Start({.probation_time = std::chrono::milliseconds(1)});
+  ASSERT_THAT(Reload(), IsOk());
+  while (manager_->live().size() > 1) std::this_thread::yield();
+  EXPECT_EQ(Reloads("rolled_back"), "0");
+}
+
+TEST_F(ModelManagerTest, LoadThatEndsAfterStopIsNotServed) {
+  Start();
+  HoldLoads();
+  const int64_t load = manager_->RequestReload("the test");
+  AwaitLoadsBegun(2);
+  manager_->Stop();
+  EXPECT_THAT(manager_->AwaitReload(load), StatusIs(absl::StatusCode::kCancelled, "the server is stopping"));
+  AllowLoads(1);
+  manager_.reset();
+  EXPECT_THAT(published(), ElementsAre(Sha256Hex("first")));
+}
+
+TEST_F(ModelManagerTest, WatchedFileIsLoadedWhenItIsReplaced) {
+  Start({.watch_interval = std::chrono::milliseconds(1)});
+  Replace("second");
+  while (published().size() < 2) std::this_thread::yield();
+  EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second")));
+}
+
+TEST_F(ModelManagerTest, WatchedFileThatIsCorruptIsToldOnce) {
+  Start({.watch_interval = std::chrono::milliseconds(1)});
+  Replace("corrupt");
+  while (Reloads("error") != "1") std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // many looks
+  EXPECT_EQ(Reloads("error"), "1");
+  Replace("second");
+  while (published().size() < 2) std::this_thread::yield();
+}
+
+}  // namespace
+}  // namespace denoised
