@@ -1,12 +1,18 @@
 #include "server/loading/load_serving_model.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/engine/device.h"
 #include "common/engine/make_engine.h"
+#include "common/engine/self_test.h"
 #include "common/model/precision.h"
 #include "common/support/available_cores.h"
+#include "common/support/low_priority.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -23,27 +29,80 @@ SchedulerOptions MakeSchedulerOptions(const ServingModelOptions& options, int ro
   return scheduler;
 }
 
+// What is read and computed once, whatever engine serves in the end.
+struct Source {
+  Checkpoint checkpoint;
+  GoldenReference reference;
+};
+
+absl::StatusOr<Source> ReadSource(const std::string& path) {
+  Source source;
+  DENOISED_ASSIGN_OR_RETURN(source.checkpoint, LoadCheckpoint(path));
+  DENOISED_ASSIGN_OR_RETURN(source.reference, DrawReference(source.checkpoint));
+  return source;
+}
+
+// This takes most of a second of a core.
+absl::StatusOr<Source> ReadSource(const ServingModelOptions& options) {
+  if (!options.in_background) return ReadSource(options.checkpoint);
+  absl::StatusOr<Source> source = absl::UnknownError("not read");
+  RunAtLowPriority([&] { source = ReadSource(options.checkpoint); });
+  return source;
+}
+
+int BatchRows(const ServingModelOptions& options, const std::string& device) {
+  if (options.max_batch_rows > 0) return options.max_batch_rows;
+  return device == "cpu" ? std::max(kCpuBatchRows, AvailableCores()) : kCudaBatchRows;
+}
+
+absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const Source& source, EngineOptions engine,
+                                                         std::vector<std::string> passed_over,
+                                                         const ServingModelOptions& options,
+                                                         SchedulerObserver* observer) {
+  const Checkpoint& checkpoint = source.checkpoint;
+  const SchedulerOptions scheduler_options = MakeSchedulerOptions(options, engine.max_rows);
+  engine.num_slots = UsefulSlots(scheduler_options);
+  ModelInfo info{.metadata = checkpoint.metadata,
+                 .sha256 = checkpoint.sha256,
+                 .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
+                 .device = engine.device,
+                 .passed_over = std::move(passed_over)};
+  const auto make_engine = [&] { return MakeCheckedEngine(checkpoint, source.reference, engine); };
+  return ServingModel::Start(std::move(info), make_engine, scheduler_options, observer);
+}
+
+// The last reason's code, and all reasons.
+absl::Status NoneServes(const absl::Status& last, std::vector<std::string> reasons, const std::string& device) {
+  if (reasons.size() == 1) {
+    const char* advice = absl::IsInternal(last) ? "; choose another --device or --precision" : "";
+    return absl::Status(last.code(), absl::StrCat(last.message(), advice));
+  }
+  return absl::Status(
+      last.code(),
+      absl::StrCat("--device=", device, ": no engine can serve this checkpoint: ", absl::StrJoin(reasons, "; ")));
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingModelOptions& options,
                                                                SchedulerObserver* observer) {
-  DENOISED_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
-  DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.checkpoint));
-  const int default_rows = device == "cpu" ? std::max(kCpuBatchRows, AvailableCores()) : kCudaBatchRows;
-  const int rows = options.max_batch_rows > 0 ? options.max_batch_rows : default_rows;
-  ModelInfo info{.metadata = checkpoint.metadata,
-                 .sha256 = checkpoint.sha256,
-                 .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
-                 .device = device};
-  const SchedulerOptions scheduler_options = MakeSchedulerOptions(options, rows);
-  const auto make_engine = [&] {
-    return MakeEngine(checkpoint, {.device = device,
-                                   .num_slots = UsefulSlots(scheduler_options),
-                                   .max_rows = rows,
-                                   .num_threads = options.threads,
-                                   .precision = ParsePrecision(options.precision)});
-  };
-  return ServingModel::Start(std::move(info), make_engine, scheduler_options, observer);
+  DENOISED_ASSIGN_OR_RETURN(
+      std::vector<EngineOptions> candidates,
+      EngineCandidates(
+          {.device = options.device, .num_threads = options.threads, .precision = ParsePrecision(options.precision)}));
+  DENOISED_ASSIGN_OR_RETURN(const Source source, ReadSource(options));
+  std::vector<std::string> passed_over;
+  absl::Status status;
+  for (EngineOptions& candidate : candidates) {
+    if (options.give_up && options.give_up()) return absl::CancelledError("loading was given up");
+    candidate.max_rows = BatchRows(options, candidate.device);
+    absl::StatusOr<std::shared_ptr<ServingModel>> model =
+        StartModel(source, candidate, passed_over, options, observer);
+    if (model.ok()) return model;
+    status = model.status();
+    passed_over.push_back(absl::StrCat(CandidateName(candidate), ": ", status.message()));
+  }
+  return NoneServes(status, std::move(passed_over), options.device);
 }
 
 }  // namespace denoised

@@ -1,0 +1,135 @@
+#include "common/engine/self_test.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <utility>
+
+#include "common/checkpoint/unet.h"
+#include "common/engine/cpu/onednn_network.h"
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr char kModel[] = DENOISED_SOURCE_DIR "/models/mnist.pt";
+
+class SelfTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    checkpoint_ = new Checkpoint(*LoadCheckpoint(kModel));
+    reference_ = new GoldenReference(*DrawReference(*checkpoint_));
+  }
+  static void TearDownTestSuite() {
+    delete reference_;
+    delete checkpoint_;
+  }
+
+  // The largest root mean square of an image's distance from the reference, drawn alone.
+  static double Distance(const EngineOptions& options) {
+    const std::unique_ptr<Engine> engine = *MakeEngine(*checkpoint_, options);
+    double largest = 0;
+    for (size_t i = 0; i < reference_->rows.size(); ++i) {
+      const GoldenRow& row = reference_->rows[i];
+      for (int step = 0; step < static_cast<int>(row.plan.size()); ++step) {
+        EXPECT_THAT(engine->Step({{.slot = 0,
+                                   .plan = &row.plan,
+                                   .step = step,
+                                   .label = row.label,
+                                   .guidance_scale = row.guidance_scale,
+                                   .seed = row.seed}}),
+                    IsOk());
+      }
+      std::vector<float> image(reference_->images[i].size());
+      EXPECT_THAT(engine->Read(0, FrameKind::kNoisy, absl::MakeSpan(image)), IsOk());
+      double sum = 0;
+      for (size_t pixel = 0; pixel < image.size(); ++pixel) {
+        sum += std::pow(static_cast<double>(image[pixel]) - reference_->images[i][pixel], 2);
+      }
+      largest = std::max(largest, std::sqrt(sum / static_cast<double>(image.size())));
+    }
+    RecordProperty("rms", std::to_string(largest));
+    std::printf("%s %s: %.3g\n", options.device.c_str(), PrecisionName(options.precision).c_str(), largest);
+    return largest;
+  }
+
+  static Checkpoint* checkpoint_;
+  static GoldenReference* reference_;
+};
+
+Checkpoint* SelfTest::checkpoint_ = nullptr;
+GoldenReference* SelfTest::reference_ = nullptr;
+
+// Less than half of what is allowed: the tolerance is not at the edge of what a good engine does.
+TEST_F(SelfTest, EnginesAreWellWithinTheirTolerance) {
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+    if (precision == Precision::kBf16 && !HasBfloat16()) continue;
+    EXPECT_LT(Distance({.device = "cpu", .num_slots = 4, .num_threads = 1, .precision = precision}),
+              LargestRms(precision) / 2);
+  }
+  for (const Precision precision : {Precision::kFp32, Precision::kFp16}) {
+    EXPECT_LT(Distance({.device = "emulated-cuda", .num_slots = 4, .num_threads = 2, .precision = precision}),
+              LargestRms(precision) / 2);
+  }
+}
+
+TEST_F(SelfTest, ShippedCheckpointPassesOnTheCpu) {
+  EXPECT_THAT(MakeCheckedEngine(*checkpoint_, *reference_, {.device = "cpu", .num_slots = 20}), IsOk());
+}
+
+// One convolution's output channel is lost: no digit looks broken at first sight.
+TEST_F(SelfTest, EngineWithOtherWeightsIsRefused) {
+  const auto with_a_lost_channel = [](const Checkpoint& checkpoint, const EngineOptions& options) {
+    Checkpoint other = checkpoint;
+    other.unet = checkpoint.unet.deepcopy();
+    for (const auto& parameter : other.unet.named_parameters()) {
+      if (parameter.value.dim() == 4 && parameter.value.size(2) == 3) {
+        const torch::NoGradGuard no_grad;
+        at::Tensor weight = parameter.value;
+        weight[0].zero_();
+        break;
+      }
+    }
+    return MakeEngine(other, options);
+  };
+  EXPECT_THAT(
+      MakeCheckedEngine(*checkpoint_, *reference_, {.device = "cpu", .num_slots = 4}, with_a_lost_channel),
+      StatusIs(absl::StatusCode::kInternal, HasSubstr("the self-test failed: label 0 by ddpm, drawn alone, differs")));
+}
+
+TEST_F(SelfTest, EngineThatCannotBeMadeSaysWhy) {
+  const auto out_of_memory = [](const Checkpoint&, const EngineOptions&) -> absl::StatusOr<std::unique_ptr<Engine>> {
+    return absl::InternalError("out of memory");
+  };
+  EXPECT_THAT(MakeCheckedEngine(*checkpoint_, *reference_, {.device = "cpu"}, out_of_memory),
+              StatusIs(absl::StatusCode::kInternal, "out of memory"));
+}
+
+std::vector<std::string> Names(const EngineOptions& options) {
+  std::vector<std::string> names;
+  for (const EngineOptions& candidate : *EngineCandidates(options)) names.push_back(CandidateName(candidate));
+  return names;
+}
+
+TEST(EngineCandidatesTest, ExplicitDeviceHasNoOther) {
+  EXPECT_THAT(Names({.device = "cpu"}), ElementsAre("cpu"));
+  EXPECT_THAT(Names({.device = "emulated-cuda"}), ElementsAre("emulated-cuda"));
+}
+
+TEST(EngineCandidatesTest, AutoEndsWithThePlainestEngine) {
+  EXPECT_EQ(Names({.device = "auto"}).back(), "cpu in fp32 by LibTorch");
+  EXPECT_EQ(Names({.device = "auto", .precision = Precision::kFp32}).back(), "cpu in fp32 by LibTorch");
+}
+
+TEST(EngineCandidatesTest, PrecisionThatWasAskedForIsKept) {
+  for (const EngineOptions& candidate : *EngineCandidates({.device = "auto", .precision = Precision::kBf16})) {
+    EXPECT_EQ(candidate.precision, Precision::kBf16);
+  }
+}
+
+}  // namespace
+}  // namespace denoised
