@@ -30,7 +30,7 @@ namespace denoised {
 // One chain, of a few steps.
 struct GoldenRow {
   SamplerType sampler = SamplerType::kDdpm;
-  StepPlan plan;
+  StepPlan plan = {};
   int label = 0;
   float guidance_scale = 1;
   uint64_t seed = 0;
@@ -38,7 +38,7 @@ struct GoldenRow {
 
 struct GoldenOptions {
   int classes = 10;
-  std::optional<int> null_label;  // none: no row is guided
+  std::optional<int> null_label = std::nullopt;  // none: no row is guided
   VarianceType variance_type = VarianceType::kFixedSmall;
   bool clip_sample = true;
 };
