@@ -2,10 +2,15 @@
 
 #include <torch/script.h>
 
+#include <map>
 #include <optional>
+#include <string>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/synchronization/mutex.h"
 #include "common/checkpoint/torch_cuda.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/checkpoint/unet.h"
@@ -50,6 +55,45 @@ absl::Status CheckLibTorchHas(Precision precision, const absl::Status& why) {
       absl::StrCat("--precision=", PrecisionName(precision), ": ", why.message(), "; use auto or fp32"));
 }
 
+// What CPU engines of this process chose when they had the cores to themselves. Thread-safe.
+class EarlierChoices {
+ public:
+  static EarlierChoices& Get() {
+    static auto* const choices = new EarlierChoices();
+    return *choices;
+  }
+  std::optional<CpuEngineChoices> Of(const std::string& kind) {
+    const absl::MutexLock lock(&mu_);
+    const auto found = by_kind_.find(kind);
+    return found == by_kind_.end() ? std::nullopt : std::optional(found->second);
+  }
+  void Set(const std::string& kind, const CpuEngineChoices& choices) {
+    const absl::MutexLock lock(&mu_);
+    by_kind_[kind] = choices;
+  }
+
+ private:
+  absl::Mutex mu_;
+  std::map<std::string, CpuEngineChoices> by_kind_ ABSL_GUARDED_BY(mu_);
+};
+
+// All that the times of an engine's steps depend on.
+std::string KindOf(const UnetConfig& unet, const CpuEngineOptions& options) {
+  return absl::StrCat(options.runner, " ", options.num_threads, " ", options.max_rows, " ", options.num_slots, " ",
+                      unet.architecture, " ", absl::StrJoin(unet.channels, ","), " ", unet.norm_groups);
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngineOf(const Checkpoint& checkpoint, bool beside_another,
+                                                        const CpuNetworkFactory& make_network,
+                                                        CpuEngineOptions options) {
+  const std::string kind = KindOf(checkpoint.metadata.unet, options);
+  if (beside_another) options.earlier = EarlierChoices::Get().Of(kind);
+  CpuEngineChoices choices;
+  absl::StatusOr<std::unique_ptr<Engine>> engine = MakeCpuEngine(make_network, options, &choices);
+  if (engine.ok() && !beside_another) EarlierChoices::Get().Set(kind, choices);
+  return engine;
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& checkpoint, const EngineOptions& options) {
   CpuEngineOptions cpu_options = {.runner = "LibTorch in fp32",
                                   .null_label = checkpoint.metadata.null_label.value_or(0),
@@ -63,7 +107,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
     const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = MakeOneDnnModelOf(checkpoint);
     if (model.ok()) {
       cpu_options.runner = absl::StrCat("oneDNN in ", PrecisionName(precision));
-      return MakeCpuEngine(
+      return MakeCpuEngineOf(
+          checkpoint, options.beside_another,
           [&model, precision](int max_rows, int threads) {
             return MakeOneDnnNetwork(*model, {.max_rows = max_rows, .threads = threads, .precision = precision});
           },
@@ -73,7 +118,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
     DENOISED_RETURN_IF_ERROR(CheckLibTorchHas(options.precision, model.status()));
   }
   const torch::jit::Module unet = OptimizeForCpu(checkpoint.unet);
-  return MakeCpuEngine(
+  return MakeCpuEngineOf(
+      checkpoint, options.beside_another,
       [&unet](int max_rows, int threads) -> std::unique_ptr<CpuNetwork> {
         if (threads > 1) return nullptr;  // LibTorch's threads cost more than they bring in a network this small
         return MakeTorchScriptNetwork(unet, max_rows);

@@ -38,6 +38,9 @@ struct EngineOptions {
   int num_threads = 0;  // CPU workers; 0: one per core that this process may use
   Precision precision = Precision::kAuto;
   EnginePath path = EnginePath::kFastest;
+  // An engine of these sizes that this process made before may be at work: what was measured for it is not measured
+  // again, on cores that are busy.
+  bool beside_another = false;
 };
 
 // Copies what it needs from the checkpoint, and warms up: every shape that a step of max_rows rows or less can have has

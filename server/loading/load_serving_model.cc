@@ -86,10 +86,11 @@ absl::Status NoneServes(const absl::Status& last, std::vector<std::string> reaso
 
 absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingModelOptions& options,
                                                                SchedulerObserver* observer) {
-  DENOISED_ASSIGN_OR_RETURN(
-      std::vector<EngineOptions> candidates,
-      EngineCandidates(
-          {.device = options.device, .num_threads = options.threads, .precision = ParsePrecision(options.precision)}));
+  DENOISED_ASSIGN_OR_RETURN(std::vector<EngineOptions> candidates,
+                            EngineCandidates({.device = options.device,
+                                              .num_threads = options.threads,
+                                              .precision = ParsePrecision(options.precision),
+                                              .beside_another = options.in_background}));
   DENOISED_ASSIGN_OR_RETURN(const Source source, ReadSource(options));
   std::vector<std::string> passed_over;
   absl::Status status;

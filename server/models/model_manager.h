@@ -50,7 +50,7 @@ struct ModelManagerOptions {
   std::chrono::nanoseconds watch_interval{};  // between two looks at the checkpoint's file; 0: none
   // A new generation is on probation for so many steps or so long, whichever ends first, or until the next reload.
   int64_t probation_steps = 100;
-  std::chrono::nanoseconds probation_time = std::chrono::seconds(30);
+  std::chrono::nanoseconds probation_time = std::chrono::seconds(10);
 };
 
 // Thread-safe, except that Start is called once, before the rest.

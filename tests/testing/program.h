@@ -77,6 +77,7 @@ class BackgroundProgram {
     }
   }
   void Signal(int signal) const { kill(pid_, signal); }
+  pid_t pid() const { return pid_; }
 
   // Its exit status, or 128 and the signal that ended it, as shells have it.
   int Wait() {

@@ -86,7 +86,13 @@ class CpuEngine : public Engine {
         workers_[worker].network->Predict(probe.Rows(0, rows), e.data());
       }
     }));
-    return Guarded([&] { ChooseTeam(make_network, probe, alone); });
+    return Guarded([&] {
+      if (options_.earlier.has_value()) {
+        TakeTeam(*options_.earlier, make_network, probe, alone);
+      } else {
+        ChooseTeam(make_network, probe, alone);
+      }
+    });
   }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
@@ -259,6 +265,21 @@ class CpuEngine : public Engine {
     while (choices_.team_rows < worth && KeepsBits(*team_, probe, choices_.team_rows + 1, alone)) {
       ++choices_.team_rows;
     }
+  }
+
+  // The team that was chosen before, if it keeps the bits of all the rows that it is to take.
+  void TakeTeam(const CpuEngineChoices& earlier, const CpuNetworkFactory& make_network, const Probe& probe,
+                const std::vector<float>& alone) {
+    if (earlier.team_rows == 0 || earlier.team_rows > choices_.rows_per_call) return;
+    std::unique_ptr<CpuNetwork> team = make_network(most_rows_, earlier.team_threads);
+    for (int rows = 1; rows <= earlier.team_rows; ++rows) {
+      if (team == nullptr || !KeepsBits(*team, probe, rows, alone)) return;
+    }
+    team->Rest();
+    team_ = std::move(team);
+    choices_.team_threads = earlier.team_threads;
+    choices_.team_rows = earlier.team_rows;
+    choices_.team_speedup = earlier.team_speedup;
   }
 
   // The median of a few calls of one row.

@@ -16,6 +16,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -28,6 +29,14 @@ namespace denoised {
 // one thread.
 using CpuNetworkFactory = std::function<std::unique_ptr<CpuNetwork>(int max_rows, int threads)>;
 
+// How the engine made up its mind at start.
+struct CpuEngineChoices {
+  int rows_per_call = 1;    // most rows that share a call
+  int team_threads = 1;     // of the team; 1: there is none
+  int team_rows = 0;        // most network rows of a step that go to the team
+  double team_speedup = 1;  // of a call of one row, against one thread
+};
+
 struct CpuEngineOptions {
   std::string runner;           // what runs the network, and in which precision: for Description
   int null_label = 0;           // the label of a guided image's second network row
@@ -36,14 +45,9 @@ struct CpuEngineOptions {
   int num_threads = 1;          // workers, at least 1
   int num_train_timesteps = 1;  // T, for the warm-up
   int num_labels = 1;           // likewise
-};
-
-// How the engine made up its mind at start.
-struct CpuEngineChoices {
-  int rows_per_call = 1;    // most rows that share a call
-  int team_threads = 1;     // of the team; 1: there is none
-  int team_rows = 0;        // most network rows of a step that go to the team
-  double team_speedup = 1;  // of a call of one row, against one thread
+  // The choices of an engine like this one, for when the cores are busy with that one and times would mislead: they are
+  // checked, but not measured again.
+  std::optional<CpuEngineChoices> earlier = std::nullopt;
 };
 
 // Warms up: every number of rows has run on every worker when it returns. INTERNAL when the network fails. `choices`

@@ -66,8 +66,14 @@ class CpuEngineTest : public testing::Test {
          .num_slots = slots,
          .num_threads = threads,
          .num_train_timesteps = 1000,
-         .num_labels = 11},
+         .num_labels = 11,
+         .earlier = earlier_},
         &choices_);
+  }
+  // One like it, beside it.
+  absl::StatusOr<std::unique_ptr<Engine>> MakeAnother(int threads = 4) {
+    earlier_ = choices_;
+    return Make(threads);
   }
 
   StepRow Row(int slot, float guidance_scale = 1) const {
@@ -101,6 +107,7 @@ class CpuEngineTest : public testing::Test {
   const StepPlan plan_ = *MakeStepPlan(*NoiseSchedule::Create({}), {});
   Puppet puppet_;
   CpuEngineChoices choices_;
+  std::optional<CpuEngineChoices> earlier_;
 };
 
 TEST_F(CpuEngineTest, EveryRowFollowsTheFormulasWhateverTheWorkers) {
@@ -199,6 +206,32 @@ TEST_F(CpuEngineTest, NoTeamWhereItChangesBits) {
   ASSERT_THAT(engine, IsOk());
   EXPECT_EQ(choices_.team_threads, 1);
   EXPECT_EQ((*engine)->Description(), "puppets on 2 threads, up to 8 rows to a network call");
+  EXPECT_EQ(choices_.team_rows, 0);
+}
+
+// On busy cores a team looks slow, and its threads disturb whoever has them busy.
+TEST_F(CpuEngineTest, EngineBesideAnotherTakesItsTeamUnmeasured) {
+  puppet_.has_team = true;
+  puppet_.alone = std::chrono::milliseconds(4);
+  ASSERT_THAT(Make(4), IsOk());
+  const CpuEngineChoices first = choices_;
+  ASSERT_GT(first.team_rows, 0);
+  puppet_.alone = std::chrono::milliseconds(0);
+  puppet_.team = {{2, std::chrono::milliseconds(4)}, {4, std::chrono::milliseconds(4)}};
+  const auto engine = MakeAnother();
+  ASSERT_THAT(engine, IsOk());
+  EXPECT_EQ(choices_.team_threads, first.team_threads);
+  EXPECT_EQ(choices_.team_rows, first.team_rows);
+  ASSERT_THAT((*engine)->Step({Row(0)}), IsOk());
+  EXPECT_EQ(Read(**engine, 0), Expected(0));
+}
+
+TEST_F(CpuEngineTest, TeamOfAnotherIsNotTakenWhereItChangesBits) {
+  puppet_.has_team = true;
+  puppet_.alone = std::chrono::milliseconds(4);
+  ASSERT_THAT(Make(4), IsOk());
+  puppet_.team_keeps_bits = false;
+  ASSERT_THAT(MakeAnother(), IsOk());
   EXPECT_EQ(choices_.team_rows, 0);
 }
 
