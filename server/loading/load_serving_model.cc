@@ -24,6 +24,7 @@ constexpr int kCudaBatchRows = 256;
 SchedulerOptions MakeSchedulerOptions(const ServingModelOptions& options, int rows) {
   SchedulerOptions scheduler = {.max_batch_rows = rows, .max_queued_images = options.max_queued_images};
   const int64_t places = int64_t{rows} + options.max_queued_images;
+  scheduler.taken_places = options.taken_places;
   scheduler.max_client_images = options.max_client_images > 0 ? options.max_client_images : places - places / 8;
   scheduler.max_queued_steps = options.max_queued_steps > 0 ? options.max_queued_steps : 1000 * places;
   return scheduler;

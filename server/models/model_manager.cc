@@ -18,10 +18,19 @@ using Clock = std::chrono::steady_clock;
 // Between two looks at what other threads do: at a last call's end, at the first steps of a generation.
 constexpr std::chrono::milliseconds kPollInterval(20);
 
+// One admission for all generations: what still waits on the old one counts against the limits of the new one.
+ModelManagerOptions WithSharedPlaces(ModelManagerOptions options) {
+  options.model.taken_places = std::make_shared<TakenPlaces>(0);
+  return options;
+}
+
 }  // namespace
 
 ModelManager::ModelManager(ModelManagerOptions options, Loader load, Metrics& metrics, Publish publish)
-    : options_(std::move(options)), load_(std::move(load)), metrics_(metrics), publish_(std::move(publish)) {}
+    : options_(WithSharedPlaces(std::move(options))),
+      load_(std::move(load)),
+      metrics_(metrics),
+      publish_(std::move(publish)) {}
 
 ModelManager::~ModelManager() {
   Stop();

@@ -21,7 +21,8 @@
 //   2. At most two generations are alive, one that is being loaded included: a reload waits for the last call of the
 //      one that is retiring.
 //   3. Calls finish on the generation that they began with.
-//   4. The memory of a generation that is gone has been given back to the system.
+//   4. All generations share one admission: together they hold no more images than one may.
+//   5. The memory of a generation that is gone has been given back to the system.
 #ifndef DENOISED_SERVER_MODELS_MODEL_MANAGER_H_
 #define DENOISED_SERVER_MODELS_MODEL_MANAGER_H_
 

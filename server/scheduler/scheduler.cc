@@ -121,6 +121,7 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options, SchedulerO
       options_(options),
       observer_(observer),
       now_(std::move(now)),
+      taken_places_(options.taken_places != nullptr ? options.taken_places : std::make_shared<TakenPlaces>(0)),
       step_rows_(options.max_batch_rows),
       active_(engine.num_slots()),
       slots_(engine.num_slots()),
@@ -191,13 +192,14 @@ absl::Status Scheduler::CheckDeadline(const Request& request, std::chrono::nanos
 }
 
 absl::Status Scheduler::CheckPlaces(const Request& request) const {
-  if (taken_places_ + request.draw.count <= capacity()) return absl::OkStatus();
+  const int64_t taken = *taken_places_;
+  if (taken + request.draw.count <= capacity()) return absl::OkStatus();
   // Places are free again once so many images are finished. Those finished already count as read, which they soon are.
   return QueueFull(
       DropReason::kQueueFull,
       absl::StrFormat("the queue is full: images that wait, are being drawn or have not been read yet take "
                       "%d of %d places, and this request needs %d",
-                      taken_places_, capacity(), request.draw.count),
+                      taken, capacity(), request.draw.count),
       ImagesHere() + request.draw.count - capacity());
 }
 
@@ -305,7 +307,7 @@ void Scheduler::ReturnPlaces(Request& request) {
 // Or gives them back, if there are fewer than none.
 void Scheduler::TakePlaces(Request& request, int64_t places) {
   request.places += places;
-  taken_places_ += places;
+  *taken_places_ += places;
   const auto client = client_places_.try_emplace(request.draw.client).first;
   if ((client->second += places) == 0) client_places_.erase(client);
 }

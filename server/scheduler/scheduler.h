@@ -137,11 +137,16 @@ class SchedulerObserver {
   virtual void OnWasted(DropReason reason, uint64_t steps) = 0;
 };
 
+// How many places are taken, of one scheduler or of several that share one budget, as a model and the one that it
+// replaces do: each refuses what would exceed its own capacity.
+using TakenPlaces = std::atomic<int64_t>;
+
 struct SchedulerOptions {
   int max_batch_rows = 16;        // at least 2, so that a guided image fits; at most the engine's slots
   int max_queued_images = 256;    // beyond those; the more slots the engine has, the more of them may begin
   int64_t max_client_images = 0;  // places that one client may have taken; 0: all
   int64_t max_queued_steps = 0;   // network rows, each step counted, that may be due together; 0: any
+  std::shared_ptr<TakenPlaces> taken_places = nullptr;  // shared with other schedulers; null: its own
 };
 
 // Slots that an engine for such a scheduler should have: one for every image that may be admitted, so that an image
@@ -403,6 +408,7 @@ class Scheduler {
   const SchedulerOptions options_;
   SchedulerObserver* const observer_;
   const ClockFunction now_;
+  const std::shared_ptr<TakenPlaces> taken_places_;  // written under mu_, and by those who share it
 
   // Constant after Calibrate.
   int step_rows_;
@@ -427,7 +433,6 @@ class Scheduler {
   mutable absl::Mutex mu_;
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
-  int64_t taken_places_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_map<std::string, int64_t> client_places_ ABSL_GUARDED_BY(mu_);  // those of each
   bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;                                // an image, since the last choice
   int64_t submitted_requests_ ABSL_GUARDED_BY(mu_) = 0;

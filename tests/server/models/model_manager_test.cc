@@ -72,7 +72,7 @@ class ModelManagerTest : public testing::Test {
           engine_ = engine.get();
           return engine;
         },
-        {.max_batch_rows = 4, .max_queued_images = 4}, observer);
+        {.max_batch_rows = 4, .max_queued_images = 4, .taken_places = wanted.taken_places}, observer);
     if (model.ok()) {
       const absl::MutexLock lock(&mu_);
       generations_.push_back(*model);
@@ -218,6 +218,28 @@ TEST_F(ModelManagerTest, RunningCallsKeepTheirModel) {
   EXPECT_THAT(manager_->live(), SizeIs(2));
   old_engine->LetGo();
   EXPECT_THAT(listener->Await(), IsOk());
+}
+
+TEST_F(ModelManagerTest, ImagesOfTheOldModelCountAgainstTheNewOnesQueue) {
+  Start();
+  const std::shared_ptr<ServingModel> old = serving();
+  PuppetEngine* const old_engine = engine_;
+  old_engine->HoldSteps();
+  DrawRequest seven = OneImage(1);
+  seven.count = 7;
+  {
+    const absl::StatusOr<Admission> admission = old->scheduler().Submit(seven, std::make_shared<Listener>());
+    ASSERT_THAT(admission, IsOk());
+    ASSERT_THAT(Reload(), IsOk());
+    const auto refused = serving()->scheduler().Submit(seven, std::make_shared<Listener>());
+    EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted,
+                                  HasSubstr("take 7 of 8 places, and this request needs 7; try again in about ")));
+    EXPECT_THAT(Draw(*serving()), IsOk()) << "one place is left";
+    old_engine->LetGo();
+  }
+  while (!old->scheduler().idle()) std::this_thread::yield();
+  EXPECT_THAT(Draw(*serving()), IsOk());
+  EXPECT_THAT(serving()->scheduler().Submit(seven, std::make_shared<Listener>()), IsOk());
 }
 
 TEST_F(ModelManagerTest, FirstStepsThatFailBringTheOldModelBack) {
