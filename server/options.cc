@@ -76,7 +76,8 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "only as long as it needs; the default is more than a full queue takes on two cores")
       ->check(CLI::Range(0.0, 86400.0));
   Add(app, "write_timeout", options.write_timeout_seconds,
-      "Seconds a client may take to read one event before its call is cancelled")
+      "Seconds that writing may wait for a client to read before its call is cancelled; over the whole call, beyond "
+      "what --min_read_rate allows")
       ->check(CLI::Range(0.001, 3600.0));
   Add(app, "max_connections", options.transport.max_connections,
       "Connections to the gRPC port at a time; more are closed at once; never so many that descriptors run short")
@@ -99,6 +100,15 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "0: "
       "off")
       ->check(CLI::Range(0.0, 86400.0));
+  Add(app, "min_read_rate", options.service.read_limits.bytes_per_second,
+      "Bytes a second below which a client uses up its --write_timeout")
+      ->check(CLI::Range(1.0, 1e9));
+  Add(app, "max_output_bytes", options.service.max_output_bytes,
+      "Bytes that may wait for clients to read, all calls together; beyond that, images are sent and previews are not")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  Add(app, "encoder_threads", options.service.encoder_threads,
+      "Threads that make PNGs; 0: a quarter of the cores this process may use, at least one")
+      ->check(CLI::Range(0, 1024));
   Add(app, "tls_cert", options.tls.cert, "Certificate chain, PEM; turns TLS on, with --tls_key");
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
   Add(app, "tls_client_ca", options.tls.client_ca,

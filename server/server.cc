@@ -56,7 +56,7 @@ TransportOptions TransportFor(const ServerOptions& options) {
 
 DigitServiceOptions ServiceOptions(const ServerOptions& options) {
   DigitServiceOptions service = options.service;
-  service.write_timeout = Nanoseconds(options.write_timeout_seconds);
+  service.read_limits.grace = Nanoseconds(options.write_timeout_seconds);
   return service;
 }
 

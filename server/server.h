@@ -86,6 +86,8 @@ class Server {
 
   // 0 for a Unix socket.
   int port() const { return listener_->port(); }
+  // The page that /metrics shows.
+  std::string ScrapeMetrics() { return metrics_.Scrape(); }
   // 0 when it is off.
   int metrics_port() const { return metrics_endpoint_ == nullptr ? 0 : metrics_endpoint_->port(); }
 

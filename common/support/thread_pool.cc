@@ -1,11 +1,19 @@
 #include "common/support/thread_pool.h"
 
+#include <unistd.h>
+
 #include <utility>
 
 namespace denoised {
 
-ThreadPool::ThreadPool(int threads) {
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Loop(); });
+ThreadPool::ThreadPool(const Options& options) {
+  for (int i = 0; i < options.threads; ++i) {
+    threads_.emplace_back([this, niceness = options.niceness] {
+      // NOTE: of this thread alone, on Linux. Refused, it makes no difference but to the others' pace.
+      if (niceness != 0) static_cast<void>(!nice(niceness));
+      Loop();
+    });
+  }
 }
 
 ThreadPool::~ThreadPool() {
@@ -16,24 +24,27 @@ ThreadPool::~ThreadPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void ThreadPool::Add(std::function<void()> task) {
+void ThreadPool::Add(std::function<void()> task, Priority priority) {
   const absl::MutexLock lock(&mu_);
-  tasks_.push_back(std::move(task));
+  (priority == Priority::kHigh ? urgent_ : tasks_).push_back(std::move(task));
+}
+
+// Null when there is nothing left to do.
+std::function<void()> ThreadPool::Next() {
+  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return stopping_ || !urgent_.empty() || !tasks_.empty();
+  };
+  const absl::MutexLock lock(&mu_);
+  mu_.Await(absl::Condition(&wanted));
+  std::deque<std::function<void()>>& queue = urgent_.empty() ? tasks_ : urgent_;
+  if (queue.empty()) return nullptr;
+  std::function<void()> task = std::move(queue.front());
+  queue.pop_front();
+  return task;
 }
 
 void ThreadPool::Loop() {
-  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || !tasks_.empty(); };
-  while (true) {
-    std::function<void()> task;
-    {
-      const absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(&wanted));
-      if (tasks_.empty()) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
-    }
-    task();
-  }
+  while (const std::function<void()> task = Next()) task();
 }
 
 }  // namespace denoised

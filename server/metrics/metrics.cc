@@ -80,11 +80,13 @@ Metrics::Metrics()
       padding_rows_(
           OneCounter(registry_, "denoised_padding_rows_total", "Network rows computed only to fill up a batch size")),
       wasted_steps_(CounterFamily(registry_, "denoised_wasted_steps_total",
-                                  "Denoising steps of images that were dropped before they were finished")),
+                                  "Denoising steps of images that did not reach their client, by reason")),
       images_(CounterFamily(registry_, "denoised_images_total", "Images finished")),
       rejected_(CounterFamily(registry_, "denoised_rejected_total", "Requests refused at admission")),
       previews_dropped_(OneCounter(registry_, "denoised_previews_dropped_total",
-                                   "Previews that a newer one replaced because the reader was slow")),
+                                   "Previews that were due but not sent, because the reader was slow")),
+      output_bytes_(
+          OneGauge(registry_, "denoised_output_bytes", "Bytes that wait for clients to read them, in memory")),
       drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
                                        "Admitted images that were dropped because --drain_timeout was over")),
       connections_(OneGauge(registry_, "denoised_connections", "Connections to the gRPC port that are open now")),
@@ -106,11 +108,12 @@ Metrics::Metrics()
     images_.Add({{"sampler", SamplerName(sampler)}});
     denoise_seconds_.Add({{"sampler", SamplerName(sampler)}}, kRequestSeconds);
   }
-  for (const DropReason reason : {DropReason::kQueueFull, DropReason::kDeadline, DropReason::kDraining}) {
+  for (const DropReason reason :
+       {DropReason::kQueueFull, DropReason::kClientFull, DropReason::kDeadline, DropReason::kDraining}) {
     rejected_.Add({{"reason", DropReasonName(reason)}});
   }
-  for (const DropReason reason :
-       {DropReason::kCancelled, DropReason::kDeadline, DropReason::kDraining, DropReason::kEngineError}) {
+  for (const DropReason reason : {DropReason::kCancelled, DropReason::kDeadline, DropReason::kDraining,
+                                  DropReason::kSlowReader, DropReason::kEngineError}) {
     wasted_steps_.Add({{"reason", DropReasonName(reason)}});
   }
   for (const char* result : {"ok", "error"}) {
@@ -167,6 +170,11 @@ void Metrics::SetCertificateExpiry(std::chrono::system_clock::time_point not_aft
   certificate_expiry_ = not_after;
 }
 
+void Metrics::SetOutputSource(std::function<int64_t()> source) {
+  const absl::MutexLock lock(&mu_);
+  output_source_ = std::move(source);
+}
+
 void Metrics::SetStatsSource(std::function<SchedulerStats()> source) {
   const absl::MutexLock lock(&mu_);
   stats_source_ = std::move(source);
@@ -187,6 +195,7 @@ std::string Metrics::Scrape() {
       tls_certificate_expiry_seconds_.Add({}).Set(Seconds(*certificate_expiry_ - std::chrono::system_clock::now()));
     }
     connections_.Set(connections_source_ ? connections_source_() : 0);
+    output_bytes_.Set(output_source_ ? static_cast<double>(output_source_()) : 0);
   }
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
   for (prometheus::MetricFamily& family : CollectProcessMetrics()) families.push_back(std::move(family));

@@ -77,6 +77,9 @@ class Metrics : public SchedulerObserver {
   // How a reload ended: "ok", "error", or "rolled_back" for one that was ok until its first steps failed.
   void OnModelReload(const char* result) { model_reloads_.Add({{"result", result}}).Increment(); }
 
+  // Where the gauge of bytes that wait for readers comes from; called at each scrape. Null: none.
+  void SetOutputSource(std::function<int64_t()> source);
+
   // Where the queue gauges come from; called at each scrape. Null: none.
   void SetStatsSource(std::function<SchedulerStats()> source);
   // How many connections are open; called at each scrape. Null: none.
@@ -105,6 +108,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Family<prometheus::Counter>& images_;
   prometheus::Family<prometheus::Counter>& rejected_;
   prometheus::Counter& previews_dropped_;
+  prometheus::Gauge& output_bytes_;
   prometheus::Counter& drain_dropped_images_;
   prometheus::Gauge& connections_;
   prometheus::Counter& connections_refused_;
@@ -118,6 +122,7 @@ class Metrics : public SchedulerObserver {
   std::optional<std::chrono::system_clock::time_point> certificate_expiry_ ABSL_GUARDED_BY(mu_);
   std::function<SchedulerStats()> stats_source_ ABSL_GUARDED_BY(mu_);
   std::function<int()> connections_source_ ABSL_GUARDED_BY(mu_);
+  std::function<int64_t()> output_source_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace denoised

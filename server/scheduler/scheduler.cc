@@ -49,6 +49,8 @@ const char* DropReasonName(DropReason reason) {
       return "draining";
     case DropReason::kCancelled:
       return "cancelled";
+    case DropReason::kSlowReader:
+      return "slow_reader";
     case DropReason::kEngineError:
       return "engine_error";
   }
@@ -95,11 +97,11 @@ void Ticket::ReleaseOne() {
   if (state_->request->places > 0) state_->scheduler->TakePlaces(*state_->request, -1);
 }
 
-void Ticket::Cancel() {
+void Ticket::Cancel(DropReason reason) {
   if (state_ == nullptr) return;
   const absl::MutexLock lock(&state_->scheduler->mu_);
-  if (state_->request->over) return;
-  state_->request->cancelled = true;
+  if (state_->request->over || state_->request->cancelled.has_value()) return;
+  state_->request->cancelled = reason;
   state_->scheduler->Leave(state_->request);
 }
 
@@ -565,7 +567,7 @@ bool Scheduler::RunStep() {
 // Why a request is over before its time.
 std::optional<Scheduler::Drop> Scheduler::Judge(const Request& request, SteadyTime now) const {
   if (request.drop.has_value()) return request.drop;
-  if (request.cancelled) return Drop{DropReason::kCancelled, absl::CancelledError("the client left")};
+  if (request.cancelled.has_value()) return Drop{*request.cancelled, absl::CancelledError("the client left")};
   if (request.draw.deadline <= now) {
     return Drop{DropReason::kDeadline,
                 absl::DeadlineExceededError(absl::StrFormat("the deadline passed after %d of %d images",
@@ -824,7 +826,8 @@ bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
     if (!status.ok()) request.drop = Drop{DropReason::kEngineError, status};
     return status.ok();
   };
-  if (request.draw.preview_every > 0 && step % request.draw.preview_every == 0) {
+  const bool due = request.draw.preview_every > 0 && step % request.draw.preview_every == 0;
+  if (due && request.listener->WantsPreview(image.image_index)) {
     PreviewFrame frame{.image_index = image.image_index, .step = step, .total_steps = total_steps};
     if (!read(request.draw.preview_kind, frame.pixels)) return false;
     request.listener->OnPreview(frame);

@@ -113,6 +113,8 @@ struct FinishedImage {
 class DrawListener {
  public:
   virtual ~DrawListener() = default;
+  // Whether OnPreview would be of use now. If not, the frame is not read from the engine and is lost.
+  virtual bool WantsPreview(uint32_t /*image_index*/) { return true; }
   virtual void OnPreview(const PreviewFrame& frame) = 0;
   virtual void OnImage(const FinishedImage& image) = 0;
   // OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL (the engine failed) or UNAVAILABLE (the scheduler was shut down).
@@ -120,7 +122,7 @@ class DrawListener {
 };
 
 // Why work was refused or thrown away, as the metrics' label `reason` says it.
-enum class DropReason { kQueueFull, kClientFull, kDeadline, kDraining, kCancelled, kEngineError };
+enum class DropReason { kQueueFull, kClientFull, kDeadline, kDraining, kCancelled, kSlowReader, kEngineError };
 const char* DropReasonName(DropReason reason);
 
 // Hears what the scheduler does, for metrics. OnRejected is called by threads that call Submit, the rest on the
@@ -191,8 +193,9 @@ class Ticket {
   // Gives back the place of one image: once for each OnImage, when the image has been passed on.
   void ReleaseOne();
 
-  // Drops the rest of the request at the next step; its listener hears CANCELLED unless it is done already.
-  void Cancel();
+  // Drops the rest of the request at the next step, for this reason; its listener hears CANCELLED unless it is done
+  // already.
+  void Cancel(DropReason reason = DropReason::kCancelled);
 
  private:
   friend class Scheduler;
@@ -307,12 +310,12 @@ class Scheduler {
     FairOrder::Flow* flow = nullptr;  // while it is not over
 
     // Guarded by the mutex.
-    int64_t places = 0;      // not given back yet
-    bool abandoned = false;  // nobody holds its ticket
-    bool leaving = false;    // to be dropped at the next step; it waits no longer
-    SteadyTime judged;       // when its deadline is looked at next
-    bool cancelled = false;  // by its client
-    bool over = false;       // finished or dropped
+    int64_t places = 0;                   // not given back yet
+    bool abandoned = false;               // nobody holds its ticket
+    bool leaving = false;                 // to be dropped at the next step; it waits no longer
+    SteadyTime judged;                    // when its deadline is looked at next
+    std::optional<DropReason> cancelled;  // by the holder of its ticket
+    bool over = false;                    // finished or dropped
 
     // Written by the scheduler's thread while it holds the mutex.
     uint32_t started = 0;  // images that have left the queue

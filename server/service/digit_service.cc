@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/support/available_cores.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
 #include "server/service/grpc_status.h"
@@ -13,6 +14,10 @@ namespace denoised {
 namespace {
 
 using GenerateReactor = grpc::ServerWriteReactor<v1::GenerateDigitResponse>;
+
+// A step waits for the slowest of its threads, so that none of them should share its core with a PNG. Where all cores
+// are busy, the encoders together still get a quarter of one.
+constexpr int kEncoderNiceness = 5;
 
 absl::Status NoModelStatus() {
   return absl::UnavailableError("the model is still loading; try again in a few seconds");
@@ -69,12 +74,22 @@ void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
 
 }  // namespace
 
+int DefaultEncoders(int cores) { return std::max(cores / 4, 1); }
+
 DigitService::DigitService(const DigitServiceOptions& options, const AccessControl& access, Metrics& metrics)
-    : options_(options), access_(access), metrics_(metrics), encoders_(options.encoder_threads) {
+    : options_(options),
+      access_(access),
+      metrics_(metrics),
+      output_(options.max_output_bytes),
+      encoders_({.threads = options.encoder_threads > 0 ? options.encoder_threads : DefaultEncoders(AvailableCores()),
+                 .niceness = kEncoderNiceness}) {
+  metrics_.SetOutputSource([this] { return output_.taken(); });
   std::random_device device;
   std::seed_seq entropy{device(), device(), device(), device()};
   seeds_.seed(entropy);
 }
+
+DigitService::~DigitService() { metrics_.SetOutputSource(nullptr); }
 
 void DigitService::SetModel(std::shared_ptr<ServingModel> model) {
   if (model != nullptr) {
@@ -114,7 +129,7 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
   valid->draw.deadline = SteadyDeadline(*context);
   valid->draw.client = *std::move(client);
   const DigitStream::Environment environment{
-      .encoders = &encoders_, .metrics = &metrics_, .write_timeout = options_.write_timeout};
+      .encoders = &encoders_, .metrics = &metrics_, .output = &output_, .read_limits = options_.read_limits};
   const auto stream = std::make_shared<DigitStream>(environment, served, *valid);
   metrics_.OnRequestStarted();  // NOTE: before Submit, so that a drain overlooks no call that was admitted
   absl::StatusOr<Admission> admission = served->scheduler().Submit(valid->draw, stream);

@@ -27,14 +27,19 @@ namespace denoised {
 
 struct DigitServiceOptions {
   uint32_t max_images_per_request = 100;  // never more than the scheduler's capacity, whatever is set here
-  int encoder_threads = 2;
-  std::chrono::nanoseconds write_timeout = std::chrono::seconds(30);  // for a reader to take one event
+  int encoder_threads = 0;                // 0: DefaultEncoders()
+  ReadLimits read_limits = {};            // of each call's reader
+  int64_t max_output_bytes = 128 << 20;   // that wait for readers, beyond which there are no previews
 };
+
+// Threads that make PNGs: a quarter of the cores, so that a CPU that draws keeps the most of them, and at least one.
+int DefaultEncoders(int cores);
 
 class DigitService : public v1::DigitService::CallbackService {
  public:
   // `access` decides who may call; it and `metrics` outlive the service.
   DigitService(const DigitServiceOptions& options, const AccessControl& access, Metrics& metrics);
+  ~DigitService() override;
 
   // Calls from now on use this model; those that run keep theirs. Null: none.
   void SetModel(std::shared_ptr<ServingModel> model);
@@ -53,6 +58,7 @@ class DigitService : public v1::DigitService::CallbackService {
   const DigitServiceOptions options_;
   const AccessControl& access_;
   Metrics& metrics_;
+  OutputBudget output_;
 
   mutable absl::Mutex mu_;
   std::shared_ptr<ServingModel> model_ ABSL_GUARDED_BY(mu_);

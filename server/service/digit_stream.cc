@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 #include <utility>
 
 #include "common/image/image.h"
@@ -19,6 +21,12 @@ using google::protobuf::util::TimeUtil;
 // A client's clock for its deadline started earlier than this server's: it leaves so much before the deadline, because
 // of it.
 constexpr std::chrono::milliseconds kDeadlineSlack(50);
+
+// How long a preview that waits is good enough.
+constexpr std::chrono::milliseconds kRenewal(100);
+
+// What an event takes before it is encoded: its pixels, mostly.
+constexpr int64_t kEventBytes = sizeof(FinishedImage) + 64;
 
 absl::StatusOr<std::string> MakePng(const ModelPixels& pixels, const PictureFormat& format) {
   const GreyImage small = FromModelPixels(pixels, kModelSize, kModelSize);
@@ -45,7 +53,7 @@ class DigitStream::CallReactor : public Reactor {
 
 DigitStream::DigitStream(const Environment& environment, std::shared_ptr<ServingModel> model,
                          const ValidRequest& request)
-    : environment_(environment), request_(request), model_(std::move(model)) {}
+    : environment_(environment), request_(request), model_(std::move(model)), allowance_(environment.read_limits) {}
 
 DigitStream::Reactor* DigitStream::Open(grpc::CallbackServerContext* context, const v1::GenerateDigitResponse& accepted,
                                         Ticket ticket) {
@@ -61,24 +69,34 @@ DigitStream::Reactor* DigitStream::Open(grpc::CallbackServerContext* context, co
 
 // ---- The scheduler's thread ----
 
+bool DigitStream::WantsPreview(uint32_t image_index) {
+  const absl::MutexLock lock(&mu_);
+  if (HasRoomFor(image_index)) return true;
+  LosePreview();
+  return false;
+}
+
 void DigitStream::OnPreview(const PreviewFrame& frame) {
   const absl::MutexLock lock(&mu_);
-  const auto older = std::find_if(events_.begin(), events_.end(), [&](const Event& event) {
-    const PreviewFrame* preview = std::get_if<PreviewFrame>(&event);
-    return preview != nullptr && preview->image_index == frame.image_index;
-  });
-  if (older != events_.end()) {
-    *older = frame;
-    environment_.metrics->OnPreviewDropped();
+  if (closed()) return;
+  if (const auto older = FindPreview(frame.image_index); older != events_.end()) {
+    *older = {frame, std::chrono::steady_clock::now()};
+    LosePreview();
+  } else if (environment_.output->TryTake(kEventBytes)) {
+    bytes_ += kEventBytes;
+    events_.push_back({frame, std::chrono::steady_clock::now()});
   } else {
-    events_.emplace_back(frame);
+    LosePreview();
   }
   Pump();
 }
 
 void DigitStream::OnImage(const FinishedImage& image) {
   const absl::MutexLock lock(&mu_);
-  events_.emplace_back(image);
+  if (closed()) return OnImageLost(broken_.value_or(DropReason::kEngineError));
+  Take(kEventBytes);
+  events_.push_back({image, std::chrono::steady_clock::now()});
+  if (owed_ && !urgent_) QueueEncoding();
   Pump();
 }
 
@@ -86,25 +104,112 @@ void DigitStream::OnDone(const absl::Status& status) {
   const absl::MutexLock lock(&mu_);
   done_ = status;
   if (!status.ok()) {
-    std::erase_if(events_, [](const Event& event) { return std::holds_alternative<PreviewFrame>(event); });
+    for (auto event = events_.begin(); event != events_.end();) {
+      event = event->is_image() ? std::next(event) : Erase(event);
+    }
   }
   Pump();
 }
+
+// ---- What waits to be encoded ----
+
+void DigitStream::Take(int64_t bytes) {
+  bytes_ += bytes;
+  environment_.output->Take(bytes);
+}
+
+void DigitStream::Return(int64_t bytes) {
+  bytes_ -= bytes;
+  environment_.output->Return(bytes);
+}
+
+void DigitStream::LosePreview() {
+  behind_ = true;
+  environment_.metrics->OnPreviewDropped();
+}
+
+DigitStream::Queue::iterator DigitStream::FindPreview(uint32_t image_index) {
+  return std::find_if(events_.begin(), events_.end(), [&](const WaitingEvent& waiting) {
+    const PreviewFrame* preview = std::get_if<PreviewFrame>(&waiting.event);
+    return preview != nullptr && preview->image_index == image_index;
+  });
+}
+
+// While a preview waits, newer ones take its place, but no more often than anybody could tell.
+bool DigitStream::HasRoomFor(uint32_t image_index) {
+  if (closed()) return false;
+  if (const auto older = FindPreview(image_index); older != events_.end()) {
+    return std::chrono::steady_clock::now() - older->since >= kRenewal;
+  }
+  return bytes_ + kEventBytes <= kMaxStreamBytes && !environment_.output->full();
+}
+
+DigitStream::Queue::iterator DigitStream::Erase(Queue::iterator event) {
+  Return(kEventBytes);
+  return events_.erase(event);
+}
+
+// The next event in order, but for a reader that is behind, an image.
+DigitStream::Queue::iterator DigitStream::Next() {
+  if (!behind_) return events_.begin();
+  const auto image = std::find_if(events_.begin(), events_.end(), std::mem_fn(&WaitingEvent::is_image));
+  return image == events_.end() ? events_.begin() : image;
+}
+
+std::optional<DigitStream::Event> DigitStream::TakeNext() {
+  std::optional<Event> taken;
+  while (!events_.empty() && !taken.has_value()) {
+    const auto next = Next();
+    if (next->is_image() || !environment_.output->full()) {
+      taken = std::move(next->event);
+    } else {
+      LosePreview();
+    }
+    Erase(next);
+  }
+  // A preview of what is finished is of no use any more.
+  if (const FinishedImage* image = taken.has_value() ? std::get_if<FinishedImage>(&*taken) : nullptr) {
+    if (const auto preview = FindPreview(image->image_index); preview != events_.end()) {
+      LosePreview();
+      Erase(preview);
+    }
+  }
+  if (events_.empty()) behind_ = false;
+  return taken;
+}
+
+// Forgets what waits. Images among it were drawn in vain.
+void DigitStream::Discard(DropReason reason) {
+  for (const WaitingEvent& waiting : events_) {
+    if (waiting.is_image()) OnImageLost(reason);
+    Return(kEventBytes);
+  }
+  events_.clear();
+}
+
+void DigitStream::OnImageLost(DropReason reason) { environment_.metrics->OnWasted(reason, request_.draw.plan->size()); }
 
 // ---- Encoding and writing: one event at a time ----
 
 // Starts whatever can be started.
 void DigitStream::Pump() {
   if (reactor_ == nullptr || busy_ || finished_) return;
-  if (broken_) {
-    const bool late = request_.draw.deadline <= std::chrono::steady_clock::now() + kDeadlineSlack;
-    Finish(late ? absl::DeadlineExceededError("the deadline passed") : absl::CancelledError("the client left"));
+  if (broken_.has_value()) {
+    Finish(EndOfBroken());
   } else if (!events_.empty()) {
     busy_ = true;
-    environment_.encoders->Add([self = shared_from_this()] { self->EncodeAndWrite(); });
+    owed_ = true;
+    QueueEncoding();
   } else if (done_.has_value()) {
     Finish(*done_);
   }
+}
+
+// A second task, because an image has come meanwhile, finds nothing owed if the first one was quicker.
+void DigitStream::QueueEncoding() {
+  urgent_ = std::any_of(events_.begin(), events_.end(), std::mem_fn(&WaitingEvent::is_image));
+  environment_.encoders->Add([self = shared_from_this()] { self->EncodeAndWrite(); },
+                             urgent_ ? ThreadPool::Priority::kHigh : ThreadPool::Priority::kNormal);
 }
 
 void DigitStream::Finish(const absl::Status& status) {
@@ -118,21 +223,21 @@ void DigitStream::EncodeAndWrite() {
   std::optional<Event> event;
   {
     const absl::MutexLock lock(&mu_);
-    if (!events_.empty()) {
-      event = std::move(events_.front());
-      events_.pop_front();
-    }
+    if (!std::exchange(owed_, false)) return;
+    event = TakeNext();
   }
   absl::StatusOr<v1::GenerateDigitResponse> response = absl::CancelledError();
   if (event.has_value()) response = Encode(*event);
 
   const absl::MutexLock lock(&mu_);
+  const bool image = event.has_value() && std::holds_alternative<FinishedImage>(*event);
   if (event.has_value() && !response.ok()) {
-    events_.clear();
+    Discard(DropReason::kEngineError);
     done_ = response.status();
-    ticket_.Cancel();
+    ticket_.Cancel(DropReason::kEngineError);
   }
-  if (broken_ || !response.ok()) {
+  if (broken_.has_value() || !response.ok()) {
+    if (image) OnImageLost(broken_.value_or(DropReason::kEngineError));
     busy_ = false;
     Pump();
     return;
@@ -169,12 +274,17 @@ absl::StatusOr<v1::GenerateDigitResponse> DigitStream::Encode(const Event& event
 // Writes response_; busy_ is set already.
 void DigitStream::StartWrite() {
   const uint64_t write = ++write_;
+  const size_t bytes = response_.ByteSizeLong();
+  response_bytes_ = 2 * static_cast<int64_t>(bytes);
+  Take(response_bytes_);
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const std::chrono::nanoseconds patience = allowance_.BeginWrite(now, bytes) - now;
   alarm_ = std::make_unique<grpc::Alarm>();
-  alarm_->Set(std::chrono::system_clock::now() +
-                  std::chrono::duration_cast<std::chrono::system_clock::duration>(environment_.write_timeout),
-              [self = shared_from_this(), write](bool expired) {
-                if (expired) self->WriteTimedOut(write);
-              });
+  alarm_->Set(
+      std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(patience),
+      [self = shared_from_this(), write](bool expired) {
+        if (expired) self->WriteTimedOut(write);
+      });
   reactor_->StartWrite(&response_);
 }
 
@@ -184,9 +294,12 @@ void DigitStream::WriteDone(bool ok) {
   const absl::MutexLock lock(&mu_);
   ++write_;
   alarm_->Cancel();
+  allowance_.EndWrite(std::chrono::steady_clock::now());
+  Return(std::exchange(response_bytes_, 0));
   busy_ = false;
   if (!ok) {
-    GiveUp();
+    GiveUpOnClient();
+    if (response_.has_image()) OnImageLost(*broken_);
   } else if (response_.has_image()) {
     ticket_.ReleaseOne();
   }
@@ -196,21 +309,41 @@ void DigitStream::WriteDone(bool ok) {
 void DigitStream::WriteTimedOut(uint64_t write) {
   const absl::MutexLock lock(&mu_);
   if (write != write_ || reactor_ == nullptr || finished_) return;
-  spdlog::warn("a client did not read for {:.1f} s; its call is cancelled", Seconds(environment_.write_timeout));
-  GiveUp();
+  spdlog::warn("a client reads less than {:.0f} bytes/s; its call is cancelled",
+               environment_.read_limits.bytes_per_second);
+  GiveUp(DropReason::kSlowReader);
   context_->TryCancel();
 }
 
 void DigitStream::Cancelled() {
   const absl::MutexLock lock(&mu_);
-  GiveUp();
+  GiveUpOnClient();
   Pump();
 }
 
-void DigitStream::GiveUp() {
-  broken_ = true;
-  events_.clear();
-  ticket_.Cancel();
+// It left, or it gave the call a deadline that passed.
+void DigitStream::GiveUpOnClient() {
+  const bool late = request_.draw.deadline <= std::chrono::steady_clock::now() + kDeadlineSlack;
+  GiveUp(late ? DropReason::kDeadline : DropReason::kCancelled);
+}
+
+// For the first reason that there is.
+void DigitStream::GiveUp(DropReason reason) {
+  if (broken_.has_value()) return;
+  broken_ = reason;
+  Discard(reason);
+  ticket_.Cancel(reason);
+}
+
+absl::Status DigitStream::EndOfBroken() const {
+  switch (*broken_) {
+    case DropReason::kDeadline:
+      return absl::DeadlineExceededError("the deadline passed");
+    case DropReason::kSlowReader:
+      return absl::CancelledError("the client read too slowly");
+    default:
+      return absl::CancelledError("the client left");
+  }
 }
 
 void DigitStream::CallOver() {
@@ -225,6 +358,8 @@ void DigitStream::CallOver() {
   model = std::move(model_);
   ticket = std::move(ticket_);
   alarm = std::move(alarm_);
+  Discard(broken_.value_or(DropReason::kCancelled));
+  Return(bytes_);
 }
 
 void DigitStream::LogEnd(const absl::Status& status) const {

@@ -8,13 +8,16 @@
 //
 // Three kinds of threads meet here, and none waits for another:
 //   the scheduler's   hands over raw pixels and goes on;
-//   an encoder        makes the PNG of the next event, once the last write is done, and starts its write;
+//   an encoder        makes the PNG of the next event, once the last write is done, and starts its write; streams with
+//                     a finished image go before those with previews;
 //   gRPC's callbacks  say that a write is done, that the client left, that the call is over.
 //
-// So a slow reader costs memory for at most one preview and one finished image for each image it asked for: a preview
-// that has not been encoded yet is replaced by its image's next one. A finished image keeps its place in the scheduler
-// until it has been written, so all slow readers together are bounded too. A write that a stalled reader does not take
-// within the limit ends the call.
+// A reader that keeps up gets every frame it asked for. One that does not loses previews, never an image: at most one
+// preview of an image waits, newer ones replace it, and in the meantime hardly any are read from the engine; once it is
+// behind, images go before previews. What waits is counted in bytes: a stream takes no more previews beyond
+// kMaxStreamBytes, nor does any while all streams together are at the limit (output_budget.h). Finished images are
+// always taken: each keeps its place in the scheduler until it has been written. A reader below the least rate over the
+// call as a whole has its call ended (read_allowance.h).
 //
 // Thread-safe.
 #ifndef DENOISED_SERVER_SERVICE_DIGIT_STREAM_H_
@@ -38,6 +41,8 @@
 #include "denoised/v1/digit_service.pb.h"
 #include "server/metrics/metrics.h"
 #include "server/scheduler/scheduler.h"
+#include "server/service/output_budget.h"
+#include "server/service/read_allowance.h"
 #include "server/service/request_validation.h"
 #include "server/service/serving_model.h"
 
@@ -47,11 +52,15 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
  public:
   using Reactor = grpc::ServerWriteReactor<v1::GenerateDigitResponse>;
 
+  // A preview of 1024 pixels that is all noise takes half of it while it is written.
+  static constexpr int64_t kMaxStreamBytes = 4 << 20;
+
   // What a stream shares with its service.
   struct Environment {
     ThreadPool* encoders = nullptr;
     Metrics* metrics = nullptr;
-    std::chrono::nanoseconds write_timeout{};  // for a reader to take one event
+    OutputBudget* output = nullptr;
+    ReadLimits read_limits = {};
   };
 
   // `environment`'s parts outlive the stream. `model` is held until the call is over.
@@ -62,6 +71,7 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   Reactor* Open(grpc::CallbackServerContext* context, const v1::GenerateDigitResponse& accepted, Ticket ticket);
 
   // DrawListener.
+  bool WantsPreview(uint32_t image_index) override;
   void OnPreview(const PreviewFrame& frame) override;
   void OnImage(const FinishedImage& image) override;
   void OnDone(const absl::Status& status) override;
@@ -70,17 +80,42 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   class CallReactor;
   using Event = std::variant<PreviewFrame, FinishedImage>;
 
+  struct WaitingEvent {
+    Event event;
+    SteadyTime since;
+    bool is_image() const { return std::holds_alternative<FinishedImage>(event); }
+  };
+  using Queue = std::deque<WaitingEvent>;
+
   // From the reactor.
   void WriteDone(bool ok);
   void Cancelled();
   void CallOver();
 
+  // Nothing that comes now reaches the client.
+  bool closed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return broken_.has_value() || finished_; }
+
+  // Of the queue.
+  Queue::iterator FindPreview(uint32_t image_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool HasRoomFor(uint32_t image_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Queue::iterator Erase(Queue::iterator event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LosePreview() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Queue::iterator Next() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::optional<Event> TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Discard(DropReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnImageLost(DropReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Take(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Return(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void QueueEncoding() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Finish(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EncodeAndWrite() ABSL_LOCKS_EXCLUDED(mu_);
   void StartWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteTimedOut(uint64_t write) ABSL_LOCKS_EXCLUDED(mu_);
-  void GiveUp() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void GiveUp(DropReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void GiveUpOnClient() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status EndOfBroken() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<v1::GenerateDigitResponse> Encode(const Event& event) const;
   void LogEnd(const absl::Status& status) const;
 
@@ -93,14 +128,20 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   std::shared_ptr<ServingModel> model_ ABSL_GUARDED_BY(mu_);  // NOTE: before ticket_, which must go first
   Ticket ticket_ ABSL_GUARDED_BY(mu_);
   grpc::CallbackServerContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;
-  Reactor* reactor_ ABSL_GUARDED_BY(mu_) = nullptr;  // null before Open and after CallOver
-  bool busy_ ABSL_GUARDED_BY(mu_) = false;           // an event is being encoded or written
-  bool broken_ ABSL_GUARDED_BY(mu_) = false;         // the client left or stalled: nothing more can be written
-  bool finished_ ABSL_GUARDED_BY(mu_) = false;       // Finish was called
+  Reactor* reactor_ ABSL_GUARDED_BY(mu_) = nullptr;        // null before Open and after CallOver
+  bool busy_ ABSL_GUARDED_BY(mu_) = false;                 // an event is being encoded or written
+  bool owed_ ABSL_GUARDED_BY(mu_) = false;                 // an encoder's task has not begun
+  bool urgent_ ABSL_GUARDED_BY(mu_) = false;               // it goes before those of previews
+  bool behind_ ABSL_GUARDED_BY(mu_) = false;               // a preview was lost since the queue was last empty
+  std::optional<DropReason> broken_ ABSL_GUARDED_BY(mu_);  // why nothing more can be written
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;             // Finish was called
   bool previewed_ ABSL_GUARDED_BY(mu_) = false;
-  std::deque<Event> events_ ABSL_GUARDED_BY(mu_);
+  Queue events_ ABSL_GUARDED_BY(mu_);
+  int64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;  // that events and a response take
+  ReadAllowance allowance_ ABSL_GUARDED_BY(mu_);
   std::optional<absl::Status> done_ ABSL_GUARDED_BY(mu_);    // the scheduler's last word
   v1::GenerateDigitResponse response_ ABSL_GUARDED_BY(mu_);  // being written
+  int64_t response_bytes_ ABSL_GUARDED_BY(mu_) = 0;          // it and gRPC's copy
   uint64_t write_ ABSL_GUARDED_BY(mu_) = 0;                  // number of the write that runs
   std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mu_);
 };

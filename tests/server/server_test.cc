@@ -405,6 +405,7 @@ TEST_F(ServerTest, EngineFailureIsInternalForThatBatchOnly) {
 
 TEST_F(ServerTest, StalledReaderLosesItsCall) {
   options_.write_timeout_seconds = 0.05;
+  options_.service.read_limits.bytes_per_second = 1e9;
   Start();
   engine_->DrawNoise();
   v1::GenerateDigitRequest request = Request(3);

@@ -55,7 +55,8 @@ class PuppetEngine : public Engine {
   absl::Status Step(absl::Span<const StepRow> rows) override {
     WaitForPermission();
     const absl::MutexLock lock(&mu_);
-    batches_.emplace_back(rows.begin(), rows.end());
+    ++steps_;
+    if (keeps_batches_) batches_.emplace_back(rows.begin(), rows.end());
     if (clock_ != nullptr) clock_->Advance(step_time_(NetworkRows(rows)));
     for (const StepRow& row : rows) steps_done_[row.slot] = row.step;
     if (!next_error_.ok()) return std::exchange(next_error_, absl::OkStatus());
@@ -84,6 +85,7 @@ class PuppetEngine : public Engine {
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
     const absl::MutexLock lock(&mu_);
+    ++reads_;
     if (slot == unreadable_slot_) return absl::InternalError("the puppet cannot read this slot");
     std::fill(pixels.begin(), pixels.end(), kind == FrameKind::kNoisy ? values_[slot] : clean_[slot]);
     if (noisy_) {
@@ -160,6 +162,21 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     return batches_;
   }
+  // From now on, batches are not written down: for tests of very many steps.
+  void KeepNoBatches() {
+    const absl::MutexLock lock(&mu_);
+    keeps_batches_ = false;
+  }
+  // Calls of Step so far.
+  int64_t steps() const {
+    const absl::MutexLock lock(&mu_);
+    return steps_;
+  }
+  // Calls of Read so far.
+  int64_t reads() const {
+    const absl::MutexLock lock(&mu_);
+    return reads_;
+  }
   void ForgetBatches() {
     const absl::MutexLock lock(&mu_);
     batches_.clear();
@@ -196,6 +213,9 @@ class PuppetEngine : public Engine {
   uint64_t poisonous_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
   uint64_t not_finite_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
   bool forgetful_ ABSL_GUARDED_BY(mu_) = false;
+  bool keeps_batches_ ABSL_GUARDED_BY(mu_) = true;
+  int64_t steps_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t reads_ ABSL_GUARDED_BY(mu_) = 0;
   int unreadable_slot_ ABSL_GUARDED_BY(mu_) = -1;
   bool noisy_ ABSL_GUARDED_BY(mu_) = false;
   std::minstd_rand noise_ ABSL_GUARDED_BY(mu_);

@@ -42,6 +42,7 @@ const std::set<std::string> kGoldenNames = {
     "gauge denoised_build_info",
     "gauge denoised_connections",
     "gauge denoised_model_info",
+    "gauge denoised_output_bytes",
     "gauge denoised_queue_depth",
     "gauge denoised_queue_oldest_seconds",
     "gauge denoised_requests_in_flight",

@@ -24,6 +24,7 @@ using testing::UnorderedElementsAre;
 // Writes down what a request's client would hear.
 class Recorder : public DrawListener {
  public:
+  bool WantsPreview(uint32_t) override { return wants_previews; }
   void OnPreview(const PreviewFrame& frame) override { previews.push_back(frame); }
   void OnImage(const FinishedImage& image) override {
     EXPECT_FALSE(done.has_value()) << "an image after OnDone";
@@ -34,6 +35,7 @@ class Recorder : public DrawListener {
     done = status;
   }
 
+  bool wants_previews = true;
   std::vector<PreviewFrame> previews;
   std::vector<FinishedImage> images;
   std::optional<absl::Status> done;
@@ -263,6 +265,19 @@ TEST_F(SchedulerTest, CancelledRowLeavesAtNextStep) {
   EXPECT_THAT(*gone.heard->done, StatusIs(absl::StatusCode::kCancelled, "the client left"));
   EXPECT_FALSE(stays.heard->done.has_value());
   EXPECT_EQ(observer_.wasted["cancelled"], 5u);
+}
+
+TEST_F(SchedulerTest, WasteIsBookedByTheReasonThatTheTicketWasCancelledFor) {
+  Client late = Submit(Draw(1000, 1, 1));
+  Client slow = Submit(Draw(1000, 1, 2));
+  Client gone = Submit(Draw(1000, 1, 3));
+  RunSteps(2);
+  late.admission.ticket.Cancel(DropReason::kDeadline);
+  late.admission.ticket.Cancel();  // changes nothing any more
+  slow.admission.ticket.Cancel(DropReason::kSlowReader);
+  gone.admission.ticket.Cancel();
+  RunSteps(1);
+  EXPECT_EQ(observer_.wasted, (std::map<std::string, uint64_t>{{"deadline", 2}, {"slow_reader", 2}, {"cancelled", 2}}));
 }
 
 TEST_F(SchedulerTest, DestroyedTicketCancelsItsRequest) {
@@ -588,6 +603,20 @@ TEST_F(SchedulerTest, PreviewsComeEverySoManySteps) {
   EXPECT_EQ(client.heard->previews[1].step, 6u);
   EXPECT_EQ(client.heard->previews[1].total_steps, 7u);
   EXPECT_EQ(client.heard->previews[0].pixels[0], -PuppetPixel(0, 42, 0, 3));
+}
+
+TEST_F(SchedulerTest, PreviewThatNobodyWantsIsNotReadFromTheEngine) {
+  DrawRequest request = Draw(6);
+  request.preview_every = 1;
+  Client client = Submit(request);
+  client.heard->wants_previews = false;
+  RunSteps(4);
+  EXPECT_EQ(engine_.reads(), 0);
+  client.heard->wants_previews = true;
+  RunSteps(2);
+  EXPECT_EQ(engine_.reads(), 3);  // two previews and the image
+  ASSERT_THAT(client.heard->previews, SizeIs(2));
+  EXPECT_EQ(client.heard->previews[0].step, 5u);
 }
 
 TEST_F(SchedulerTest, DurationsAreMeasuredByTheClock) {

@@ -1,0 +1,236 @@
+// Clients that read slowly, not at all, or leave: what they cost themselves and others.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "tests/server/puppet_server.h"
+
+namespace denoised {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::SizeIs;
+
+constexpr uint32_t kSteps = 1000;  // as many as a request may have
+
+class ReadersTest : public PuppetServer {
+ protected:
+  // Big pictures of noise, a frame of each step.
+  static v1::GenerateDigitRequest EveryFrame(uint32_t steps) {
+    v1::GenerateDigitRequest request = Request(3, steps);
+    request.mutable_preview()->set_every_steps(1);
+    request.mutable_image()->set_size(1024);
+    return request;
+  }
+
+  // Calls that ask for every frame and never read.
+  struct Stalled {
+    grpc::ClientContext context;
+    std::unique_ptr<v1::DigitService::Stub> stub;
+    Reader reader;
+  };
+  std::vector<std::unique_ptr<Stalled>> StartStalled(int calls, uint32_t steps) {
+    std::vector<std::unique_ptr<Stalled>> stalled;
+    for (int i = 0; i < calls; ++i) {
+      stalled.push_back(std::make_unique<Stalled>());
+      stalled.back()->stub = NarrowStub();
+      stalled.back()->reader = stalled.back()->stub->GenerateDigit(&stalled.back()->context, EveryFrame(steps));
+    }
+    AwaitMetric("denoised_requests_in_flight", std::to_string(calls));
+    return stalled;
+  }
+
+  // Whether a request that takes all of them is admitted.
+  bool EveryPlaceIsFree() {
+    v1::GenerateDigitRequest request = Request(1);
+    request.set_count(kSlots + 8);
+    return Generate(request).second.ok();
+  }
+};
+
+// Reported of gRPC's callbacks: four clients that ask for every frame and read none held all of its threads, so that
+// nobody was served and health was silent.
+TEST_F(ReadersTest, ClientsThatNeverReadHoldUpNobody) {
+  Start();
+  engine_->DrawNoise();
+  const auto stalled = StartStalled(4, kSteps);
+  const auto health = grpc::health::v1::Health::NewStub(Channel({}));
+  for (int i = 0; i < 20; ++i) {
+    grpc::ClientContext context;
+    grpc::health::v1::HealthCheckResponse response;
+    EXPECT_TRUE(health->Check(&context, {}, &response).ok());
+    EXPECT_TRUE(Generate(Request(5, 20)).second.ok());
+  }
+  AwaitMetric("denoised_requests_in_flight", "4");  // the stalled ones, which must still be there
+  for (const auto& call : stalled) call->context.TryCancel();
+  AwaitMetric("denoised_requests_in_flight", "0");
+  AwaitMetric("denoised_output_bytes", "0");
+}
+
+TEST_F(ReadersTest, FramesThatNobodyReadsAreHardlyTakenFromTheEngine) {
+  Start();
+  engine_->DrawNoise();
+  const auto start = std::chrono::steady_clock::now();
+  const auto stalled = StartStalled(1, kSteps);
+  AwaitMetric("denoised_images_total{sampler=\"ddpm\"}", "1");
+  const auto tenths = (std::chrono::steady_clock::now() - start) / milliseconds(100);
+  // A waiting preview is renewed ten times a second; beside that, the one that is being written, and the image.
+  EXPECT_LE(engine_->reads(), std::min<int64_t>(tenths + 4, kSteps)) << "of 1000 frames";
+}
+
+TEST_F(ReadersTest, BytesThatWaitAreBoundedOverAllCalls) {
+  constexpr int64_t kLimit = 4 << 20, kFrame = 3 << 20;
+  options_.service.max_output_bytes = kLimit;
+  options_.service.encoder_threads = 1;
+  Start();
+  engine_->DrawNoise();
+  engine_->HoldSteps();
+  const auto stalled = StartStalled(kSlots, kSteps);
+  const auto waiting = [this] { return std::stod(Metric("denoised_output_bytes")); };
+  int64_t step = engine_->steps();
+  while (waiting() < kLimit) {  // slowly, so that there are no images yet, only previews
+    engine_->AllowSteps(1);
+    while (engine_->steps() == step) std::this_thread::yield();
+    ++step;
+    std::this_thread::sleep_for(milliseconds(1));
+    ASSERT_LT(step, kSteps - 200) << "eight clients that do not read must reach the limit";
+  }
+  engine_->AllowSteps(100);
+  while (engine_->steps() < step + 100) {
+    // The limit, and what the encoder was at when it was reached.
+    ASSERT_LE(waiting(), kLimit + kFrame);
+    std::this_thread::yield();
+  }
+  ASSERT_LE(waiting(), kLimit + kFrame);
+}
+
+TEST_F(ReadersTest, ImagesAreSentWhenThereIsNoRoomForPreviews) {
+  options_.service.max_output_bytes = 0;
+  Start();
+  const auto [events, status] = Generate(EveryFrame(5));
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  ASSERT_THAT(events, SizeIs(2));
+  EXPECT_TRUE(events[1].has_image());
+  EXPECT_EQ(Metric("denoised_previews_dropped_total"), "5");
+}
+
+TEST_F(ReadersTest, ReaderThatKeepsUpGetsEveryFrameBesideStalledOnes) {
+  Start();
+  const auto stalled = StartStalled(2, kSteps);
+  engine_->HoldSteps();
+  engine_->WaitForHeldStep();
+  v1::GenerateDigitRequest request = Request(5, 30);
+  request.mutable_preview()->set_every_steps(1);
+  grpc::ClientContext context;
+  const Reader reader = stub_->GenerateDigit(&context, request);
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  engine_->AllowSteps(1);  // the one that was held has none of it
+  for (uint32_t step = 1; step <= 30; ++step) {
+    engine_->AllowSteps(1);
+    ASSERT_TRUE(reader->Read(&event));
+    EXPECT_EQ(event.preview().step(), step);
+  }
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_TRUE(event.has_image());
+  engine_->LetGo();
+}
+
+// What a stalled neighbour or one's own previews do to the timing must not show in the picture.
+TEST_F(ReadersTest, BytesAreTheSameBesideStalledReaders) {
+  Start();
+  const auto alone = Generate(Request(7, 20));
+  const auto stalled = StartStalled(3, kSteps);
+  v1::GenerateDigitRequest with_previews = Request(7, 20);
+  with_previews.mutable_preview()->set_every_steps(3);
+  EXPECT_EQ(Generate(Request(7, 20)).first.back().image().png(), alone.first.back().image().png());
+  EXPECT_EQ(Generate(with_previews).first.back().image().png(), alone.first.back().image().png());
+}
+
+// A client that reads an event just within the limit for one, again and again, held all places for as long as it liked.
+TEST_F(ReadersTest, TrickleReaderLosesItsCallThoughEachReadIsInTime) {
+  options_.write_timeout_seconds = 1;
+  options_.service.read_limits.bytes_per_second = 1e9;
+  Start();
+  engine_->DrawNoise();
+  v1::GenerateDigitRequest request = Request(3);
+  request.mutable_image()->set_size(1024);
+  request.set_count(8);
+  grpc::ClientContext context;
+  const auto narrow = NarrowStub();
+  const Reader reader = narrow->GenerateDigit(&context, request);
+  int images = 0;
+  for (v1::GenerateDigitResponse event; reader->Read(&event);) {
+    images += event.has_image() ? 1 : 0;
+    std::this_thread::sleep_for(milliseconds(600));
+  }
+  EXPECT_LT(images, 8);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  AwaitMetric("denoised_requests_in_flight", "0");
+  EXPECT_NE(Metric("denoised_wasted_steps_total{reason=\"slow_reader\"}"), "0");
+  EXPECT_TRUE(EveryPlaceIsFree());
+}
+
+TEST_F(ReadersTest, ImageThatItsReaderDidNotTakeIsWaste) {
+  options_.write_timeout_seconds = 0.05;
+  options_.service.read_limits.bytes_per_second = 1e9;
+  Start();
+  engine_->DrawNoise();
+  v1::GenerateDigitRequest request = Request(3, 2);
+  request.mutable_image()->set_size(1024);
+  request.set_count(8);
+  grpc::ClientContext context;
+  const auto narrow = NarrowStub();
+  const Reader reader = narrow->GenerateDigit(&context, request);  // and never reads
+  while (Metric("denoised_wasted_steps_total{reason=\"slow_reader\"}") == "0") std::this_thread::yield();
+  AwaitMetric("denoised_requests_in_flight", "0");
+  int images = 0;
+  for (v1::GenerateDigitResponse event; reader->Read(&event);) images += event.has_image() ? 1 : 0;
+  const int lost_steps = std::stoi(Metric("denoised_wasted_steps_total{reason=\"slow_reader\"}"));
+  EXPECT_LE(lost_steps, 2 * (8 - images));
+  AwaitMetric("denoised_output_bytes", "0");
+}
+
+// Reported of many servers: calls that are cancelled or late at any moment, queued ones too, left rows, memory or a
+// stall behind.
+TEST_F(ReadersTest, ThousandCallsThatLeaveAtAnyMomentLeaveNothingBehind) {
+  Start();
+  const auto alone = Generate(Request(7, 20));
+  constexpr int kThreads = 8, kCallsEach = 125;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([this, thread] {
+      std::minstd_rand random(static_cast<uint32_t>(thread) + 1);
+      const auto stub = NarrowStub();
+      for (int i = 0; i < kCallsEach; ++i) {
+        v1::GenerateDigitRequest request = i % 3 == 0 ? EveryFrame(kSteps) : Request(1, kSteps);
+        request.mutable_image()->set_size(32);
+        request.set_count(static_cast<uint32_t>(1 + random() % 3));
+        const milliseconds patience(random() % 10);
+        grpc::ClientContext context;
+        if (i % 2 == 0) context.set_deadline(std::chrono::system_clock::now() + patience);
+        const Reader reader = stub->GenerateDigit(&context, request);
+        v1::GenerateDigitResponse event;
+        if (i % 5 == 0) reader->Read(&event);
+        if (i % 2 == 1) std::this_thread::sleep_for(patience);
+        context.TryCancel();
+        reader->Finish();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  AwaitMetric("denoised_requests_in_flight", "0");
+  EXPECT_TRUE(EveryPlaceIsFree());
+  AwaitMetric("denoised_output_bytes", "0");
+  const int64_t steps = engine_->steps();
+  EXPECT_EQ(Generate(Request(7, 20)).first.back().image().png(), alone.first.back().image().png());
+  EXPECT_EQ(engine_->steps(), steps + 20) << "steps that are nobody's";
+}
+
+}  // namespace
+}  // namespace denoised
