@@ -1,7 +1,7 @@
 # DENOISED_SANITIZE applies to every target of this project.
 if(DENOISED_SANITIZE)
-  if(NOT DENOISED_SANITIZE MATCHES "^(address,undefined|address|undefined|thread)$")
-    message(FATAL_ERROR "DENOISED_SANITIZE is '${DENOISED_SANITIZE}'; use address,undefined or thread.")
+  if(NOT DENOISED_SANITIZE MATCHES "^((fuzzer-no-link,)?address,undefined|address|undefined|thread)$")
+    message(FATAL_ERROR "DENOISED_SANITIZE is '${DENOISED_SANITIZE}'; use address,undefined or thread, or with Clang fuzzer-no-link,address,undefined.")
   endif()
   add_compile_options(
     "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${DENOISED_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=undefined>")

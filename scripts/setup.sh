@@ -63,6 +63,8 @@ END
 clang-tidy-14           | clang-tidy 14 (optional: scripts/check.sh says what it leaves out)
 libomp-14-dev           | omp.h for clang-tidy (optional: as before)
 clang-format-14         | clang-format 14 (optional likewise)
+clang-14                | Clang 14 (optional: scripts/fuzz.sh)
+libclang-rt-14-dev      | libFuzzer and sanitizers for it (optional likewise)
 shellcheck              | ShellCheck 0.9 (optional likewise)
 END
   fi

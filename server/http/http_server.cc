@@ -11,7 +11,6 @@
 #include <exception>
 #include <list>
 #include <memory>
-#include <new>
 #include <thread>
 #include <utility>
 
@@ -143,7 +142,7 @@ struct HttpServer::Impl {
                                                        [this](HttpSession* closed) { Forget(closed); }));
       sessions.back()->Start();
       return true;
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) {
       return false;
     }
   }
