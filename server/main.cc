@@ -120,7 +120,7 @@ int Main(int argc, char** argv) {
       "on.\n"
       "SIGTERM and SIGINT drain and stop, a second one ends at once; SIGHUP loads the checkpoint again.\n"
       "Exit status: 0 stopped with every request finished, 1 an error, 2 a mistyped flag, 3 stopped with requests\n"
-      "dropped, 130 or 143 ended at once by SIGINT or SIGTERM.");
+      "dropped, 4 the engine was lost, 130 or 143 ended at once by SIGINT or SIGTERM.");
   AddServerOptions(app, options);
   CLI::Option* asked =
       app.add_flag("--healthcheck", health_check,

@@ -109,6 +109,11 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "encoder_threads", options.service.encoder_threads,
       "Threads that make PNGs; 0: a quarter of the cores this process may use, at least one")
       ->check(CLI::Range(0, 1024));
+  Add(app, "stall_timeout", options.stall_timeout_seconds,
+      "Seconds that one denoising step may take before the engine counts as stalled: its calls end, it is built anew "
+      "once, and else the process ends; 0: for ever")
+      ->check(CLI::Range(0.0, 86400.0));
+  Add(app, "inject_fault", options.model.fault, "For tests: fail@STEP, hang@STEP, poison@SEED or nan@SEED")->group("");
   Add(app, "tls_cert", options.tls.cert, "Certificate chain, PEM; turns TLS on, with --tls_key");
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
   Add(app, "tls_client_ca", options.tls.client_ca,

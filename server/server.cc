@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <future>
 #include <thread>
 #include <utility>
 
@@ -77,6 +79,7 @@ Server::Server(const ServerOptions& options, const ModelLoader& load_model, cons
 }
 
 Server::~Server() {
+  supervisor_.reset();
   metrics_endpoint_.reset();  // its pages ask for what ends below
   if (grpc_server_ == nullptr) return;
   if (!closing_.joinable()) {
@@ -88,6 +91,62 @@ Server::~Server() {
     grpc_server_cancel_all_calls(grpc_server_->c_server());
   }
   closing_.join();
+}
+
+// ---- The engine's supervision ----
+
+SupervisorHooks Server::Hooks() {
+  return {.heartbeat = [this] { return ModelsHeartbeat(); },
+          .end_work = [this](EngineTrouble trouble) { return EndWork(trouble); },
+          .rebuild = [this] { return Rebuild(); },
+          .die =
+              [this](const std::string& why) {
+                spdlog::critical("{}: the process ends with exit status {}, so that another one can do better", why,
+                                 kEngineLost);
+                if (options_.die) return options_.die();
+                spdlog::shutdown();
+                std::_Exit(kEngineLost);
+              }};
+}
+
+std::optional<Heartbeat> Server::ModelsHeartbeat() const {
+  const std::shared_ptr<ServingModel> model = service_.model();
+  return model == nullptr ? std::nullopt : std::optional(model->scheduler().heartbeat());
+}
+
+// Health says NOT_SERVING, new calls are refused, and those under way end with UNAVAILABLE.
+bool Server::EndWork(EngineTrouble trouble) {
+  const std::shared_ptr<ServingModel> model = service_.model();
+  if (model == nullptr) return true;
+  health_.SetServing(false);
+  service_.SetModel(nullptr);
+  metrics_.OnEngineTrouble(EngineTroubleName(trouble));
+  if (trouble == EngineTrouble::kFailing) {
+    spdlog::error("the engine fails step after step: its calls end, and it is built anew");
+    model->scheduler().Shutdown();
+    return true;
+  }
+  spdlog::error("a denoising step has taken longer than --stall_timeout: its calls end, and the engine is built anew");
+  models_.Disown();
+  return model->scheduler().Abandon(
+      absl::UnavailableError("the engine stopped answering in the middle of this image; try another replica"));
+}
+
+// A device that hangs may do so again, and then nobody can be asked any more.
+bool Server::Rebuild() {
+  constexpr std::chrono::seconds kMostSeconds(60);
+  const auto status = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> result = status->get_future();
+  const int64_t load = models_.RequestReload("the engine is lost");
+  std::thread([this, load, status] { status->set_value(models_.AwaitReload(load)); }).detach();
+  if (result.wait_for(kMostSeconds) != std::future_status::ready) return false;
+  if (const absl::Status reloaded = result.get(); !reloaded.ok()) {
+    spdlog::error("the engine could not be built anew: {}", std::string(reloaded.message()));
+    return false;
+  }
+  health_.SetServing(true);
+  spdlog::info("a new engine serves");
+  return true;
 }
 
 // Of all models together: one that was replaced goes on with its calls.
@@ -125,6 +184,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   spdlog::info("loading {}", options.model.checkpoint);
   DENOISED_RETURN_IF_ERROR(server->models_.Start());
   server->health_.SetServing(true);
+  server->supervisor_ = std::make_unique<Supervisor>(
+      SupervisorOptions{.stall_timeout = Nanoseconds(options.stall_timeout_seconds)}, server->Hooks());
+  server->supervisor_->Start();
   return server;
 }
 

@@ -37,6 +37,7 @@
 #include "server/service/health_service.h"
 #include "server/service/reflection_service.h"
 #include "server/service/serving_model.h"
+#include "server/supervisor.h"
 #include "server/transport/connection_listener.h"
 #include "server/transport/loopback_probe.h"
 #include "server/transport/transport_options.h"
@@ -54,13 +55,19 @@ struct ServerOptions {
   double lame_duck_seconds = 2;
   double drain_timeout_seconds = 300;
   double write_timeout_seconds = 30;
+  double stall_timeout_seconds = 30;    // of one step; 0: for ever
   double watch_checkpoint_seconds = 0;  // 0: a replaced file is not looked for
   TlsOptions tls;
   AccessOptions access;
   TransportOptions transport;
   ProbeOptions probe;  // an interval of 0: none
   std::string log_level = "info";
+  // Ends the process when the engine is beyond help; by default at once, with exit status kEngineLost.
+  std::function<void()> die;
 };
+
+// The exit status of a server whose engine hangs or fails and could not be built anew.
+inline constexpr int kEngineLost = 4;
 
 // What came of a drain.
 struct DrainReport {
@@ -107,6 +114,12 @@ class Server {
   void StartProbe();
   bool alive() const { return probe_ == nullptr || probe_->alive(); }
   void ServeModel(std::shared_ptr<ServingModel> model);
+
+  // What the supervisor sees and does.
+  SupervisorHooks Hooks();
+  std::optional<Heartbeat> ModelsHeartbeat() const;
+  bool EndWork(EngineTrouble trouble);
+  bool Rebuild();
   void CompareTimeouts(const ServingModel& model) const;
   SchedulerStats Stats() const;
 
@@ -139,6 +152,7 @@ class Server {
   std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: after its services, so that it ends before them
   std::unique_ptr<ConnectionListener> listener_;
   std::unique_ptr<LoopbackProbe> probe_;
+  std::unique_ptr<Supervisor> supervisor_;
   absl::Notification closed_;  // by closing_
   std::thread closing_;
 };

@@ -14,6 +14,7 @@
 #include "common/support/available_cores.h"
 #include "common/support/low_priority.h"
 #include "common/support/status_macros.h"
+#include "server/loading/faulty_engine.h"
 
 namespace denoised {
 namespace {
@@ -68,7 +69,10 @@ absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const Source& source, E
                  .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
                  .device = engine.device,
                  .passed_over = std::move(passed_over)};
-  const auto make_engine = [&] { return MakeCheckedEngine(checkpoint, source.reference, engine); };
+  const auto make_engine = [&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
+    DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Engine> checked, MakeCheckedEngine(checkpoint, source.reference, engine));
+    return InjectFault(options.fault, std::move(checked));
+  };
   return ServingModel::Start(std::move(info), make_engine, scheduler_options, observer);
 }
 

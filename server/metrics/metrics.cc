@@ -87,6 +87,8 @@ Metrics::Metrics()
                                    "Previews that were due but not sent, because the reader was slow")),
       output_bytes_(
           OneGauge(registry_, "denoised_output_bytes", "Bytes that wait for clients to read them, in memory")),
+      engine_troubles_(CounterFamily(registry_, "denoised_engine_troubles_total",
+                                     "Engines given up because a step hung or steps failed one after the other")),
       drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
                                        "Admitted images that were dropped because --drain_timeout was over")),
       connections_(OneGauge(registry_, "denoised_connections", "Connections to the gRPC port that are open now")),
@@ -120,6 +122,7 @@ Metrics::Metrics()
     loopback_probes_.Add({{"result", result}});
   }
   for (const char* result : {"ok", "error", "rolled_back"}) model_reloads_.Add({{"result", result}});
+  for (const char* cause : {"stalled", "failing"}) engine_troubles_.Add({{"cause", cause}});
   CollectProcessMetrics();  // opens what it reads, while there are descriptors
 }
 

@@ -77,6 +77,9 @@ class Metrics : public SchedulerObserver {
   // How a reload ended: "ok", "error", or "rolled_back" for one that was ok until its first steps failed.
   void OnModelReload(const char* result) { model_reloads_.Add({{"result", result}}).Increment(); }
 
+  // "stalled" or "failing": the engine was given up.
+  void OnEngineTrouble(const char* cause) { engine_troubles_.Add({{"cause", cause}}).Increment(); }
+
   // Where the gauge of bytes that wait for readers comes from; called at each scrape. Null: none.
   void SetOutputSource(std::function<int64_t()> source);
 
@@ -109,6 +112,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Family<prometheus::Counter>& rejected_;
   prometheus::Counter& previews_dropped_;
   prometheus::Gauge& output_bytes_;
+  prometheus::Family<prometheus::Counter>& engine_troubles_;
   prometheus::Counter& drain_dropped_images_;
   prometheus::Gauge& connections_;
   prometheus::Counter& connections_refused_;

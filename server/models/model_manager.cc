@@ -69,6 +69,12 @@ absl::Status ModelManager::AwaitReload(int64_t load) {
   return finished_ >= load ? result_ : absl::CancelledError("the server is stopping");
 }
 
+void ModelManager::Disown() {
+  static auto* const hung = new std::vector<std::shared_ptr<ServingModel>>;
+  const absl::MutexLock lock(&mu_);
+  if (serving_ != nullptr) hung->push_back(std::exchange(serving_, nullptr));
+}
+
 void ModelManager::Stop() {
   const absl::MutexLock lock(&mu_);
   stop_ = true;
@@ -180,6 +186,7 @@ void ModelManager::GoBack() {
   std::shared_ptr<ServingModel> old;
   {
     const absl::MutexLock lock(&mu_);
+    if (before_ == nullptr) return;  // the one before was lost
     std::swap(serving_, before_);
     old = serving_;
   }

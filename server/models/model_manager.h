@@ -80,6 +80,10 @@ class ModelManager {
   // on probation.
   absl::Status AwaitReload(int64_t load);
 
+  // Forgets the generation that serves, which hangs, and never destroys it, as that would wait for it: nobody serves
+  // until a reload.
+  void Disown();
+
   // Nothing is published from now on; returns at once.
   void Stop();
 

@@ -27,6 +27,7 @@ using testing::Not;
 const std::set<std::string> kGoldenNames = {
     "counter denoised_connections_refused_total",
     "counter denoised_drain_dropped_images_total",
+    "counter denoised_engine_troubles_total",
     "counter denoised_images_total",
     "counter denoised_loopback_probes_total",
     "counter denoised_model_reloads_total",

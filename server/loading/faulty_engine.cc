@@ -1,0 +1,76 @@
+#include "server/loading/faulty_engine.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace denoised {
+namespace {
+
+enum class Fault { kFail, kHang, kPoison, kNan };
+
+class FaultyEngine : public Engine {
+ public:
+  FaultyEngine(Fault fault, uint64_t where, std::unique_ptr<Engine> engine)
+      : fault_(fault), where_(where), engine_(std::move(engine)) {}
+
+  int num_slots() const override { return engine_->num_slots(); }
+  int ComputedRows(int rows) const override { return engine_->ComputedRows(rows); }
+  std::string Description() const override { return absl::StrCat(engine_->Description(), "; faulty on purpose"); }
+  double network_seconds() const override { return engine_->network_seconds(); }
+  int StepsDone(int slot) const override {
+    return failed_ ? before_[static_cast<size_t>(slot)] : engine_->StepsDone(slot);
+  }
+  bool Finite(int slot) const override { return fault_ != Fault::kNan || seeds_[static_cast<size_t>(slot)] != where_; }
+
+  absl::Status Step(absl::Span<const StepRow> rows) override {
+    if (rows.empty() || rows[0].plan->size() > 1) ++steps_;  // others are measured at start
+    before_.resize(static_cast<size_t>(num_slots()));
+    seeds_.resize(static_cast<size_t>(num_slots()));
+    for (const StepRow& row : rows) {
+      before_[static_cast<size_t>(row.slot)] = row.step;
+      seeds_[static_cast<size_t>(row.slot)] = row.seed;
+    }
+    const auto poisoned = [this](const StepRow& row) { return row.seed == where_; };
+    failed_ = (fault_ == Fault::kFail && steps_ >= where_) ||
+              (fault_ == Fault::kPoison && std::any_of(rows.begin(), rows.end(), poisoned));
+    if (failed_) return absl::InternalError("a fault that --inject_fault asked for");
+    while (fault_ == Fault::kHang && steps_ >= where_) std::this_thread::sleep_for(std::chrono::hours(1));
+    return engine_->Step(rows);
+  }
+
+  absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
+    return engine_->Read(slot, kind, pixels);
+  }
+
+ private:
+  const Fault fault_;
+  const uint64_t where_;
+  const std::unique_ptr<Engine> engine_;
+  uint64_t steps_ = 0;
+  bool failed_ = false;
+  std::vector<int> before_;      // by slot: steps done before the last one
+  std::vector<uint64_t> seeds_;  // by slot
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> InjectFault(const std::string& fault, std::unique_ptr<Engine> engine) {
+  if (fault.empty()) return engine;
+  const std::vector<std::string> parts = absl::StrSplit(fault, '@');
+  const std::vector<std::string> kinds = {"fail", "hang", "poison", "nan"};
+  const auto kind = std::find(kinds.begin(), kinds.end(), parts[0]);
+  uint64_t where = 0;
+  if (parts.size() != 2 || kind == kinds.end() || !absl::SimpleAtoi(parts[1], &where)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--inject_fault must be fail@STEP, hang@STEP, poison@SEED or nan@SEED, got ", fault));
+  }
+  return std::make_unique<FaultyEngine>(static_cast<Fault>(kind - kinds.begin()), where, std::move(engine));
+}
+
+}  // namespace denoised

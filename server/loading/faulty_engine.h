@@ -1,0 +1,27 @@
+// File: faulty_engine.h
+//
+// An engine that fails on purpose, for tests of everything around it: off unless --inject_fault asks for it.
+//
+//   DENOISED_ASSIGN_OR_RETURN(engine, InjectFault("hang@100", std::move(engine)));
+//
+//   fail@N    every step from the Nth on fails, those at start not counted
+//   hang@N    the Nth step never returns
+//   poison@S  steps that have a row with seed S fail
+//   nan@S     images with seed S stop being finite numbers
+#ifndef DENOISED_SERVER_LOADING_FAULTY_ENGINE_H_
+#define DENOISED_SERVER_LOADING_FAULTY_ENGINE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/diffusion/engine.h"
+
+namespace denoised {
+
+// INVALID_ARGUMENT for a fault that there is not. An empty one changes nothing.
+absl::StatusOr<std::unique_ptr<Engine>> InjectFault(const std::string& fault, std::unique_ptr<Engine> engine);
+
+}  // namespace denoised
+
+#endif  // DENOISED_SERVER_LOADING_FAULTY_ENGINE_H_

@@ -1,0 +1,64 @@
+// Faults of the engine, as a client, a balancer and an operator see them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/end_to_end/served.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+std::vector<std::string> Draw(const Served& served, const std::vector<std::string>& arguments) {
+  std::vector<std::string> command = {"denoise",        "7",         "--server",        served.address(),
+                                      "--sampler=ddim", "--size=32", "--picture=never", "--retries=0"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
+// With others' servers all calls of the batch fail.
+TEST(FaultTest, PoisonousRequestFailsAloneAndOthersBytesAreTheSame) {
+  TempFolder folder;
+  Served served({"--inject_fault=poison@13"});
+  EXPECT_EQ(RunProgram(Draw(served, {"--seed=1", "--out=alone.png"}), {}, folder.path()).exit_code, 0);
+  BackgroundProgram good(Draw(served, {"--seed=1", "--out=beside.png"}), {}, folder.path());
+  const ProgramResult poisoned = RunProgram(Draw(served, {"--seed=13", "--out=poisoned.png"}), {}, folder.path());
+  EXPECT_EQ(poisoned.exit_code, 1);
+  EXPECT_THAT(poisoned.err, HasSubstr("a fault that --inject_fault asked for"));
+  EXPECT_EQ(good.Wait(), 0) << good.err();
+  EXPECT_EQ(Slurp(folder.File("alone.png")), Slurp(folder.File("beside.png")));
+}
+
+TEST(FaultTest, NumbersThatAreNotFiniteAreToldInWords) {
+  Served served({"--inject_fault=nan@13"});
+  const ProgramResult outcome = RunProgram(Draw(served, {"--seed=13"}));
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("image 0 is not made of finite numbers after step 1 of 50"));
+}
+
+// The engine that is built anew has the same fault.
+TEST(FaultTest, HungStepEndsItsCallsAndAfterASecondOneTheProcess) {
+  Served served({"--inject_fault=hang@20", "--stall_timeout=0.5"});
+  const ProgramResult first = RunProgram(Draw(served, {}));
+  EXPECT_EQ(first.exit_code, 1);
+  EXPECT_THAT(first.err, HasSubstr("the engine stopped answering in the middle of this image"));
+  served.server().AwaitLine("a new engine serves");
+  EXPECT_EQ(RunProgram(Draw(served, {})).exit_code, 1);
+  EXPECT_EQ(served.server().Wait(), 4);
+}
+
+TEST(FaultTest, EngineThatFailsStepAfterStepEndsTheProcess) {
+  Served served({"--inject_fault=fail@1"});
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(RunProgram(Draw(served, {})).exit_code, 1);
+  served.server().AwaitLine("a new engine serves");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(RunProgram(Draw(served, {})).exit_code, 1);
+  EXPECT_EQ(served.server().Wait(), 4);
+}
+
+}  // namespace
+}  // namespace denoised
