@@ -1,0 +1,203 @@
+// What strangers may send to the gRPC port: published holes of gRPC 1.51, tried on this server as bytes. After each
+// attack, and beside it, others are served. SECURITY.md has the table.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "denoised/v1/digit_service.grpc.pb.h"
+#include "server/server.h"
+#include "tests/testing/http2.h"
+#include "tests/testing/puppet_engine.h"
+#include "tests/testing/raw_connection.h"
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using testing::Contains;
+using testing::Field;
+
+constexpr char kGetModel[] = "/denoised.v1.DigitService/GetModel";
+constexpr char kGenerateDigit[] = "/denoised.v1.DigitService/GenerateDigit";
+
+class AttackTest : public testing::Test {
+ protected:
+  AttackTest() {
+    const auto load = [this](const ServingModelOptions&, SchedulerObserver* observer) {
+      const auto make_engine = [this]() -> absl::StatusOr<std::unique_ptr<Engine>> {
+        auto engine = std::make_unique<PuppetEngine>(4);
+        engine_ = engine.get();
+        return engine;
+      };
+      auto model = ServingModel::Start({}, make_engine, {.max_batch_rows = 4, .max_queued_images = 100}, observer);
+      if (model.ok()) model_ = *model;
+      return model;
+    };
+    ServerOptions options;
+    options.listen = "127.0.0.1:0";
+    options.metrics_listen = kMetricsOff;
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, load);
+    EXPECT_THAT(server, IsOk());
+    server_ = *std::move(server);
+  }
+  ~AttackTest() override { engine_->LetGo(); }
+
+  // What an ordinary client gets.
+  grpc::Status Draw() const {
+    const auto stub = v1::DigitService::NewStub(
+        grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()), grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    v1::GenerateDigitRequest request;
+    request.set_digit(7);
+    request.set_steps(5);
+    const auto reader = stub->GenerateDigit(&context, request);
+    for (v1::GenerateDigitResponse event; reader->Read(&event);) continue;
+    return reader->Finish();
+  }
+
+  RawConnection Connect() const {
+    RawConnection connection(server_->port());
+    connection.Send(http2::Preface());
+    return connection;
+  }
+
+  PuppetEngine* engine_ = nullptr;
+  std::weak_ptr<ServingModel> model_;
+  std::unique_ptr<Server> server_;
+};
+
+std::string CallOf(uint32_t stream, const std::string& headers) {
+  return http2::Headers(stream, headers) + http2::Data(stream, http2::Message(""));
+}
+
+auto HasType(uint8_t type) { return Contains(Field(&http2::Frame::type, type)); }
+
+TEST_F(AttackTest, OrdinaryBytesAreServed) {
+  const RawConnection connection = Connect();
+  connection.Send(CallOf(1, http2::CallHeaders(kGetModel)));
+  EXPECT_THAT(http2::FrameReader(connection).Stream(1), HasType(http2::kData));
+}
+
+// CVE-2023-1428: a header that the library takes apart and finds wrong, then one by which the block is too long; some
+// versions end the process by an assertion.
+TEST_F(AttackTest, WrongHeaderBeforeATooLongOneEndsNoProcess) {
+  for (const char* name : {"te", ":scheme", "grpclb_client_stats", "content-type", "grpc-timeout", ":status"}) {
+    const RawConnection connection = Connect();
+    const std::string headers =
+        http2::CallHeaders(kGetModel) + http2::Literal(name, "x") + http2::Literal("x-long", std::string(20'000, 'a'));
+    // Longer than a frame may be: the rest follows in others.
+    connection.Send(http2::Headers(1, headers.substr(0, 16'000), http2::kNone) +
+                    http2::FrameBytes(http2::kContinuation, http2::kEndHeaders, 1, headers.substr(16'000)));
+    connection.Send(http2::Data(1, http2::Message("")));
+    http2::FrameReader(connection).Stream(1);
+    EXPECT_TRUE(Draw().ok()) << name;
+  }
+}
+
+// CVE-2023-32731: what stands behind a too long header is skipped, so that both sides' tables of headers are no longer
+// the same, and headers of one call turn up in another that comes over the same connection, as from a proxy.
+TEST_F(AttackTest, TableOfHeadersSurvivesATooLongOne) {
+  const RawConnection connection = Connect();
+  const std::string headers = http2::CallHeaders(kGetModel) + http2::Literal("x-long", std::string(20'000, 'a')) +
+                              http2::Kept("x-second", "two") + http2::Kept(":path", kGetModel);
+  connection.Send(http2::Headers(1, headers.substr(0, 16'000), http2::kNone) +
+                  http2::FrameBytes(http2::kContinuation, http2::kEndHeaders, 1, headers.substr(16'000)));
+  connection.Send(http2::Data(1, http2::Message("")));
+  http2::FrameReader frames(connection);
+  frames.Stream(1);
+  connection.Send(CallOf(3, http2::Literal(":method", "POST") + http2::Literal(":scheme", "http") + http2::Indexed(62) +
+                                http2::Literal(":authority", "localhost") + http2::Literal("te", "trailers") +
+                                http2::Literal("content-type", "application/grpc")));
+  EXPECT_THAT(frames.Stream(3), HasType(http2::kData));
+}
+
+// CVE-2023-32732: a binary header that is no base64 ends its connection, and no other.
+TEST_F(AttackTest, BadBase64CostsItsConnectionAtMost) {
+  const RawConnection connection = Connect();
+  connection.Send(CallOf(1, http2::CallHeaders(kGetModel) + http2::Literal("x-data-bin", "!!!")));
+  http2::FrameReader(connection).Stream(1);
+  EXPECT_TRUE(Draw().ok());
+}
+
+TEST_F(AttackTest, ResizesOfTheTableAreRefused) {
+  const RawConnection connection = Connect();
+  std::string resizes;
+  while (resizes.size() < 16'000) resizes += http2::Integer(4096, 5, 0x20) + http2::Integer(0, 5, 0x20);
+  connection.Send(http2::Headers(1, resizes + http2::CallHeaders(kGetModel)));
+  http2::FrameReader(connection).Stream(1);
+  EXPECT_TRUE(Draw().ok());
+}
+
+uint64_t ResidentBytes() {
+  std::ifstream file("/proc/self/statm");
+  uint64_t pages = 0;
+  file >> pages >> pages;
+  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+// A header block without end, in continuations: it takes as much memory as it has bytes, and others are served.
+TEST_F(AttackTest, EndlessHeadersKeepNobodyWaiting) {
+  const RawConnection connection = Connect();
+  connection.Send(http2::Headers(1, http2::CallHeaders(kGetModel), http2::kNone));
+  const std::string part = http2::Literal("x-more", std::string(16'000, 'a'));
+  for (int i = 0; i < 1000; ++i) {
+    if (!connection.Send(http2::FrameBytes(http2::kContinuation, http2::kNone, 1, part))) break;
+  }
+  EXPECT_TRUE(Draw().ok());
+}
+
+// CVE-2023-44487 and field report "20,000 streams opened and reset on one connection": each is a request, taken back at
+// once. Others are served meanwhile, and all places come back.
+TEST_F(AttackTest, StreamsOpenedAndResetLeaveNothing) {
+  v1::GenerateDigitRequest request;
+  request.set_digit(7);
+  const std::string message = http2::Message(request.SerializeAsString());
+  const RawConnection connection = Connect();
+  std::thread reader([&connection] { connection.ReceiveAll(); });
+  const uint64_t before = ResidentBytes();
+  uint32_t sent = 0;
+  for (uint32_t i = 0; i < 20'000; ++i) {
+    if (i == 10'000) EXPECT_TRUE(Draw().ok()) << "in the middle of it";
+    const uint32_t stream = 2 * i + 1;
+    if (!connection.Send(http2::Headers(stream, http2::CallHeaders(kGenerateDigit)) + http2::Data(stream, message) +
+                         http2::Reset(stream))) {
+      break;
+    }
+    ++sent;
+  }
+  EXPECT_EQ(sent, 20'000u);
+  EXPECT_TRUE(Draw().ok());
+  const auto places = [this] {
+    const SchedulerStats stats = model_.lock()->scheduler().stats();
+    return stats.waiting_images + stats.denoising_images;
+  };
+  while (places() > 0) std::this_thread::yield();  // its end is that of the test's own timeout
+#ifndef __SANITIZE_ADDRESS__                       // which keeps what is freed
+  EXPECT_LT(ResidentBytes(), before + (64u << 20));
+#endif
+  shutdown(connection.descriptor(), SHUT_RDWR);
+  reader.join();
+}
+
+// Pings and settings that want an answer each, from a client that reads none.
+TEST_F(AttackTest, AnswersThatNobodyReadsKeepNobodyWaiting) {
+  for (const std::string& frame : {http2::FrameBytes(http2::kPing, http2::kNone, 0, "12345678"),
+                                   http2::FrameBytes(http2::kSettings, http2::kNone, 0, "")}) {
+    const RawConnection connection = Connect();
+    std::string frames;
+    for (int i = 0; i < 1000; ++i) frames += frame;
+    const timeval patience{.tv_sec = 1, .tv_usec = 0};
+    setsockopt(connection.descriptor(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    for (int i = 0; i < 200 && connection.Send(frames); ++i) continue;
+    EXPECT_TRUE(Draw().ok());
+  }
+}
+
+}  // namespace
+}  // namespace denoised
