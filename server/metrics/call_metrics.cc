@@ -1,5 +1,7 @@
 #include "server/metrics/call_metrics.h"
 
+#include <google/protobuf/descriptor.h>
+
 #include <chrono>
 #include <utility>
 
@@ -25,12 +27,16 @@ const char* TypeLabel(ServerRpcInfo::Type type) {
   return "unknown";
 }
 
-// "/denoised.v1.DigitService/GenerateDigit" in its two parts.
+// "/denoised.v1.DigitService/GenerateDigit" in its two parts. Methods that there are not are one, or else strangers could
+// make up as many time series as they like.
 Metrics::Call DescribeCall(const ServerRpcInfo& info) {
   const std::string path = info.method();
   const size_t slash = path.rfind('/');
-  if (slash == std::string::npos || slash == 0) return {TypeLabel(info.type()), "unknown", path};
-  return {TypeLabel(info.type()), path.substr(1, slash - 1), path.substr(slash + 1)};
+  if (slash == std::string::npos || slash == 0) return {TypeLabel(info.type()), "unknown", "unknown"};
+  const std::string service = path.substr(1, slash - 1), method = path.substr(slash + 1);
+  const auto* known = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(service + "." + method);
+  if (known == nullptr) return {TypeLabel(info.type()), "unknown", "unknown"};
+  return {TypeLabel(info.type()), service, method};
 }
 
 class CallMetricsInterceptor : public grpc::experimental::Interceptor {

@@ -19,7 +19,7 @@ namespace denoised {
 namespace {
 
 constexpr int kSeeds = 32;
-constexpr SchedulerOptions kOptions = {.max_batch_rows = 16, .max_queued_images = 16 * kSeeds};
+const SchedulerOptions kOptions = {.max_batch_rows = 16, .max_queued_images = 16 * kSeeds};
 
 class Recorder : public DrawListener {
  public:

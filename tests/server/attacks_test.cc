@@ -22,6 +22,8 @@ namespace {
 
 using testing::Contains;
 using testing::Field;
+using testing::HasSubstr;
+using testing::Not;
 
 constexpr char kGetModel[] = "/denoised.v1.DigitService/GetModel";
 constexpr char kGenerateDigit[] = "/denoised.v1.DigitService/GenerateDigit";
@@ -82,6 +84,19 @@ TEST_F(AttackTest, OrdinaryBytesAreServed) {
   const RawConnection connection = Connect();
   connection.Send(CallOf(1, http2::CallHeaders(kGetModel)));
   EXPECT_THAT(http2::FrameReader(connection).Stream(1), HasType(http2::kData));
+}
+
+// Each would be a time series for good.
+TEST_F(AttackTest, MethodsThatThereAreNotAreOneInTheMetrics) {
+  const RawConnection connection = Connect();
+  http2::FrameReader frames(connection);
+  for (uint32_t i = 0; i < 50; ++i) {
+    connection.Send(CallOf(2 * i + 1, http2::CallHeaders(absl::StrCat("/made.Up", i, "/Method"))));
+    frames.Stream(2 * i + 1);
+  }
+  const std::string page = server_->ScrapeMetrics();
+  EXPECT_THAT(page, Not(HasSubstr("made.Up")));
+  EXPECT_THAT(page, HasSubstr("grpc_method=\"unknown\""));
 }
 
 // CVE-2023-1428: a header that the library takes apart and finds wrong, then one by which the block is too long; some

@@ -121,8 +121,8 @@ TEST_F(ReadersTest, ImagesAreSentWhenThereIsNoRoomForPreviews) {
 
 TEST_F(ReadersTest, ReaderThatKeepsUpGetsEveryFrameBesideStalledOnes) {
   Start();
-  const auto stalled = StartStalled(2, kSteps);
   engine_->HoldSteps();
+  const auto stalled = StartStalled(2, kSteps);
   engine_->WaitForHeldStep();
   v1::GenerateDigitRequest request = Request(5, 30);
   request.mutable_preview()->set_every_steps(1);
