@@ -178,7 +178,9 @@ TEST_F(AttackTest, StreamsOpenedAndResetLeaveNothing) {
   const uint64_t before = ResidentBytes();
   uint32_t sent = 0;
   for (uint32_t i = 0; i < 20'000; ++i) {
-    if (i == 10'000) EXPECT_TRUE(Draw().ok()) << "in the middle of it";
+    if (i == 10'000) {
+      EXPECT_TRUE(Draw().ok()) << "in the middle of it";
+    }
     const uint32_t stream = 2 * i + 1;
     if (!connection.Send(http2::Headers(stream, http2::CallHeaders(kGenerateDigit)) + http2::Data(stream, message) +
                          http2::Reset(stream))) {
