@@ -102,8 +102,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
   for (EngineOptions& candidate : candidates) {
     if (options.give_up && options.give_up()) return absl::CancelledError("loading was given up");
     candidate.max_rows = BatchRows(options, candidate.device);
-    absl::StatusOr<std::shared_ptr<ServingModel>> model =
-        StartModel(source, candidate, passed_over, options, observer);
+    absl::StatusOr<std::shared_ptr<ServingModel>> model = StartModel(source, candidate, passed_over, options, observer);
     if (model.ok()) return model;
     status = model.status();
     passed_over.push_back(absl::StrCat(CandidateName(candidate), ": ", status.message()));

@@ -27,8 +27,8 @@ const char* TypeLabel(ServerRpcInfo::Type type) {
   return "unknown";
 }
 
-// "/denoised.v1.DigitService/GenerateDigit" in its two parts. Methods that there are not are one, or else strangers could
-// make up as many time series as they like.
+// "/denoised.v1.DigitService/GenerateDigit" in its two parts. Methods that there are not are one, or else strangers
+// could make up as many time series as they like.
 Metrics::Call DescribeCall(const ServerRpcInfo& info) {
   const std::string path = info.method();
   const size_t slash = path.rfind('/');

@@ -73,10 +73,10 @@ struct ServingModelOptions {
   int threads = 0;                 // CPU workers; 0: one per core
   int max_batch_rows = 0;          // 0: 16 on the CPU, or as many as cores, 256 on CUDA
   int max_queued_images = 256;
-  int64_t max_client_images = 0;  // 0: seven eighths of all places
-  int64_t max_queued_steps = 0;   // 0: 1000 for each place
+  int64_t max_client_images = 0;                        // 0: seven eighths of all places
+  int64_t max_queued_steps = 0;                         // 0: 1000 for each place
   std::shared_ptr<TakenPlaces> taken_places = nullptr;  // shared with the model that this one replaces
-  std::string fault;  // for tests: faulty_engine.h
+  std::string fault;                                    // for tests: faulty_engine.h
   // While another model serves: give way to it where that is possible.
   bool in_background = false;
   std::function<bool()> give_up;  // asked now and then; once it says true, loading ends with CANCELLED. Null: never

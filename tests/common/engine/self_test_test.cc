@@ -97,8 +97,9 @@ TEST_F(SelfTest, EngineWithOtherWeightsIsRefused) {
   };
   EXPECT_THAT(
       MakeCheckedEngine(*checkpoint_, *reference_, {.device = "cpu", .num_slots = 4}, with_a_lost_channel),
-      StatusIs(absl::StatusCode::kInternal, testing::ContainsRegex("the self-test failed: label [037] by [a-z_0-9]+( with guidance)?, drawn alone, "
-                                       "differs from the fp32 reference by 0[.][0-9]+ .*, and 0[.][0-9]+ is allowed")));
+      StatusIs(absl::StatusCode::kInternal,
+               testing::ContainsRegex("the self-test failed: label [037] by [a-z_0-9]+( with guidance)?, drawn alone, "
+                                      "differs from the fp32 reference by 0[.][0-9]+ .*, and 0[.][0-9]+ is allowed")));
 }
 
 TEST_F(SelfTest, EngineThatCannotBeMadeSaysWhy) {
