@@ -6,7 +6,7 @@
 #   scripts/test.sh ROOM                those of a room and the rooms in it, for example server or common/image
 #   scripts/test.sh CTEST-OPTION...     what ctest's options choose, for example -R Scheduler
 #   scripts/test.sh --all               every test, then all again under AddressSanitizer and UndefinedBehaviorSanitizer,
-#                                       with warnings as errors, scripts/check.sh before and scripts/fuzz.sh after
+#                                       with warnings as errors and scripts/check.sh before
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -70,14 +70,6 @@ test_sanitized() {
   run_tests "Tests, $name" "$preset" "$@" || failed=1
 }
 
-# fuzz: a minute for each target.
-fuzz() {
-  local begin=$SECONDS verdict=ok
-  "$root/scripts/fuzz.sh" || verdict=failed
-  stage_times+=("$(table_row Fuzzing "$verdict" $((SECONDS - begin)))")
-  [[ $verdict == ok ]]
-}
-
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -116,5 +108,4 @@ stage "Building" build.log build release
 run_tests "Tests" release "$@" || failed=1
 test_sanitized "ThreadSanitizer" tsan "${filter[@]}"
 if [[ $all ]]; then test_sanitized "AddressSanitizer" asan "${filter[@]}"; fi
-if [[ $all ]] && (($# == 0)); then fuzz || failed=1; fi
 ((failed == 0))

@@ -30,6 +30,15 @@ class RefusedCall : public GenerateReactor {
   void OnDone() override { delete this; }
 };
 
+// Retry policies do not read RetryInfo: they wait as long as this says, up to half as long again, so that all who were
+// refused together do not come back together.
+void AdviseRetry(const absl::Status& status, uint64_t random, grpc::CallbackServerContext& context) {
+  const std::optional<std::chrono::nanoseconds> wait = GetRetryAfter(status);
+  if (!wait.has_value()) return;
+  const auto milliseconds = static_cast<uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(*wait).count());
+  context.AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(milliseconds + random % (milliseconds / 2 + 1)));
+}
+
 // gRPC's deadlines are wall-clock times; the scheduler's are not.
 SteadyTime SteadyDeadline(const grpc::CallbackServerContext& context) {
   const std::chrono::system_clock::time_point deadline = context.deadline();
@@ -135,6 +144,7 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
   absl::StatusOr<Admission> admission = served->scheduler().Submit(valid->draw, stream);
   if (!admission.ok()) {
     metrics_.OnRequestFinished();
+    AdviseRetry(admission.status(), RandomSeed(), *context);
     return new RefusedCall(admission.status());
   }
   const v1::GenerateDigitResponse accepted = MakeAccepted(valid->draw, served->info(), *admission);

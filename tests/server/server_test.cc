@@ -341,6 +341,34 @@ TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
   EXPECT_TRUE(Generate(Request(2)).status.ok()) << "the places must have come back";
 }
 
+// The wait has to be where a standard retry policy looks for it: such clients gave up on a queue that was about to
+// clear.
+TEST_F(ServerTest, StandardRetryPolicyWaitsOutAFullQueue) {
+  Start();
+  engine_->HoldSteps();
+  grpc::ClientContext context;
+  const auto reader = StartFullRequest(context);
+  grpc::ChannelArguments arguments;
+  arguments.SetServiceConfigJSON(R"({"methodConfig": [{"name": [{"service": "denoised.v1.DigitService"}],
+      "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.001s", "maxBackoff": "0.001s", "backoffMultiplier": 1,
+                      "retryableStatusCodes": ["RESOURCE_EXHAUSTED"]}}]})");
+  const auto patient = v1::DigitService::NewStub(grpc::CreateCustomChannel(
+      "127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials(), arguments));
+  std::thread clears([this] {
+    while (Metric("denoised_rejected_total{reason=\"queue_full\"}") == "0") std::this_thread::yield();
+    engine_->LetGo();
+  });
+  std::thread reads([&reader] {
+    for (v1::GenerateDigitResponse event; reader->Read(&event);) continue;
+  });
+  grpc::ClientContext patient_context;
+  const auto stream = patient->GenerateDigit(&patient_context, Request(2));
+  for (v1::GenerateDigitResponse event; stream->Read(&event);) continue;
+  EXPECT_TRUE(stream->Finish().ok());
+  clears.join();
+  reads.join();
+}
+
 TEST_F(ServerTest, ImageThatHasBeenReadMakesRoomWhileItsRequestGoesOn) {
   Start();
   engine_->HoldSteps();
