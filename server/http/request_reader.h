@@ -20,7 +20,7 @@
 namespace denoised {
 
 struct HttpRequestLimits {
-  size_t max_header_bytes = 8 << 10;  // request line and headers together, and chunk headers each
+  size_t max_header_bytes = 8 << 10;  // request line and headers, together or each as they come, and chunk headers
   size_t max_body_bytes = 64 << 10;
 };
 

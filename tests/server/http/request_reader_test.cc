@@ -53,6 +53,17 @@ TEST(RequestReaderTest, ARequestIsTheSameInPiecesOfAnySize) {
   }
 }
 
+// Found by fuzzing: an assertion of Beast's, in builds that have them.
+TEST(RequestReaderTest, ABodyOfNoChunkMayComeByteByByte) {
+  const std::string bytes = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+  for (size_t piece = 1; piece <= bytes.size(); ++piece) {
+    RequestReader reader({});
+    EXPECT_TRUE(Feed(reader, bytes, piece));
+    ASSERT_EQ(reader.state(), State::kComplete) << piece;
+    EXPECT_EQ(reader.request().body, "");
+  }
+}
+
 TEST(RequestReaderTest, Http10NeedsNoHost) {
   RequestReader reader({});
   Feed(reader, "GET /metrics HTTP/1.0\r\n\r\n");
