@@ -57,16 +57,7 @@ void AddBench(CLI::App& app, ClientOptions& options) {
       ->check(CLI::Range(0.0, 1e6));
 }
 
-}  // namespace
-
-void AddClientOptions(CLI::App& app, ClientOptions& options) {
-  // A hyphen and a number is a digit that the server refuses in words, not an unknown flag.
-  app.add_option("digit,--digit", options.digit, "The digit to draw, 0 to 9")->envname("DENOISE_DIGIT");
-  app.add_flag("--grid", options.grid, "Draw all ten digits into one picture");
-  app.add_flag("--model", options.show_model, "Show the model that the server serves, and its limits");
-
-  AddBench(app, options);
-
+void AddPictureOptions(CLI::App& app, ClientOptions& options) {
   const std::string picture = "Picture";
   Add(app, "count", options.count, "How many images of the digit [1]")->check(CLI::Range(1, 1'000'000))->group(picture);
   Add(app, "per_digit", options.per_digit, "With --grid: images of each digit; 1 makes two rows of five [1]")
@@ -85,7 +76,9 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
              {"linear", v1::INTERPOLATION_LINEAR},
              {"cubic", v1::INTERPOLATION_CUBIC},
              {"lanczos", v1::INTERPOLATION_LANCZOS}});
+}
 
+void AddOutputOptions(CLI::App& app, ClientOptions& options) {
   const std::string output = "Output";
   Add(app, "out", options.out, "PNG file or folder [digit-N.png or grid.png]")->group(output);
   Add(app, "previews_dir", options.previews_dir, "Folder for the frames of the denoising chain, as PNGs")
@@ -99,7 +92,9 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
             "Show the digit in the terminal: auto (where there is one), always or never [auto]",
             {{"auto", PictureMode::kAuto}, {"always", PictureMode::kAlways}, {"never", PictureMode::kNever}});
   AddSwitch(app, kEnvironmentPrefix, "quiet", options.quiet, "Print nothing but errors")->group(output);
+}
 
+void AddServerOptions(CLI::App& app, ClientOptions& options) {
   const std::string server = "Server";
   Add(app, "server", options.connection.server, "Address and port [localhost:50051]")->group(server);
   Add(app, "timeout", options.call.timeout_seconds, "Seconds that drawing may take; 0: any [0]")
@@ -124,6 +119,20 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
       ->group(server);
   // No flag: other users of this machine could read it in the list of processes.
   if (const char* token = std::getenv("DENOISE_TOKEN"); token != nullptr) options.connection.token = token;
+}
+
+}  // namespace
+
+void AddClientOptions(CLI::App& app, ClientOptions& options) {
+  // A hyphen and a number is a digit that the server refuses in words, not an unknown flag.
+  app.add_option("digit,--digit", options.digit, "The digit to draw, 0 to 9")->envname("DENOISE_DIGIT");
+  app.add_flag("--grid", options.grid, "Draw all ten digits into one picture");
+  app.add_flag("--model", options.show_model, "Show the model that the server serves, and its limits");
+
+  AddBench(app, options);
+  AddPictureOptions(app, options);
+  AddOutputOptions(app, options);
+  AddServerOptions(app, options);
 }
 
 }  // namespace denoised

@@ -31,10 +31,7 @@ CLI::Validator MetadataKey() {
   return CLI::Validator(check, "NAME", "metadata key");
 }
 
-}  // namespace
-
-void AddServerOptions(CLI::App& app, ServerOptions& options) {
-  app.option_defaults()->always_capture_default();
+void AddModelOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "checkpoint", options.model.checkpoint,
       "Checkpoint written by denoise-train; none: models/mnist.pt of this installation");
   Add(app, "device", options.model.device,
@@ -43,10 +40,41 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they have instructions for it), fp32, fp16 or "
       "bf16; with fp32, images differ least from device to device")
       ->check(CLI::IsMember(PrecisionNames()));
+  Add(app, "threads", options.model.threads, "CPU threads for the network; 0: one per core this process may use")
+      ->check(CLI::Range(0, 1024));
+  Add(app, "watch_checkpoint", options.watch_checkpoint_seconds,
+      "Seconds between two looks at the checkpoint's file, which is loaded like on SIGHUP when it has been replaced, "
+      "or 0 for none")
+      ->check(CLI::Range(0.0, 86400.0));
+  Add(app, "stall_timeout", options.stall_timeout_seconds,
+      "Seconds that one denoising step may take before the engine counts as stalled: its calls end, it is built anew "
+      "once, and else the process ends; 0: for ever")
+      ->check(CLI::Range(0.0, 86400.0));
+  Add(app, "inject_fault", options.model.fault, "For tests: fail@STEP, hang@STEP, poison@SEED or nan@SEED")->group("");
+}
+
+void AddPortOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "listen", options.listen,
       "Address and port for gRPC, or unix:PATH; port 0 picks a free one, 0.0.0.0 and [::] are all addresses, IPv6 too");
   Add(app, "metrics_listen", options.metrics_listen,
       "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, \"off\" turns it off");
+  Add(app, "max_connections", options.transport.max_connections,
+      "Connections to the gRPC port at a time; more are closed at once; never so many that descriptors run short")
+      ->check(CLI::Range(1, 1'000'000));
+  Add(app, "max_connection_age", options.transport.max_connection_age_seconds,
+      "Seconds, a tenth more or less, after which a client is told to make its next calls on a new connection, "
+      "where it sees new replicas; 0: never")
+      ->check(CLI::Range(0.0, 1e6));
+  Add(app, "max_connection_age_grace", options.transport.max_connection_age_grace_seconds,
+      "Seconds that calls on an old connection get after that; more than the longest wait and chain together")
+      ->check(CLI::Range(0.0, 1e6));
+  Add(app, "probe_interval", options.probe.interval_seconds,
+      "Seconds between the server's calls of its own gRPC port, three of which must fail in a row for /livez "
+      "to say so; 0: none, and /livez always says yes")
+      ->check(CLI::Range(0.0, 3600.0));
+}
+
+void AddQueueOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "max_batch_rows", options.model.max_batch_rows,
       "Network rows in one denoising step at most, 2 to 4096; a guided image takes two; how many pay, up to that, is "
       "measured at start; 0: 16 on the CPU, or as many as cores, 256 on CUDA")
@@ -65,41 +93,13 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "max_images_per_request", options.service.max_images_per_request,
       "Upper limit of a request's count; never more than may be drawn and wait together")
       ->check(CLI::Range(1, 100'000));
-  Add(app, "threads", options.model.threads, "CPU threads for the network; 0: one per core this process may use")
-      ->check(CLI::Range(0, 1024));
-  Add(app, "lame_duck", options.lame_duck_seconds,
-      "Seconds between SIGTERM, when health turns NOT_SERVING, and the first refused request")
-      ->check(CLI::Range(0.0, 3600.0));
-  Add(app, "drain_timeout", options.drain_timeout_seconds,
-      "Seconds at most for finishing what was admitted after that, before it is dropped and the exit status is 3; "
-      "takes "
-      "only as long as it needs; the default is more than a full queue takes on two cores")
-      ->check(CLI::Range(0.0, 86400.0));
+}
+
+void AddReaderOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "write_timeout", options.write_timeout_seconds,
       "Seconds that writing may wait for a client to read before its call is cancelled; over the whole call, beyond "
       "what --min_read_rate allows")
       ->check(CLI::Range(0.001, 3600.0));
-  Add(app, "max_connections", options.transport.max_connections,
-      "Connections to the gRPC port at a time; more are closed at once; never so many that descriptors run short")
-      ->check(CLI::Range(1, 1'000'000));
-  Add(app, "max_connection_age", options.transport.max_connection_age_seconds,
-      "Seconds, a tenth more or less, after which a client is told to make its next calls on a new connection, so that "
-      "it "
-      "sees new replicas; 0: never")
-      ->check(CLI::Range(0.0, 1e6));
-  Add(app, "max_connection_age_grace", options.transport.max_connection_age_grace_seconds,
-      "Seconds that calls on an old connection get after that; more than the longest wait and chain together")
-      ->check(CLI::Range(0.0, 1e6));
-  Add(app, "probe_interval", options.probe.interval_seconds,
-      "Seconds between the server's calls of its own gRPC port, three of which must fail in a row for /livez to say "
-      "so; "
-      "0: none, and /livez always says yes")
-      ->check(CLI::Range(0.0, 3600.0));
-  Add(app, "watch_checkpoint", options.watch_checkpoint_seconds,
-      "Seconds between two looks at the checkpoint's file, which is loaded like on SIGHUP when it has been replaced; "
-      "0: "
-      "off")
-      ->check(CLI::Range(0.0, 86400.0));
   Add(app, "min_read_rate", options.service.read_limits.bytes_per_second,
       "Bytes a second below which a client uses up its --write_timeout")
       ->check(CLI::Range(1.0, 1e9));
@@ -109,25 +109,40 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "encoder_threads", options.service.encoder_threads,
       "Threads that make PNGs; 0: a quarter of the cores this process may use, at least one")
       ->check(CLI::Range(0, 1024));
-  Add(app, "stall_timeout", options.stall_timeout_seconds,
-      "Seconds that one denoising step may take before the engine counts as stalled: its calls end, it is built anew "
-      "once, and else the process ends; 0: for ever")
-      ->check(CLI::Range(0.0, 86400.0));
-  Add(app, "inject_fault", options.model.fault, "For tests: fail@STEP, hang@STEP, poison@SEED or nan@SEED")->group("");
+}
+
+void AddAccessOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "tls_cert", options.tls.cert, "Certificate chain, PEM; turns TLS on, with --tls_key");
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
   Add(app, "tls_client_ca", options.tls.client_ca,
       "Certificates that clients' own must be signed by, PEM; turns mutual TLS on");
   Add(app, "tokens", options.access.tokens,
-      "File of tokens that calls must show one of, with a name, the token's SHA-256 and a role in each line; it is "
-      "read "
-      "again when it changes; none: whoever reaches the port may draw");
+      "File of tokens that calls must show one of, with a name, the token's SHA-256 and a role in each line; it "
+      "is read again when it changes; none: whoever reaches the port may draw");
   AddSwitch(app, "DENOISED", "allow_plain_tokens", options.access.allow_plain_tokens,
             "Take tokens without TLS from other machines too, where something in front of this server speaks TLS");
   Add(app, "client_header", options.access.client_header,
       "Metadata that names the client for its fair share, such as x-client-id; only where a proxy in front sets it, "
       "since whoever may set it chooses whose share to use; none: a client certificate's name, or else the address")
       ->transform(MetadataKey());
+}
+
+}  // namespace
+
+void AddServerOptions(CLI::App& app, ServerOptions& options) {
+  app.option_defaults()->always_capture_default();
+  AddModelOptions(app, options);
+  AddPortOptions(app, options);
+  AddQueueOptions(app, options);
+  AddReaderOptions(app, options);
+  Add(app, "lame_duck", options.lame_duck_seconds,
+      "Seconds between SIGTERM, when health turns NOT_SERVING, and the first refused request")
+      ->check(CLI::Range(0.0, 3600.0));
+  Add(app, "drain_timeout", options.drain_timeout_seconds,
+      "Seconds at most for finishing what was admitted after that, before it is dropped and the exit status is "
+      "3; it takes only as long as it needs; the default is more than a full queue takes on two cores")
+      ->check(CLI::Range(0.0, 86400.0));
+  AddAccessOptions(app, options);
   Add(app, "log_level", options.log_level, "Least level that is logged: debug, info, warn, error or off")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
 }

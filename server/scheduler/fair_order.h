@@ -20,9 +20,9 @@
 //   FairOrder order;
 //   FairOrder::Flow* flow = order.Enter("ann", Priority::kInteractive, {.images = 2, .row_steps = 2000});
 //   order.AddWaiting(flow, {.turn = turn, .images = 2, .rows = 1, .patience = 8, .row_steps = 1000});
-//   for (const FairOrder::Pick& pick : order.Deal(/*rows=*/4, /*free_slots=*/8, now, refresh)) ...   // both of ann's:
-//   Begin order.Charge(flow, 1);                    // for each image that was in the step const bool others =
-//   order.EndStep();      // whether somebody else's turn may have come
+//   for (const FairOrder::Pick& pick : order.Deal(/*rows=*/4, /*free_slots=*/8, now, refresh)) ...   // Begin both
+//   order.Charge(flow, 1);                  // for each image that was in the step
+//   const bool others = order.EndStep();    // whether somebody else's turn may have come
 //
 // With F flows each operation costs a few searches among F, and dealing as many for each row. Not thread-safe.
 #ifndef DENOISED_SERVER_SCHEDULER_FAIR_ORDER_H_
