@@ -24,7 +24,7 @@ constexpr auto kPatience = std::chrono::milliseconds(100);
 constexpr int kUserTimeoutMs = 30'000;
 constexpr auto kWarnEvery = std::chrono::seconds(10);
 
-absl::Status SystemError() { return absl::UnavailableError(std::strerror(errno)); }
+absl::Status SystemError(int error) { return absl::UnavailableError(std::strerror(error)); }
 
 void SetOption(int socket, int level, int option, int value) {
   setsockopt(socket, level, option, &value, sizeof value);
@@ -50,8 +50,8 @@ int OpenListener(const SocketAddress& address) {
   const int socket = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (socket < 0) return -1;
   if (address.family() != AF_UNIX) {
-    SetOption(socket, SOL_SOCKET, SO_REUSEADDR,
-              1);  // NOTE: never SO_REUSEPORT: two servers would share the port unseen
+    // NOTE: never SO_REUSEPORT: two servers would share the port unseen.
+    SetOption(socket, SOL_SOCKET, SO_REUSEADDR, 1);
     SetOption(socket, IPPROTO_TCP, TCP_NODELAY, 1);  // accepted connections inherit these
     SetOption(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs);
   }
@@ -83,35 +83,34 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(con
   std::unique_ptr<ConnectionListener> listener(new ConnectionListener(options));
   listener->wake_ = eventfd(0, EFD_CLOEXEC);
   listener->spare_ = OpenSpare();
-  if (listener->wake_ < 0 || listener->spare_ < 0) return SystemError();
+  if (listener->wake_ < 0 || listener->spare_ < 0) return SystemError(errno);
   absl::Status status;
   for (SocketAddress& each : *addresses) {
     if (listener->port_ != 0) each.set_port(listener->port_);  // one that was free is the same for all
-    if (const absl::Status listening = listener->Listen(each); listening.ok()) {
-      // NOTE: an IPv6 wildcard takes IPv4 as well; the next one is for machines without IPv6.
-      if (address.wildcard()) break;
-    } else {
-      status = listening;
-      if (errno == EADDRINUSE) return status;
-    }
+    const int error = listener->Listen(each);
+    // NOTE: an IPv6 wildcard takes IPv4 as well; the next one is for machines without IPv6.
+    if (error == 0 && address.wildcard()) break;
+    if (error != 0) status = SystemError(error);
+    if (error == EADDRINUSE) return status;
   }
   if (listener->sockets_.empty()) return status;
   listener->loopback_ = Loopback(LocalAddress(listener->sockets_.front()));
   return listener;
 }
 
-absl::Status ConnectionListener::Listen(const SocketAddress& address) {
+// 0, or the system's error.
+int ConnectionListener::Listen(const SocketAddress& address) {
   const std::string path = address.path();
   int socket = OpenListener(address);
   if (socket < 0 && errno == EADDRINUSE && !path.empty() && IsStale(address)) {
     unlink(path.c_str());
     socket = OpenListener(address);
   }
-  if (socket < 0) return SystemError();
+  if (socket < 0) return errno;
   if (sockets_.empty()) port_ = LocalAddress(socket).port();
   sockets_.push_back(socket);
   unix_path_ = path;
-  return absl::OkStatus();
+  return 0;
 }
 
 ConnectionListener::~ConnectionListener() {
@@ -133,8 +132,9 @@ void ConnectionListener::Stop() {
   const uint64_t one = 1;
   if (wake_ >= 0 && write(wake_, &one, sizeof one) != sizeof one) spdlog::error("the listener cannot be woken");
   if (thread_.joinable()) thread_.join();
-  for (const int socket : std::exchange(sockets_, {})) close(socket);
+  // NOTE: the file before the socket: afterwards it may be a successor's.
   if (!unix_path_.empty()) unlink(std::exchange(unix_path_, "").c_str());
+  for (const int socket : std::exchange(sockets_, {})) close(socket);
 }
 
 void ConnectionListener::Run() {
@@ -171,18 +171,18 @@ void ConnectionListener::Take(int listener, int socket) {
   if (socket >= options_.descriptor_limit - options_.reserved_descriptors && !from_probe) {
     return Refuse(socket, "too few descriptors are left; raise the limit of open files (ulimit -n)");
   }
-  if (!Count(socket, from_probe)) return Refuse(socket, "as many as --max_connections allows are open");
+  if (!from_probe && !Count(socket)) return Refuse(socket, "as many as --max_connections allows are open");
   receive_({.socket = socket, .listener = listener, .from_probe = from_probe});
 }
 
 // False when there is no room for it.
-bool ConnectionListener::Count(int socket, bool from_probe) {
+bool ConnectionListener::Count(int socket) {
   const absl::MutexLock lock(&mu_);
   const auto full = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return connections_.size() >= static_cast<size_t>(options_.max_connections);
   };
   if (full()) ForgetClosed();
-  if (full() && !from_probe) return false;
+  if (full()) return false;
   connections_.push_back({.socket = socket, .inode = InodeOf(socket)});
   return true;
 }
@@ -211,7 +211,7 @@ void ConnectionListener::ExpectProbe(const SocketAddress& own) {
   probe_ = own;
 }
 
-bool ConnectionListener::IsProbe(int socket) const {
+bool ConnectionListener::IsProbe(int socket) {
   const SocketAddress peer = PeerAddress(socket);
   if (peer.family() == AF_UNIX) {
     ucred credentials{};
@@ -219,7 +219,9 @@ bool ConnectionListener::IsProbe(int socket) const {
     return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 && credentials.pid == getpid();
   }
   const absl::MutexLock lock(&mu_);
-  return SameEnd(peer, probe_);
+  if (!SameEnd(peer, probe_)) return false;
+  probe_ = {};  // whoever has this address afterwards is somebody else
+  return true;
 }
 
 int ConnectionListener::connections() const {

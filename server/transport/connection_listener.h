@@ -71,14 +71,14 @@ class ConnectionListener {
 
   // From now on `receive` gets the connections, on a thread of the listener's.
   void Start(Receiver receive);
-  // Closes the port and joins the thread. Connections that were handed over stay.
+  // Closes the port and joins the thread; by one thread. Connections that were handed over stay.
   void Stop();
 
   // The next connection from this address is told to the receiver as the probe's and does not count against the limit.
   // Of a Unix socket: any connection of this process is.
   void ExpectProbe(const SocketAddress& own);
 
-  // Those that were handed over and are still open.
+  // Those that were handed over and are still open, without the probe's.
   int connections() const;
   // Those that were accepted and closed for want of room.
   int64_t refused() const { return refused_; }
@@ -94,14 +94,14 @@ class ConnectionListener {
 
   explicit ConnectionListener(const ListenerOptions& options) : options_(options) {}
 
-  absl::Status Listen(const SocketAddress& address);
+  int Listen(const SocketAddress& address);
   void Run();
   void AcceptFrom(int listener);
   void Take(int listener, int socket);
   void RefuseWithSpare(int listener);
-  bool Count(int socket, bool from_probe);
+  bool Count(int socket);
   void Refuse(int socket, const char* why);
-  bool IsProbe(int socket) const;
+  bool IsProbe(int socket);
   void ForgetClosed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Constant after Start.

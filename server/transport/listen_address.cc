@@ -103,11 +103,11 @@ SocketAddress Loopback(const SocketAddress& bound) {
 
 absl::StatusOr<ListenAddress> ListenAddress::Parse(const std::string& flag, const std::string& text) {
   ListenAddress parsed;
-  if (absl::StartsWith(text, kUnix) && text.size() > sizeof kUnix) {
+  if (absl::StartsWith(text, kUnix) && text.size() >= sizeof kUnix) {
     parsed.unix_path = std::string(absl::StripPrefix(text, kUnix));
     return parsed;
   }
-  if (absl::StartsWith(text, kUnixAbstract) && text.size() > sizeof kUnixAbstract) {
+  if (absl::StartsWith(text, kUnixAbstract) && text.size() >= sizeof kUnixAbstract) {
     parsed.unix_path = absl::StrCat(std::string(1, '\0'), std::string(absl::StripPrefix(text, kUnixAbstract)));
     return parsed;
   }

@@ -36,17 +36,21 @@ absl::Status SystemError(const char* call) {
   return absl::UnavailableError(absl::StrCat(call, ": ", std::strerror(errno)));
 }
 
-// Where the server's queue of connections is full, connecting waits as well.
+// Where the server's queue of TCP connections is full, connecting waits as well.
 absl::Status Connect(int socket, const SocketAddress& target, double timeout_seconds) {
   if (connect(socket, target.get(), target.size) == 0) return absl::OkStatus();
   if (errno != EINPROGRESS) return SystemError("connect");
   pollfd writable{.fd = socket, .events = POLLOUT, .revents = 0};
-  if (poll(&writable, 1, static_cast<int>(timeout_seconds * 1000)) != 1) {
-    return absl::DeadlineExceededError("connect: no answer");
-  }
-  socklen_t size = sizeof errno;
-  getsockopt(socket, SOL_SOCKET, SO_ERROR, &errno, &size);
-  return errno == 0 ? absl::OkStatus() : SystemError("connect");
+  int ready = 0;
+  do {
+    ready = poll(&writable, 1, static_cast<int>(timeout_seconds * 1000));
+  } while (ready < 0 && errno == EINTR);
+  if (ready != 1) return absl::DeadlineExceededError("connect: no answer");
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return SystemError("getsockopt");
+  errno = error;
+  return error == 0 ? absl::OkStatus() : SystemError("connect");
 }
 
 }  // namespace

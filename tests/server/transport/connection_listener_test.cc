@@ -82,7 +82,7 @@ TEST(ConnectionListenerTest, BeyondTheLimitTheyAreClosedAtOnceUntilOthersClose) 
 
 TEST(ConnectionListenerTest, ProbeIsKnownAndAlwaysHasRoom) {
   Listening listening({.max_connections = 1});
-  const RawConnection first = listening.Connect();
+  RawConnection first = listening.Connect();
   EXPECT_EQ(first.Receive(), "hello");
   const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
   SocketAddress own = listening.listener().loopback();
@@ -94,7 +94,16 @@ TEST(ConnectionListenerTest, ProbeIsKnownAndAlwaysHasRoom) {
   char hello[5];
   EXPECT_EQ(read(socket, hello, sizeof hello), 5);
   EXPECT_TRUE(listening.taken()[1].from_probe);
+  EXPECT_EQ(listening.listener().connections(), 1) << "it is not counted";
+  const SocketAddress probes = LocalAddress(socket);
+  const linger at_once{.l_onoff = 1, .l_linger = 0};  // so that its address is free
+  setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   close(socket);
+  const int stranger = ::socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_EQ(bind(stranger, probes.get(), probes.size), 0);
+  ASSERT_EQ(connect(stranger, target.get(), target.size), 0);
+  EXPECT_EQ(read(stranger, hello, sizeof hello), 0) << "the next one from there is no probe, and there is no room";
+  close(stranger);
 }
 
 // Field report "deaf for ever after the descriptors ran out": idle connections take all that there are, and when they

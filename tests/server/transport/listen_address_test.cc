@@ -17,9 +17,15 @@ TEST(ListenAddressTest, HostsPortsAndPathsAreTakenApart) {
     std::string unix_path;
   };
   const std::vector<Case> cases = {
-      {"0.0.0.0:50051", "0.0.0.0", 50051, ""}, {"[::1]:0", "::1", 0, ""},
-      {"localhost:1", "localhost", 1, ""},     {"unix:/run/denoised.sock", "", 0, "/run/denoised.sock"},
-      {"unix:/run/a:1", "", 0, "/run/a:1"},    {"unix-abstract:name", "", 0, std::string("\0name", 5)},
+      {"0.0.0.0:50051", "0.0.0.0", 50051, ""},
+      {"[::1]:0", "::1", 0, ""},
+      {"localhost:1", "localhost", 1, ""},
+      {"unix:/run/denoised.sock", "", 0, "/run/denoised.sock"},
+      {"unix:a", "", 0, "a"},
+      {"unix:5", "", 0, "5"},
+      {"unix-abstract:x", "", 0, std::string("\0x", 2)},
+      {"unix:/run/a:1", "", 0, "/run/a:1"},
+      {"unix-abstract:name", "", 0, std::string("\0name", 5)},
   };
   for (const Case& each : cases) {
     const absl::StatusOr<ListenAddress> address = ListenAddress::Parse("--listen", each.text);
