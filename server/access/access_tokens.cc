@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -66,6 +67,7 @@ const char* RoleName(Role role) { return role == Role::kAdmin ? "admin" : "draw"
 
 absl::StatusOr<AccessTokens> AccessTokens::Parse(const std::string& text) {
   AccessTokens tokens;
+  absl::flat_hash_set<std::string> known;
   int number = 0;
   for (const absl::string_view raw : absl::StrSplit(text, '\n')) {
     ++number;
@@ -75,9 +77,9 @@ absl::StatusOr<AccessTokens> AccessTokens::Parse(const std::string& text) {
     if (!entry.ok()) {
       return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", std::string(entry.status().message())));
     }
-    const bool known = std::any_of(tokens.entries_.begin(), tokens.entries_.end(),
-                                   [&](const Entry& other) { return other.sha256 == entry->sha256; });
-    if (known) return absl::InvalidArgumentError(absl::StrCat("line ", number, ": this token is in the file already"));
+    if (!known.insert(entry->sha256).second) {
+      return absl::InvalidArgumentError(absl::StrCat("line ", number, ": this token is in the file already"));
+    }
     tokens.entries_.push_back(*std::move(entry));
   }
   if (tokens.entries_.empty()) {

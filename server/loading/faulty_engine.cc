@@ -1,6 +1,7 @@
 #include "server/loading/faulty_engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -26,7 +27,10 @@ class FaultyEngine : public Engine {
   int StepsDone(int slot) const override {
     return failed_ ? before_[static_cast<size_t>(slot)] : engine_->StepsDone(slot);
   }
-  bool Finite(int slot) const override { return fault_ != Fault::kNan || seeds_[static_cast<size_t>(slot)] != where_; }
+  bool Finite(int slot) const override {
+    const bool injected = fault_ == Fault::kNan && seeds_[static_cast<size_t>(slot)] == where_;
+    return !injected && engine_->Finite(slot);
+  }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
     if (rows.empty() || rows[0].plan->size() > 1) ++steps_;  // others are measured at start
