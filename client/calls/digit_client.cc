@@ -49,7 +49,8 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const 
 // NOTE: the errors do not repeat it. gRPC would end the process over characters that metadata cannot hold.
 absl::StatusOr<std::string> ReadToken(const Connection& connection) {
   std::string token = connection.token;
-  if (token.empty() && !connection.token_file.empty()) {
+  const std::string source = connection.token_file.empty() ? "DENOISE_TOKEN" : "--token_file";
+  if (!connection.token_file.empty()) {
     absl::StatusOr<std::string> file = ReadFile(connection.token_file, kMaxTokenBytes);
     if (!file.ok()) return absl::Status(file.status().code(), absl::StrCat("--token_file: ", file.status().message()));
     token = *std::move(file);
@@ -62,11 +63,11 @@ absl::StatusOr<std::string> ReadToken(const Connection& connection) {
       std::all_of(token.begin(), token.end(), [](unsigned char c) { return absl::ascii_isgraph(c); });
   if (!printable) {
     return absl::InvalidArgumentError(
-        "--token_file: a token is one word of printable ASCII characters, and this is not");
+        absl::StrCat(source, ": a token is one word of printable ASCII characters, and this is not"));
   }
   if (!token.empty() && !UsesTls(connection) && !connection.allow_plain_tokens && !IsLoopback(connection.server)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--token_file: without --tls the token would reach ", connection.server,
+        absl::StrCat(source, ": without --tls the token would reach ", connection.server,
                      " readable for everybody on the way; use --tls, or --allow_plain_tokens where that is safe"));
   }
   return token;

@@ -34,7 +34,7 @@ struct Connection {
   std::string tls_cert;  // PEM, for servers that ask clients for one
   std::string tls_key;
   std::string token;       // shown to servers that ask for one; empty: none
-  std::string token_file;  // a file with it, if there is no `token`
+  std::string token_file;  // a file with it, which goes before `token`
   bool allow_plain_tokens = false;
 };
 

@@ -39,6 +39,8 @@ TEST_F(TokensTest, TokenThatTheReadmeMakesDrawsAndNoneDoesNot) {
   EXPECT_EQ(drawn.exit_code, 0) << drawn.err;
   const ProgramResult by_value = Draw(served, {"DENOISE_TOKEN=" + Slurp(folder_.File("lab.token"))});
   EXPECT_EQ(by_value.exit_code, 0) << by_value.err;
+  const ProgramResult both = Draw(served, {"DENOISE_TOKEN=another", "DENOISE_TOKEN_FILE=lab.token"});
+  EXPECT_EQ(both.exit_code, 0) << "the file goes first; " << both.err;
 }
 
 TEST_F(TokensTest, ClientKeepsItsTokenFromTheNetworkWithoutTls) {
@@ -56,6 +58,8 @@ TEST_F(TokensTest, FileThatHoldsNoTokenIsSaid) {
   const ProgramResult two_words = RunProgram({"denoise", "7", "--token_file", folder_.Write("words", "my secret")});
   EXPECT_THAT(two_words.err, HasSubstr("--token_file: a token is one word of printable ASCII characters"));
   EXPECT_THAT(two_words.err, testing::Not(HasSubstr("my secret")));
+  EXPECT_THAT(RunProgram({"denoise", "7"}, {"DENOISE_TOKEN=my secret"}).err,
+              HasSubstr("DENOISE_TOKEN: a token is one word of printable ASCII characters"));
 }
 
 }  // namespace

@@ -6,7 +6,8 @@ namespace denoised {
 namespace {
 
 TEST(IsLoopback, AddressesOfThisMachineAlone) {
-  for (const char* address : {"127.0.0.1:50051", "127.8.9.10:0", "localhost:50051", "[::1]:50051", "unix:/run/x"}) {
+  for (const char* address :
+       {"127.0.0.1:50051", "127.8.9.10:0", "localhost:50051", "[::1]:50051", "unix:/run/x", "unix-abstract:x"}) {
     EXPECT_TRUE(IsLoopback(address)) << address;
   }
 }
