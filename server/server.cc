@@ -109,15 +109,14 @@ SupervisorHooks Server::Hooks() {
               }};
 }
 
-std::optional<Heartbeat> Server::ModelsHeartbeat() const {
-  const std::shared_ptr<ServingModel> model = service_.model();
-  return model == nullptr ? std::nullopt : std::optional(model->scheduler().heartbeat());
+std::optional<Heartbeat> Server::ModelsHeartbeat() {
+  supervised_ = service_.model();
+  return supervised_ == nullptr ? std::nullopt : std::optional(supervised_->scheduler().heartbeat());
 }
 
 // Health says NOT_SERVING, new calls are refused, and those under way end with UNAVAILABLE.
 bool Server::EndWork(EngineTrouble trouble) {
-  const std::shared_ptr<ServingModel> model = service_.model();
-  if (model == nullptr) return true;
+  const std::shared_ptr<ServingModel> model = std::exchange(supervised_, nullptr);
   health_.SetServing(false);
   service_.SetModel(nullptr);
   metrics_.OnEngineTrouble(EngineTroubleName(trouble));
@@ -127,7 +126,7 @@ bool Server::EndWork(EngineTrouble trouble) {
     return true;
   }
   spdlog::error("a denoising step has taken longer than --stall_timeout: its calls end, and the engine is built anew");
-  models_.Disown();
+  models_.Disown(model);
   return model->scheduler().Abandon(
       absl::UnavailableError("the engine stopped answering in the middle of this image; try another replica"));
 }
@@ -232,9 +231,9 @@ absl::Status Server::BindGrpcPort() {
                                          .reserved_descriptors = kReservedDescriptors,
                                          .on_refused = [this] { metrics_.OnConnectionRefused(); }});
   if (!listener.ok()) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", options_.listen,
-                     ": the port is taken, or the address is not this machine's; choose another with --listen"));
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen,
+                                               ": the port is taken, or the address is not this machine's (",
+                                               listener.status().message(), "); choose another with --listen"));
   }
   listener_ = *std::move(listener);
   metrics_.SetConnectionsSource([this] { return listener_->connections(); });

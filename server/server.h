@@ -93,8 +93,6 @@ class Server {
 
   // 0 for a Unix socket.
   int port() const { return listener_->port(); }
-  // The page that /metrics shows.
-  std::string ScrapeMetrics() { return metrics_.Scrape(); }
   // 0 when it is off.
   int metrics_port() const { return metrics_endpoint_ == nullptr ? 0 : metrics_endpoint_->port(); }
 
@@ -117,7 +115,7 @@ class Server {
 
   // What the supervisor sees and does.
   SupervisorHooks Hooks();
-  std::optional<Heartbeat> ModelsHeartbeat() const;
+  std::optional<Heartbeat> ModelsHeartbeat();
   bool EndWork(EngineTrouble trouble);
   bool Rebuild();
   void CompareTimeouts(const ServingModel& model) const;
@@ -153,7 +151,8 @@ class Server {
   std::unique_ptr<ConnectionListener> listener_;
   std::unique_ptr<LoopbackProbe> probe_;
   std::unique_ptr<Supervisor> supervisor_;
-  absl::Notification closed_;  // by closing_
+  std::shared_ptr<ServingModel> supervised_;  // at its last look; of its thread alone
+  absl::Notification closed_;                 // by closing_
   std::thread closing_;
 };
 

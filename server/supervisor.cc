@@ -1,11 +1,8 @@
 #include "server/supervisor.h"
 
-#include <pthread.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 
 namespace denoised {
 
@@ -16,28 +13,8 @@ const char* EngineTroubleName(EngineTrouble trouble) {
 Supervisor::Supervisor(const SupervisorOptions& options, SupervisorHooks hooks)
     : options_(options), hooks_(std::move(hooks)) {}
 
-Supervisor::~Supervisor() { Stop(); }
-
 void Supervisor::Start() {
-  thread_ = std::thread([this] {
-    pthread_setname_np(pthread_self(), "supervisor");
-    const auto stopping = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_; };
-    while (true) {
-      {
-        const absl::MutexLock lock(&mu_);
-        if (mu_.AwaitWithTimeout(absl::Condition(&stopping), absl::FromChrono(options_.tick))) return;
-      }
-      Tick();
-    }
-  });
-}
-
-void Supervisor::Stop() {
-  {
-    const absl::MutexLock lock(&mu_);
-    stop_ = true;
-  }
-  if (thread_.joinable()) thread_.join();
+  looks_.emplace(options_.tick, [this] { Tick(); });
 }
 
 void Supervisor::Tick() {

@@ -11,7 +11,7 @@
 // could: balancers prefer whoever answers fastest.
 //
 // Time counts by the supervisor's own ticks, so that a process that was stopped as a whole is not taken for one that
-// hangs. Not thread-safe but for the destructor, which ends the thread.
+// hangs. Not thread-safe.
 #ifndef DENOISED_SERVER_SUPERVISOR_H_
 #define DENOISED_SERVER_SUPERVISOR_H_
 
@@ -20,10 +20,8 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <thread>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/support/periodic_task.h"
 #include "server/scheduler/scheduler.h"
 
 namespace denoised {
@@ -53,13 +51,11 @@ struct SupervisorHooks {
 class Supervisor {
  public:
   Supervisor(const SupervisorOptions& options, SupervisorHooks hooks);
-  ~Supervisor();
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
+  // Looks now and then, on a thread of its own, until the destructor.
   void Start();
-  // Looks no more, from the moment this returns.
-  void Stop();
 
   // One look.
   void Tick();
@@ -77,9 +73,7 @@ class Supervisor {
   bool rebuilt_ = false;
   bool dead_ = false;
 
-  absl::Mutex mu_;
-  bool stop_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread thread_;
+  std::optional<PeriodicTask> looks_;  // NOTE: last, it uses the others
 };
 
 }  // namespace denoised

@@ -19,7 +19,8 @@ namespace denoised {
 
 class PeriodicTask {
  public:
-  // `work` is called for the first time after `period`, and again so long after each return.
+  // `work` is called for the first time after `period`, and again so long after each return. It must not throw, nor
+  // destroy its own task.
   PeriodicTask(std::chrono::nanoseconds period, std::function<void()> work);
   // Waits for a call that runs.
   ~PeriodicTask();

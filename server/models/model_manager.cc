@@ -52,7 +52,7 @@ absl::Status ModelManager::Start() {
 
 int64_t ModelManager::RequestReload(std::string_view why) {
   const absl::MutexLock lock(&mu_);
-  if (stop_) return finished_;
+  if (stop_) return wanted_ + 1;
   if (wanted_ == started_) {
     ++wanted_;
     spdlog::info("{}: the checkpoint is loaded again{}", why, started_ > finished_ ? ", after the load that runs" : "");
@@ -69,10 +69,13 @@ absl::Status ModelManager::AwaitReload(int64_t load) {
   return finished_ >= load ? result_ : absl::CancelledError("the server is stopping");
 }
 
-void ModelManager::Disown() {
-  static auto* const hung = new std::vector<std::shared_ptr<ServingModel>>;
+void ModelManager::Disown(std::shared_ptr<ServingModel> hung) {
+  static auto* const kept = new std::vector<std::shared_ptr<ServingModel>>;
   const absl::MutexLock lock(&mu_);
-  if (serving_ != nullptr) hung->push_back(std::exchange(serving_, nullptr));
+  if (serving_ == hung) serving_.reset();
+  if (before_ == hung) before_.reset();
+  if (retiring_.lock() == hung) retiring_.reset();
+  kept->push_back(std::move(hung));
 }
 
 void ModelManager::Stop() {
@@ -137,7 +140,7 @@ void ModelManager::Reload() {
     const absl::MutexLock lock(&mu_);
     model = serving_;
   }
-  if (!ProvesItself(*model)) GoBack();
+  if (model != nullptr && !ProvesItself(*model)) GoBack();
   model.reset();
   Retire();
 }
@@ -186,7 +189,7 @@ void ModelManager::GoBack() {
   std::shared_ptr<ServingModel> old;
   {
     const absl::MutexLock lock(&mu_);
-    if (before_ == nullptr) return;  // the one before was lost
+    if (stop_ || before_ == nullptr) return;  // nothing is published any more, or the one before was lost
     std::swap(serving_, before_);
     old = serving_;
   }
@@ -215,7 +218,7 @@ void ModelManager::LookAtFile() {
 }
 
 // Threads come and go with each generation, and the allocator keeps what they freed, in each thread's arena apart, for
-// threads that may come: without this, memory grows by half of what a model takes with each of the first reloads.
+// threads that may come: without this, memory grows with each of the first reloads.
 void ModelManager::ReturnMemory() {
   if (!memory_to_return_) return;
   {

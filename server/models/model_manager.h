@@ -73,16 +73,17 @@ class ModelManager {
   // Loads the first generation, on the calling thread. Errors of the loader.
   absl::Status Start();
 
-  // Asks for a reload; `why` is for the log. Returns the load's number, for AwaitReload. After Stop nothing happens.
+  // Asks for a reload; `why` is for the log. Returns the load's number, for AwaitReload. After Stop there is none: the
+  // number is of a load that will not be.
   int64_t RequestReload(std::string_view why);
 
   // Waits until that load is over, and says how it ended: the loader's error, or CANCELLED after Stop. OK: it serves,
   // on probation.
   absl::Status AwaitReload(int64_t load);
 
-  // Forgets the generation that serves, which hangs, and never destroys it, as that would wait for it: nobody serves
-  // until a reload.
-  void Disown();
+  // Forgets a generation that hangs, and never destroys it, as that would wait for it. If it is the one that serves,
+  // nobody serves until a reload.
+  void Disown(std::shared_ptr<ServingModel> hung);
 
   // Nothing is published from now on; returns at once.
   void Stop();

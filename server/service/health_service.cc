@@ -93,7 +93,7 @@ HealthService::HealthService(std::set<std::string> services) : services_(std::mo
 
 void HealthService::SetServing(bool serving) {
   const absl::MutexLock lock(&mu_);
-  serving_ = serving;
+  serving_ = serving && !draining_;
   UpdateWatchers();
 }
 

@@ -15,12 +15,6 @@ namespace {
 
 using testing::HasSubstr;
 
-std::vector<std::string> Draw(const Served& served, const std::vector<std::string>& arguments) {
-  std::vector<std::string> command = {"denoise", "7", "--server", served.address(), "--size=32", "--picture=never"};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  return command;
-}
-
 // A client whose request has been admitted and whose first preview has come, so that it is in the middle of it.
 class Drawing {
  public:

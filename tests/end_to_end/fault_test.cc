@@ -14,20 +14,19 @@ namespace {
 
 using testing::HasSubstr;
 
-std::vector<std::string> Draw(const Served& served, const std::vector<std::string>& arguments) {
-  std::vector<std::string> command = {"denoise",        "7",         "--server",        served.address(),
-                                      "--sampler=ddim", "--size=32", "--picture=never", "--retries=0"};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  return command;
+// In few steps, without asking again.
+std::vector<std::string> DrawOnce(const Served& served, std::vector<std::string> arguments) {
+  arguments.insert(arguments.end(), {"--sampler=ddim", "--retries=0"});
+  return Draw(served, arguments);
 }
 
 // With others' servers all calls of the batch fail.
 TEST(FaultTest, PoisonousRequestFailsAloneAndOthersBytesAreTheSame) {
   TempFolder folder;
   Served served({"--inject_fault=poison@13"});
-  EXPECT_EQ(RunProgram(Draw(served, {"--seed=1", "--out=alone.png"}), {}, folder.path()).exit_code, 0);
-  BackgroundProgram good(Draw(served, {"--seed=1", "--out=beside.png"}), {}, folder.path());
-  const ProgramResult poisoned = RunProgram(Draw(served, {"--seed=13", "--out=poisoned.png"}), {}, folder.path());
+  EXPECT_EQ(RunProgram(DrawOnce(served, {"--seed=1", "--out=alone.png"}), {}, folder.path()).exit_code, 0);
+  BackgroundProgram good(DrawOnce(served, {"--seed=1", "--out=beside.png"}), {}, folder.path());
+  const ProgramResult poisoned = RunProgram(DrawOnce(served, {"--seed=13", "--out=poisoned.png"}), {}, folder.path());
   EXPECT_EQ(poisoned.exit_code, 1);
   EXPECT_THAT(poisoned.err, HasSubstr("a fault that --inject_fault asked for"));
   EXPECT_EQ(good.Wait(), 0) << good.err();
@@ -36,7 +35,7 @@ TEST(FaultTest, PoisonousRequestFailsAloneAndOthersBytesAreTheSame) {
 
 TEST(FaultTest, NumbersThatAreNotFiniteAreToldInWords) {
   Served served({"--inject_fault=nan@13"});
-  const ProgramResult outcome = RunProgram(Draw(served, {"--seed=13"}));
+  const ProgramResult outcome = RunProgram(DrawOnce(served, {"--seed=13"}));
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("image 0 is not made of finite numbers after step 1 of 50"));
 }
@@ -44,19 +43,19 @@ TEST(FaultTest, NumbersThatAreNotFiniteAreToldInWords) {
 // The engine that is built anew has the same fault.
 TEST(FaultTest, HungStepEndsItsCallsAndAfterASecondOneTheProcess) {
   Served served({"--inject_fault=hang@20", "--stall_timeout=0.5"});
-  const ProgramResult first = RunProgram(Draw(served, {}));
+  const ProgramResult first = RunProgram(DrawOnce(served, {}));
   EXPECT_EQ(first.exit_code, 1);
   EXPECT_THAT(first.err, HasSubstr("the engine stopped answering in the middle of this image"));
   served.server().AwaitLine("a new engine serves");
-  EXPECT_EQ(RunProgram(Draw(served, {})).exit_code, 1);
+  EXPECT_EQ(RunProgram(DrawOnce(served, {})).exit_code, 1);
   EXPECT_EQ(served.server().Wait(), 4);
 }
 
 TEST(FaultTest, EngineThatFailsStepAfterStepEndsTheProcess) {
   Served served({"--inject_fault=fail@1"});
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(RunProgram(Draw(served, {})).exit_code, 1);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(RunProgram(DrawOnce(served, {})).exit_code, 1);
   served.server().AwaitLine("a new engine serves");
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(RunProgram(Draw(served, {})).exit_code, 1);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(RunProgram(DrawOnce(served, {})).exit_code, 1);
   EXPECT_EQ(served.server().Wait(), 4);
 }
 

@@ -98,6 +98,7 @@ TEST_F(ReloadTest, WatchedFileIsLoadedWhenItIsReplacedAndACorruptOneIsTold) {
 TEST_F(ReloadTest, SigtermDuringAReloadStopsTheServer) {
   Start();
   served_->server().Signal(SIGHUP);
+  served_->server().AwaitLine("SIGHUP: the checkpoint is loaded again");
   served_->server().Signal(SIGTERM);
   EXPECT_EQ(served_->server().Wait(), 0);
 }

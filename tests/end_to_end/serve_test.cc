@@ -126,8 +126,8 @@ TEST_F(EndToEndTest, OccupiedPortIsSaid) {
   const ProgramResult result = RunProgram({"denoised", "--listen", served_->address(), "--metrics_listen=off"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, EndsWith("denoised: error: cannot listen on " + served_->address() +
-                                   ": the port is taken, or the address is not this machine's; choose another with "
-                                   "--listen\n"));
+                                   ": the port is taken, or the address is not this machine's (Address already in "
+                                   "use); choose another with --listen\n"));
 }
 
 // 27 places: nine of the ten calls are admitted at once, the tenth is told when to come back and does.

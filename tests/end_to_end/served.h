@@ -40,6 +40,13 @@ class Served {
   std::string address_;
 };
 
+// A client's command line: a 7 of 32 pixels, from this server.
+inline std::vector<std::string> Draw(const Served& served, const std::vector<std::string>& arguments) {
+  std::vector<std::string> command = {"denoise", "7", "--server", served.address(), "--size=32", "--picture=never"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
 }  // namespace denoised
 
 #endif  // DENOISED_TESTS_END_TO_END_SERVED_H_

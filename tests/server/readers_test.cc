@@ -18,8 +18,12 @@ using testing::SizeIs;
 
 constexpr uint32_t kSteps = 1000;  // as many as a request may have
 
+constexpr int kSlots = 8;
+
 class ReadersTest : public PuppetServer {
  protected:
+  ReadersTest() : PuppetServer(kSlots, /*max_queued_images=*/8) {}
+
   // Big pictures of noise, a frame of each step.
   static v1::GenerateDigitRequest EveryFrame(uint32_t steps) {
     v1::GenerateDigitRequest request = Request(3, steps);
@@ -49,7 +53,7 @@ class ReadersTest : public PuppetServer {
   bool EveryPlaceIsFree() {
     v1::GenerateDigitRequest request = Request(1);
     request.set_count(kSlots + 8);
-    return Generate(request).second.ok();
+    return Generate(request).status.ok();
   }
 };
 
@@ -59,12 +63,12 @@ TEST_F(ReadersTest, ClientsThatNeverReadHoldUpNobody) {
   Start();
   engine_->DrawNoise();
   const auto stalled = StartStalled(4, kSteps);
-  const auto health = grpc::health::v1::Health::NewStub(Channel({}));
+  const auto health = grpc::health::v1::Health::NewStub(channel_);
   for (int i = 0; i < 20; ++i) {
     grpc::ClientContext context;
     grpc::health::v1::HealthCheckResponse response;
     EXPECT_TRUE(health->Check(&context, {}, &response).ok());
-    EXPECT_TRUE(Generate(Request(5, 20)).second.ok());
+    EXPECT_TRUE(Generate(Request(5, 20)).status.ok());
   }
   AwaitMetric("denoised_requests_in_flight", "4");  // the stalled ones, which must still be there
   for (const auto& call : stalled) call->context.TryCancel();
@@ -148,8 +152,8 @@ TEST_F(ReadersTest, BytesAreTheSameBesideStalledReaders) {
   const auto stalled = StartStalled(3, kSteps);
   v1::GenerateDigitRequest with_previews = Request(7, 20);
   with_previews.mutable_preview()->set_every_steps(3);
-  EXPECT_EQ(Generate(Request(7, 20)).first.back().image().png(), alone.first.back().image().png());
-  EXPECT_EQ(Generate(with_previews).first.back().image().png(), alone.first.back().image().png());
+  EXPECT_EQ(Generate(Request(7, 20)).images().back().png(), alone.images().back().png());
+  EXPECT_EQ(Generate(with_previews).images().back().png(), alone.images().back().png());
 }
 
 // A client that reads an event just within the limit for one, again and again, held all places for as long as it liked.
@@ -192,6 +196,8 @@ TEST_F(ReadersTest, ImageThatItsReaderDidNotTakeIsWaste) {
   int images = 0;
   for (v1::GenerateDigitResponse event; reader->Read(&event);) images += event.has_image() ? 1 : 0;
   const int lost_steps = std::stoi(Metric("denoised_wasted_steps_total{reason=\"slow_reader\"}"));
+  EXPECT_LT(images, 8);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_LE(lost_steps, 2 * (8 - images));
   AwaitMetric("denoised_output_bytes", "0");
 }
@@ -228,7 +234,7 @@ TEST_F(ReadersTest, ThousandCallsThatLeaveAtAnyMomentLeaveNothingBehind) {
   EXPECT_TRUE(EveryPlaceIsFree());
   AwaitMetric("denoised_output_bytes", "0");
   const int64_t steps = engine_->steps();
-  EXPECT_EQ(Generate(Request(7, 20)).first.back().image().png(), alone.first.back().image().png());
+  EXPECT_EQ(Generate(Request(7, 20)).images().back().png(), alone.images().back().png());
   EXPECT_EQ(engine_->steps(), steps + 20) << "steps that are nobody's";
 }
 

@@ -16,12 +16,14 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/image/image.h"
 #include "common/support/digest.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "tests/server/puppet_server.h"
 #include "tests/testing/http_client.h"
 #include "tests/testing/puppet_engine.h"
 #include "tests/testing/raw_connection.h"
@@ -42,36 +44,6 @@ constexpr int kSlots = 4;
 constexpr char kGenerateDigitLabels[] =
     "grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"";
 
-// What a client saw of one call.
-struct Answer {
-  std::vector<v1::GenerateDigitResponse> events;
-  grpc::Status status;
-
-  std::vector<v1::GenerateDigitResponse::Image> images() const {
-    std::vector<v1::GenerateDigitResponse::Image> found;
-    for (const auto& event : events) {
-      if (event.has_image()) found.push_back(event.image());
-    }
-    return found;
-  }
-  std::vector<v1::GenerateDigitResponse::Preview> previews() const {
-    std::vector<v1::GenerateDigitResponse::Preview> found;
-    for (const auto& event : events) {
-      if (event.has_preview()) found.push_back(event.preview());
-    }
-    return found;
-  }
-};
-
-v1::GenerateDigitRequest Request(int digit, uint32_t steps = 1) {
-  v1::GenerateDigitRequest request;
-  request.set_digit(digit);
-  request.set_seed(42);
-  request.set_steps(steps);
-  request.mutable_image()->set_size(32);
-  return request;
-}
-
 bool HasIpv6Loopback() {
   const int descriptor = socket(AF_INET6, SOCK_STREAM, 0);
   sockaddr_in6 address{};
@@ -85,108 +57,22 @@ bool HasIpv6Loopback() {
 
 uint8_t GreyLevel(float pixel) { return FromModelPixels(std::vector<float>(1, pixel), 1, 1).pixels[0]; }
 
-class ServerTest : public testing::Test {
+class ServerTest : public PuppetServer {
  protected:
-  ServerTest() {
-    options_.listen = "127.0.0.1:0";
-    options_.metrics_listen = "127.0.0.1:0";
-    options_.lame_duck_seconds = 0;
-    options_.drain_timeout_seconds = 60;
-    options_.probe.interval_seconds = 0;
-    options_.model.max_queued_images = 2;
-    info_.sha256 = std::string(64, 'c');
-    info_.parameter_count = 123;
-    info_.device = "cpu";
-    info_.metadata.null_label = 10;
-  }
-
-  void TearDown() override {
-    if (engine_ != nullptr) engine_->LetGo();
-  }
-
-  Server::ModelLoader PuppetLoader() {
-    return [this](const ServingModelOptions& options, SchedulerObserver* observer) {
-      const auto make_engine = [this]() -> absl::StatusOr<std::unique_ptr<Engine>> {
-        auto engine = std::make_unique<PuppetEngine>(kSlots);
-        engine_ = engine.get();
-        return engine;
-      };
-      absl::StatusOr<std::shared_ptr<ServingModel>> model = ServingModel::Start(
-          info_, make_engine, {.max_batch_rows = kSlots, .max_queued_images = options.max_queued_images}, observer);
-      if (model.ok()) model_ = *model;
-      return model;
-    };
-  }
-
-  void Start() {
-    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options_, PuppetLoader());
-    ASSERT_THAT(server, IsOk());
-    server_ = *std::move(server);
-    engine_->ForgetBatches();  // those of the warm-up
-    Connect("127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials());
-  }
-
-  void Connect(const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
-    channel_ = grpc::CreateChannel(address, credentials);
-    stub_ = v1::DigitService::NewStub(channel_);
-    health_ = grpc::health::v1::Health::NewStub(channel_);
-  }
-
-  Answer Generate(const v1::GenerateDigitRequest& request) {
-    grpc::ClientContext context;
-    return Generate(context, request);
-  }
-
-  Answer Generate(grpc::ClientContext& context, const v1::GenerateDigitRequest& request) {
-    Answer answer;
-    const auto reader = stub_->GenerateDigit(&context, request);
-    for (v1::GenerateDigitResponse event; reader->Read(&event);) answer.events.push_back(event);
-    answer.status = reader->Finish();
-    return answer;
-  }
+  ServerTest() : PuppetServer(kSlots, /*max_queued_images=*/2) {}
 
   absl::Status Reload() { return server_->models().AwaitReload(server_->models().RequestReload("the test")); }
 
-  std::string Metric(const std::string& name) {
-    const HttpAnswer page = HttpGet(server_->metrics_port(), "/metrics");
-    if (page.status != 200) return "no answer";
-    const size_t at = page.body.find("\n" + name + " ");
-    if (at == std::string::npos) return "no such metric";
-    const size_t begin = at + name.size() + 2;
-    return page.body.substr(begin, page.body.find('\n', begin) - begin);
-  }
-
-  // For what another thread does soon: no deadline of its own, the test's timeout ends it.
-  void AwaitMetric(const std::string& name, const std::string& value) {
-    while (Metric(name) != value) std::this_thread::yield();
-  }
-
-  grpc::Status Check(const std::string& service, HealthCheckResponse* response) {
-    grpc::ClientContext context;
-    grpc::health::v1::HealthCheckRequest request;
-    request.set_service(service);
-    return health_->Check(&context, request, response);
-  }
-
   // A request of five steps that takes every place there is, as far as its first event: it is accepted.
-  std::unique_ptr<grpc::ClientReader<v1::GenerateDigitResponse>> StartFullRequest(grpc::ClientContext& context) {
+  Reader StartFullRequest(grpc::ClientContext& context) {
     v1::GenerateDigitRequest request = Request(1, 5);
     request.set_count(kSlots + 2);
-    std::unique_ptr<grpc::ClientReader<v1::GenerateDigitResponse>> reader = stub_->GenerateDigit(&context, request);
+    Reader reader = stub_->GenerateDigit(&context, request);
     v1::GenerateDigitResponse event;
     EXPECT_TRUE(reader->Read(&event));
     EXPECT_TRUE(event.has_accepted());
     return reader;
   }
-
-  ServerOptions options_;
-  ModelInfo info_;
-  PuppetEngine* engine_ = nullptr;     // of the model that was loaded last
-  std::weak_ptr<ServingModel> model_;  // that one
-  std::unique_ptr<Server> server_;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<v1::DigitService::Stub> stub_;
-  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 };
 
 TEST_F(ServerTest, AcceptedComesFirstThenTheImage) {
@@ -431,27 +317,47 @@ TEST_F(ServerTest, EngineFailureIsInternalForThatBatchOnly) {
   EXPECT_TRUE(Generate(Request(1, 5)).status.ok());
 }
 
-TEST_F(ServerTest, StalledReaderLosesItsCall) {
-  options_.write_timeout_seconds = 0.05;
-  options_.service.read_limits.bytes_per_second = 1e9;
+// The first engine hangs; so does the second, later.
+TEST_F(ServerTest, HungEngineIsReplacedOnceAndThenTheProcessEnds) {
+  options_.stall_timeout_seconds = 0.3;
+  absl::Notification died;
+  options_.die = [&died] { died.Notify(); };
   Start();
-  engine_->DrawNoise();
-  v1::GenerateDigitRequest request = Request(3);
-  request.mutable_image()->set_size(1024);
-  request.set_count(6);
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1024);
-  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  const auto narrow = v1::DigitService::NewStub(grpc::CreateCustomChannel(
-      "127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials(), arguments));
+  PuppetEngine* const first = engine_;
+  first->HoldSteps();
+  const Answer ended = Generate(Request(1, 5));
+  EXPECT_EQ(ended.status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ended.status.error_message(),
+            "the engine stopped answering in the middle of this image; try another replica");
+  AwaitMetric("denoised_model_reloads_total{result=\"ok\"}", "1");
+  HealthCheckResponse health;
+  do {
+    ASSERT_TRUE(Check("", &health).ok());
+  } while (health.status() != HealthCheckResponse::SERVING);
+  EXPECT_TRUE(Generate(Request(2, 5)).status.ok());
+  engine_->HoldSteps();
+  EXPECT_EQ(Generate(Request(3, 5)).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  died.WaitForNotification();
+  EXPECT_EQ(Metric("denoised_engine_troubles_total{cause=\"stalled\"}"), "2");
+  ASSERT_TRUE(Check("", &health).ok());
+  EXPECT_EQ(health.status(), HealthCheckResponse::NOT_SERVING);
+  first->LetGo();
+}
+
+TEST_F(ServerTest, EngineThatHangsDuringADrainEndsTheProcess) {
+  options_.stall_timeout_seconds = 0.3;
+  absl::Notification died;
+  options_.die = [&died] { died.Notify(); };
+  Start();
+  ASSERT_THAT(Reload(), IsOk());
+  engine_->HoldSteps();
   grpc::ClientContext context;
-  const auto reader = narrow->GenerateDigit(&context, request);  // and never reads
-  AwaitMetric(absl::StrCat("grpc_server_started_total{", kGenerateDigitLabels, "}"), "1");
-  AwaitMetric("denoised_requests_in_flight", "0");
-  int images = 0;
-  for (v1::GenerateDigitResponse event; reader->Read(&event);) images += event.has_image() ? 1 : 0;
-  EXPECT_LT(images, 6);
-  EXPECT_NE(reader->Finish().error_code(), grpc::StatusCode::OK);
+  const auto reader = StartFullRequest(context);
+  std::thread drain([this] { server_->Drain(); });
+  died.WaitForNotification();
+  drain.join();
+  HealthCheckResponse health;
+  EXPECT_FALSE(Check("", &health).ok() && health.status() == HealthCheckResponse::SERVING);
 }
 
 TEST_F(ServerTest, GetModelDescribesModelAndLimits) {
@@ -869,7 +775,8 @@ TEST_F(ServerTest, OccupiedPortIsSaid) {
   EXPECT_THAT(Server::Start(second, PuppetLoader()),
               StatusIs(absl::StatusCode::kUnavailable,
                        "cannot listen on " + second.listen +
-                           ": the port is taken, or the address is not this machine's; choose another with --listen"));
+                           ": the port is taken, or the address is not this machine's (Address already in use); choose "
+                           "another with --listen"));
 }
 
 TEST_F(ServerTest, MalformedAddressIsSaid) {

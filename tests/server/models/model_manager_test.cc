@@ -284,6 +284,31 @@ TEST_F(ModelManagerTest, LoadThatEndsAfterStopIsNotServed) {
   EXPECT_THAT(published(), ElementsAre(Sha256Hex("first")));
 }
 
+TEST_F(ModelManagerTest, ReloadAskedForAfterStopIsNone) {
+  Start();
+  ASSERT_THAT(Reload(), IsOk());
+  manager_->Stop();
+  const int64_t load = manager_->RequestReload("the test");
+  EXPECT_THAT(manager_->AwaitReload(load), StatusIs(absl::StatusCode::kCancelled, "the server is stopping"));
+}
+
+TEST_F(ModelManagerTest, GenerationThatHangsIsInNobodysWay) {
+  Start();
+  PuppetEngine* const hanging = engine_;
+  hanging->HoldSteps();
+  const auto listener = std::make_shared<Listener>();
+  absl::StatusOr<Admission> admission = serving()->scheduler().Submit(OneImage(1), listener);
+  ASSERT_THAT(admission, IsOk());
+  hanging->WaitForHeldStep();
+  manager_->Disown(serving());
+  EXPECT_THAT(manager_->live(), testing::IsEmpty());
+  ASSERT_THAT(Reload(), IsOk());
+  ASSERT_THAT(Reload(), IsOk()) << "which would wait for it otherwise";
+  EXPECT_THAT(Draw(*serving()), IsOk());
+  hanging->LetGo();
+  EXPECT_THAT(listener->Await(), IsOk());
+}
+
 TEST_F(ModelManagerTest, WatchedFileIsLoadedWhenItIsReplaced) {
   Start({.watch_interval = std::chrono::milliseconds(1)});
   Replace("second");
