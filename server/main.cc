@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "absl/strings/str_cat.h"
 #include "common/support/available_cores.h"
 #include "common/support/cgroup_limits.h"
 #include "common/support/command_line.h"
@@ -133,10 +134,10 @@ int Main(int argc, char** argv) {
   if (options.model.checkpoint.empty()) {
     absl::StatusOr<std::string> found = FindShipped("mnist.pt");
     if (!found.ok()) {
-      std::fprintf(stderr,
-                   "denoised: error: %s; name a checkpoint with --checkpoint, or train one with denoise-train\n",
-                   std::string(found.status().message()).c_str());
-      return EXIT_FAILURE;
+      return PrintError(
+          absl::Status(found.status().code(),
+                       absl::StrCat(found.status().message(),
+                                    "; name a checkpoint with --checkpoint, or train one with denoise-train")));
     }
     options.model.checkpoint = *std::move(found);
   }

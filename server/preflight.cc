@@ -3,6 +3,7 @@
 #include <cmath>
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
@@ -16,16 +17,19 @@ std::string Describe(const ServerOptions& options, const ServingModel& model) {
   const ModelInfo& info = model.info();
   const Scheduler& scheduler = model.scheduler();
   const int steps = info.metadata.noise_schedule.num_train_timesteps;
+  std::string passed_over;
+  for (const std::string& engine : info.passed_over) absl::StrAppend(&passed_over, "passed over    ", engine, "\n");
   return absl::StrFormat(
       "checkpoint     %s: %s, %s, %d parameters\n"
       "device         %s, %s\n"
+      "%s"
       "gRPC           %s%s%s\n"
       "metrics        %s\n"
       "at once        %d network rows in a step\n"
       "a full queue   %d images; of %d steps each they take about %.0f s\n"
       "a stop         takes as long as what was admitted, %.0f s at most\n",
       options.model.checkpoint, info.version(), info.metadata.unet.architecture, info.parameter_count, info.device,
-      model.engine().Description(), options.listen, options.tls.cert.empty() ? "" : " with TLS",
+      model.engine().Description(), passed_over, options.listen, options.tls.cert.empty() ? "" : " with TLS",
       options.access.tokens.empty() ? "" : ", for holders of tokens", options.metrics_listen, scheduler.step_rows(),
       scheduler.capacity(), steps, std::ceil(Seconds(scheduler.DurationOfFullQueue(steps))),
       options.lame_duck_seconds + options.drain_timeout_seconds);
@@ -35,8 +39,7 @@ std::string Describe(const ServerOptions& options, const ServingModel& model) {
 
 absl::StatusOr<std::string> Preflight(const ServerOptions& options, const Server::ModelLoader& load_model) {
   DENOISED_RETURN_IF_ERROR(Server::Validate(options));
-  DENOISED_ASSIGN_OR_RETURN(const Credentials credentials,
-                            LoadCredentials(options.tls, options.access, options.listen));
+  DENOISED_RETURN_IF_ERROR(LoadCredentials(options.tls, options.access, options.listen).status());
   DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<ServingModel> model, load_model(options.model, nullptr));
   return Describe(options, *model);
 }

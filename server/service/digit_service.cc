@@ -15,8 +15,7 @@ namespace {
 
 using GenerateReactor = grpc::ServerWriteReactor<v1::GenerateDigitResponse>;
 
-// A step waits for the slowest of its threads, so that none of them should share its core with a PNG. Where all cores
-// are busy, the encoders together still get a quarter of one.
+// A step waits for the slowest of its threads, so that none of them should share its core with a PNG.
 constexpr int kEncoderNiceness = 5;
 
 absl::Status NoModelStatus() {
