@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <fstream>
 #include <memory>
@@ -28,7 +29,10 @@ constexpr char kGenerateDigit[] = "/denoised.v1.DigitService/GenerateDigit";
 
 class AttackTest : public PuppetServer {
  protected:
-  AttackTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) { Start(); }
+  AttackTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) {
+    keeps_batches_ = false;
+    Start();
+  }
 
   // What an ordinary client gets.
   grpc::Status Draw() { return Generate(Request(7, 5)).status; }
@@ -161,11 +165,16 @@ TEST_F(AttackTest, StreamsOpenedAndResetLeaveNothing) {
     return stats.waiting_images + stats.denoising_images;
   };
   while (places() > 0) std::this_thread::yield();  // its end is that of the test's own timeout
-#ifndef __SANITIZE_ADDRESS__                       // which keeps what is freed
-  EXPECT_LT(ResidentBytes(), before + (64u << 20));
-#endif
   shutdown(connection.descriptor(), SHUT_RDWR);
   reader.join();
+#ifndef __SANITIZE_ADDRESS__  // which keeps what is freed
+  // Where the machine is busy, gRPC has yet to hear of streams that are reset already.
+  for (int i = 0; i < 600 && ResidentBytes() >= before + (64u << 20); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    malloc_trim(0);
+  }
+  EXPECT_LT(ResidentBytes(), before + (64u << 20));
+#endif
 }
 
 // Pings and settings that want an answer each, from a client that reads none.

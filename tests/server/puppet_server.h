@@ -96,6 +96,7 @@ class PuppetServer : public testing::Test {
     ASSERT_THAT(server, IsOk());
     server_ = *std::move(server);
     engine_->ForgetBatches();  // those of the warm-up
+    if (!keeps_batches_) engine_->KeepNoBatches();
     Connect(address(), grpc::InsecureChannelCredentials());
   }
 
@@ -153,6 +154,7 @@ class PuppetServer : public testing::Test {
   }
 
   const int slots_;
+  bool keeps_batches_ = true;  // those of the first engine
   ServerOptions options_;
   ModelInfo info_;
   PuppetEngine* engine_ = nullptr;     // of the model that was loaded last

@@ -22,7 +22,7 @@ constexpr int kSlots = 8;
 
 class ReadersTest : public PuppetServer {
  protected:
-  ReadersTest() : PuppetServer(kSlots, /*max_queued_images=*/8) {}
+  ReadersTest() : PuppetServer(kSlots, /*max_queued_images=*/8) { keeps_batches_ = false; }
 
   // Big pictures of noise, a frame of each step.
   static v1::GenerateDigitRequest EveryFrame(uint32_t steps) {

@@ -107,15 +107,22 @@ class FrameReader {
     return frame;
   }
 
+  // Whether a frame of this type comes; those before it are lost. Pings and settings are answered.
+  bool Await(uint8_t type) {
+    for (Frame frame = Next(); frame.type != 255; frame = Next()) {
+      Answer(frame);
+      if (frame.type == type) return true;
+    }
+    return false;
+  }
+
   // The frames of a stream until its last; empty when the connection ended before. Pings and settings are answered.
   std::vector<Frame> Stream(uint32_t stream) {
     std::vector<Frame> frames;
     while (true) {
       const Frame frame = Next();
       if (frame.type == 255) return {};
-      const bool ack = (frame.flags & kAck) != 0;
-      if (frame.type == kSettings && !ack) connection_.Send(FrameBytes(kSettings, kAck, 0, ""));
-      if (frame.type == kPing && !ack) connection_.Send(FrameBytes(kPing, kAck, 0, frame.payload));
+      Answer(frame);
       if (frame.stream != stream || frame.type == kWindowUpdate) continue;
       frames.push_back(frame);
       const bool last = frame.type == kRstStream || (frame.flags & kEndStream) != 0;
@@ -124,6 +131,12 @@ class FrameReader {
   }
 
  private:
+  void Answer(const Frame& frame) const {
+    if ((frame.flags & kAck) != 0) return;
+    if (frame.type == kSettings) connection_.Send(FrameBytes(kSettings, kAck, 0, ""));
+    if (frame.type == kPing) connection_.Send(FrameBytes(kPing, kAck, 0, frame.payload));
+  }
+
   bool Fill(size_t size) {
     while (buffer_.size() < size) {
       const std::string more = connection_.Receive();

@@ -56,7 +56,7 @@ class PuppetEngine : public Engine {
     WaitForPermission();
     const absl::MutexLock lock(&mu_);
     ++steps_;
-    batches_.emplace_back(rows.begin(), rows.end());
+    if (keeps_batches_) batches_.emplace_back(rows.begin(), rows.end());
     if (clock_ != nullptr) clock_->Advance(step_time_(NetworkRows(rows)));
     for (const StepRow& row : rows) steps_done_[row.slot] = row.step;
     if (!next_error_.ok()) return std::exchange(next_error_, absl::OkStatus());
@@ -162,6 +162,11 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     return batches_;
   }
+  // From now on, batches are not written down: for tests of very many steps.
+  void KeepNoBatches() {
+    const absl::MutexLock lock(&mu_);
+    keeps_batches_ = false;
+  }
   // Calls of Step so far.
   int64_t steps() const {
     const absl::MutexLock lock(&mu_);
@@ -208,6 +213,7 @@ class PuppetEngine : public Engine {
   uint64_t poisonous_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
   uint64_t not_finite_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
   bool forgetful_ ABSL_GUARDED_BY(mu_) = false;
+  bool keeps_batches_ ABSL_GUARDED_BY(mu_) = true;
   int64_t steps_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t reads_ ABSL_GUARDED_BY(mu_) = 0;
   int unreadable_slot_ ABSL_GUARDED_BY(mu_) = -1;
