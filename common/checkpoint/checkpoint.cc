@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/checkpoint/tensor_storage.h"
 #include "common/checkpoint/unet.h"
 #include "common/support/digest.h"
 #include "common/support/file.h"
@@ -24,14 +25,14 @@ constexpr uint64_t kMaxCheckpointBytes = uint64_t{1} << 30;
 constexpr char kMetadataFile[] = "denoised.json";
 constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-train";
 
-// Parameters and buffers, contiguous on the CPU, in the module's own order.
+// Parameters and buffers, in the module's own order.
 std::vector<std::pair<std::string, at::Tensor>> NamedTensors(const Module& unet) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const auto& tensor : unet.named_parameters()) {
-    tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
+    tensors.emplace_back(tensor.name, tensor.value.detach());
   }
   for (const auto& tensor : unet.named_buffers()) {
-    tensors.emplace_back(tensor.name, tensor.value.detach().cpu().contiguous());
+    tensors.emplace_back(tensor.name, tensor.value.detach());
   }
   return tensors;
 }
@@ -39,7 +40,8 @@ std::vector<std::pair<std::string, at::Tensor>> NamedTensors(const Module& unet)
 std::string ParametersSha256(const Module& unet) {
   std::string bytes;
   for (const auto& [name, tensor] : NamedTensors(unet)) {
-    bytes.append(static_cast<const char*>(tensor.data_ptr()), tensor.nbytes());
+    const at::Tensor plain = tensor.cpu().contiguous();
+    bytes.append(static_cast<const char*>(plain.data_ptr()), plain.nbytes());
   }
   return Sha256Hex(bytes);
 }
@@ -152,6 +154,10 @@ absl::Status CheckParameters(const std::string& name, const Inspection& inspecti
       return absl::InvalidArgumentError(absl::StrCat(name, ": the tensor ", found[i].first,
                                                      " does not have the shape or type of ", expected[i].first, "; ",
                                                      kCopyAgain));
+    }
+    if (!LiesInItsStorage(tensor)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": the tensor ", found[i].first, " goes beyond its data; ", kCopyAgain));
     }
     if (!torch::isfinite(tensor).all().item<bool>()) {
       return absl::DataLossError(absl::StrCat(name, ": the tensor ", found[i].first, " is not finite; ", kCopyAgain));

@@ -40,7 +40,7 @@ absl::Status SaveCheckpoint(const std::string& path, ModelMetadata metadata, con
 // Reads and checks a checkpoint. Every message names the file, what is wrong and what to do:
 //   NOT_FOUND            there is no such file
 //   INVALID_ARGUMENT     empty, truncated, not an archive, not from denoise-train, malformed denoised.json, too
-//                        small for its network, or parameters missing or of the wrong shape
+//                        small for its network, or parameters missing, cut off or of the wrong shape
 //   FAILED_PRECONDITION  another format version
 //   PERMISSION_DENIED    code that this build does not write
 //   DATA_LOSS            parameters do not match their SHA-256, or are not finite

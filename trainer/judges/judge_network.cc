@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/checkpoint/tensor_storage.h"
 #include "common/image/image.h"
 #include "common/support/digest.h"
 
@@ -52,6 +53,7 @@ std::string ReadTensors(JudgeKind kind, std::string_view bytes, JudgeNetwork& ne
   for (auto& parameter : network->named_parameters()) {
     const at::Tensor tensor = tensors.at(parameter.key()).toTensor();
     TORCH_CHECK(tensor.sizes() == parameter.value().sizes(), "another shape");
+    TORCH_CHECK(LiesInItsStorage(tensor), "data cut off");
     parameter.value().copy_(tensor);
   }
   return tuple->elements()[1].toStringRef();

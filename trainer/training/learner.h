@@ -62,7 +62,7 @@ class Learner {
   // All that there is to save and to restore, in place.
   std::vector<at::Tensor> weights() const { return ParametersOf(unet_); }
   std::vector<at::Tensor> averages() const { return ParametersOf(ema_.module()); }
-  torch::optim::Optimizer& optimizer() { return optimizer_; }
+  torch::optim::AdamW& optimizer() { return optimizer_; }
 
  private:
   // Constant after construction.

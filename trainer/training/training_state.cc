@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/checkpoint/tensor_storage.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -79,7 +80,16 @@ void ReadTensors(InputArchive& archive, const std::string& name, const std::vect
   for (size_t i = 0; i < tensors.size(); ++i) {
     at::Tensor saved;
     archive.read(absl::StrCat(name, i), saved);
+    TORCH_CHECK(LiesInItsStorage(saved), "data cut off");
     at::Tensor(tensors[i]).copy_(saved);
+  }
+}
+
+// Adam's moments become what the archive holds, unseen by LibTorch.
+void CheckMoments(const torch::optim::AdamW& optimizer) {
+  for (const auto& [parameter, state] : optimizer.state()) {
+    const auto& adam = static_cast<const torch::optim::AdamWParamState&>(*state);
+    TORCH_CHECK(LiesInItsStorage(adam.exp_avg()) && LiesInItsStorage(adam.exp_avg_sq()), "data cut off");
   }
 }
 
@@ -111,6 +121,7 @@ absl::Status RestoreTrainingState(const std::string& path, const std::string& by
     ReadTensors(archive, "average", state.averages);
     archive.read("optimizer", optimizer);
     state.optimizer->load(optimizer);
+    CheckMoments(*state.optimizer);
     return absl::OkStatus();
   } catch (const std::exception&) {  // LibTorch's messages hold stack traces: not for users
     return absl::DataLossError(

@@ -39,7 +39,7 @@ struct TrainingState {
   const Recipe* recipe = nullptr;
   std::vector<at::Tensor> weights;
   std::vector<at::Tensor> averages;
-  torch::optim::Optimizer* optimizer = nullptr;
+  torch::optim::AdamW* optimizer = nullptr;
   TrainingProgressState* progress = nullptr;
   TrainingLog* log = nullptr;
 };

@@ -20,6 +20,7 @@
 namespace denoised {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -136,6 +137,31 @@ TEST(CheckpointTest, DamagedBytesAnywhereLoseNothing) {
     }
   }
   EXPECT_GT(refused, 50);
+}
+
+// A tensor that claims more than the archive holds would be read from whatever memory lies behind.
+TEST(CheckpointTest, TensorsThatGoBeyondTheirDataAreRefused) {
+  const std::string metadata_json = SerializeModelMetadata(ParseCheckpoint("m.pt", SmallCheckpoint())->metadata);
+  struct Claim {
+    int64_t offset;
+    int64_t stride;
+  };
+  for (const Claim claim :
+       {Claim{1, 1}, Claim{int64_t{1} << 40, 1}, Claim{-1, 1}, Claim{0, 2}, Claim{0, int64_t{1} << 62}, Claim{4, -1}}) {
+    torch::jit::Module unet = SmallUnet();
+    at::Tensor last;  // a bias
+    for (const at::Tensor& parameter : unet.parameters()) {
+      if (parameter.dim() == 1) last = parameter;
+    }
+    last.unsafeGetTensorImpl()->set_storage_offset(claim.offset);
+    last.unsafeGetTensorImpl()->set_sizes_and_strides(last.sizes(), {claim.stride});
+    std::ostringstream archive;
+    unet.save(archive, {{"denoised.json", metadata_json}});
+    EXPECT_THAT(ParseCheckpoint("m.pt", archive.str()).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(StartsWith("m.pt: the tensor "), HasSubstr(" goes beyond its data; "))))
+        << claim.offset << " " << claim.stride;
+  }
 }
 
 TEST(CheckpointTest, NotAnArchive) {

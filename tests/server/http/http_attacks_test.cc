@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "server/http/http_server.h"
+#include "tests/testing/sanitizers.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {
@@ -117,20 +118,14 @@ class SmallProcess {
   int port_ = 0;
 };
 
-#ifdef __SANITIZE_ADDRESS__
-#define SKIP_UNDER_SANITIZERS() GTEST_SKIP() << "UndefinedBehaviorSanitizer looks at memory through a pipe of its own"
-#else
-#define SKIP_UNDER_SANITIZERS() static_cast<void>(0)
-#endif
-
 TEST(HttpDescriptorsTest, AProcessWithoutDescriptorsAnswers) {
-  SKIP_UNDER_SANITIZERS();
+  DENOISED_SKIP_WITHOUT_SPARE_DESCRIPTORS();
   const SmallProcess process(64, /*crowd=*/true);
   for (int i = 0; i < kRequestsOfAGoodClient; ++i) ExpectAnswers(process.port());
 }
 
 TEST(HttpDescriptorsTest, AProcessWithoutDescriptorsAnswersBesideSilentConnections) {
-  SKIP_UNDER_SANITIZERS();
+  DENOISED_SKIP_WITHOUT_SPARE_DESCRIPTORS();
   const SmallProcess process(64, /*crowd=*/true);
   std::vector<HttpConnection> silent;
   for (int i = 0; i < 20; ++i) silent.emplace_back(process.port());

@@ -14,6 +14,7 @@
 #include "absl/synchronization/notification.h"
 #include "server/metrics/metrics_endpoint.h"
 #include "tests/testing/http_client.h"
+#include "tests/testing/sanitizers.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {
@@ -171,6 +172,7 @@ TEST(MetricsTest, ProcessFiguresAreSane) {
 
 // With all descriptors taken the page is what tells so.
 TEST(MetricsTest, ProcessFiguresAreThereWithoutADescriptor) {
+  DENOISED_SKIP_WITHOUT_SPARE_DESCRIPTORS();
   Metrics metrics;
   rlimit limit{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);

@@ -16,6 +16,7 @@ namespace denoised {
 namespace {
 
 using testing::HasSubstr;
+using testing::StartsWith;
 
 constexpr char kShipped[] = DENOISED_SOURCE_DIR "/models/judges";
 constexpr MnistOptions kAnyData{.verify_checksums = false};
@@ -119,6 +120,19 @@ TEST_F(DamagedJudgeTest, FlippedBit) {
   flipped[flipped.size() / 2] ^= 1;  // within the weights of the first linear layer
   EXPECT_THAT(Load(flipped),
               StatusIs(absl::StatusCode::kDataLoss, path_ + ": the tensors do not match their SHA-256" + kTrainAgain));
+}
+
+// Whatever is damaged, an offset or a stride too: refused in words, or what was loaded is what was saved.
+TEST_F(DamagedJudgeTest, BytesAnywhere) {
+  std::mt19937 random(7);
+  // Half of them within the pickled structure: its first and last bytes, between which lie the weights.
+  for (int i = 0; i < 60; ++i) {
+    std::string damaged = good_;
+    const size_t at = i % 2 == 0 ? damaged.size() - 1 - random() % 4096 : random() % damaged.size();
+    damaged[at] = static_cast<char>(random());
+    const absl::Status status = Load(damaged);
+    if (!status.ok()) EXPECT_THAT(std::string(status.message()), StartsWith(path_)) << i;
+  }
 }
 
 TEST(TrainJudgeTest, LearnsAndTheSameSeedGivesTheSameBytes) {
