@@ -1,9 +1,8 @@
 // denoised: the inference server. See --help.
-#include <grpc/support/log.h>
 #include <signal.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -21,22 +20,13 @@
 #include "server/preflight.h"
 #include "server/resources.h"
 #include "server/server.h"
+#include "server/telemetry/logging.h"
 
 namespace denoised {
 namespace {
 
 // Exit status after a drain that had to drop requests.
 constexpr int kDroppedRequests = 3;
-
-// gRPC tells in several lines, with source positions, what this server says in one of its own.
-void LogFromGrpc(gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); }
-
-void SetUpLogging(const std::string& level) {
-  spdlog::set_default_logger(spdlog::stderr_color_mt("denoised"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
-  spdlog::set_level(spdlog::level::from_str(level));
-  gpr_set_log_function(LogFromGrpc);
-}
 
 void LogThreads(int threads) {
   const CoreCount count = CountCores(CoresByAffinity(), ReadCgroupLimits());
@@ -47,12 +37,6 @@ void LogThreads(int threads) {
 void LogMemory() {
   const std::optional<std::string> warning = WarnOfMemory(PrivateMemory(), ReadCgroupLimits().memory_bytes);
   if (warning.has_value()) spdlog::warn("{}", *warning);
-}
-
-// Nobody is left to be waited for, or what is left may hang: destructors would wait for it for ever.
-[[noreturn]] void EndWithoutDestructors(int exit_code) {
-  spdlog::shutdown();
-  std::_Exit(exit_code);
 }
 
 // With the port that was found where 0 was asked for.
@@ -66,10 +50,10 @@ int Stop(Server& server, int signal) {
   const DrainReport report = server.Drain();
   if (report.dropped_requests > 0) {
     spdlog::error("stopped; {} requests were dropped, with {} images", report.dropped_requests, report.dropped_images);
-    EndWithoutDestructors(kDroppedRequests);
+    EndProcess(kDroppedRequests);  // what is left may hang: destructors would wait for it for ever
   }
   spdlog::info("stopped; every request was finished");
-  if (!report.closed) EndWithoutDestructors(EXIT_SUCCESS);
+  if (!report.closed) EndProcess(EXIT_SUCCESS);
   return EXIT_SUCCESS;
 }
 
@@ -129,7 +113,7 @@ int Main(int argc, char** argv) {
   app.add_flag("--check", check, "Instead of serving, try flags, files and checkpoint, and say what would be served")
       ->excludes(asked);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
-  SetUpLogging(options.log_level);
+  SetUpLogging(options.logging);
   if (health_check) return AskTheRunningServer(options);
   if (options.model.checkpoint.empty()) {
     absl::StatusOr<std::string> found = FindShipped("mnist.pt");
@@ -147,4 +131,9 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace denoised
 
-int main(int argc, char** argv) { return denoised::Main(argc, argv); }
+int main(int argc, char** argv) {
+  const int exit_code = denoised::Main(argc, argv);
+  // Static destructors would wait for a reader of the log that stands still.
+  if (!denoised::FlushLog(std::chrono::seconds(1))) std::_Exit(exit_code);
+  return exit_code;
+}

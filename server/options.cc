@@ -1,6 +1,8 @@
 #include "server/options.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -143,8 +145,13 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       "3; it takes only as long as it needs; the default is more than a full queue takes on two cores")
       ->check(CLI::Range(0.0, 86400.0));
   AddAccessOptions(app, options);
-  Add(app, "log_level", options.log_level, "Least level that is logged: debug, info, warn, error or off")
+  Add(app, "log_level", options.logging.level, "Least level that is logged: debug, info, warn, error or off")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
+  Add(app, "log_format", options.logging.format,
+      "Of each line on stderr: text, or json, an object with time, level, message and, for a call, who made it")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, LogFormat>{{"text", LogFormat::kText}, {"json", LogFormat::kJson}}))
+      ->default_str("text");
 }
 
 }  // namespace denoised

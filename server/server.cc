@@ -72,10 +72,11 @@ Server::Server(const ServerOptions& options, const ModelLoader& load_model, cons
                         [this](const TlsMaterial& material) { metrics_.SetCertificateExpiry(material.not_after); }),
       health_({kServiceName}),
       reflection_({kServiceName, kHealthName}),
-      service_(ServiceOptions(options), access_, metrics_),
+      service_(ServiceOptions(options), access_, metrics_, calls_),
       models_({.model = options.model, .watch_interval = Nanoseconds(options.watch_checkpoint_seconds)}, load_model,
               metrics_, [this](std::shared_ptr<ServingModel> model) { ServeModel(std::move(model)); }) {
   metrics_.SetStatsSource([this] { return Stats(); });
+  metrics_.SetLogLinesLostSource(LogLinesLost);
 }
 
 Server::~Server() {
@@ -104,8 +105,7 @@ SupervisorHooks Server::Hooks() {
                 spdlog::critical("{}: the process ends with exit status {}, so that another one can do better", why,
                                  kEngineLost);
                 if (options_.die) return options_.die();
-                spdlog::shutdown();
-                std::_Exit(kEngineLost);
+                EndProcess(kEngineLost);
               }};
 }
 
@@ -210,7 +210,10 @@ absl::Status Server::StartGrpc() {
   builder.RegisterService(&service_);
   builder.RegisterService(&health_);
   for (grpc::Service* service : reflection_.services()) builder.RegisterService(service);
-  builder.experimental().SetInterceptorCreators(CallMetricsInterceptors(metrics_));
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(CallMetricsInterceptor(metrics_));
+  interceptors.push_back(calls_.Interceptor());
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   grpc_server_ = builder.BuildAndStart();
   if (grpc_server_ == nullptr) return absl::InternalError("gRPC does not start; --log_level=debug shows what it says");
   listener_->Start([this](const AcceptedConnection& connection) {

@@ -38,6 +38,8 @@
 #include "server/service/reflection_service.h"
 #include "server/service/serving_model.h"
 #include "server/supervisor.h"
+#include "server/telemetry/call_log.h"
+#include "server/telemetry/logging.h"
 #include "server/transport/connection_listener.h"
 #include "server/transport/loopback_probe.h"
 #include "server/transport/transport_options.h"
@@ -61,7 +63,7 @@ struct ServerOptions {
   AccessOptions access;
   TransportOptions transport;
   ProbeOptions probe;  // an interval of 0: none
-  std::string log_level = "info";
+  LoggingOptions logging;
   // Ends the process when the engine is beyond help; by default at once, with exit status kEngineLost.
   std::function<void()> die;
 };
@@ -139,6 +141,7 @@ class Server {
   const AccessControl access_;
   const std::shared_ptr<grpc::ServerCredentials> grpc_credentials_;
   Metrics metrics_;
+  CallLog calls_;
   const CredentialWatch credential_watch_;
   HealthService health_;
   ReflectionService reflection_;

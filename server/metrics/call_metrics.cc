@@ -39,9 +39,9 @@ Metrics::Call DescribeCall(const ServerRpcInfo& info) {
   return {TypeLabel(info.type()), service, method};
 }
 
-class CallMetricsInterceptor : public grpc::experimental::Interceptor {
+class CallMetricsCounter : public grpc::experimental::Interceptor {
  public:
-  CallMetricsInterceptor(Metrics& metrics, Metrics::Call call) : metrics_(metrics), call_(std::move(call)) {
+  CallMetricsCounter(Metrics& metrics, Metrics::Call call) : metrics_(metrics), call_(std::move(call)) {
     metrics_.OnCallStarted(call_);
   }
 
@@ -64,7 +64,7 @@ class CallMetricsFactory : public grpc::experimental::ServerInterceptorFactoryIn
   explicit CallMetricsFactory(Metrics& metrics) : metrics_(metrics) {}
 
   grpc::experimental::Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
-    return new CallMetricsInterceptor(metrics_, DescribeCall(*info));  // NOTE: gRPC takes ownership
+    return new CallMetricsCounter(metrics_, DescribeCall(*info));  // NOTE: gRPC takes ownership
   }
 
  private:
@@ -83,11 +83,8 @@ std::string StatusCodeLabel(grpc::StatusCode code) {
   return index < std::size(kLabels) ? kLabels[index] : "Unknown";
 }
 
-std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallMetricsInterceptors(
-    Metrics& metrics) {
-  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> factories;
-  factories.push_back(std::make_unique<CallMetricsFactory>(metrics));
-  return factories;
+std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> CallMetricsInterceptor(Metrics& metrics) {
+  return std::make_unique<CallMetricsFactory>(metrics);
 }
 
 }  // namespace denoised

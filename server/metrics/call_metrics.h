@@ -2,7 +2,7 @@
 //
 // Counts and times every call of every service, reflection and health included, by a gRPC interceptor.
 //
-//   builder.experimental().SetInterceptorCreators(CallMetricsInterceptors(metrics));
+//   builder.experimental().SetInterceptorCreators({CallMetricsInterceptor(metrics), ...});
 #ifndef DENOISED_SERVER_METRICS_CALL_METRICS_H_
 #define DENOISED_SERVER_METRICS_CALL_METRICS_H_
 
@@ -10,15 +10,13 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "server/metrics/metrics.h"
 
 namespace denoised {
 
 // `metrics` outlives the server.
-std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallMetricsInterceptors(
-    Metrics& metrics);
+std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> CallMetricsInterceptor(Metrics& metrics);
 
 // "OK", "DeadlineExceeded", "Canceled": codes as the gRPC ecosystem's metrics write them.
 std::string StatusCodeLabel(grpc::StatusCode code);

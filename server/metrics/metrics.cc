@@ -2,9 +2,12 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <cmath>
 #include <sstream>
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "common/support/build_info.h"
 #include "common/support/clock.h"
 #include "server/metrics/process_metrics.h"
@@ -14,11 +17,23 @@ namespace {
 
 using prometheus::Histogram;
 
-// From a fast sampler on a GPU to a full chain on a busy CPU.
-const Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-                                                     1,     2.5,  5,     10,   25,  60,   150};
-const Histogram::BucketBoundaries kStepSeconds = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
-                                                  0.01,    0.025,  0.05,    0.1,    0.25,  1};
+// Each boundary 10^(1/48) times, or 4.9 %, the one before: a quantile read off the buckets is wrong by less. Rounded to
+// four digits, so that labels stay short.
+Histogram::BucketBoundaries FineBuckets(double least, double most) {
+  constexpr double kPerDecade = 48;
+  Histogram::BucketBoundaries boundaries;
+  const double first = std::round(std::log10(least) * kPerDecade);
+  for (double i = first; boundaries.empty() || boundaries.back() < most; ++i) {
+    boundaries.push_back(std::stod(absl::StrFormat("%.3e", std::pow(10, i / kPerDecade))));
+  }
+  return boundaries;
+}
+
+// From a fast sampler on a GPU to a full queue before a full chain on a busy CPU.
+const Histogram::BucketBoundaries kDrawSeconds = FineBuckets(0.001, 600);
+const Histogram::BucketBoundaries kStepSeconds = FineBuckets(0.00005, 1);
+// Of calls that draw nothing.
+const Histogram::BucketBoundaries kOtherCallSeconds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 60};
 const Histogram::BucketBoundaries kRows = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 
 template <typename Builder>
@@ -65,12 +80,12 @@ Metrics::Metrics()
                                      "How long the oldest request with a waiting image has waited, in seconds")),
       queue_wait_seconds_(OneHistogram(registry_, "denoised_queue_wait_seconds",
                                        "Time from admission to an image's first denoising step, in seconds",
-                                       kRequestSeconds)),
+                                       kDrawSeconds)),
       denoise_seconds_(HistogramFamily(registry_, "denoised_denoise_seconds",
                                        "Time from an image's first denoising step to its last, in seconds")),
       time_to_first_preview_seconds_(OneHistogram(registry_, "denoised_time_to_first_preview_seconds",
                                                   "Time from admission to a request's first preview, in seconds",
-                                                  kRequestSeconds)),
+                                                  kDrawSeconds)),
       step_seconds_(OneHistogram(registry_, "denoised_step_seconds",
                                  "Time of one denoising step of the whole batch, in seconds", kStepSeconds)),
       steps_(OneCounter(registry_, "denoised_steps_total", "Denoising steps of whole batches")),
@@ -87,6 +102,8 @@ Metrics::Metrics()
                                    "Previews that were due but not sent, because the reader was slow")),
       output_bytes_(
           OneGauge(registry_, "denoised_output_bytes", "Bytes that wait for clients to read them, in memory")),
+      log_lines_lost_(OneCounter(registry_, "denoised_log_lines_lost_total",
+                                 "Lines of the log that were dropped, because whoever reads it stood still")),
       engine_troubles_(CounterFamily(registry_, "denoised_engine_troubles_total",
                                      "Engines given up because a step hung or steps failed one after the other")),
       drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
@@ -108,7 +125,7 @@ Metrics::Metrics()
   // A series that appears only with its first event hides that event from rate().
   for (const SamplerType sampler : {SamplerType::kDdpm, SamplerType::kDdim, SamplerType::kDpmSolverPp2M}) {
     images_.Add({{"sampler", SamplerName(sampler)}});
-    denoise_seconds_.Add({{"sampler", SamplerName(sampler)}}, kRequestSeconds);
+    denoise_seconds_.Add({{"sampler", SamplerName(sampler)}}, kDrawSeconds);
   }
   for (const DropReason reason :
        {DropReason::kQueueFull, DropReason::kClientFull, DropReason::kDeadline, DropReason::kDraining}) {
@@ -138,7 +155,7 @@ void Metrics::OnImageStarted(std::chrono::nanoseconds queue_wait) { queue_wait_s
 
 void Metrics::OnImageFinished(SamplerType sampler, std::chrono::nanoseconds denoise_duration) {
   images_.Add({{"sampler", SamplerName(sampler)}}).Increment();
-  denoise_seconds_.Add({{"sampler", SamplerName(sampler)}}, kRequestSeconds).Observe(Seconds(denoise_duration));
+  denoise_seconds_.Add({{"sampler", SamplerName(sampler)}}, kDrawSeconds).Observe(Seconds(denoise_duration));
 }
 
 void Metrics::OnRejected(DropReason reason) { rejected_.Add({{"reason", DropReasonName(reason)}}).Increment(); }
@@ -155,7 +172,8 @@ void Metrics::OnCallStarted(const Call& call) { started_.Add(CallLabels(call)).I
 
 void Metrics::OnCallFinished(const Call& call, const std::string& code, std::chrono::nanoseconds duration) {
   prometheus::Labels labels = CallLabels(call);
-  handling_seconds_.Add(labels, kRequestSeconds).Observe(Seconds(duration));
+  const bool draws = call.method == "GenerateDigit";
+  handling_seconds_.Add(labels, draws ? kDrawSeconds : kOtherCallSeconds).Observe(Seconds(duration));
   labels.emplace("grpc_code", code);
   handled_.Add(labels).Increment();
 }
@@ -183,6 +201,11 @@ void Metrics::SetStatsSource(std::function<SchedulerStats()> source) {
   stats_source_ = std::move(source);
 }
 
+void Metrics::SetLogLinesLostSource(std::function<int64_t()> source) {
+  const absl::MutexLock lock(&mu_);
+  log_lines_lost_source_ = std::move(source);
+}
+
 void Metrics::SetConnectionsSource(std::function<int()> source) {
   const absl::MutexLock lock(&mu_);
   connections_source_ = std::move(source);
@@ -198,6 +221,9 @@ std::string Metrics::Scrape() {
       tls_certificate_expiry_seconds_.Add({}).Set(Seconds(*certificate_expiry_ - std::chrono::system_clock::now()));
     }
     connections_.Set(connections_source_ ? connections_source_() : 0);
+    if (log_lines_lost_source_) {
+      log_lines_lost_.Increment(static_cast<double>(log_lines_lost_source_()) - log_lines_lost_.Value());
+    }
     output_bytes_.Set(output_source_ ? static_cast<double>(output_source_()) : 0);
   }
   std::vector<prometheus::MetricFamily> families = registry_.Collect();

@@ -85,6 +85,8 @@ class Metrics : public SchedulerObserver {
 
   // Where the queue gauges come from; called at each scrape. Null: none.
   void SetStatsSource(std::function<SchedulerStats()> source);
+  // How many lines of the log were lost so far; called at each scrape. Null: none.
+  void SetLogLinesLostSource(std::function<int64_t()> source);
   // How many connections are open; called at each scrape. Null: none.
   void SetConnectionsSource(std::function<int()> source);
 
@@ -112,6 +114,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Family<prometheus::Counter>& rejected_;
   prometheus::Counter& previews_dropped_;
   prometheus::Gauge& output_bytes_;
+  prometheus::Counter& log_lines_lost_;
   prometheus::Family<prometheus::Counter>& engine_troubles_;
   prometheus::Counter& drain_dropped_images_;
   prometheus::Gauge& connections_;
@@ -127,6 +130,7 @@ class Metrics : public SchedulerObserver {
   std::function<SchedulerStats()> stats_source_ ABSL_GUARDED_BY(mu_);
   std::function<int()> connections_source_ ABSL_GUARDED_BY(mu_);
   std::function<int64_t()> output_source_ ABSL_GUARDED_BY(mu_);
+  std::function<int64_t()> log_lines_lost_source_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace denoised

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/support/available_cores.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
@@ -59,6 +60,18 @@ v1::GenerateDigitResponse MakeAccepted(const DrawRequest& draw, const ModelInfo&
   return response;
 }
 
+void DescribeDraw(const DrawRequest& draw, CallRecord& call) {
+  const std::string sampler = SamplerName(draw.sampler);
+  call.SetClient(draw.client);
+  call.Describe(absl::StrFormat("%d of digit %d by %s, %d steps, seed %d", draw.count, draw.label, sampler,
+                                draw.plan->size(), draw.seed),
+                {{"digit", draw.label},
+                 {"count", draw.count},
+                 {"sampler", sampler},
+                 {"steps", draw.plan->size()},
+                 {"seed", absl::StrCat(draw.seed)}});  // in words: JSON's numbers end at 53 bits
+}
+
 void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
   const ModelInfo& info = model.info();
   const ModelMetadata& metadata = info.metadata;
@@ -84,10 +97,12 @@ void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
 
 int DefaultEncoders(int cores) { return std::max(cores / 4, 1); }
 
-DigitService::DigitService(const DigitServiceOptions& options, const AccessControl& access, Metrics& metrics)
+DigitService::DigitService(const DigitServiceOptions& options, const AccessControl& access, Metrics& metrics,
+                           CallLog& calls)
     : options_(options),
       access_(access),
       metrics_(metrics),
+      calls_(calls),
       output_(options.max_output_bytes),
       encoders_({.threads = options.encoder_threads > 0 ? options.encoder_threads : DefaultEncoders(AvailableCores()),
                  .niceness = kEncoderNiceness}) {
@@ -136,9 +151,11 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
   if (!valid.ok()) return new RefusedCall(valid.status());
   valid->draw.deadline = SteadyDeadline(*context);
   valid->draw.client = *std::move(client);
+  const std::shared_ptr<CallRecord> call = calls_.Find(*context);
+  DescribeDraw(valid->draw, *call);
   const DigitStream::Environment environment{
       .encoders = &encoders_, .metrics = &metrics_, .output = &output_, .read_limits = options_.read_limits};
-  const auto stream = std::make_shared<DigitStream>(environment, served, *valid);
+  const auto stream = std::make_shared<DigitStream>(environment, call, served, *valid);
   metrics_.OnRequestStarted();  // NOTE: before Submit, so that a drain overlooks no call that was admitted
   absl::StatusOr<Admission> admission = served->scheduler().Submit(valid->draw, stream);
   if (!admission.ok()) {

@@ -2,7 +2,7 @@
 //
 // denoised.v1.DigitService: validates, admits, and hands each call to a DigitStream.
 //
-//   DigitService service({.max_images_per_request = 100}, access, metrics);
+//   DigitService service({.max_images_per_request = 100}, access, metrics, calls);
 //   builder.RegisterService(&service);
 //   service.SetModel(model);   // until then calls are answered with UNAVAILABLE
 //
@@ -22,6 +22,7 @@
 #include "server/metrics/metrics.h"
 #include "server/service/digit_stream.h"
 #include "server/service/serving_model.h"
+#include "server/telemetry/call_log.h"
 
 namespace denoised {
 
@@ -37,8 +38,8 @@ int DefaultEncoders(int cores);
 
 class DigitService : public v1::DigitService::CallbackService {
  public:
-  // `access` decides who may call; it and `metrics` outlive the service.
-  DigitService(const DigitServiceOptions& options, const AccessControl& access, Metrics& metrics);
+  // `access` decides who may call; it, `metrics` and `calls` outlive the service.
+  DigitService(const DigitServiceOptions& options, const AccessControl& access, Metrics& metrics, CallLog& calls);
   ~DigitService() override;
 
   // Calls from now on use this model; those that run keep theirs. Null: none.
@@ -58,6 +59,7 @@ class DigitService : public v1::DigitService::CallbackService {
   const DigitServiceOptions options_;
   const AccessControl& access_;
   Metrics& metrics_;
+  CallLog& calls_;
   OutputBudget output_;
 
   mutable absl::Mutex mu_;

@@ -1,12 +1,11 @@
 #include "server/service/digit_stream.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <functional>
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "common/image/image.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
@@ -51,14 +50,19 @@ class DigitStream::CallReactor : public Reactor {
   const std::shared_ptr<DigitStream> stream_;
 };
 
-DigitStream::DigitStream(const Environment& environment, std::shared_ptr<ServingModel> model,
-                         const ValidRequest& request)
-    : environment_(environment), request_(request), model_(std::move(model)), allowance_(environment.read_limits) {}
+DigitStream::DigitStream(const Environment& environment, std::shared_ptr<CallRecord> call,
+                         std::shared_ptr<ServingModel> model, const ValidRequest& request)
+    : environment_(environment),
+      call_(std::move(call)),
+      request_(request),
+      model_(std::move(model)),
+      allowance_(environment.read_limits) {}
 
 DigitStream::Reactor* DigitStream::Open(grpc::CallbackServerContext* context, const v1::GenerateDigitResponse& accepted,
                                         Ticket ticket) {
   const absl::MutexLock lock(&mu_);
   context_ = context;
+  call_->TellBack(*context);
   ticket_ = std::move(ticket);
   reactor_ = new CallReactor(shared_from_this());
   response_ = accepted;
@@ -214,7 +218,6 @@ void DigitStream::QueueEncoding() {
 
 void DigitStream::Finish(const absl::Status& status) {
   finished_ = true;
-  LogEnd(status);
   ticket_ = Ticket();  // first, so that the place is free again when the client hears that the call is over
   reactor_->Finish(ToGrpcStatus(status));
 }
@@ -309,8 +312,8 @@ void DigitStream::WriteDone(bool ok) {
 void DigitStream::WriteTimedOut(uint64_t write) {
   const absl::MutexLock lock(&mu_);
   if (write != write_ || reactor_ == nullptr || finished_) return;
-  spdlog::warn("a client reads less than {:.0f} bytes/s; its call is cancelled",
-               environment_.read_limits.bytes_per_second);
+  call_->Log(spdlog::level::warn, absl::StrFormat("the client reads less than %.0f bytes/s; its call is cancelled",
+                                                  environment_.read_limits.bytes_per_second));
   GiveUp(DropReason::kSlowReader);
   context_->TryCancel();
 }
@@ -360,18 +363,6 @@ void DigitStream::CallOver() {
   alarm = std::move(alarm_);
   Discard(broken_.value_or(DropReason::kCancelled));
   Return(bytes_);
-}
-
-void DigitStream::LogEnd(const absl::Status& status) const {
-  const DrawRequest& draw = request_.draw;
-  const double seconds = SecondsSince(created_);
-  if (status.ok()) {
-    spdlog::info("drew {} of digit {} by {}, {} steps, seed {}, in {:.3f} s", draw.count, draw.label,
-                 SamplerName(draw.sampler), draw.plan->size(), draw.seed, seconds);
-  } else {
-    spdlog::warn("digit {}, seed {}: {} after {:.3f} s: {}", draw.label, draw.seed,
-                 absl::StatusCodeToString(status.code()), seconds, std::string(status.message()));
-  }
 }
 
 }  // namespace denoised

@@ -45,6 +45,7 @@
 #include "server/service/read_allowance.h"
 #include "server/service/request_validation.h"
 #include "server/service/serving_model.h"
+#include "server/telemetry/call_log.h"
 
 namespace denoised {
 
@@ -64,7 +65,8 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   };
 
   // `environment`'s parts outlive the stream. `model` is held until the call is over.
-  DigitStream(const Environment& environment, std::shared_ptr<ServingModel> model, const ValidRequest& request);
+  DigitStream(const Environment& environment, std::shared_ptr<CallRecord> call, std::shared_ptr<ServingModel> model,
+              const ValidRequest& request);
 
   // Begins the call with its first event. Once, after Submit. The call has been counted by Metrics::OnRequestStarted;
   // its end is counted here.
@@ -117,10 +119,10 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   void GiveUpOnClient() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status EndOfBroken() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<v1::GenerateDigitResponse> Encode(const Event& event) const;
-  void LogEnd(const absl::Status& status) const;
 
   // Constant after construction.
   const Environment environment_;
+  const std::shared_ptr<CallRecord> call_;
   const ValidRequest request_;
   const std::chrono::steady_clock::time_point created_ = std::chrono::steady_clock::now();
 

@@ -1,12 +1,14 @@
-// Strangers who open connections and say nothing.
+// Strangers who open connections and say nothing, or nothing that is understood.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 
+#include "tests/end_to_end/served.h"
 #include "tests/testing/program.h"
 #include "tests/testing/raw_connection.h"
 #include "tests/testing/temp_folder.h"
+#include "tests/testing/test_certificates.h"
 
 namespace denoised {
 namespace {
@@ -32,6 +34,17 @@ TEST(ConnectionsTest, ServerHearsAgainAfterTheyTookAllDescriptors) {
   EXPECT_EQ(drawn.exit_code, 0) << drawn.err;
   server.Signal(SIGTERM);
   EXPECT_EQ(server.Wait(), 0);
+}
+
+TEST(ConnectionsTest, AFailedHandshakeLeavesALine) {
+  const TempFolder folder;
+  const TestIdentity identity = TestAuthority().Issue("server");
+  const std::string cert = folder.Write("server.pem", identity.cert), key = folder.Write("server.key", identity.key);
+  Served served({"--tls_cert=" + cert, "--tls_key=" + key});
+  const std::string& address = served.address();  // "127.0.0.1:40000 with TLS"
+  const RawConnection stranger(std::atoi(address.substr(address.rfind(':') + 1).c_str()));
+  stranger.Send("GET / HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(served.server().AwaitLine("a TLS handshake failed: "), "http request");
 }
 
 }  // namespace

@@ -5,10 +5,15 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <functional>
 #include <locale>
+#include <map>
+#include <random>
 #include <set>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
@@ -30,6 +35,7 @@ const std::set<std::string> kGoldenNames = {
     "counter denoised_drain_dropped_images_total",
     "counter denoised_engine_troubles_total",
     "counter denoised_images_total",
+    "counter denoised_log_lines_lost_total",
     "counter denoised_loopback_probes_total",
     "counter denoised_model_reloads_total",
     "counter denoised_network_seconds_total",
@@ -106,7 +112,8 @@ TEST(MetricsTest, WorkIsCounted) {
   EXPECT_THAT(page, HasSubstr("\ndenoised_step_seconds_bucket{le=\"0.01\"} 1\n"));
   EXPECT_THAT(page, HasSubstr("\ndenoised_images_total{sampler=\"ddim\"} 1\n"));
   EXPECT_THAT(page, HasSubstr("\ndenoised_images_total{sampler=\"ddpm\"} 0\n"));
-  EXPECT_THAT(page, HasSubstr("\ndenoised_denoise_seconds_bucket{sampler=\"ddim\",le=\"0.5\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_denoise_seconds_count{sampler=\"ddim\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("\ndenoised_denoise_seconds_sum{sampler=\"ddim\"} 0.4\n"));
   EXPECT_THAT(page, HasSubstr("\ndenoised_rejected_total{reason=\"queue_full\"} 1\n"));
   EXPECT_THAT(page, HasSubstr("\ndenoised_wasted_steps_total{reason=\"cancelled\"} 12\n"));
   EXPECT_THAT(page, HasSubstr("\ndenoised_previews_dropped_total 1\n"));
@@ -171,6 +178,47 @@ TEST(MetricsTest, ProcessFiguresAreSane) {
 }
 
 // With all descriptors taken the page is what tells so.
+// As Prometheus' histogram_quantile does it: linear within the bucket.
+double QuantileOf(const std::string& page, const std::string& histogram, double quantile) {
+  std::vector<std::pair<double, double>> buckets;
+  const std::string prefix = histogram + "_bucket{le=\"";
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(prefix, 0) != 0 || line.find("+Inf") != std::string::npos) continue;
+    buckets.emplace_back(std::stod(line.substr(prefix.size())), std::stod(line.substr(line.find("} ") + 2)));
+  }
+  const double rank = quantile * buckets.back().second;
+  const auto found = std::find_if(buckets.begin(), buckets.end(), [&](const auto& b) { return b.second >= rank; });
+  const double low = found == buckets.begin() ? 0 : std::prev(found)->first;
+  const double before = found == buckets.begin() ? 0 : std::prev(found)->second;
+  return low + (found->first - low) * (rank - before) / (found->second - before);
+}
+
+TEST(MetricsTest, QuantilesAreRightWithinFivePercent) {
+  std::mt19937 random(1);
+  const std::map<std::string, std::function<double()>> waits = {
+      {"always the same, just above a boundary", [] { return 1.0001; }},
+      {"always the same, just below a boundary", [] { return 0.9999; }},
+      {"exponential", [&] { return std::exponential_distribution<double>(1 / 0.3)(random); }},
+      {"log-normal", [&] { return std::lognormal_distribution<double>(-3, 1)(random); }},
+      {"two kinds", [&] { return random() % 50 == 0 ? 90.0 : 0.02; }},
+  };
+  for (const auto& [name, draw] : waits) {
+    Metrics metrics;
+    std::vector<double> values(5000);
+    for (double& value : values) {
+      value = draw();
+      metrics.OnImageStarted(std::chrono::nanoseconds(static_cast<int64_t>(value * 1e9)));
+    }
+    std::sort(values.begin(), values.end());
+    for (const double quantile : {0.5, 0.95, 0.99}) {
+      const double truth = values[static_cast<size_t>(quantile * 5000) - 1];
+      EXPECT_NEAR(QuantileOf(metrics.Scrape(), "denoised_queue_wait_seconds", quantile) / truth, 1, 0.05)
+          << name << ", " << quantile;
+    }
+  }
+}
+
 TEST(MetricsTest, ProcessFiguresAreThereWithoutADescriptor) {
   DENOISED_SKIP_WITHOUT_SPARE_DESCRIPTORS();
   Metrics metrics;
