@@ -55,6 +55,7 @@ libgmock-dev            | GoogleMock 1.12
 libbenchmark-dev        | Google Benchmark 1.7 (optional: tests/bench)
 python3-torch           | PyTorch 1.13 for Python 3
 curl                    | curl
+haproxy                 | HAProxy 2.6 (optional: the test of a rolling restart behind it)
 END
   fi
   if [[ $with_checks ]]; then

@@ -9,8 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "server/options.h"
+#include "tests/server/puppet_server.h"
+#include "tests/testing/http2.h"
 #include "tests/testing/program.h"
+#include "tests/testing/raw_connection.h"
 #include "tests/testing/temp_folder.h"
 
 namespace denoised {
@@ -29,6 +33,38 @@ TEST(KubernetesTest, GracePeriodCoversLameDuckAndDrain) {
   constexpr double kMarginSeconds = 10;  // for connections to close
   EXPECT_GE(NumberAfter("terminationGracePeriodSeconds: ", manifest),
             NumberAfter("--lame_duck=", manifest) + NumberAfter("--drain_timeout=", manifest) + kMarginSeconds);
+}
+
+class HaproxyTest : public PuppetServer {
+ protected:
+  HaproxyTest() : PuppetServer(/*slots=*/1, /*max_queued_images=*/1) {}
+
+  // The bytes of its health check.
+  std::string CheckBytes() const {
+    const std::regex regex("send-binary ([0-9a-f]+)");
+    std::string bytes;
+    for (std::sregex_iterator match(config_.begin(), config_.end(), regex), end; match != end; ++match) {
+      bytes += absl::HexStringToBytes((*match)[1].str());
+    }
+    return bytes;
+  }
+
+  const std::string config_ = Slurp(DENOISED_SOURCE_DIR "/deploy/haproxy.cfg");
+};
+
+TEST_F(HaproxyTest, CheckIsACallOfHealth) {
+  Start();
+  const RawConnection connection(server_->port());
+  connection.Send(CheckBytes());
+  const std::string serving("\0\0\0\0\x02\x08\x01", 7);
+  EXPECT_THAT(http2::FrameReader(connection).Stream(1),
+              testing::Contains(testing::Field(&http2::Frame::payload, serving)));
+}
+
+// Otherwise calls go to a port that has closed.
+TEST_F(HaproxyTest, CheckFindsALameDuckWhileItIsOne) {
+  const double milliseconds = NumberAfter("check inter ", config_) + NumberAfter("fastinter ", config_);
+  EXPECT_LT(milliseconds / 1000, ServerOptions().lame_duck_seconds / 2);
 }
 
 class SystemdTest : public testing::Test {

@@ -1,13 +1,12 @@
 // Several processes that train one network, started as torchrun would: by environment variables alone.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tests/testing/free_port.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
@@ -16,18 +15,6 @@ namespace denoised {
 namespace {
 
 using testing::HasSubstr;
-
-int FreePort() {
-  const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  bind(descriptor, reinterpret_cast<sockaddr*>(&address), size);
-  getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size);
-  close(descriptor);
-  return ntohs(address.sin_port);
-}
 
 class ProcessGroupTest : public testing::Test {
  protected:
