@@ -11,7 +11,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <vector>
 
@@ -20,18 +19,14 @@
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_endpoint.h"
 #include "tests/testing/http_attacks.h"
+#include "tests/testing/process_figures.h"
 
 namespace denoised {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double ResidentMebibytes() {
-  std::ifstream file("/proc/self/statm");
-  int64_t size = 0, resident = 0;
-  file >> size >> resident;
-  return static_cast<double>(resident * sysconf(_SC_PAGESIZE)) / (1 << 20);
-}
+double ResidentMebibytes() { return static_cast<double>(FiguresOf(getpid()).resident_kib) / 1024; }
 
 struct Answers {
   std::vector<double> milliseconds;

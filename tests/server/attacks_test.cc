@@ -4,8 +4,8 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
+#include <unistd.h>
 
-#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -14,6 +14,7 @@
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "tests/server/puppet_server.h"
 #include "tests/testing/http2.h"
+#include "tests/testing/process_figures.h"
 #include "tests/testing/raw_connection.h"
 
 namespace denoised {
@@ -119,12 +120,7 @@ TEST_F(AttackTest, ResizesOfTheTableAreRefused) {
   EXPECT_TRUE(Draw().ok());
 }
 
-uint64_t ResidentBytes() {
-  std::ifstream file("/proc/self/statm");
-  uint64_t pages = 0;
-  file >> pages >> pages;
-  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
+uint64_t ResidentBytes() { return static_cast<uint64_t>(FiguresOf(getpid()).resident_kib) << 10; }
 
 // A header block without end, in continuations.
 TEST_F(AttackTest, EndlessHeadersKeepNobodyWaiting) {

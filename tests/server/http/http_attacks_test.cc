@@ -8,12 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "server/http/http_server.h"
+#include "tests/testing/process_figures.h"
 #include "tests/testing/sanitizers.h"
 #include "tests/testing/status_matchers.h"
 
@@ -39,12 +39,7 @@ std::unique_ptr<HttpServer> StartServer() {
   return server.ok() ? *std::move(server) : nullptr;
 }
 
-int64_t ResidentBytes() {
-  std::ifstream file("/proc/self/statm");
-  int64_t size = 0, resident = 0;
-  file >> size >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
+int64_t ResidentBytes() { return FiguresOf(getpid()).resident_kib << 10; }
 
 void ExpectAnswers(int port) {
   const HttpAnswer page = HttpGet(port, "/metrics");
