@@ -76,6 +76,13 @@ void AddPortOptions(CLI::App& app, ServerOptions& options) {
       ->check(CLI::Range(0.0, 3600.0));
 }
 
+void AddChannelz(CLI::App& app, ServerOptions& options) {
+  AddSwitch(app, "DENOISED", "channelz", options.transport.channelz,
+            "Show gRPC's connections and calls by its service Channelz, to tokens with the role admin, or without "
+            "--tokens to "
+            "callers on this machine");
+}
+
 void AddQueueOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "max_batch_rows", options.model.max_batch_rows,
       "Network rows in one denoising step at most, 2 to 4096; a guided image takes two; how many pay, up to that, is "
@@ -135,6 +142,7 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   app.option_defaults()->always_capture_default();
   AddModelOptions(app, options);
   AddPortOptions(app, options);
+  AddChannelz(app, options);
   AddQueueOptions(app, options);
   AddReaderOptions(app, options);
   Add(app, "lame_duck", options.lame_duck_seconds,

@@ -27,6 +27,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr char kServiceName[] = "denoised.v1.DigitService";
 constexpr char kHealthName[] = "grpc.health.v1.Health";
+constexpr char kChannelzName[] = "grpc.channelz.v1.Channelz";
 constexpr int kReservedDescriptors = 16;  // for scrapes, checkpoints and logs, when connections have taken the others
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
@@ -56,6 +57,12 @@ TransportOptions TransportFor(const ServerOptions& options) {
   return transport;
 }
 
+std::vector<std::string> ServiceNames(const ServerOptions& options) {
+  std::vector<std::string> names = {kServiceName, kHealthName};
+  if (options.transport.channelz) names.emplace_back(kChannelzName);
+  return names;
+}
+
 DigitServiceOptions ServiceOptions(const ServerOptions& options) {
   DigitServiceOptions service = options.service;
   service.read_limits.grace = Nanoseconds(options.write_timeout_seconds);
@@ -71,7 +78,8 @@ Server::Server(const ServerOptions& options, const ModelLoader& load_model, cons
       credential_watch_(credentials,
                         [this](const TlsMaterial& material) { metrics_.SetCertificateExpiry(material.not_after); }),
       health_({kServiceName}),
-      reflection_({kServiceName, kHealthName}),
+      reflection_(ServiceNames(options)),
+      channelz_(access_),
       service_(ServiceOptions(options), access_, metrics_, calls_),
       models_({.model = options.model, .watch_interval = Nanoseconds(options.watch_checkpoint_seconds)}, load_model,
               metrics_, [this](std::shared_ptr<ServingModel> model) { ServeModel(std::move(model)); }) {
@@ -210,6 +218,7 @@ absl::Status Server::StartGrpc() {
   builder.RegisterService(&service_);
   builder.RegisterService(&health_);
   for (grpc::Service* service : reflection_.services()) builder.RegisterService(service);
+  if (options_.transport.channelz) builder.RegisterService(&channelz_);
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(CallMetricsInterceptor(metrics_));
   interceptors.push_back(calls_.Interceptor());

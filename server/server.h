@@ -33,6 +33,7 @@
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_endpoint.h"
 #include "server/models/model_manager.h"
+#include "server/service/channelz_service.h"
 #include "server/service/digit_service.h"
 #include "server/service/health_service.h"
 #include "server/service/reflection_service.h"
@@ -145,6 +146,7 @@ class Server {
   const CredentialWatch credential_watch_;
   HealthService health_;
   ReflectionService reflection_;
+  ChannelzService channelz_;  // registered if it is asked for
   DigitService service_;
   ModelManager models_;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;

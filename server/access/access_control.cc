@@ -21,6 +21,11 @@ absl::Status NoToken() {
       "--token_file FILE");
 }
 
+absl::Status NotFromAfar() {
+  return absl::PermissionDeniedError(
+      "this takes the role admin: without --tokens only callers on the server's own machine have it");
+}
+
 // None if there is none, or if there are several, of which one could be another's.
 std::optional<std::string> Authorization(const grpc::ServerContextBase& context) {
   const auto [begin, end] = context.client_metadata().equal_range(kAuthorization);
@@ -58,6 +63,7 @@ absl::StatusOr<std::string> AccessControl::AdmitToken(const std::optional<std::s
 
 absl::StatusOr<std::string> AccessControl::Admit(const grpc::ServerContextBase& context, Role role) const {
   DENOISED_ASSIGN_OR_RETURN(const std::string name, AdmitToken(Authorization(context), role));
+  if (tokens_ == nullptr && role == Role::kAdmin && !IsLocalPeer(context.peer())) return NotFromAfar();
   return ClientIdentity(context, {.token_name = name, .trusted_header = client_header_});
 }
 

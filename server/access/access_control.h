@@ -29,7 +29,7 @@ struct AccessOptions {
 
 class AccessControl {
  public:
-  // Null: no token is asked for.
+  // Null: no token is asked for; the role admin is then that of callers on this machine.
   AccessControl(std::shared_ptr<const TokenFile> tokens, std::string client_header);
 
   // The client's identity (client_identity.h). UNAUTHENTICATED without a known token, PERMISSION_DENIED if the token's

@@ -15,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "common/support/loopback.h"
 
 namespace denoised {
 namespace {
@@ -72,6 +73,12 @@ std::string PeerAddress(const std::string& peer) {
   const std::string host(rest.substr(0, rest.find_first_of("%]")));  // %: the interface of a link-local address
   in6_addr address{};
   return inet_pton(AF_INET6, host.c_str(), &address) == 1 ? Ipv6Network(address) : host;
+}
+
+bool IsLocalPeer(const std::string& peer) {
+  const std::string address = PeerAddress(peer);
+  return address == "unix" || IsLoopback(absl::StrCat(address, ":0")) || absl::StartsWith(peer, "ipv6:%5B::1%5D:") ||
+         absl::StartsWith(peer, "ipv6:[::1]:");
 }
 
 std::string ClientIdentity(const grpc::ServerContextBase& context, const IdentitySources& sources) {

@@ -33,6 +33,9 @@ std::string ClientIdentity(const grpc::ServerContextBase& context, const Identit
 // gRPC says for any other.
 std::string PeerAddress(const std::string& peer);
 
+// Whether a peer, in gRPC's words, is on this machine: a Unix socket's, or one that came from a loopback address.
+bool IsLocalPeer(const std::string& peer);
+
 }  // namespace denoised
 
 #endif  // DENOISED_SERVER_ACCESS_CLIENT_IDENTITY_H_

@@ -29,6 +29,8 @@ struct TransportOptions {
   // Calls of one connection at a time. Beyond it a client's library lets calls wait without a word: to be more than are
   // ever admitted, so that the queue's own answer comes first.
   int max_streams = 1000;
+  // gRPC's own count of connections and calls, for its service Channelz.
+  bool channelz = false;
   // For a new connection to say its first words, TLS included.
   double handshake_seconds = 20;
 };

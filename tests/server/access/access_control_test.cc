@@ -44,7 +44,7 @@ class AccessControlTest : public testing::Test {
   std::optional<GenericServer> server_;
 };
 
-TEST_F(AccessControlTest, WithoutATokenFileEverybodyMayDoEverything) {
+TEST_F(AccessControlTest, WithoutATokenFileThisMachineMayDoEverything) {
   tokens_ = nullptr;
   Serve(Role::kAdmin);
   EXPECT_EQ(Call({}).error_message(), "address:127.0.0.1");

@@ -120,5 +120,16 @@ TEST(PeerAddress, OfIpv6IsTheNetworkOfACustomer) {
   EXPECT_EQ(PeerAddress("ipv6:[::ffff:192.0.2.7]:40000"), "192.0.2.7");
 }
 
+TEST(IsLocalPeer, IsTrueOfThisMachineAlone) {
+  for (const char* peer : {"ipv4:127.0.0.1:40000", "ipv6:%5B::1%5D:40000", "ipv6:[::1]:40000",
+                           "unix:", "unix:/run/d.sock", "ipv6:[::ffff:127.0.0.1]:40000"}) {
+    EXPECT_TRUE(IsLocalPeer(peer)) << peer;
+  }
+  for (const char* peer : {"ipv4:192.0.2.7:40000", "ipv6:%5B2001:db8::1%5D:40000", "ipv6:[::1:1]:40000",
+                           "ipv6:[::ffff:192.0.2.7]:40000", "ipv4:1.127.0.0:1", ""}) {
+    EXPECT_FALSE(IsLocalPeer(peer)) << peer;
+  }
+}
+
 }  // namespace
 }  // namespace denoised
