@@ -32,4 +32,7 @@ ENV DENOISED_CHECKPOINT=/usr/local/share/denoised/mnist.pt \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
+# Asks at --listen, with TLS if it is on, when both come by DENOISED_ variables; where flags set them, `docker run
+# --health-cmd` has to name them too. While it drains a server is unhealthy, which Docker only shows. Kubernetes has probes of its own.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["/usr/local/bin/denoised", "--healthcheck"]
 ENTRYPOINT ["/usr/local/bin/denoised"]

@@ -67,9 +67,10 @@ TEST_F(HaproxyTest, CheckFindsALameDuckWhileItIsOne) {
   EXPECT_LT(milliseconds / 1000, ServerOptions().lame_duck_seconds / 2);
 }
 
-class SystemdTest : public testing::Test {
+// Deployment files that name flags of the server's own.
+class FlagsTest : public testing::Test {
  protected:
-  SystemdTest() { AddServerOptions(app_, options_); }
+  FlagsTest() { AddServerOptions(app_, options_); }
 
   bool HasFlag(const std::string& name) const { return app_.get_option_no_throw(name) != nullptr; }
   bool HasVariable(const std::string& name) const {
@@ -78,23 +79,50 @@ class SystemdTest : public testing::Test {
                        [&](const CLI::Option* flag) { return flag->get_envname() == name; });
   }
 
-  // What `pattern` finds in the unit, comments included.
-  std::vector<std::string> Find(const std::string& pattern) const {
+  // What `pattern` finds in a file, comments included.
+  static std::vector<std::string> Find(const std::string& pattern, const std::string& file) {
     const std::regex regex(pattern);
-    const std::sregex_token_iterator begin(unit_.begin(), unit_.end(), regex);
+    const std::sregex_token_iterator begin(file.begin(), file.end(), regex);
     return {begin, std::sregex_token_iterator()};
   }
 
   CLI::App app_;
   ServerOptions options_;
+};
+
+class DockerTest : public FlagsTest {
+ protected:
+  const std::string file_ = Slurp(DENOISED_SOURCE_DIR "/Dockerfile");
+};
+
+TEST_F(DockerTest, ImageNamesVariablesThatExist) {
+  const std::vector<std::string> variables = Find("DENOISED_[A-Z_]*[A-Z](?==)", file_);
+  EXPECT_THAT(variables, testing::Contains("DENOISED_CHECKPOINT"));
+  for (const std::string& variable : variables) {
+    EXPECT_TRUE(HasVariable(variable) || variable == "DENOISED_BUILD_TESTS") << variable;  // that is CMake's
+  }
+}
+
+// Docker marks a container as sick that does not answer by then; the program itself waits five seconds.
+TEST_F(DockerTest, HealthIsAskedByTheProgramItself) {
+  EXPECT_THAT(file_, testing::HasSubstr("ENTRYPOINT [\"/usr/local/bin/denoised\"]"));
+  EXPECT_THAT(file_,
+              testing::ContainsRegex("HEALTHCHECK [^\n]*CMD \\[\"/usr/local/bin/denoised\", \"--healthcheck\"\\]"));
+  EXPECT_GT(NumberAfter("HEALTHCHECK [^\n]*--timeout=", file_), 5);
+  EXPECT_GE(NumberAfter("HEALTHCHECK [^\n]*--start-period=", file_),
+            NumberAfter("TimeoutStartSec=", Slurp(DENOISED_SOURCE_DIR "/deploy/denoised.service")));
+}
+
+class SystemdTest : public FlagsTest {
+ protected:
   const std::string unit_ = Slurp(DENOISED_SOURCE_DIR "/deploy/denoised.service");
 };
 
 TEST_F(SystemdTest, UnitNamesFlagsThatExist) {
-  const std::vector<std::string> flags = Find("--(metrics_|lame_|drain_)[a-z_]+");
+  const std::vector<std::string> flags = Find("--(metrics_|lame_|drain_)[a-z_]+", unit_);
   EXPECT_THAT(flags, testing::Contains("--metrics_listen"));
   for (const std::string& flag : flags) EXPECT_TRUE(HasFlag(flag)) << flag;
-  const std::vector<std::string> variables = Find("DENOISED_[A-Z_]+");
+  const std::vector<std::string> variables = Find("DENOISED_[A-Z_]+", unit_);
   EXPECT_THAT(variables, testing::Contains("DENOISED_TOKENS"));
   for (const std::string& variable : variables) EXPECT_TRUE(HasVariable(variable)) << variable;
 }
