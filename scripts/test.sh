@@ -6,7 +6,8 @@
 #   scripts/test.sh ROOM                those of a room and the rooms in it, for example server or common/image
 #   scripts/test.sh CTEST-OPTION...     what ctest's options choose, for example -R Scheduler
 #   scripts/test.sh --all               every test, then all again under AddressSanitizer and UndefinedBehaviorSanitizer,
-#                                       with warnings as errors and scripts/check.sh before
+#                                       with warnings as errors, scripts/check.sh before and a minute of
+#                                       scripts/fuzz.sh for each target after it
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -70,6 +71,15 @@ test_sanitized() {
   run_tests "Tests, $name" "$preset" "$@" || failed=1
 }
 
+# Clang 14 is what scripts/setup.sh --checks installs; elsewhere than on Debian 12 there may be none.
+fuzz_if_possible() {
+  if command -v clang++-14 >/dev/null; then
+    "$root/scripts/fuzz.sh" 60
+  else
+    say "Without clang++-14 nothing is fuzzed."
+  fi
+}
+
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -107,5 +117,8 @@ stage "Configuring" configure.log configure release -DDENOISED_BUILD_TESTS=ON -D
 stage "Building" build.log build release
 run_tests "Tests" release "$@" || failed=1
 test_sanitized "ThreadSanitizer" tsan "${filter[@]}"
-if [[ $all ]]; then test_sanitized "AddressSanitizer" asan "${filter[@]}"; fi
+if [[ $all ]]; then
+  test_sanitized "AddressSanitizer" asan "${filter[@]}"
+  fuzz_if_possible || failed=1
+fi
 ((failed == 0))
