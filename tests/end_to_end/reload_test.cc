@@ -86,6 +86,22 @@ TEST_F(ReloadTest, ManyReloadsUnderChainsLoseNothingAndGiveMemoryBack) {
 #endif
 }
 
+// Field report "the same seed draws something else after a reload".
+TEST_F(ReloadTest, TheSameFileDrawsTheSameBytes) {
+  Start();
+  const auto draw = [this] {
+    const ProgramResult result =
+        RunProgram(Draw(*served_, {"--seed=42", "--steps=20", "--sampler=ddim", "--out", "a.png"}), {}, folder_.path());
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return Slurp(folder_.File("a.png"));
+  };
+  const std::string before = draw();
+  served_->server().Signal(SIGHUP);
+  AwaitLoadsOver(1);
+  EXPECT_EQ(Loaded(), 1);
+  EXPECT_TRUE(draw() == before);
+}
+
 TEST_F(ReloadTest, WatchedFileIsLoadedWhenItIsReplacedAndACorruptOneIsTold) {
   Start({"--watch_checkpoint=0.05"});
   Replace(Corrupt());
