@@ -18,8 +18,9 @@ constexpr double kReloadFactor = 2;
 
 std::string DescribeThreads(int threads, const CoreCount& count) {
   const std::string cores = DescribeCores(count);
-  if (threads == 0)
+  if (threads == 0) {
     return absl::StrFormat("the network's threads on a CPU: %d, as this process has %s", count.cores, cores);
+  }
   return absl::StrFormat("the network's threads on a CPU: %d, by --threads; this process has %s", threads, cores);
 }
 

@@ -96,7 +96,7 @@ std::string SubjectOf(const X509* certificate) {
   const Memory memory(BIO_new(BIO_s_mem()), &BIO_free);
   X509_NAME_print_ex(memory.get(), X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253);
   char* bytes = nullptr;
-  const long size = BIO_get_mem_data(memory.get(), &bytes);
+  const auto size = BIO_get_mem_data(memory.get(), &bytes);
   return {bytes, static_cast<size_t>(size)};
 }
 

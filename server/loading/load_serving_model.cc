@@ -37,18 +37,23 @@ struct Source {
   GoldenReference reference;
 };
 
-absl::StatusOr<Source> ReadSource(const std::string& path) {
+void Tell(const ServingModelOptions& options, const std::string& news) {
+  if (options.tell) options.tell(news);
+}
+
+absl::StatusOr<Source> ReadAtOnce(const ServingModelOptions& options) {
   Source source;
-  DENOISED_ASSIGN_OR_RETURN(source.checkpoint, LoadCheckpoint(path));
+  DENOISED_ASSIGN_OR_RETURN(source.checkpoint, LoadCheckpoint(options.checkpoint));
+  Tell(options, "drawing a few images in fp32, which engines are compared with");
   DENOISED_ASSIGN_OR_RETURN(source.reference, DrawReference(source.checkpoint));
   return source;
 }
 
 // This takes most of a second of a core.
 absl::StatusOr<Source> ReadSource(const ServingModelOptions& options) {
-  if (!options.in_background) return ReadSource(options.checkpoint);
+  if (!options.in_background) return ReadAtOnce(options);
   absl::StatusOr<Source> source = absl::UnknownError("not read");
-  RunAtLowPriority([&] { source = ReadSource(options.checkpoint); });
+  RunAtLowPriority([&] { source = ReadAtOnce(options); });
   return source;
 }
 
@@ -77,7 +82,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const Source& source, E
 }
 
 // The last reason's code, and all reasons.
-absl::Status NoneServes(const absl::Status& last, std::vector<std::string> reasons, const std::string& device) {
+absl::Status NoneServes(const absl::Status& last, const std::vector<std::string>& reasons, const std::string& device) {
   if (reasons.size() == 1) {
     const char* advice = absl::IsInternal(last) ? "; choose another --device or --precision" : "";
     return absl::Status(last.code(), absl::StrCat(last.message(), advice));
@@ -102,12 +107,13 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
   for (EngineOptions& candidate : candidates) {
     if (options.give_up && options.give_up()) return absl::CancelledError("loading was given up");
     candidate.max_rows = BatchRows(options, candidate.device);
+    Tell(options, absl::StrCat("trying ", CandidateName(candidate), ": the same images, then the times of its steps"));
     absl::StatusOr<std::shared_ptr<ServingModel>> model = StartModel(source, candidate, passed_over, options, observer);
     if (model.ok()) return model;
     status = model.status();
     passed_over.push_back(absl::StrCat(CandidateName(candidate), ": ", status.message()));
   }
-  return NoneServes(status, std::move(passed_over), options.device);
+  return NoneServes(status, passed_over, options.device);
 }
 
 }  // namespace denoised

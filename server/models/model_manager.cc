@@ -24,6 +24,8 @@ ModelManagerOptions WithSharedPlaces(ModelManagerOptions options) {
   return options;
 }
 
+void LogNews(const std::string& news) { spdlog::info("{}", news); }
+
 }  // namespace
 
 ModelManager::ModelManager(ModelManagerOptions options, Loader load, Metrics& metrics, Publish publish)
@@ -38,7 +40,9 @@ ModelManager::~ModelManager() {
 }
 
 absl::Status ModelManager::Start() {
-  DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options_.model, &metrics_));
+  ServingModelOptions options = options_.model;
+  options.tell = LogNews;
+  DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options, &metrics_));
   if (options_.watch_interval.count() > 0) watch_.emplace(options_.model.checkpoint, model->info().sha256);
   publish_(model);
   {
@@ -162,6 +166,7 @@ bool ModelManager::AwaitRetired() {
 absl::Status ModelManager::LoadAndSwap() {
   ServingModelOptions options = options_.model;
   options.in_background = true;
+  options.tell = LogNews;
   options.give_up = [this] { return stopping(); };
   DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options, &metrics_));
   if (watch_.has_value()) watch_->Know(model->info().sha256);

@@ -234,7 +234,7 @@ absl::Status Scheduler::CheckSteps(const Request& request) const {
 }
 
 // With the time after which so many of the images here are finished.
-absl::Status Scheduler::QueueFull(DropReason reason, std::string what, int64_t images_too_many) const {
+absl::Status Scheduler::QueueFull(DropReason reason, const std::string& what, int64_t images_too_many) const {
   const int64_t images = std::clamp<int64_t>(images_too_many, 0, ImagesHere());
   const std::chrono::nanoseconds wait = std::max<std::chrono::nanoseconds>(UntilFinished(images), kMinRetryAfter);
   absl::Status status =

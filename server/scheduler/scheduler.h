@@ -389,7 +389,7 @@ class Scheduler {
   absl::Status CheckPlaces(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckClient(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckSteps(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status QueueFull(DropReason reason, std::string what, int64_t images_too_many) const
+  absl::Status QueueFull(DropReason reason, const std::string& what, int64_t images_too_many) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckDeadline(const Request& request, std::chrono::nanoseconds duration, const char* where) const;
   absl::Status Reject(DropReason reason, absl::Status status) const;

@@ -148,7 +148,7 @@ bool DigitStream::HasRoomFor(uint32_t image_index) {
   return bytes_ + kEventBytes <= kMaxStreamBytes && !environment_.output->full();
 }
 
-DigitStream::Queue::iterator DigitStream::Erase(Queue::iterator event) {
+DigitStream::Queue::iterator DigitStream::Erase(const Queue::iterator& event) {
   Return(kEventBytes);
   return events_.erase(event);
 }

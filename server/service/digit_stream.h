@@ -100,7 +100,7 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   // Of the queue.
   Queue::iterator FindPreview(uint32_t image_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool HasRoomFor(uint32_t image_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Queue::iterator Erase(Queue::iterator event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Queue::iterator Erase(const Queue::iterator& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LosePreview() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Queue::iterator Next() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::optional<Event> TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

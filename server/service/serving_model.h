@@ -79,6 +79,7 @@ struct ServingModelOptions {
   std::string fault;                                    // for tests: faulty_engine.h
   // While another model serves: give way to it where that is possible.
   bool in_background = false;
+  std::function<void(const std::string&)> tell;  // what is being done now, for whoever waits. Null: nobody
   std::function<bool()> give_up;  // asked now and then; once it says true, loading ends with CANCELLED. Null: never
 };
 

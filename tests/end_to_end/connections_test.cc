@@ -13,8 +13,6 @@
 namespace denoised {
 namespace {
 
-using testing::HasSubstr;
-
 // Field report "deaf for ever": a hundred idle connections against 64 descriptors, then none.
 TEST(ConnectionsTest, ServerHearsAgainAfterTheyTookAllDescriptors) {
   const TempFolder folder;

@@ -43,7 +43,7 @@ class LibTorchTest : public testing::Test {
     const ProgramResult result =
         RunProgram({DENOISED_CMAKE, "-DCMAKE_FIND_LIBRARY_PREFIXES=lib", "-DCMAKE_FIND_LIBRARY_SUFFIXES=.so",
                     "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF", "-DCMAKE_PREFIX_PATH=" + prefixes, more, "-P",
-                    DENOISED_SOURCE_DIR "/cmake/LibTorch.cmake"});
+                    std::string(DENOISED_SOURCE_DIR) + "/cmake/LibTorch.cmake"});
     EXPECT_NE(result.exit_code, 0);
     std::string words;
     for (const char c : result.err) {

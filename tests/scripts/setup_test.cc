@@ -58,7 +58,7 @@ class SetupTest : public testing::Test {
   }
   void MakeUnknown(const std::string& package) { machine_.Write("unknown/" + package, ""); }
 
-  ProgramResult Setup(std::vector<std::string> options = {}) {
+  ProgramResult RunSetup(std::vector<std::string> options = {}) {
     std::vector<std::string> command = {"/bin/bash", machine_.File("scripts/setup.sh")};
     command.insert(command.end(), options.begin(), options.end());
     return RunProgram(command, {"PATH=" + machine_.File("bin") + ":/usr/bin:/bin",
@@ -73,7 +73,7 @@ class SetupTest : public testing::Test {
 constexpr char kAllInstalled[] = "Every package that is needed is installed.";
 
 TEST_F(SetupTest, CallsNobodyWhereEverythingIsInstalled) {
-  const ProgramResult result = Setup();
+  const ProgramResult result = RunSetup();
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.out, HasSubstr(kAllInstalled));
   EXPECT_EQ(calls(), "");
@@ -81,7 +81,7 @@ TEST_F(SetupTest, CallsNobodyWhereEverythingIsInstalled) {
 
 TEST_F(SetupTest, AHeldPackageThatIsInstalledIsFine) {
   SetState("libtorch-dev", "hold ok installed");
-  EXPECT_THAT(Setup().out, HasSubstr(kAllInstalled));
+  EXPECT_THAT(RunSetup().out, HasSubstr(kAllInstalled));
 }
 
 // The state not-installed, which dpkg gives to names that it has heard of, contains the word installed.
@@ -90,7 +90,7 @@ TEST_F(SetupTest, InstallsWhatIsInAnyOtherState) {
        {"", "unknown ok not-installed", "deinstall ok config-files", "purge ok not-installed", "install ok unpacked",
         "install ok half-configured", "install reinstreq half-installed", "install ok triggers-awaited"}) {
     SetState("libtorch-dev", words);
-    const ProgramResult result = Setup();
+    const ProgramResult result = RunSetup();
     EXPECT_EQ(result.exit_code, 0) << words << "\n" << result.err;
     EXPECT_THAT(result.out, Not(HasSubstr(kAllInstalled))) << words;
     EXPECT_THAT(calls(), HasSubstr(" libtorch-dev\n")) << words;
@@ -101,7 +101,7 @@ TEST_F(SetupTest, InstallsWhatIsInAnyOtherState) {
 
 TEST_F(SetupTest, FinishesWhatAnInterruptedDpkgHasLeft) {
   SetState("libopencv-dev", "install reinstreq half-installed");
-  EXPECT_EQ(Setup().exit_code, 0);
+  EXPECT_EQ(RunSetup().exit_code, 0);
   EXPECT_THAT(calls(), HasSubstr("dpkg --configure -a"));
   EXPECT_THAT(calls(), HasSubstr("--reinstall libopencv-dev"));
 }
@@ -111,7 +111,7 @@ TEST_F(SetupTest, InstallsTheRestWhenOneNameIsUnknown) {
   SetState("libtorch-dev", "");
   MakeUnknown("libtorch-dev");
   SetState("cmake", "unknown ok not-installed");
-  const ProgramResult result = Setup();
+  const ProgramResult result = RunSetup();
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(Slurp(machine_.File("state/cmake")), "install ok installed\n");
   EXPECT_THAT(result.out, HasSubstr("  libtorch-dev           this system's package lists do not have it\n"));
@@ -122,7 +122,7 @@ TEST_F(SetupTest, InstallsTheRestWhenOneNameIsUnknown) {
 TEST_F(SetupTest, NamesWhatIsHeldAndInstallsTheRest) {
   SetState("libgrpc++-dev", "hold ok not-installed");
   SetState("cmake", "");
-  const ProgramResult result = Setup();
+  const ProgramResult result = RunSetup();
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.out, HasSubstr("it is held: apt-mark unhold libgrpc++-dev\n"));
   EXPECT_THAT(calls(), Not(HasSubstr("libgrpc++-dev")));
@@ -132,7 +132,7 @@ TEST_F(SetupTest, NamesWhatIsHeldAndInstallsTheRest) {
 TEST_F(SetupTest, DoesWithoutWhatIsOptional) {
   SetState("libgloo-dev", "");
   MakeUnknown("libgloo-dev");
-  const ProgramResult result = Setup();
+  const ProgramResult result = RunSetup();
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("Not installed, and denoised works without:\n  libgloo-dev "));
 }
@@ -141,7 +141,7 @@ TEST_F(SetupTest, NeverCallsInstalledWhatIsNot) {
   SetState("zlib1g-dev", "");
   for (const char* fault : {"idle", "broken"}) {  // apt says that all is well and does nothing; apt fails
     machine_.Write(fault, "");
-    const ProgramResult result = Setup();
+    const ProgramResult result = RunSetup();
     EXPECT_EQ(result.exit_code, 1) << fault;
     EXPECT_THAT(result.out, HasSubstr("Not installed:\n  zlib1g-dev             apt could not install it\n")) << fault;
     EXPECT_THAT(result.out, Not(HasSubstr(kAllInstalled))) << fault;
@@ -153,12 +153,12 @@ TEST_F(SetupTest, GoesOnWhereTheTreeConfiguresWithoutAPackage) {
   SetState("libtorch-dev", "");
   MakeUnknown("libtorch-dev");
   Stub("cmake", "exit 0\n");
-  EXPECT_EQ(Setup().exit_code, 0);
+  EXPECT_EQ(RunSetup().exit_code, 0);
 }
 
 TEST_F(SetupTest, InstallsNothingOnAnotherSystem) {
   machine_.Write("os-release", "ID=fedora\n");
-  const ProgramResult result = Setup();
+  const ProgramResult result = RunSetup();
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(calls(), "");
   EXPECT_THAT(result.err, HasSubstr("This is not Debian, so nothing was installed.\n"));
@@ -168,7 +168,7 @@ TEST_F(SetupTest, InstallsNothingOnAnotherSystem) {
 }
 
 TEST_F(SetupTest, UnknownOptionIsSaid) {
-  const ProgramResult result = Setup({"--test"});
+  const ProgramResult result = RunSetup({"--test"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("usage: scripts/setup.sh [--tests] [--checks] [--cuda]"));
 }

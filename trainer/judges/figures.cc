@@ -274,6 +274,7 @@ DigitCounts CountDigits(absl::Span<const uint8_t> labels) {
 DigitCounts InProportion(const DigitCounts& histogram, int count) {
   const int64_t total = std::accumulate(histogram.begin(), histogram.end(), int64_t{0});
   DigitCounts shares = {};
+  if (total == 0) return shares;
   std::array<std::pair<int64_t, int>, kDigits> remainders;  // negative, digit: sorts as wanted
   for (int digit = 0; digit < kDigits; ++digit) {
     const int64_t exact = int64_t{count} * histogram[digit];

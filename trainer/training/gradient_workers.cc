@@ -126,7 +126,7 @@ void GradientWorkers::SumOverProcesses(at::Tensor& squared_error) {
   options_.group->Sum(all);
   int64_t offset = 0;
   for (const at::Tensor& parameter : parameters_) {
-    at::Tensor gradient = parameter.grad();
+    const at::Tensor& gradient = parameter.grad();
     gradient.copy_(all.narrow(0, offset, gradient.numel()).view(gradient.sizes()));
     offset += gradient.numel();
   }

@@ -29,14 +29,14 @@ Module FirstUnet(const TrainingOptions& options, const Module* init, const torch
   torch::manual_seed(options.seed);
   Module unet = NewUnet(options.unet, device);
   if (init != nullptr) CopyWeights(ParametersOf(*init), ParametersOf(unet));
-  for (at::Tensor parameter : unet.parameters()) parameter.set_requires_grad(true);
+  for (const at::Tensor& parameter : unet.parameters()) parameter.set_requires_grad(true);
   return unet;
 }
 
 }  // namespace
 
-Ema::Ema(const Module& unet, Module average, double decay)
-    : from_(ParametersOf(unet)), module_(std::move(average)), to_(ParametersOf(module_)), decay_(decay) {
+Ema::Ema(const Module& unet, const Module& average, double decay)
+    : from_(ParametersOf(unet)), module_(average), to_(ParametersOf(module_)), decay_(decay) {
   CopyWeights(from_, to_);
 }
 

@@ -27,7 +27,7 @@ namespace denoised {
 class Ema {
  public:
   // Begins with the weights of `unet`; `average` is another module of its kind, on the same device.
-  Ema(const torch::jit::Module& unet, torch::jit::Module average, double decay);
+  Ema(const torch::jit::Module& unet, const torch::jit::Module& average, double decay);
 
   // After step `step`, from 0.
   void Update(int64_t step);

@@ -16,8 +16,6 @@
 namespace denoised {
 namespace {
 
-using testing::HasSubstr;
-
 Checkpoint SmallCheckpoint() {
   ModelMetadata metadata;
   metadata.unet.channels = {16, 16, 32};

@@ -14,7 +14,6 @@ namespace denoised {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 
 constexpr char kModel[] = DENOISED_SOURCE_DIR "/models/mnist.pt";
 

@@ -35,7 +35,7 @@ class SourceRevisionTest : public testing::Test {
     const ProgramResult result =
         RunProgram({DENOISED_CMAKE, "-DGIT_EXECUTABLE=" + git, "-DSOURCE_DIR=" + folder_.path(),
                     "-DTEMPLATE=" + folder_.File("template"), "-DOUTPUT=" + folder_.File("output"), "-P",
-                    DENOISED_SOURCE_DIR "/cmake/WriteSourceRevision.cmake"});
+                    std::string(DENOISED_SOURCE_DIR) + "/cmake/WriteSourceRevision.cmake"});
     EXPECT_EQ(result.exit_code, 0) << result.err;
     const std::string written = Slurp(folder_.File("output"));
     return written.substr(0, written.find('\n'));

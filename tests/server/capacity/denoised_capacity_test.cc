@@ -24,9 +24,9 @@ class CapacityTest : public testing::Test {
 };
 
 TEST_F(CapacityTest, MeasuresThisMachineAndCanUseItsTimesAgain) {
-  const ProgramResult measured =
-      Run({"--checkpoint", DENOISED_SOURCE_DIR "/models/mnist.pt", "--device=cpu", "--max_batch_rows=4", "--steps=10",
-           "--shares=0.8,0.5", "--replicas=1,3", "--seconds=20", "--warmup_seconds=2", "--out=capacity.json"});
+  const ProgramResult measured = Run({"--checkpoint", std::string(DENOISED_SOURCE_DIR) + "/models/mnist.pt",
+                                      "--device=cpu", "--max_batch_rows=4", "--steps=10", "--shares=0.8,0.5",
+                                      "--replicas=1,3", "--seconds=20", "--warmup_seconds=2", "--out=capacity.json"});
   ASSERT_EQ(measured.exit_code, 0) << measured.err;
   EXPECT_THAT(measured.out, testing::MatchesRegex("A step of 1 row takes [0-9.]+ ms, of 4 rows (.|\n)*"));
   EXPECT_THAT(measured.out, HasSubstr("Figures:  capacity.json\nPlot:     capacity.png\n"));

@@ -23,7 +23,6 @@ using testing::AllOf;
 using testing::Ge;
 using testing::Gt;
 using testing::Le;
-using testing::Lt;
 
 struct Finish : DrawListener {
   explicit Finish(const FakeClock& its_clock) : clock(its_clock) {}
