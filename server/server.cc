@@ -164,6 +164,7 @@ SchedulerStats Server::Stats() const {
     sum.waiting_images += stats.waiting_images;
     sum.denoising_images += stats.denoising_images;
     sum.oldest_wait = std::max(sum.oldest_wait, stats.oldest_wait);
+    sum.step_rows = std::max(sum.step_rows, stats.step_rows);
   }
   return sum;
 }
@@ -290,6 +291,12 @@ void Server::ServeModel(std::shared_ptr<ServingModel> model) {
   if (const std::string engine = model->engine().Description(); !engine.empty()) spdlog::info("engine: {}", engine);
   for (const std::string& engine : info.passed_over) spdlog::warn("passed over: {}", engine);
   spdlog::info("a denoising step takes up to {} network rows", model->scheduler().step_rows());
+  if (model->scheduler().OughtToMeasureAgain()) {
+    spdlog::warn(
+        "the machine was busy while steps were timed: the shortest times differ by {:.0f} %; they are measured again "
+        "when there is nothing to draw",
+        100 * model->scheduler().measurement_spread());
+  }
   CompareTimeouts(*model);
   service_.SetModel(std::move(model));
 }

@@ -17,6 +17,7 @@
 #include "common/support/status_macros.h"
 #include "server/capacity/capacity_report.h"
 #include "server/capacity/load_simulation.h"
+#include "server/capacity/step_time_statistics.h"
 #include "server/capacity/step_times.h"
 
 namespace denoised {
@@ -106,7 +107,11 @@ absl::Status Run(Flags flags) {
   DENOISED_ASSIGN_OR_RETURN(const FigureFiles files, FigureFiles::Create(flags.out, "--out"));
   if (flags.step_times.empty()) {
     flags.measurement.max_rows = flags.server.max_batch_rows;
-    DENOISED_ASSIGN_OR_RETURN(flags.server.step_seconds, MeasureStepTimes(flags.measurement));
+    DENOISED_ASSIGN_OR_RETURN(const StepTimes times, MeasureStepTimes(flags.measurement));
+    flags.server.step_seconds = times.seconds;
+    if (const std::optional<std::string> warning = WarnOfScatter(times.scatter)) {
+      absl::FPrintF(stderr, "denoised-capacity: warning: %s\n", *warning);
+    }
   } else {
     DENOISED_ASSIGN_OR_RETURN(flags.server.step_seconds, ReadStepTimes(flags.step_times));
     flags.server.max_batch_rows = static_cast<int>(flags.server.step_seconds.size());

@@ -13,11 +13,12 @@
 #include "common/support/clock.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
+#include "server/capacity/step_time_statistics.h"
 
 namespace denoised {
 namespace {
 
-constexpr int kRepeats = 11;
+constexpr int kRepeats = 11, kMostRepeats = 44;
 
 // A team of threads needs some steps before each has a core to itself; the last of these is timed.
 constexpr int kStepsInARow = 16;
@@ -36,15 +37,9 @@ absl::StatusOr<double> TimeStep(Engine& engine, const std::vector<StepRow>& rows
   return SecondsSince(start);
 }
 
-double Median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 }  // namespace
 
-absl::StatusOr<std::vector<double>> MeasureStepTimes(const StepTimeOptions& options) {
+absl::StatusOr<StepTimes> MeasureStepTimes(const StepTimeOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadNamedOrShipped(options.checkpoint));
   DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                             MakeEngine(checkpoint, {.device = options.device,
@@ -54,18 +49,19 @@ absl::StatusOr<std::vector<double>> MeasureStepTimes(const StepTimeOptions& opti
                                                     .precision = ParsePrecision(options.precision)}));
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));
   DENOISED_ASSIGN_OR_RETURN(const StepPlan plan, MakeStepPlan(schedule, {}));
-  std::vector<std::vector<double>> seconds(options.max_rows);
-  for (int repeat = 0; repeat < kRepeats; ++repeat) {
+  std::vector<std::vector<double>> seconds(static_cast<size_t>(options.max_rows));
+  for (int repeat = 0; repeat < kRepeats || (repeat < kMostRepeats && Scatter(seconds) > kSteadyScatter); ++repeat) {
     std::vector<StepRow> rows;
     for (int slot = 0; slot < options.max_rows; ++slot) {
       rows.push_back({.slot = slot, .plan = &plan, .step = repeat});
       DENOISED_ASSIGN_OR_RETURN(const double of_these, TimeStep(*engine, rows));
-      seconds[slot].push_back(of_these);
+      seconds[static_cast<size_t>(slot)].push_back(of_these);
     }
   }
-  std::vector<double> medians;
-  for (const std::vector<double>& times : seconds) medians.push_back(Median(times));
-  return medians;
+  StepTimes times{.seconds = {}, .scatter = Scatter(seconds)};
+  for (const std::vector<double>& of_rows : seconds) times.seconds.push_back(QuantileOf(of_rows, 0.25));
+  times.seconds = MakeMonotonic(times.seconds);
+  return times;
 }
 
 }  // namespace denoised

@@ -78,6 +78,9 @@ Metrics::Metrics()
       queue_depth_(OneGauge(registry_, "denoised_queue_depth", "Images that wait for a free row now")),
       queue_oldest_seconds_(OneGauge(registry_, "denoised_queue_oldest_seconds",
                                      "How long the oldest request with a waiting image has waited, in seconds")),
+      step_rows_(
+          OneGauge(registry_, "denoised_step_rows",
+                   "Network rows that a denoising step takes at most, as measured at start or in a pause since")),
       queue_wait_seconds_(OneHistogram(registry_, "denoised_queue_wait_seconds",
                                        "Time from admission to an image's first denoising step, in seconds",
                                        kDrawSeconds)),
@@ -217,6 +220,7 @@ std::string Metrics::Scrape() {
     const SchedulerStats stats = stats_source_ ? stats_source_() : SchedulerStats{};
     queue_depth_.Set(stats.waiting_images);
     queue_oldest_seconds_.Set(Seconds(stats.oldest_wait));
+    step_rows_.Set(stats.step_rows);
     if (certificate_expiry_.has_value()) {
       tls_certificate_expiry_seconds_.Add({}).Set(Seconds(*certificate_expiry_ - std::chrono::system_clock::now()));
     }

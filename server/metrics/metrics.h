@@ -101,6 +101,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Gauge& requests_in_flight_;
   prometheus::Gauge& queue_depth_;
   prometheus::Gauge& queue_oldest_seconds_;
+  prometheus::Gauge& step_rows_;
   prometheus::Histogram& queue_wait_seconds_;
   prometheus::Family<prometheus::Histogram>& denoise_seconds_;
   prometheus::Histogram& time_to_first_preview_seconds_;

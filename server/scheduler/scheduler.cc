@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 
@@ -23,12 +24,9 @@ constexpr std::chrono::milliseconds kMinRetryAfter(100);
 // A step's time where none has been measured yet, and what the shortest count as.
 constexpr std::chrono::microseconds kMinStepTime(1);
 
-// Longer steps are not tried at start, and of shorter ones it does not matter how many rows they have.
-constexpr std::chrono::milliseconds kLongStep(100);
-constexpr std::chrono::microseconds kShortStep(20);
-
-// How much of the best rate, in rows a second, a step must reach to be wide enough.
-constexpr double kRateWanted = 0.95;
+// Without work for so long, times that are doubtful are measured again; if they stay so, after twice as long, and so
+// on.
+constexpr std::chrono::seconds kPause(10), kLongestPause(640);
 
 // A queue of so many images at most is played forward, at a tenth of a microsecond each.
 constexpr int64_t kMostPlayed = 128;
@@ -124,6 +122,7 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options, SchedulerO
       observer_(observer),
       now_(std::move(now)),
       taken_places_(options.taken_places != nullptr ? options.taken_places : std::make_shared<TakenPlaces>(0)),
+      measurement_(options.max_batch_rows),
       step_rows_(options.max_batch_rows),
       active_(engine.num_slots()),
       slots_(engine.num_slots()),
@@ -458,7 +457,8 @@ SchedulerStats Scheduler::stats() const {
   SchedulerStats stats{.waiting_images = static_cast<int>(waiting),
                        .denoising_images = static_cast<int>(paused_.total().images) + static_cast<int>(chosen_.size()),
                        .steps = steps_,
-                       .failed_steps = lost_steps_};
+                       .failed_steps = lost_steps_,
+                       .step_rows = step_rows_};
   if (!queued_.empty()) stats.oldest_wait = now - queued_.begin()->second->submitted;
   return stats;
 }
@@ -490,60 +490,65 @@ bool Scheduler::Abandon(const absl::Status& status) {
 // ---- Scheduler, on its own thread ----
 
 absl::Status Scheduler::Calibrate() {
-  constexpr int kRounds = 8;  // apart, so that a slow moment does not hit one number of rows alone
-  std::vector<MeasuredStep> measured;
-  for (int rows = 1;; rows = std::min(2 * rows, options_.max_batch_rows)) {
-    measured.push_back({.rows = rows});
-    DENOISED_RETURN_IF_ERROR(MeasureStep(measured.back()));
-    if (rows == options_.max_batch_rows || 2 * measured.back().shortest > kLongStep) break;
-  }
-  for (int round = 1; round < kRounds; ++round) {
-    for (MeasuredStep& step : measured) DENOISED_RETURN_IF_ERROR(MeasureStep(step));
-  }
-  step_rows_ = WideEnough(measured);
+  DENOISED_RETURN_IF_ERROR(measurement_.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows); }, now_,
+                                            [] { return false; }));
   const absl::MutexLock lock(&mu_);
-  for (const MeasuredStep& step : measured) step_times_.Record(step.rows, step.shortest);
+  TakeMeasurement();
   return absl::OkStatus();
 }
 
-// Times one step, after others of as many rows, as in a chain.
-absl::Status Scheduler::MeasureStep(MeasuredStep& step) {
-  constexpr int kStepsBefore = 2;
-  const StepPlan plan = {StepCoefficients{}};
-  std::vector<StepRow> batch;
-  for (int slot = 0; slot < step.rows; ++slot) batch.push_back({.slot = slot, .plan = &plan});
-  for (int i = 0; i < kStepsBefore; ++i) DENOISED_RETURN_IF_ERROR(engine_.Step(batch));
-  const SteadyTime start = now_();
-  DENOISED_RETURN_IF_ERROR(engine_.Step(batch));
-  step.shortest = std::min<std::chrono::nanoseconds>(step.shortest, now_() - start);
-  return absl::OkStatus();
+void Scheduler::TakeMeasurement() {
+  step_rows_ = measurement_.WideEnough();
+  step_times_ = StepTimeModel(options_.max_batch_rows);
+  measurement_.Teach(step_times_);
 }
 
-// The fewest rows whose steps get through nearly as many rows a second as any, at least those of a guided image.
-int Scheduler::WideEnough(const std::vector<MeasuredStep>& measured) const {
-  const auto rate = [](const MeasuredStep& step) {
-    return step.rows / Seconds(std::max<std::chrono::nanoseconds>(step.shortest, kMinStepTime));
-  };
-  if (measured.back().shortest < kShortStep) return options_.max_batch_rows;
-  double best = 0;
-  for (const MeasuredStep& step : measured) best = std::max(best, rate(step));
-  for (const MeasuredStep& step : measured) {
-    if (step.rows >= 2 && rate(step) >= kRateWanted * best) return step.rows;
-  }
-  return 2;
+bool Scheduler::OughtToMeasureAgain() const {
+  const absl::MutexLock lock(&mu_);
+  return !measurement_.steady() || measurement_.IsContradictedBy(step_times_);
+}
+
+// NOTE: turns in the queue rest on step_rows_, so it may change only while nobody is here.
+bool Scheduler::MeasureAgain() {
+  StepMeasurement measurement(options_.max_batch_rows);
+  working_ = true;
+  const absl::Status status = measurement.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows); }, now_,
+                                              [this] {
+                                                const absl::MutexLock lock(&mu_);
+                                                return shutdown_ || !live_.empty();
+                                              });
+  working_ = false;
+  const absl::MutexLock lock(&mu_);
+  if (!status.ok() || shutdown_ || !live_.empty()) return false;
+  const bool better = measurement.steady() || measurement.spread() < measurement_.spread();
+  if (!better && !measurement_.IsContradictedBy(step_times_)) return false;
+  measurement_ = std::move(measurement);
+  TakeMeasurement();
+  return true;
 }
 
 void Scheduler::Run() {
-  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return shutdown_ || !live_.empty(); };
-  while (true) {
+  do {
     working_ = true;
-    if (RunStep()) continue;
-    if (abandoned()) return;
+    while (RunStep()) {
+    }
     working_ = false;
-    const absl::MutexLock lock(&mu_);
-    mu_.Await(absl::Condition(&wanted));
-    if (shutdown_ && live_.empty()) return;
+  } while (!abandoned() && AwaitWork());
+}
+
+// False once there will be none. Long pauses are for measuring what is doubtful, in longer and longer intervals.
+bool Scheduler::AwaitWork() {
+  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return shutdown_ || !live_.empty(); };
+  for (std::chrono::nanoseconds pause = kPause; !abandoned();
+       pause = std::min<std::chrono::nanoseconds>(2 * pause, kLongestPause)) {
+    const absl::Duration patience = OughtToMeasureAgain() ? absl::FromChrono(pause) : absl::InfiniteDuration();
+    {
+      const absl::MutexLock lock(&mu_);
+      if (mu_.AwaitWithTimeout(absl::Condition(&wanted), patience)) return !shutdown_ || !live_.empty();
+    }
+    MeasureAgain();
   }
+  return false;
 }
 
 bool Scheduler::RunStep() {
@@ -720,17 +725,21 @@ void Scheduler::StepChosen() {
   ++lost_steps_;
 }
 
-// One call of the engine.
-absl::Status Scheduler::StepRows(absl::Span<const StepRow> rows) {
-  const int network_rows = NetworkRows(rows);
-  const double network_before = engine_.network_seconds();
-  const SteadyTime start = now_();
+absl::Status Scheduler::CallEngine(absl::Span<const StepRow> rows) {
   engine_use_ = EngineUse::kInStep;
   ++beats_;
   const absl::Status status = engine_.Step(rows);
   EngineUse use = EngineUse::kInStep;
   if (!engine_use_.compare_exchange_strong(use, EngineUse::kNone)) return absl::AbortedError("abandoned");
-  DENOISED_RETURN_IF_ERROR(status);
+  return status;
+}
+
+// One step of these, with all that is to be known of it.
+absl::Status Scheduler::StepRows(absl::Span<const StepRow> rows) {
+  const int network_rows = NetworkRows(rows);
+  const double network_before = engine_.network_seconds();
+  const SteadyTime start = now_();
+  DENOISED_RETURN_IF_ERROR(CallEngine(rows));
   const std::chrono::nanoseconds duration = now_() - start;
   for (const StepRow& row : rows) OnAdvanced(row);
   if (observer_ != nullptr) {

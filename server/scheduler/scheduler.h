@@ -70,6 +70,7 @@
 #include "server/scheduler/fair_order.h"
 #include "server/scheduler/schedule_forecast.h"
 #include "server/scheduler/slot_table.h"
+#include "server/scheduler/step_measurement.h"
 #include "server/scheduler/step_time_model.h"
 #include "server/scheduler/turn.h"
 #include "server/scheduler/turn_queue.h"
@@ -165,6 +166,7 @@ struct SchedulerStats {
   std::chrono::nanoseconds oldest_wait{};  // of the image that has waited longest; 0 if none waits
   int64_t steps = 0;                       // that succeeded, and
   int64_t failed_steps = 0;                // that failed, so far
+  int step_rows = 0;                       // Scheduler::step_rows()
 };
 
 // Whether the loop goes on, for somebody who watches it.
@@ -225,9 +227,21 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // Measures the engine with more and more rows up to max_batch_rows, so that step_rows() and the first estimates are
-  // right and the first request meets a warm engine. Before Run, on its thread. The engine's error if it cannot step.
+  // Measures the engine with more and more rows up to max_batch_rows (step_measurement.h), so that step_rows() and the
+  // first estimates are right and the first request meets a warm engine. Before Run, on its thread. The engine's error
+  // if it cannot step.
   absl::Status Calibrate();
+
+  // Calibrate's times scattered, because something else used the machine, or steps have taken other times since.
+  bool OughtToMeasureAgain() const;
+  // By how much they scattered: StepMeasurement::spread().
+  double measurement_spread() const {
+    const absl::MutexLock lock(&mu_);
+    return measurement_.spread();
+  }
+  // Measures anew, on Run's thread, which does so by itself in pauses. Gives way to whoever comes, and keeps what there
+  // was if the new times are no better; false in both cases.
+  bool MeasureAgain();
 
   // Admits a request, or refuses it without a trace:
   //   RESOURCE_EXHAUSTED  too many places are taken, by all or by this client, or too much work is due; GetRetryAfter
@@ -274,7 +288,7 @@ class Scheduler {
   int64_t max_images_of_a_client() const {
     return options_.max_client_images == 0 ? capacity() : std::min(capacity(), options_.max_client_images);
   }
-  // Most network rows of a step: max_batch_rows until Calibrate knows better.
+  // Most network rows of a step: max_batch_rows until Calibrate knows better, and then what was measured last.
   int step_rows() const { return step_rows_; }
 
  private:
@@ -356,6 +370,7 @@ class Scheduler {
   ActiveImage* Begin(const std::shared_ptr<Request>& request, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Free(ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status CallEngine(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status StepRows(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);
   void Salvage(absl::Span<const StepRow> rows, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mu_);
   void OnAdvanced(const StepRow& row);
@@ -376,13 +391,8 @@ class Scheduler {
   void ReturnPlaces(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TakePlaces(Request& request, int64_t places) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // Calibrate's parts.
-  struct MeasuredStep {
-    int rows = 1;
-    std::chrono::nanoseconds shortest = std::chrono::nanoseconds::max();
-  };
-  absl::Status MeasureStep(MeasuredStep& step) ABSL_LOCKS_EXCLUDED(mu_);
-  int WideEnough(const std::vector<MeasuredStep>& measured) const;
+  void TakeMeasurement() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool AwaitWork() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Submit's parts.
   absl::Status CheckAdmission(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -413,8 +423,9 @@ class Scheduler {
   const ClockFunction now_;
   const std::shared_ptr<TakenPlaces> taken_places_;  // written under mu_, and by those who share it
 
-  // Constant after Calibrate.
-  int step_rows_;
+  // Written by the scheduler's thread while it holds mu_ and nobody is here.
+  StepMeasurement measurement_;
+  std::atomic<int> step_rows_;
 
   // Written by the scheduler's thread while it holds mu_, which it therefore may read without.
   std::vector<ActiveImage> active_;   // by slot

@@ -54,6 +54,7 @@ const std::set<std::string> kGoldenNames = {
     "gauge denoised_queue_depth",
     "gauge denoised_queue_oldest_seconds",
     "gauge denoised_requests_in_flight",
+    "gauge denoised_step_rows",
     "gauge denoised_tls_certificate_expiry_seconds",
     "gauge process_max_fds",
     "gauge process_open_fds",

@@ -853,6 +853,39 @@ TEST(SchedulerHangTest, AbandonEndsEveryRequestWhileAStepHangs) {
   EXPECT_THAT(running->images, IsEmpty());
 }
 
+TEST_F(SchedulerTest, WhatWasMeasuredBesideABusyNeighbourIsMeasuredAgain) {
+  engine_.SetStepTime(&clock_, [](int rows) { return rows * milliseconds(1); });  // more rows are of no use
+  Calibrate();
+  EXPECT_EQ(scheduler_.step_rows(), 2);
+  EXPECT_FALSE(scheduler_.OughtToMeasureAgain());
+  engine_.SetStepTime(&clock_, [](int) { return milliseconds(1); });  // now they are
+  Client client = Submit(Draw(200, 2));
+  RunUntilIdle();
+  EXPECT_TRUE(scheduler_.OughtToMeasureAgain());
+  EXPECT_TRUE(scheduler_.MeasureAgain());
+  EXPECT_EQ(scheduler_.step_rows(), 4);
+  EXPECT_FALSE(scheduler_.OughtToMeasureAgain());
+}
+
+TEST_F(SchedulerTest, MeasuringAgainGivesWayToWhoeverComes) {
+  Calibrate();
+  Client client = Submit(Draw(1));
+  engine_.ForgetBatches();
+  EXPECT_FALSE(scheduler_.MeasureAgain());
+  EXPECT_THAT(engine_.batches(), IsEmpty());
+}
+
+TEST_F(SchedulerTest, AStepThatHangsWhileMeasuringIsSeen) {
+  Calibrate();
+  engine_.HoldSteps();
+  std::thread loop([this] { scheduler_.MeasureAgain(); });
+  engine_.WaitForHeldStep();
+  EXPECT_TRUE(scheduler_.heartbeat().working);
+  EXPECT_TRUE(scheduler_.Abandon(absl::UnavailableError("hangs")));
+  engine_.LetGo();
+  loop.join();
+}
+
 TEST_F(SchedulerTest, CalibrateReportsAnEngineThatCannotStep) {
   engine_.FailNextStep(absl::InternalError("no device"));
   EXPECT_THAT(scheduler_.Calibrate(), StatusIs(absl::StatusCode::kInternal, "no device"));
