@@ -12,9 +12,9 @@
 // request's number.
 //
 // How calls may end: OK; UNAVAILABLE, which gRPC's client makes of every broken connection, in whatever frame it breaks
-// (its endpoint marks all errors of TCP so, that callers may try again); RESOURCE_EXHAUSTED from a full queue; CANCELLED
-// for clients that leave, and DEADLINE_EXCEEDED for those with a deadline. Anything else is a fault, INTERNAL and UNKNOWN
-// too: neither the server nor the client's library has a reason to say them.
+// (its endpoint marks all errors of TCP so, that callers may try again); RESOURCE_EXHAUSTED from a full queue;
+// CANCELLED for clients that leave, and DEADLINE_EXCEEDED for those with a deadline. Anything else is a fault, INTERNAL
+// and UNKNOWN too: neither the server nor the client's library has a reason to say them.
 //
 // Thread-compatible.
 #ifndef DENOISED_TESTS_CHAOS_CHAOS_LOAD_H_
