@@ -131,7 +131,9 @@ TEST_F(DamagedJudgeTest, BytesAnywhere) {
     const size_t at = i % 2 == 0 ? damaged.size() - 1 - random() % 4096 : random() % damaged.size();
     damaged[at] = static_cast<char>(random());
     const absl::Status status = Load(damaged);
-    if (!status.ok()) EXPECT_THAT(std::string(status.message()), StartsWith(path_)) << i;
+    if (!status.ok()) {
+      EXPECT_THAT(std::string(status.message()), StartsWith(path_)) << i;
+    }
   }
 }
 

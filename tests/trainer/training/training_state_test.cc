@@ -80,7 +80,9 @@ TEST(TrainingStateTest, DamagedBytesAnywhereAreSaidOrHarmless) {
     damaged[random() % damaged.size()] = static_cast<char>(random());
     SmallRun restored;
     const absl::Status status = RestoreTrainingState("state.pt", damaged, restored.state());
-    if (!status.ok()) EXPECT_THAT(std::string(status.message()), StartsWith("state.pt ")) << i;
+    if (!status.ok()) {
+      EXPECT_THAT(std::string(status.message()), StartsWith("state.pt ")) << i;
+    }
   }
 }
 
