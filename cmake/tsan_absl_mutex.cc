@@ -1,6 +1,6 @@
 // Tells ThreadSanitizer what absl::Mutex orders. Distributions build Abseil without it, so it would see a data race in
 // every use of a mutex. Linked into the tests of the tsan preset alone, by the linker's --wrap; TsanAbslMutex.cmake
-// finds the names of what is wrapped: MUTEX_LOCK, MUTEX_UNLOCK and MUTEX_AWAIT.
+// finds the names of what is wrapped: MUTEX_LOCK, MUTEX_UNLOCK, MUTEX_AWAIT and MUTEX_AWAIT_WITH_TIMEOUT.
 //
 // Conditions are evaluated inside the library, by whichever thread unlocks, under the lock that ThreadSanitizer does
 // not see: reads in there are not checked.
@@ -43,5 +43,18 @@ uint64_t WRAP(MUTEX_AWAIT)(void* mutex, const void* condition, uint64_t timeout)
   __tsan_acquire(mutex);
   return result;
 }
+
+#ifdef MUTEX_AWAIT_WITH_TIMEOUT
+// AwaitWithTimeout; its duration comes in two registers.
+uint64_t REAL(MUTEX_AWAIT_WITH_TIMEOUT)(void* mutex, const void* condition, uint64_t seconds, uint64_t ticks);
+uint64_t WRAP(MUTEX_AWAIT_WITH_TIMEOUT)(void* mutex, const void* condition, uint64_t seconds, uint64_t ticks) {
+  __tsan_release(mutex);
+  AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+  const uint64_t result = REAL(MUTEX_AWAIT_WITH_TIMEOUT)(mutex, condition, seconds, ticks);
+  AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  __tsan_acquire(mutex);
+  return result;
+}
+#endif
 
 }  // extern "C"
