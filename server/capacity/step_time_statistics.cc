@@ -4,19 +4,14 @@
 #include <cstddef>
 
 #include "absl/strings/str_format.h"
+#include "common/support/quantile.h"
 
 namespace denoised {
 
-double QuantileOf(std::vector<double> values, double share) {
-  const auto at = values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size()));
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
-}
-
-double Scatter(const std::vector<std::vector<double>>& times) {
+double Scatter(const std::vector<std::vector<double>>& ascending) {
   double most = 0;
-  for (const std::vector<double>& of_rows : times) {
-    most = std::max(most, QuantileOf(of_rows, 0.75) / QuantileOf(of_rows, 0.25) - 1);
+  for (const std::vector<double>& of_rows : ascending) {
+    most = std::max(most, QuantileOfSorted(of_rows, 0.75) / QuantileOfSorted(of_rows, 0.25) - 1);
   }
   return most;
 }

@@ -17,12 +17,9 @@ namespace denoised {
 // Times of a machine that does nothing else scatter less.
 inline constexpr double kSteadyScatter = 0.15;
 
-// The value that `share` of the values, from 0 to below 1, are below. At least one value.
-double QuantileOf(std::vector<double> values, double share);
-
 // How far times of the same step lie apart: what is between the first quartile and the third, as a share of the first,
-// for the number of rows where that is worst. `times` by rows, at least one each.
-double Scatter(const std::vector<std::vector<double>>& times);
+// for the number of rows where that is worst. `ascending` times by rows, at least one each.
+double Scatter(const std::vector<std::vector<double>>& ascending);
 
 // The nearest times, by least squares, in which more rows never take less: what is left of chance is evened out.
 std::vector<double> MakeMonotonic(const std::vector<double>& seconds);

@@ -12,6 +12,7 @@
 #include "common/model/precision.h"
 #include "common/support/clock.h"
 #include "common/support/file.h"
+#include "common/support/quantile.h"
 #include "common/support/status_macros.h"
 #include "server/capacity/step_time_statistics.h"
 
@@ -55,11 +56,12 @@ absl::StatusOr<StepTimes> MeasureStepTimes(const StepTimeOptions& options) {
     for (int slot = 0; slot < options.max_rows; ++slot) {
       rows.push_back({.slot = slot, .plan = &plan, .step = repeat});
       DENOISED_ASSIGN_OR_RETURN(const double of_these, TimeStep(*engine, rows));
-      seconds[static_cast<size_t>(slot)].push_back(of_these);
+      std::vector<double>& ascending = seconds[static_cast<size_t>(slot)];
+      ascending.insert(std::upper_bound(ascending.begin(), ascending.end(), of_these), of_these);
     }
   }
   StepTimes times{.seconds = {}, .scatter = Scatter(seconds)};
-  for (const std::vector<double>& of_rows : seconds) times.seconds.push_back(QuantileOf(of_rows, 0.25));
+  for (const std::vector<double>& of_rows : seconds) times.seconds.push_back(QuantileOfSorted(of_rows, 0.25));
   times.seconds = MakeMonotonic(times.seconds);
   return times;
 }
