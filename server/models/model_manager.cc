@@ -40,6 +40,9 @@ ModelManager::~ModelManager() {
 }
 
 absl::Status ModelManager::Start() {
+  // Whatever is large goes back to the system when it is freed. Left alone, glibc moves this bound up to the largest
+  // piece freed so far, takes the next generation's weights from its heap, and keeps 60 MiB there after ten reloads.
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
   ServingModelOptions options = options_.model;
   options.tell = LogNews;
   DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options, &metrics_));
