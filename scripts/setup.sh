@@ -4,6 +4,8 @@
 #   scripts/setup.sh            what building and running needs
 #   scripts/setup.sh --tests    what the tests need as well
 #   scripts/setup.sh --checks   what scripts/check.sh needs as well: compilers, linters
+#   scripts/setup.sh --examples what examples/ needs as well: other languages' tools, and the examples built by
+#                               scripts/build_examples.sh, with all that they need, in build/examples
 #   scripts/setup.sh --cuda     NVIDIA's CUDA compiler as well, from PyPI into build/cuda: no GPU or driver is needed
 #
 # On another system nothing is installed, and Debian's relatives may lack a package: then it is told in words what is
@@ -54,6 +56,7 @@ libgtest-dev            | GoogleTest 1.12
 libgmock-dev            | GoogleMock 1.12
 libbenchmark-dev        | Google Benchmark 1.7 (optional: tests/bench)
 python3-torch           | PyTorch 1.13 for Python 3
+python3-protobuf        | Protobuf for Python 3
 curl                    | curl
 haproxy                 | HAProxy 2.6 (optional: the test of a rolling restart behind it)
 END
@@ -68,6 +71,11 @@ clang-14                | Clang 14 (optional: scripts/fuzz.sh)
 libclang-rt-14-dev      | libFuzzer and sanitizers for it (optional likewise)
 shellcheck              | ShellCheck 0.9 (optional likewise)
 END
+  fi
+  if [[ $with_examples ]]; then
+    # these may also come from elsewhere than from Debian
+    python3 -c 'import ensurepip' 2>/dev/null || echo 'python3-venv | Python 3.10 with venv (optional: examples/python)'
+    command -v go >/dev/null || echo 'golang-go | Go 1.19 (optional: examples/go, examples/tools)'
   fi
   if [[ $with_cuda ]]; then
     cat <<'END'
@@ -236,13 +244,14 @@ install_cuda() {
 
 has_cuda() { cmp --silent "$root/scripts/cuda-requirements.txt" "$root/build/cuda/requirements.txt"; }
 
-with_tests='' with_checks='' with_cuda=''
+with_tests='' with_checks='' with_examples='' with_cuda=''
 for option; do
   case $option in
     --tests) with_tests=1 ;;
     --checks) with_checks=1 ;;
+    --examples) with_examples=1 ;;
     --cuda) with_cuda=1 ;;
-    *) die "usage: scripts/setup.sh [--tests] [--checks] [--cuda]" ;;
+    *) die "usage: scripts/setup.sh [--tests] [--checks] [--examples] [--cuda]" ;;
   esac
 done
 
@@ -256,4 +265,7 @@ fi
 if [[ $with_cuda ]] && ! has_cuda; then
   stage "Getting the CUDA compiler" setup-cuda.log install_cuda ||
     die "The CUDA compiler could not be had from PyPI; everything else is built and tested without it."
+fi
+if [[ $with_examples ]]; then
+  "$root/scripts/build_examples.sh" || die "Not every example could be built; everything else works without."
 fi

@@ -108,6 +108,9 @@ if [[ $all ]]; then
   "$root/scripts/setup.sh" --tests --checks
   "$root/scripts/setup.sh" --cuda || say "Without the CUDA compiler, its kernel and the tests that need it are left out."
   stage_times+=("$(table_row Packages ok "$SECONDS")")
+  begin=$SECONDS status=0
+  "$root/scripts/setup.sh" --examples || status=1 failed=1
+  stage_times+=("$(table_row Examples "$( ((status)) && echo failed || echo ok)" $((SECONDS - begin)))")
   "$root/scripts/check.sh" --changed || failed=1
 else
   "$root/scripts/setup.sh" --tests

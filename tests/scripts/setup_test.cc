@@ -49,8 +49,11 @@ class SetupTest : public testing::Test {
   }
 
   void Stub(const std::string& name, const std::string& script) {
-    const std::string path = machine_.Write("bin/" + name, "#!/bin/bash\nmachine=" + machine_.path() + "\n" + script);
-    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+    WriteExecutable("bin/" + name, "machine=" + machine_.path() + "\n" + script);
+  }
+  void WriteScript(const std::string& name, const std::string& script) { WriteExecutable("scripts/" + name, script); }
+  void WriteExecutable(const std::string& name, const std::string& script) {
+    std::filesystem::permissions(machine_.Write(name, "#!/bin/bash\n" + script), std::filesystem::perms::owner_all);
   }
 
   void SetState(const std::string& package, const std::string& words) {
@@ -82,6 +85,24 @@ TEST_F(SetupTest, CallsNobodyWhereEverythingIsInstalled) {
 TEST_F(SetupTest, AHeldPackageThatIsInstalledIsFine) {
   SetState("libtorch-dev", "hold ok installed");
   EXPECT_THAT(RunSetup().out, HasSubstr(kAllInstalled));
+}
+
+// A language's tools need not come from Debian.
+TEST_F(SetupTest, ALanguageThatIsHereAlreadyIsNotInstalledForTheExamples) {
+  SetState("golang-go", "");
+  Stub("go", "");
+  WriteScript("build_examples.sh", "echo built\n");
+  const ProgramResult result = RunSetup({"--examples"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("\nbuilt\n"));
+  EXPECT_EQ(calls(), "");
+}
+
+TEST_F(SetupTest, ExamplesThatCannotBeBuiltAreSaid) {
+  WriteScript("build_examples.sh", "exit 1\n");
+  const ProgramResult result = RunSetup({"--examples"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("Not every example could be built; everything else works without."));
 }
 
 // The state not-installed, which dpkg gives to names that it has heard of, contains the word installed.
@@ -170,7 +191,7 @@ TEST_F(SetupTest, InstallsNothingOnAnotherSystem) {
 TEST_F(SetupTest, UnknownOptionIsSaid) {
   const ProgramResult result = RunSetup({"--test"});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, HasSubstr("usage: scripts/setup.sh [--tests] [--checks] [--cuda]"));
+  EXPECT_THAT(result.err, HasSubstr("usage: scripts/setup.sh [--tests] [--checks] [--examples] [--cuda]"));
 }
 
 }  // namespace

@@ -1,0 +1,194 @@
+// Clients in other languages, made with nothing but the contract: what they draw, follow, survive and say.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <thread>
+
+#include "common/support/digest.h"
+#include "tests/end_to_end/served.h"
+#include "tests/examples/example.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/test_certificates.h"
+
+namespace denoised {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+constexpr char kSeed[] = "18446744073709551557";  // beyond 2^63, where signed numbers end, and 2^53, where doubles do
+
+// One core is enough, and leaves another for the clients.
+std::vector<std::string> OneThread(std::vector<std::string> flags = {}) {
+  flags.insert(flags.end(), {"--threads=1", "--max_batch_rows=2"});
+  return flags;
+}
+
+void Await(const BackgroundProgram& program, const std::string& text) {
+  while (program.err().find(text) == std::string::npos) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
+
+void AwaitFile(const std::string& path) {
+  while (!std::filesystem::exists(path)) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+}
+
+class ExampleTest : public testing::TestWithParam<Example> {
+ protected:
+  void SetUp() override {
+    const std::string missing = GetParam().Missing();
+    if (!missing.empty()) GTEST_SKIP() << missing;
+  }
+
+  std::vector<std::string> Command(const std::string& server, std::vector<std::string> arguments) const {
+    arguments.insert(arguments.end(), {"--server", server});
+    return GetParam().Command(arguments);
+  }
+  ProgramResult Run(const std::string& server, const std::vector<std::string>& arguments) const {
+    return RunProgram(Command(server, arguments), {}, folder_.path());
+  }
+
+  const TempFolder folder_;
+};
+
+TEST_P(ExampleTest, FramesOnTheWayAreKept) {
+  const Served served(OneThread());
+  const ProgramResult result =
+      Run(served.address(), {"3", "--sampler", "ddim", "--seed", kSeed, "--previews", "frames", "--out", "three.png"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("three.png  256x256, seed 18446744073709551557, 50 steps, model "));
+  int frames = 0;
+  for (const char* step : {"0010", "0020", "0030", "0040", "0050"}) {  // a slow reader misses some
+    const std::string frame = std::string("frames/step-") + step + ".png";
+    if (!std::filesystem::exists(folder_.File(frame))) continue;
+    ++frames;
+    EXPECT_THAT(Slurp(folder_.File(frame)), StartsWith("\x89PNG"));
+    EXPECT_THAT(result.out, HasSubstr(" of 50: " + frame + "\n"));
+  }
+  EXPECT_GT(frames, 0) << result.out;
+}
+
+TEST_P(ExampleTest, MistakesAreToldInWords) {
+  const Served served(OneThread());
+  const ProgramResult invalid = Run(served.address(), {"12", "--steps", "9999"});
+  EXPECT_EQ(invalid.exit_code, 1);
+  EXPECT_THAT(invalid.err, StartsWith("error: INVALID_ARGUMENT: digit must be 0 to 9, got 12; steps must be"));
+  EXPECT_THAT(invalid.err, HasSubstr("\n  digit: must be 0 to 9, got 12\n  steps: must be 1 to 1000, "));
+
+  const ProgramResult unwritable = Run(served.address(), {"7", "--steps", "2", "--out", "/nowhere/7.png"});
+  EXPECT_EQ(unwritable.exit_code, 1);
+  EXPECT_THAT(unwritable.err, ContainsRegex("^error: .*/nowhere/7\\.png"));
+
+  const ProgramResult nobody = Run("127.0.0.1:1", {"7"});
+  EXPECT_EQ(nobody.exit_code, 1);
+  EXPECT_THAT(nobody.err, StartsWith("error: UNAVAILABLE: "));
+
+  const ProgramResult no_ca = Run(served.address(), {"7", "--ca", "/nowhere/ca.pem"});
+  EXPECT_EQ(no_ca.exit_code, 1);
+  EXPECT_THAT(no_ca.err, ContainsRegex("^error: .*/nowhere/ca\\.pem"));
+
+  for (const char* seed : {"-1", "18446744073709551616", "0x7", ""}) {
+    const ProgramResult refused = Run(served.address(), {"7", "--seed", seed});
+    EXPECT_EQ(refused.exit_code, 2) << seed;
+    EXPECT_THAT(refused.err, HasSubstr("seed")) << seed;
+  }
+  const ProgramResult plain = Run(served.address(), {"7", "--token-file", folder_.Write("token", "secret")});
+  EXPECT_EQ(plain.exit_code, 2);
+  EXPECT_THAT(plain.err, HasSubstr("--token-file takes --ca"));
+}
+
+// The queue is full of a request that would take a minute, and empty as soon as the client has been refused.
+TEST_P(ExampleTest, FullQueueIsSurvived) {
+  Served served(OneThread({"--max_queued_images=98", "--max_client_images=100", "--max_images_per_request=100"}));
+  std::vector<std::string> fill =
+      Draw(served, {"--count=100", "--previews_dir=frames", "--preview_every=1", "--quiet"});
+  BackgroundProgram filler(fill, {}, folder_.path());
+  AwaitFile(folder_.File("frames/digit-7-00-step-0001.png"));
+
+  const ProgramResult refused = Run(served.address(), {"7", "--no-retry"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, StartsWith("error: RESOURCE_EXHAUSTED: the queue is full: "));
+  EXPECT_THAT(refused.err, ContainsRegex("\n  try again in [0-9]+\\.[0-9] s\n"));
+
+  BackgroundProgram patient(Command(served.address(), {"7", "--seed", "77", "--steps", "20"}), {}, folder_.path());
+  Await(served.server(), "20 steps, seed 77: RESOURCE_EXHAUSTED");
+  filler.Signal(SIGINT);
+  EXPECT_EQ(patient.Wait(), 0) << patient.err();
+  EXPECT_THAT(Slurp(folder_.File("digit-7.png")), StartsWith("\x89PNG"));
+}
+
+// Field report "Ctrl-C in each client frees the row".
+TEST_P(ExampleTest, CtrlCEndsTheDrawingAtTheServer) {
+  Served served(OneThread());
+  BackgroundProgram drawing(Command(served.address(), {"7", "--seed", "78", "--previews", "frames"}), {},
+                            folder_.path());
+  AwaitFile(folder_.File("frames/step-0010.png"));
+  drawing.Signal(SIGINT);
+  EXPECT_EQ(drawing.Wait(), 130);
+  EXPECT_THAT(drawing.err(), HasSubstr("error: cancelled\n"));
+  Await(served.server(), "1000 steps, seed 78: CANCELLED");
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("digit-7.png")));
+}
+
+TEST_P(ExampleTest, TokensAreShownByTls) {
+  const TestAuthority authority;
+  const TestIdentity identity = authority.Issue("server");
+  const std::string ca = folder_.Write("ca.pem", authority.pem());
+  const std::string stranger = folder_.Write("stranger.pem", TestAuthority().pem());
+  const std::string good = folder_.Write("good", "correct horse\n"), bad = folder_.Write("bad", "battery\n");
+  const std::string tokens = folder_.Write("tokens", "lab " + Sha256Hex("correct horse") + "\n");
+  const Served served(OneThread({"--tls_cert=" + folder_.Write("server.pem", identity.cert),
+                                 "--tls_key=" + folder_.Write("server.key", identity.key), "--tokens=" + tokens}));
+  const std::string address = served.address().substr(0, served.address().find(' '));  // "127.0.0.1:40000 with TLS"
+
+  const ProgramResult drawn = Run(address, {"7", "--steps", "2", "--ca", ca, "--token-file", good});
+  EXPECT_EQ(drawn.exit_code, 0) << drawn.err;
+  const ProgramResult no_token = Run(address, {"7", "--ca", ca});
+  EXPECT_EQ(no_token.exit_code, 1);
+  EXPECT_THAT(no_token.err, StartsWith("error: UNAUTHENTICATED: this server asks for a token"));
+  const ProgramResult wrong_token = Run(address, {"7", "--ca", ca, "--token-file", bad});
+  EXPECT_EQ(wrong_token.exit_code, 1);
+  EXPECT_THAT(wrong_token.err, StartsWith("error: UNAUTHENTICATED: the token is not one"));
+  const ProgramResult not_trusted = Run(address, {"7", "--ca", stranger, "--token-file", good});
+  EXPECT_EQ(not_trusted.exit_code, 1);
+  EXPECT_THAT(not_trusted.err, HasSubstr("error: UNAVAILABLE: "));  // after what gRPC itself says of it
+  const ProgramResult no_tls = Run(address, {"7"});
+  EXPECT_EQ(no_tls.exit_code, 1);
+  EXPECT_THAT(no_tls.err, HasSubstr("error: UNAVAILABLE: "));
+}
+
+INSTANTIATE_TEST_SUITE_P(Languages, ExampleTest, testing::ValuesIn(Examples()),
+                         [](const auto& test) { return test.param.name; });
+
+// "The same seed, the same picture": from each language, and from denoise.
+TEST(ExamplesTest, OneSeedGivesTheSameBytesInEveryLanguage) {
+  const Served served(OneThread());
+  const TempFolder folder;
+  const std::vector<std::string> picture = {"7",   "--sampler", "dpm_solver_pp_2m", "--seed",
+                                            kSeed, "--server",  served.address(),   "--out"};
+  const auto sha256 = [&](const std::vector<std::string>& program) {
+    std::vector<std::string> command = program;
+    command.insert(command.end(), picture.begin(), picture.end());
+    command.push_back("picture.png");
+    std::filesystem::remove(folder.File("picture.png"));
+    const ProgramResult result = RunProgram(command, {}, folder.path());
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return Sha256Hex(Slurp(folder.File("picture.png")));
+  };
+  const std::string expected = sha256({"denoise"});
+  std::printf("%-14s %s\n", "denoise", expected.c_str());
+  for (const Example& example : Examples()) {
+    const std::string missing = example.Missing();
+    const std::string got = missing.empty() ? sha256(example.command) : "";
+    std::printf("%-14s %s\n", example.name.c_str(), missing.empty() ? got.c_str() : missing.c_str());
+    if (missing.empty()) {
+      EXPECT_EQ(got, expected) << example.name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace denoised
