@@ -1,0 +1,534 @@
+// The page: what to draw is read from the form, events of the server become pictures, errors become notices, and the
+// address always says how to get the same picture again.
+
+import {apng, fromBase64, gif, greys} from './animation.js';
+import {Chain, noise} from './chain.js';
+import {ServerError, generate, getModel, getStatus, setToken} from './server.js';
+
+const SAMPLERS = {
+  ddpm: {name: 'DDPM', steps: 1000},
+  ddim: {name: 'DDIM', steps: 50},
+  dpm_solver_pp_2m: {name: 'DPM-Solver++', steps: 20},
+};
+const FRAMES = 100;  // of a chain, at most
+const WALL = 10;  // rows and columns
+const WALL_CALLS = 4;  // at a time: a browser has six connections to a server
+const TRIES = 20;
+
+const $ = (id) => document.getElementById(id);
+const form = $('ask');
+const field = (name) => form.elements[name];
+const wide = matchMedia('(min-width: 60rem)');
+
+let model = null;  // what GET /v1/model said
+let running = null;  // AbortController of what is being drawn
+let shown = null;  // what the pictures show: {view, ask, chains, savable}
+
+const make = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+
+// --- What to draw ----------------------------------------------------------------------------------------------------
+
+/** What the form says, as texts. */
+const readForm = () => Object.fromEntries(new FormData(form));
+
+/** The request for `ask`; what the form leaves empty the server decides. Texts go as they are: it checks them. */
+function requestOf(ask) {
+  const request = {digit: Number(ask.digit), sampler: `SAMPLER_${ask.sampler.toUpperCase()}`, image: {size: Number(ask.size)}};
+  if (ask.seed) request.seed = ask.seed;
+  if (ask.steps) request.steps = ask.steps;
+  if (ask.guidance && !$('guided').hidden) request.guidanceScale = ask.guidance;
+  request.preview = {everySteps: Math.ceil(stepsOf(ask) / FRAMES), kind: `PREVIEW_KIND_${ask.kind.toUpperCase()}`};
+  return request;
+}
+
+const stepsOf = ({steps, sampler}) => Number(steps) > 0 ? Math.min(Number(steps), 1000000) : SAMPLERS[sampler].steps;
+
+const newSeed = () => String(crypto.getRandomValues(new BigUint64Array(1))[0]);
+
+/** The address of what is shown: all that decides its pixels, and the model that drew it. */
+function writeAddress(ask) {
+  const link = new URLSearchParams();
+  const parts = {...ask, fill: ask.view === 'wall' ? ask.fill : '', model: model?.modelVersion};
+  for (const [name, value] of Object.entries(parts)) if (value) link.set(name, value);
+  history.replaceState(null, '', `#${link}`);
+}
+
+/** Fills the form from the address; whether it names a picture. */
+function readAddress() {
+  const link = new URLSearchParams(location.hash.slice(1));
+  for (const [name, value] of link) if (field(name)) field(name).value = value;
+  followView();
+  return link.has('seed');
+}
+
+// --- Drawing ---------------------------------------------------------------------------------------------------------
+
+const seconds = (text) => parseFloat(text ?? '0');
+
+const shortly = (s) => s < 0.095 ? `${Math.round(s * 1000)} ms` : `${s.toFixed(s < 9.95 ? 1 : 0)} s`;
+
+const pause = (milliseconds, signal) => new Promise((resolve) => {
+  const timer = setTimeout(resolve, milliseconds);
+  signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), {once: true});
+});
+
+/** Counts down to the next try, unless somebody wants it now. Words and countdown are shown. */
+async function waitToRetry(error, attempt, signal) {
+  const wait = Math.max(1, Math.ceil(error.retrySeconds ?? Math.min(30, 2 ** attempt)));
+  const now = new AbortController();
+  signal.addEventListener('abort', () => now.abort(), {once: true});
+  const countdown = make('span');
+  notify(error.status === 'RESOURCE_EXHAUSTED' ? 'Busy' : error.status === 'UNAVAILABLE' ? 'Not serving' : 'No answer',
+      error.message, countdown, button('Try now', () => now.abort()));
+  for (let left = wait; left > 0 && !now.signal.aborted; left--) {
+    countdown.textContent = `Trying again in ${left} s.`;
+    await pause(1000, now.signal);
+  }
+  if (!signal.aborted) countdown.textContent = 'Trying again …';
+}
+
+/** All events of a request, `on(event)` for each. What may pass is tried again, with the seed that was told. */
+async function drawAll(request, on, signal) {
+  for (let attempt = 0;; attempt++) {
+    try {
+      let left = request.count ?? 1;
+      for await (const event of generate(request, signal)) {
+        if (event.accepted && attempt > 0) hideNotice();
+        if (event.accepted) request.seed = event.accepted.seed;
+        if (event.image) left--;
+        on(event);
+      }
+      if (left === 0) return;
+      throw new ServerError('UNREACHABLE', `The connection to ${location.host} ended before the picture was finished.`);
+    } catch (error) {
+      if (!error.passes || attempt >= TRIES) throw error;
+      await waitToRetry(error, attempt, signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+const waitingWords = ({queuePosition, estimatedDuration}) =>
+    queuePosition > 0 ? `${queuePosition} before it, about ${shortly(seconds(estimatedDuration))}` : 'starting';
+
+/** One picture by its chain. Returns the finished image's event. */
+async function drawChain(chain, ask, signal, onSeed = () => {}) {
+  const {name} = SAMPLERS[ask.sampler];
+  let total = 0, image = null;
+  chain.begin(`A ${ask.digit}, being drawn by ${name}`);
+  chain.say('asking …');
+  await drawAll(requestOf(ask), (event) => {
+    if (event.accepted) {
+      total = event.accepted.steps;
+      chain.say(waitingWords(event.accepted));
+      onSeed(event.accepted.seed);
+    } else if (event.preview) {
+      chain.add(event.preview.step, event.preview.totalSteps, event.preview.png);
+    } else {
+      image = event.image;
+      chain.finish(total, image.png, `A handwritten ${ask.digit}, drawn by ${name}`);
+    }
+  }, signal);
+  return image;
+}
+
+const factsOf = (ask, image) => `seed ${image.seed} · drawn in ${shortly(seconds(image.denoiseDuration))}` +
+    (seconds(image.queueDuration) >= 0.05 ? `, after ${shortly(seconds(image.queueDuration))} of waiting` : '');
+
+async function drawOne(ask, signal) {
+  const chain = shown?.view === 'one' ? shown.chains[0] : new Chain();
+  show({view: 'one', ask, chains: [chain]});
+  const image = await drawChain(chain, ask, signal, (seed) => {
+    ask.seed = seed;
+    writeAddress(ask);
+    say(`seed ${seed}`);
+  });
+  say(factsOf(ask, image), `Drew a ${ask.digit} by ${SAMPLERS[ask.sampler].name}, ${chain.total} steps, seed ${image.seed}.`);
+}
+
+async function drawCompared(ask, signal) {
+  ask.seed ||= newSeed();
+  const asks = Object.keys(SAMPLERS).map((sampler) => ({...ask, sampler}));
+  const chains = shown?.view === 'compare' ? shown.chains : asks.map(({sampler}) => new Chain(SAMPLERS[sampler].name));
+  show({view: 'compare', ask, chains});
+  writeAddress(ask);
+  say(`seed ${ask.seed}`);
+  const images = await together(asks.map((one, i) => () => drawChain(chains[i], one, signal)), signal);
+  const times = asks.map(({sampler}, i) => `${SAMPLERS[sampler].name} ${shortly(seconds(images[i].denoiseDuration))}`);
+  say(`seed ${ask.seed} · ${times.join(', ')}`, `Drew a ${ask.digit} by three samplers, seed ${ask.seed}.`);
+}
+
+/** The requests of a wall: its rows. Image i of a row is drawn with noise stream i of the row's seed. */
+function rowsOf(ask) {
+  const {preview, ...request} = requestOf({...ask, size: 64});
+  preview.everySteps = Math.ceil(stepsOf(ask) / 10);
+  return Array.from({length: WALL}, (_, row) => ({
+    ...request, preview, count: WALL, priority: 'PRIORITY_BATCH', digit: ask.fill === 'all' ? row : request.digit,
+    seed: ask.fill === 'all' ? ask.seed : String(BigInt.asUintN(64, toSeed(ask.seed) + BigInt(row))),
+  }));
+}
+
+const toSeed = (text) => /^\d+$/.test(text) ? BigInt(text) : 0n;
+
+async function drawWall(ask, signal) {
+  ask.seed ||= newSeed();
+  const what = ask.fill === 'all' ? 'all ten digits, ten times each' : `a hundred times ${ask.digit}`;
+  const tiles = Array.from({length: WALL * WALL}, () => make('img', {alt: '', decoding: 'sync', src: noise()}));
+  const wall = make('div', {className: 'wall', role: 'img', ariaLabel: `A wall: ${what}`}, ...tiles);
+  show({view: 'wall', ask, chains: [], tiles}, wall);
+  writeAddress(ask);
+  const began = performance.now();
+  let done = 0;
+  const on = (row) => ({preview, image}) => {
+    const frame = preview ?? image;
+    if (!frame) return;
+    const tile = tiles[row * WALL + frame.imageIndex];
+    if (!tile.dataset.done) tile.src = `data:image/png;base64,${frame.png}`;
+    if (image && !tile.dataset.done) {
+      tile.dataset.done = ++done;
+      say(`${done} of ${tiles.length} · ${shortly((performance.now() - began) / 1000)} · seed ${ask.seed}`);
+    }
+  };
+  say(`0 of ${tiles.length} · seed ${ask.seed}`);
+  await together(rowsOf(ask).map((request, row) => () => drawAll(request, on(row), signal)), signal, WALL_CALLS);
+  $('said').textContent = `Drew ${what}, seed ${ask.seed}.`;
+}
+
+/** Runs jobs, `lanes` at a time. The first that fails ends all, as all belong together. */
+async function together(jobs, signal, lanes = jobs.length) {
+  const results = [];
+  const left = jobs.entries();
+  const lane = async () => {
+    for (const [i, job] of left) {
+      signal.throwIfAborted();
+      results[i] = await job();
+    }
+  };
+  await Promise.all(Array.from({length: lanes}, lane));
+  return results;
+}
+
+const VIEWS = {one: drawOne, compare: drawCompared, wall: drawWall};
+
+async function draw() {
+  running?.abort();
+  const mine = running = new AbortController();
+  hideNotice();
+  markFields([]);
+  enable($('stop'), true);
+  $('stage').ariaBusy = 'true';
+  try {
+    await VIEWS[field('view').value](readForm(), mine.signal);
+    shown.done = true;
+  } catch (error) {
+    if (running === mine) fail(error);
+    mine.abort();
+  }
+  if (running !== mine) return;
+  running = null;
+  enable($('stop'), false);
+  $('stage').ariaBusy = 'false';
+  allowKeeping();
+}
+
+function stop() {
+  running?.abort();
+}
+
+// --- What is shown ---------------------------------------------------------------------------------------------------
+
+function show(what, element = null) {
+  const same = shown?.view === what.view && !element;
+  shown = {...what, done: false};
+  $('said').textContent = '';
+  if (!same) $('pictures').replaceChildren(...(element ? [element] : what.chains.map((chain) => chain.element)));
+  $('pictures').dataset.view = what.view;
+  allowKeeping();
+}
+
+function say(facts, aloud = null) {
+  $('facts').textContent = facts;
+  if (aloud) $('said').textContent = aloud;
+}
+
+const enable = (element, yes) => element.setAttribute('aria-disabled', String(!yes));
+
+const isEnabled = (element) => element.getAttribute('aria-disabled') !== 'true';
+
+function allowKeeping() {
+  const one = shown?.done && shown.view === 'one';
+  for (const id of ['link', 'pin', 'png']) enable($(id), shown?.done);
+  for (const id of ['apng', 'gif']) enable($(id), one);
+  enable($('replay'), shown?.done && shown.chains.length > 0);
+}
+
+/** Fields that a view has no use for are not there. */
+function followView() {
+  const view = field('view').value;
+  for (const label of form.querySelectorAll('[data-only], [data-not]')) {
+    label.hidden = (label.dataset.only ?? view) !== view || label.dataset.not === view;
+  }
+  $('digits').disabled = view === 'wall' && field('fill').value === 'all';
+  field('steps').placeholder = view === 'compare' ? 'each its own' : SAMPLERS[field('sampler').value]?.steps;
+}
+
+const button = (text, onclick) => make('button', {type: 'button', textContent: text, onclick});
+
+function notify(title, message, ...more) {
+  const close = make('button', {type: 'button', className: 'close', textContent: '×', ariaLabel: 'Close', onclick: hideNotice});
+  $('notice').replaceChildren(make('strong', {textContent: title}), close, make('p', {textContent: message}),
+      make('div', {className: 'more'}, ...more));
+  $('notice').hidden = false;
+}
+
+function hideNotice() {
+  $('notice').hidden = true;
+}
+
+/** What to do about an error, by gRPC's name for it. */
+const ADVICE = {
+  INVALID_ARGUMENT: ['Not possible like this', 'Change it under Settings, then draw again.'],
+  RESOURCE_EXHAUSTED: ['Busy', 'It stayed busy for long. Draw again later.'],
+  UNAVAILABLE: ['Not serving', 'It may be starting again. Draw again later.'],
+  UNREACHABLE: ['No answer', 'Draw again when it is back.'],
+  DEADLINE_EXCEEDED: ['Too late', 'Ask for fewer steps, or draw again later.'],
+  INTERNAL: ['Failed', 'Nothing else was affected: draw again. If it fails again, the server’s log says more.'],
+};
+
+function fail(error) {
+  const waiting = shown?.chains.filter((chain) => !chain.done) ?? [];
+  for (const chain of waiting) (chain.pause(), chain.say('stopped'));
+  if (error.name === 'AbortError') return say($('facts').textContent.replace(/( · stopped)?$/, ' · stopped'), 'Stopped.');
+  if (['UNAUTHENTICATED', 'PERMISSION_DENIED'].includes(error.status)) return askForToken(error, () => draw());
+  const [title, advice] = ADVICE[error.status] ?? ['Failed', 'Draw again; if it fails again, tell whoever runs the server.'];
+  notify(title, error.message, advice);
+  if (!(error instanceof ServerError)) console.error(error);
+  markFields(error.fields ?? []);
+}
+
+const FIELDS = {guidance_scale: 'guidance', guidanceScale: 'guidance', 'image.size': 'size'};
+
+/** Marks the form's fields that the server named, and goes to the first. */
+function markFields(names) {
+  for (const input of form.querySelectorAll('[aria-invalid]')) input.removeAttribute('aria-invalid');
+  const inputs = names.map((name) => $(FIELDS[name] ?? name)).filter((input) => input?.form === form);
+  for (const input of inputs) input.ariaInvalid = 'true';
+  if (inputs.length > 0) {
+    $('settings').open = true;
+    inputs[0].focus();
+  }
+}
+
+/** Asks for a token, kept until this tab is closed, then goes on with `next`. */
+function askForToken(error, next) {
+  const input = make('input', {id: 'token', type: 'password', autocomplete: 'off', required: true});
+  const ask = make('form', {className: 'token'}, make('label', {htmlFor: 'token', textContent: 'Token'}), input,
+      make('button', {textContent: 'Use'}));
+  ask.onsubmit = (event) => {
+    event.preventDefault();
+    setToken(input.value.trim());
+    hideNotice();
+    if (!model) start();
+    next();
+  };
+  notify('A token is needed', error.message, ask);
+  input.focus();
+}
+
+// --- Keeping ---------------------------------------------------------------------------------------------------------
+
+function save(blob, kind) {
+  const {ask, view} = shown;
+  const name = view === 'one' ? `digit-${ask.digit}-${ask.sampler}-${ask.seed}` : `${view}-${ask.seed}`;
+  const anchor = make('a', {href: URL.createObjectURL(blob), download: `${name}.${kind}`});
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(anchor.href), 60000);
+}
+
+/** Several pictures side by side as one. */
+function sheet(images, columns) {
+  const {naturalWidth: width} = images[0];
+  const rows = images.length / columns;
+  const canvas = make('canvas', {width: width * columns, height: width * rows});
+  const context = canvas.getContext('2d');
+  images.forEach((image, i) => context.drawImage(image, i % columns * width, Math.floor(i / columns) * width));
+  return new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+}
+
+async function savePng() {
+  if (shown.view === 'one') return save(new Blob([fromBase64(shown.chains[0].picture)], {type: 'image/png'}), 'png');
+  for (const chain of shown.chains) chain.end();
+  const images = [...$('pictures').querySelectorAll('img')];
+  await Promise.all(images.map((image) => image.decode()));
+  save(await sheet(images, shown.view === 'wall' ? WALL : images.length), 'png');
+}
+
+/**
+ * Frames that were too fast for the server to send are asked for again: the same seed draws the same chain. A frame
+ * after every n steps, n being one that is missing, cannot be missed again.
+ */
+async function completeChain(chain, ask) {
+  const every = Math.ceil(chain.total / FRAMES);
+  const has = new Set(chain.frames.map((frame) => frame.step));
+  for (let step = chain.total - 1; step > 0; step--) {
+    if (step % every !== 0 || has.has(step)) continue;
+    say(`fetching step ${step} of ${chain.total} again …`);
+    const request = {...requestOf(ask), priority: 'PRIORITY_BATCH'};
+    request.preview.everySteps = step;
+    await drawAll(request, ({preview}) => {
+      if (!preview || preview.step % every !== 0) return;
+      has.add(preview.step);
+      chain.add(preview.step, preview.totalSteps, preview.png);
+    }, new AbortController().signal);
+  }
+}
+
+async function saveChain(kind) {
+  const {ask, chains: [chain]} = shown;
+  const facts = $('facts').textContent;
+  await completeChain(chain, ask);
+  const pngs = chain.frames.map((frame) => fromBase64(frame.png));
+  const times = pngs.map((_, i) => i < pngs.length - 1 ? Math.max(20, Math.round(240 / pngs.length) * 10) : 2000);
+  save(kind === 'gif' ? gif(await Promise.all(pngs.map(greys)), times) : apng(pngs, times), kind);
+  say(facts, `Saved ${pngs.length} frames.`);
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    $('said').textContent = 'Copied the link.';
+    flash($('link'), 'Copied');
+  } catch {
+    notify('The link', location.href, 'This browser gives no clipboard to pages without HTTPS: copy it from here.');
+  }
+}
+
+function flash(element, text) {
+  const before = element.dataset.text ??= element.textContent;
+  element.textContent = text;
+  setTimeout(() => element.textContent = before, 1500);
+}
+
+function pinSeed() {
+  field('seed').value = shown.ask.seed;
+  $('settings').open = true;
+  flash($('pin'), 'Kept');
+}
+
+// --- The server, live ------------------------------------------------------------------------------------------------
+
+const METERS = [['Waiting', 'images', 0], ['Drawing', 'images', 0], ['Batch', 'images a step', 1], ['Step', 'ms', 1]];
+
+/** A figure with its recent past. */
+class Meter {
+  #past = Array(60).fill(null); #value; #path;
+
+  constructor([name, unit, digits]) {
+    const element = $('meter').content.firstElementChild.cloneNode(true);
+    element.querySelector('dt').textContent = name;
+    element.querySelector('.unit').textContent = unit;
+    this.#value = element.querySelector('output');
+    this.#path = element.querySelector('path');
+    this.digits = digits;
+    $('meters').append(element);
+    this.set(null);
+  }
+
+  /** null: there is nothing to tell just now. */
+  set(value) {
+    this.#past = [...this.#past.slice(1), value];
+    this.#value.textContent = value === null ? '–' : value.toFixed(this.digits);
+    const top = Math.max(1e-9, ...this.#past);
+    this.#path.setAttribute('d', `M${this.#past.map((one, i) => `${i} ${(19 - 18 * one / top).toFixed(1)}`).join('L')}`);
+  }
+}
+
+async function watchServer() {
+  const meters = METERS.map((how) => new Meter(how));
+  for (let before = null;;) {
+    const now = document.hidden ? before : await getStatus().catch(() => null);
+    if (!document.hidden) {
+      const steps = now && before ? now.stepsTotal - before.stepsTotal : 0;
+      const each = (total, scale) => steps > 0 ? scale * (now[total] - before[total]) / steps : null;
+      const figures = [now?.queuedImages ?? null, now?.denoisingImages ?? null, each('stepRowsTotal', 1), each('stepSecondsTotal', 1000)];
+      meters.forEach((meter, i) => meter.set(figures[i]));
+      $('live').classList.toggle('absent', !now);
+    }
+    before = now;
+    await new Promise((resolve) => setTimeout(resolve, now ? 500 : 3000));
+  }
+}
+
+// --- Start -----------------------------------------------------------------------------------------------------------
+
+function describeModel() {
+  const parameters = (Number(model.parameterCount) / 1e6).toFixed(1);
+  $('model').textContent = `${model.architecture}, ${parameters} million parameters, on ${model.device} · model ${model.modelVersion}`;
+  $('model').title = model.engine ?? '';
+  $('guided').hidden = !model.supportsGuidance;
+  SAMPLERS.ddpm.steps = Math.min(1000, model.noiseSchedule?.numTrainTimesteps ?? 1000);
+}
+
+async function start() {
+  const never = new AbortController().signal;
+  for (let attempt = 0; !model; attempt++) {
+    try {
+      model = await getModel();
+    } catch (error) {
+      if (!error.passes) return error.status === 'UNAUTHENTICATED' ? askForToken(error, beginFromAddress) : fail(error);
+      await waitToRetry(error, Math.min(attempt, 3), never);
+    }
+  }
+  hideNotice();
+  describeModel();
+  followView();
+  beginFromAddress();
+}
+
+let begun = '';
+
+/** Draws what the address names, once. With another model the same seed gives another picture: that is said. */
+function beginFromAddress() {
+  if (!model || begun === location.hash || !readAddress()) return;
+  begun = location.hash;
+  const theirs = new URLSearchParams(begun.slice(1)).get('model') ?? model.modelVersion;
+  draw();
+  if (theirs !== model.modelVersion) {
+    notify('Another picture', `This link was made with model ${theirs}. Here it is ${model.modelVersion} that draws.`);
+  }
+}
+
+function listen() {
+  const on = (id, action) => $(id).addEventListener('click', () => isEnabled($(id)) && action());
+  on('stop', stop);
+  on('replay', () => shown.chains.forEach((chain) => chain.replay()));
+  on('pin', pinSeed);
+  on('link', copyLink);
+  on('png', savePng);
+  on('apng', () => saveChain('apng'));
+  on('gif', () => saveChain('gif'));
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    draw();
+  });
+  form.addEventListener('change', followView);
+  addEventListener('hashchange', beginFromAddress);
+  addEventListener('keydown', (event) => event.key === 'Escape' && stop());
+  wide.addEventListener('change', () => $('settings').open ||= wide.matches);
+}
+
+for (let digit = 0; digit < 10; digit++) {
+  const input = make('input', {type: 'radio', name: 'digit', value: digit, defaultChecked: digit === 7});
+  $('digits').append(make('label', {}, input, make('span', {textContent: digit})));
+}
+$('settings').open = wide.matches;
+show({view: 'one', ask: null, chains: [new Chain()]});
+say('Every digit starts as noise. Choose one.');
+listen();
+readAddress();
+start();
+watchServer();
