@@ -6,6 +6,9 @@
 #   scripts/setup.sh --checks   what scripts/check.sh needs as well: compilers, linters
 #   scripts/setup.sh --examples what examples/ needs as well: other languages' tools, and the examples built by
 #                               scripts/build_examples.sh, with all that they need, in build/examples
+#   scripts/setup.sh --deploy   what tests/deploy needs as well: Debian's Prometheus, which it starts as a service where it can
+#   scripts/setup.sh --prometheus3
+#                               Prometheus 3 as well, from source into build/prometheus3, by Go 1.26.7 or later; minutes
 #   scripts/setup.sh --cuda     NVIDIA's CUDA compiler as well, from PyPI into build/cuda: no GPU or driver is needed
 #
 # On another system nothing is installed, and Debian's relatives may lack a package: then it is told in words what is
@@ -59,6 +62,12 @@ python3-torch           | PyTorch 1.13 for Python 3
 python3-protobuf        | Protobuf for Python 3
 curl                    | curl
 haproxy                 | HAProxy 2.6 (optional: the test of a rolling restart behind it)
+END
+  fi
+  if [[ $with_deploy ]]; then
+    cat <<'END'
+# what deploy/ is tried with
+prometheus              | Prometheus 2.42 and promtool (optional: tests/deploy skips what needs it)
 END
   fi
   if [[ $with_checks ]]; then
@@ -244,14 +253,32 @@ install_cuda() {
 
 has_cuda() { cmp --silent "$root/scripts/cuda-requirements.txt" "$root/build/cuda/requirements.txt"; }
 
-with_tests='' with_checks='' with_examples='' with_cuda=''
+# Of version 3, pinned; Go checks its sums. Discovery of targets in clouds is left out.
+prometheus3=v0.316.0
+
+install_prometheus3() {
+  local into=$root/build/prometheus3
+  rm -rf "$into" && mkdir -p "$into" &&
+    (cd "$into" && GOBIN=$into GOFLAGS=-p=$(build_jobs) go install -tags remove_all_sd \
+      "github.com/prometheus/prometheus/cmd/prometheus@$prometheus3" \
+      "github.com/prometheus/prometheus/cmd/promtool@$prometheus3")
+}
+
+has_prometheus3() {
+  [[ -x $root/build/prometheus3/promtool ]] &&
+    go version -m "$root/build/prometheus3/prometheus" 2>/dev/null | grep -qF "$prometheus3"
+}
+
+with_tests='' with_checks='' with_examples='' with_cuda='' with_deploy='' with_prometheus3=''
 for option; do
   case $option in
     --tests) with_tests=1 ;;
     --checks) with_checks=1 ;;
     --examples) with_examples=1 ;;
     --cuda) with_cuda=1 ;;
-    *) die "usage: scripts/setup.sh [--tests] [--checks] [--examples] [--cuda]" ;;
+    --deploy) with_deploy=1 ;;
+    --prometheus3) with_prometheus3=1 ;;
+    *) die "usage: scripts/setup.sh [--tests] [--checks] [--examples] [--deploy] [--prometheus3] [--cuda]" ;;
   esac
 done
 
@@ -268,4 +295,9 @@ if [[ $with_cuda ]] && ! has_cuda; then
 fi
 if [[ $with_examples ]]; then
   "$root/scripts/build_examples.sh" || die "Not every example could be built; everything else works without."
+fi
+if [[ $with_prometheus3 ]] && ! has_prometheus3; then
+  command -v go >/dev/null || die "Prometheus 3 is built by Go, which is not installed; Go 1.26.7 or later is needed."
+  stage "Building Prometheus 3" setup-prometheus3.log install_prometheus3 ||
+    die "Prometheus 3 could not be built; everything else is tested without it."
 fi

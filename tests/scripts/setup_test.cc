@@ -188,10 +188,27 @@ TEST_F(SetupTest, InstallsNothingOnAnotherSystem) {
   EXPECT_LE(lines.size(), 50) << "more than a screen";
 }
 
+// Debian starts it as a service: nobody gets it who did not ask.
+TEST_F(SetupTest, InstallsPrometheusOnlyWhenAsked) {
+  SetState("prometheus", "");
+  EXPECT_THAT(RunSetup({"--tests", "--checks"}).out, HasSubstr(kAllInstalled));
+  EXPECT_EQ(RunSetup({"--deploy"}).exit_code, 0);
+  EXPECT_THAT(calls(), HasSubstr(" prometheus\n"));
+}
+
+TEST_F(SetupTest, SaysWhichGoIsNeededWhereThereIsNone) {
+  const ProgramResult result = RunSetup({"--prometheus3"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err,
+              HasSubstr("Prometheus 3 is built by Go, which is not installed; Go 1.26.7 or later is needed."));
+}
+
 TEST_F(SetupTest, UnknownOptionIsSaid) {
   const ProgramResult result = RunSetup({"--test"});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, HasSubstr("usage: scripts/setup.sh [--tests] [--checks] [--examples] [--cuda]"));
+  EXPECT_THAT(
+      result.err,
+      HasSubstr("usage: scripts/setup.sh [--tests] [--checks] [--examples] [--deploy] [--prometheus3] [--cuda]"));
 }
 
 }  // namespace
