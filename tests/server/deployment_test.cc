@@ -113,6 +113,13 @@ TEST_F(DockerTest, HealthIsAskedByTheProgramItself) {
             NumberAfter("TimeoutStartSec=", Slurp(DENOISED_SOURCE_DIR "/deploy/denoised.service")));
 }
 
+// Otherwise Compose kills after ten seconds what is still drawn.
+TEST_F(DockerTest, ComposeWaitsAsLongAsADrainTakes) {
+  constexpr double kMarginSeconds = 10;
+  EXPECT_GE(NumberAfter("stop_grace_period: ", Slurp(DENOISED_SOURCE_DIR "/deploy/compose.yaml")),
+            options_.lame_duck_seconds + options_.drain_timeout_seconds + kMarginSeconds);
+}
+
 class SystemdTest : public FlagsTest {
  protected:
   const std::string unit_ = Slurp(DENOISED_SOURCE_DIR "/deploy/denoised.service");
