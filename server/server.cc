@@ -233,6 +233,7 @@ absl::Status Server::StartGrpc() {
     (connection.from_probe ? probe_acceptor_ : acceptor_)->HandleNewConnection(&parameters);
   });
   StartProbe();
+  StartCallLimit();
   return absl::OkStatus();
 }
 
@@ -242,7 +243,8 @@ absl::Status Server::BindGrpcPort() {
       ConnectionListener::Bind(address, {.max_connections = options_.transport.max_connections,
                                          .descriptor_limit = RaiseDescriptorLimit(),
                                          .reserved_descriptors = kReservedDescriptors,
-                                         .on_refused = [this] { metrics_.OnConnectionRefused(); }});
+                                         .on_refused = [this] { metrics_.OnConnectionRefused(); },
+                                         .on_cut = [this] { metrics_.OnConnectionCut(); }});
   if (!listener.ok()) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen,
                                                ": the port is taken, or the address is not this machine's (",
@@ -258,6 +260,12 @@ void Server::StartProbe() {
   probe_ = std::make_unique<LoopbackProbe>(
       options_.probe, listener_->loopback(), [this](const SocketAddress& own) { listener_->ExpectProbe(own); },
       [this](bool answered) { metrics_.OnLoopbackProbe(answered); });
+}
+
+void Server::StartCallLimit() {
+  const TransportOptions transport = TransportFor(options_);
+  call_limit_ = std::make_unique<CallLimit>(std::max<int64_t>(transport.max_calls, transport.max_streams),
+                                            [this](const SocketAddress& peer) { return listener_->Cut(peer); });
 }
 
 // Says how long a full queue takes, and whether what it holds can be lost for want of time.

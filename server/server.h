@@ -41,6 +41,7 @@
 #include "server/supervisor.h"
 #include "server/telemetry/call_log.h"
 #include "server/telemetry/logging.h"
+#include "server/transport/call_limit.h"
 #include "server/transport/connection_listener.h"
 #include "server/transport/loopback_probe.h"
 #include "server/transport/transport_options.h"
@@ -113,6 +114,7 @@ class Server {
   absl::Status StartGrpc();
   absl::Status BindGrpcPort();
   void StartProbe();
+  void StartCallLimit();
   bool alive() const { return probe_ == nullptr || probe_->alive(); }
   void ServeModel(std::shared_ptr<ServingModel> model);
 
@@ -155,6 +157,7 @@ class Server {
   std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: after its services, so that it ends before them
   std::unique_ptr<ConnectionListener> listener_;
   std::unique_ptr<LoopbackProbe> probe_;
+  std::unique_ptr<CallLimit> call_limit_;
   std::unique_ptr<Supervisor> supervisor_;
   std::shared_ptr<ServingModel> supervised_;  // at its last look; of its thread alone
   absl::Notification closed_;                 // by closing_

@@ -112,6 +112,8 @@ Metrics::Metrics()
       drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
                                        "Admitted images that were dropped because --drain_timeout was over")),
       connections_(OneGauge(registry_, "denoised_connections", "Connections to the gRPC port that are open now")),
+      connections_cut_(OneCounter(registry_, "denoised_connections_cut_total",
+                                  "Connections to the gRPC port that were cut because too many calls were open")),
       connections_refused_(OneCounter(registry_, "denoised_connections_refused_total",
                                       "Connections to the gRPC port that were closed at once for want of room")),
       loopback_probes_(CounterFamily(registry_, "denoised_loopback_probes_total",

@@ -52,6 +52,7 @@ class Metrics : public SchedulerObserver {
   void OnRequestFinished() { requests_in_flight_.Decrement(); }
   int requests_in_flight() const { return static_cast<int>(requests_in_flight_.Value()); }
   void OnFirstPreview(std::chrono::nanoseconds since_admission);
+  void OnConnectionCut() { connections_cut_.Increment(); }
   void OnConnectionRefused() { connections_refused_.Increment(); }
   // A call of the server's own port by itself.
   void OnLoopbackProbe(bool answered) { loopback_probes_.Add({{"result", answered ? "ok" : "error"}}).Increment(); }
@@ -119,6 +120,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Family<prometheus::Counter>& engine_troubles_;
   prometheus::Counter& drain_dropped_images_;
   prometheus::Gauge& connections_;
+  prometheus::Counter& connections_cut_;
   prometheus::Counter& connections_refused_;
   prometheus::Family<prometheus::Counter>& loopback_probes_;
   prometheus::Family<prometheus::Gauge>& model_info_;

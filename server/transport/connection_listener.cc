@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -72,6 +74,12 @@ bool SameEnd(const SocketAddress& a, const SocketAddress& b) {
   return a.family() == AF_INET6 &&
          std::memcmp(&reinterpret_cast<const sockaddr_in6&>(a.storage).sin6_addr,
                      &reinterpret_cast<const sockaddr_in6&>(b.storage).sin6_addr, sizeof(in6_addr)) == 0;
+}
+
+// Of a socket that has been shut down; a system keeps a few MiB at most.
+void ThrowAwayUnread(int socket) {
+  std::array<char, 64 << 10> bytes;
+  while (recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) continue;
 }
 
 }  // namespace
@@ -221,6 +229,21 @@ bool ConnectionListener::IsProbe(int socket) {
   const absl::MutexLock lock(&mu_);
   if (!SameEnd(peer, probe_)) return false;
   probe_ = {};  // whoever has this address afterwards is somebody else
+  return true;
+}
+
+// NOTE: that it is this connection is looked up at the descriptor itself, which gRPC may have closed since.
+bool ConnectionListener::Cut(const SocketAddress& peer) {
+  const absl::MutexLock lock(&mu_);
+  ForgetClosed();
+  const auto found = std::find_if(connections_.begin(), connections_.end(), [&peer](const Connection& connection) {
+    return SameEnd(PeerAddress(connection.socket), peer);
+  });
+  if (found == connections_.end()) return false;
+  if (std::exchange(found->cut, true)) return false;  // gRPC is still at it
+  shutdown(found->socket, SHUT_RDWR);
+  ThrowAwayUnread(found->socket);
+  if (options_.on_cut) options_.on_cut();
   return true;
 }
 

@@ -51,6 +51,7 @@ struct ListenerOptions {
   int descriptor_limit = 1024;
   int reserved_descriptors = 16;
   std::function<void()> on_refused = nullptr;  // may be null; on the listener's thread
+  std::function<void()> on_cut = nullptr;      // may be null; on the thread that cuts
 };
 
 class ConnectionListener {
@@ -78,6 +79,10 @@ class ConnectionListener {
   // Of a Unix socket: any connection of this process is.
   void ExpectProbe(const SocketAddress& own);
 
+  // Ends the connection from this address, so that gRPC finds it closed. False if none that was handed over is from
+  // there, or it has been cut already.
+  bool Cut(const SocketAddress& peer);
+
   // Those that were handed over and are still open, without the probe's.
   int connections() const;
   // Those that were accepted and closed for want of room.
@@ -88,6 +93,7 @@ class ConnectionListener {
   struct Connection {
     int socket = -1;
     ino_t inode = 0;
+    bool cut = false;
   };
 
   using Clock = std::chrono::steady_clock;

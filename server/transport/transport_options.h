@@ -29,7 +29,9 @@ struct TransportOptions {
   // Calls of one connection at a time. Beyond it a client's library lets calls wait without a word: to be more than are
   // ever admitted, so that the queue's own answer comes first.
   int max_streams = 1000;
-  // gRPC's own count of connections and calls, for its service Channelz.
+  // Over all connections, see call_limit.h. Never less than max_streams, so that no lone connection is cut.
+  int64_t max_calls = 10'000;
+  // Whether gRPC's count of connections and calls is shown by its service Channelz.
   bool channelz = false;
   // For a new connection to say its first words, TLS included.
   double handshake_seconds = 20;

@@ -32,6 +32,7 @@ class AttackTest : public PuppetServer {
  protected:
   AttackTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) {
     keeps_batches_ = false;
+    options_.transport.max_calls = 1'000'000;  // streams that are reset count until gRPC has heard of it
     Start();
   }
 
@@ -131,6 +132,35 @@ TEST_F(AttackTest, EndlessHeadersKeepNobodyWaiting) {
     if (!connection.Send(http2::FrameBytes(http2::kContinuation, http2::kNone, 1, part))) break;
   }
   EXPECT_TRUE(Draw().ok());
+}
+
+class CallLimitTest : public PuppetServer {
+ protected:
+  CallLimitTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) { options_.transport.max_calls = 1000; }
+};
+
+// Calls of which nothing but headers come, over several connections: no service hears of them, and they never end.
+TEST_F(CallLimitTest, CallsBeyondAllThatMayBeOpenCostTheConnectionWithTheMost) {
+  Start();
+  const auto dial = [this] {
+    RawConnection connection(server_->port());
+    connection.Send(http2::Preface());
+    return connection;
+  };
+  const auto open = [](const RawConnection& connection, uint32_t calls) {
+    std::string headers;
+    for (uint32_t i = 0; i < calls; ++i) headers += http2::Headers(2 * i + 1, http2::CallHeaders(kGetModel));
+    connection.Send(headers);
+  };
+  const RawConnection few = dial(), many = dial();
+  open(few, 300);
+  open(many, 900);
+  many.ReceiveAll();  // until it is cut
+  AwaitMetric("denoised_connections_cut_total", "1");
+  few.Send(CallOf(601, http2::CallHeaders(kGetModel)));
+  EXPECT_THAT(http2::FrameReader(few).Stream(601), HasType(http2::kData));
+  EXPECT_TRUE(Generate(Request(7)).status.ok());
+  EXPECT_EQ(Metric("denoised_connections_cut_total"), "1");
 }
 
 // CVE-2023-44487 and field report "20,000 streams opened and reset on one connection": each is a request, taken back at
