@@ -13,6 +13,11 @@
 namespace denoised {
 namespace {
 
+std::string GoldenDraw(const ModelInfo& info) {
+  if (info.golden_drawn_by.empty()) return "none in the checkpoint; denoise-train --add_golden_draw FILE adds one";
+  return absl::StrCat("as ", info.golden_drawn_by, " drew it when the checkpoint was written");
+}
+
 std::string Describe(const ServerOptions& options, const ServingModel& model) {
   const ModelInfo& info = model.info();
   const Scheduler& scheduler = model.scheduler();
@@ -21,6 +26,7 @@ std::string Describe(const ServerOptions& options, const ServingModel& model) {
   for (const std::string& engine : info.passed_over) absl::StrAppend(&passed_over, "passed over    ", engine, "\n");
   return absl::StrFormat(
       "checkpoint     %s: %s, %s, %d parameters\n"
+      "golden draw    %s\n"
       "device         %s, %s\n"
       "%s"
       "gRPC           %s%s%s\n"
@@ -28,10 +34,11 @@ std::string Describe(const ServerOptions& options, const ServingModel& model) {
       "at once        %d network rows in a step\n"
       "a full queue   %d images; of %d steps each they take about %.0f s\n"
       "a stop         takes as long as what was admitted, %.0f s at most\n",
-      options.model.checkpoint, info.version(), info.metadata.unet.architecture, info.parameter_count, info.device,
-      model.engine().Description(), passed_over, options.listen, options.tls.cert.empty() ? "" : " with TLS",
-      options.access.tokens.empty() ? "" : ", for holders of tokens", options.metrics_listen, scheduler.step_rows(),
-      scheduler.capacity(), steps, std::ceil(Seconds(scheduler.DurationOfFullQueue(steps))),
+      options.model.checkpoint, info.version(), info.metadata.unet.architecture, info.parameter_count, GoldenDraw(info),
+      info.device, model.engine().Description(), passed_over, options.listen,
+      options.tls.cert.empty() ? "" : " with TLS", options.access.tokens.empty() ? "" : ", for holders of tokens",
+      options.metrics_listen, scheduler.step_rows(), scheduler.capacity(), steps,
+      std::ceil(Seconds(scheduler.DurationOfFullQueue(steps))),
       options.lame_duck_seconds + options.drain_timeout_seconds);
 }
 

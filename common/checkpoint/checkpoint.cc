@@ -4,12 +4,16 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <sstream>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/checkpoint/golden_reference.h"
 #include "common/checkpoint/tensor_storage.h"
+#include "common/checkpoint/torch_error.h"
 #include "common/checkpoint/unet.h"
 #include "common/support/digest.h"
 #include "common/support/file.h"
@@ -23,6 +27,7 @@ using torch::jit::Module;
 
 constexpr uint64_t kMaxCheckpointBytes = uint64_t{1} << 30;
 constexpr char kMetadataFile[] = "denoised.json";
+constexpr char kGoldenFile[] = "golden_draw.json";
 constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-train";
 
 // Parameters and buffers, in the module's own order.
@@ -55,10 +60,19 @@ Module PlainCopy(const Module& unet) {
   return copy;
 }
 
-std::string Archive(const Module& unet, const std::string& metadata_json) {
+using ExtraFiles = std::unordered_map<std::string, std::string>;  // text by name, as LibTorch wants them
+
+std::string Archive(const Module& unet, const ExtraFiles& files) {
   std::ostringstream stream;
-  unet.save(stream, {{kMetadataFile, metadata_json}});
+  unet.save(stream, files);
   return std::move(stream).str();
+}
+
+// What the archive of `unet` draws, read back: so it is what has been written, by code that nothing has run yet.
+absl::StatusOr<std::string> DrawGolden(const ModelMetadata& metadata, const Module& unet) {
+  std::istringstream written(Archive(unet, {}));
+  DENOISED_ASSIGN_OR_RETURN(const GoldenReference golden, DrawReference(metadata, torch::jit::load(written)));
+  return SerializeGoldenRecord(golden.rows, {.drawn_by = ReferenceName(), .images = golden.images});
 }
 
 std::string ReadRecord(PyTorchStreamReader& reader, const std::string& name) {
@@ -76,7 +90,7 @@ std::map<std::string, std::string> CodeRecords(PyTorchStreamReader& reader) {
 }
 
 std::map<std::string, std::string> CodeOf(const Module& unet) {
-  std::istringstream stream(Archive(unet, "{}"));
+  std::istringstream stream(Archive(unet, {{kMetadataFile, "{}"}}));
   PyTorchStreamReader reader(&stream);
   return CodeRecords(reader);
 }
@@ -109,13 +123,24 @@ absl::Status TooSmall(const std::string& name, size_t bytes) {
                                                  kMetadataFile, " describes; ", kCopyAgain));
 }
 
+absl::StatusOr<std::optional<GoldenRecord>> ReadGolden(PyTorchStreamReader& reader, const ModelMetadata& metadata) {
+  const std::string record = absl::StrCat("extra/", kGoldenFile);
+  if (!reader.hasRecord(record)) return std::nullopt;
+  return ParseGoldenRecord(GoldenRowsOf(metadata), ReadRecord(reader, record));
+}
+
+absl::Status Named(const std::string& name, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
+}
+
 struct Inspection {
   ModelMetadata metadata;
+  std::optional<GoldenRecord> golden;
   Module reference;  // the network as this build makes it
 };
 
-// Reads denoised.json and judges the code, running nothing.
-absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_view bytes) {
+// Reads the extra files and judges the code, running nothing.
+absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_view bytes, GoldenUse golden_use) {
   std::istringstream stream{std::string(bytes)};
   std::unique_ptr<PyTorchStreamReader> reader;
   std::string metadata_json;
@@ -130,14 +155,15 @@ absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_v
   }
   metadata_json = ReadRecord(*reader, absl::StrCat("extra/", kMetadataFile));
   absl::StatusOr<ModelMetadata> metadata = ParseModelMetadata(metadata_json);
-  if (!metadata.ok()) {
-    return absl::Status(metadata.status().code(), absl::StrCat(name, ": ", metadata.status().message()));
-  }
+  if (!metadata.ok()) return Named(name, metadata.status());
   // A few kilobytes may describe a network of many gigabytes: it is made only if its parameters can be there.
   if (FewestParameterBytes(metadata->unet) > bytes.size()) return TooSmall(name, bytes.size());
   const Module reference = MakeUnet(metadata->unet);
   if (CodeRecords(*reader) != CodeOf(reference)) return ForeignCode(name, metadata->unet);
-  return Inspection{*std::move(metadata), reference};
+  absl::StatusOr<std::optional<GoldenRecord>> golden = std::nullopt;
+  if (golden_use == GoldenUse::kRead) golden = ReadGolden(*reader, *metadata);
+  if (!golden.ok()) return Named(name, golden.status());
+  return Inspection{*std::move(metadata), *std::move(golden), reference};
 }
 
 absl::Status CheckParameters(const std::string& name, const Inspection& inspection, const Module& unet) {
@@ -170,15 +196,36 @@ absl::Status CheckParameters(const std::string& name, const Inspection& inspecti
   return absl::OkStatus();
 }
 
+absl::StatusOr<Checkpoint> Parse(const std::string& name, std::string_view bytes, GoldenUse golden_use) {
+  try {
+    Checkpoint checkpoint;
+    DENOISED_ASSIGN_OR_RETURN(Inspection inspection, InspectArchive(name, bytes, golden_use));
+    std::istringstream stream{std::string(bytes)};
+    checkpoint.unet = torch::jit::load(stream, torch::kCPU);
+    checkpoint.unet.eval();
+    DENOISED_RETURN_IF_ERROR(CheckParameters(name, inspection, checkpoint.unet));
+    checkpoint.metadata = std::move(inspection.metadata);
+    checkpoint.golden = std::move(inspection.golden);
+    for (const at::Tensor& parameter : checkpoint.unet.parameters()) checkpoint.parameter_count += parameter.numel();
+    checkpoint.sha256 = Sha256Hex(bytes);
+    return checkpoint;
+  } catch (const std::exception&) {  // LibTorch's messages hold stack traces: not for users
+    return NotAnArchive(name, bytes);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> SerializeCheckpoint(ModelMetadata metadata, const Module& unet) {
   try {
     const Module copy = PlainCopy(unet);
     metadata.parameters_sha256 = ParametersSha256(copy);
-    return Archive(copy, SerializeModelMetadata(metadata));
+    ExtraFiles files = {{kMetadataFile, SerializeModelMetadata(metadata)}};
+    absl::StatusOr<std::string> golden = DrawGolden(metadata, copy);
+    if (golden.ok()) files[kGoldenFile] = *std::move(golden);
+    return Archive(copy, files);
   } catch (const std::exception& e) {
-    return absl::InternalError(absl::StrCat("cannot serialise the checkpoint: ", e.what()));
+    return absl::InternalError(absl::StrCat("cannot serialise the checkpoint: ", TorchErrorText(e)));
   }
 }
 
@@ -187,31 +234,18 @@ absl::Status SaveCheckpoint(const std::string& path, ModelMetadata metadata, con
   return WriteFileAtomically(path, bytes);
 }
 
-absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path) {
+absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path, GoldenUse golden_use) {
   const absl::StatusOr<std::string> bytes = ReadFile(path, kMaxCheckpointBytes);
   if (!bytes.ok()) {
     return absl::Status(bytes.status().code(),
                         absl::StrCat("cannot load the checkpoint: ", bytes.status().message(),
                                      "; name an existing one with --checkpoint, or train one with denoise-train"));
   }
-  return ParseCheckpoint(path, *bytes);
+  return Parse(path, *bytes, golden_use);
 }
 
 absl::StatusOr<Checkpoint> ParseCheckpoint(const std::string& name, std::string_view bytes) {
-  try {
-    Checkpoint checkpoint;
-    DENOISED_ASSIGN_OR_RETURN(Inspection inspection, InspectArchive(name, bytes));
-    std::istringstream stream{std::string(bytes)};
-    checkpoint.unet = torch::jit::load(stream, torch::kCPU);
-    checkpoint.unet.eval();
-    DENOISED_RETURN_IF_ERROR(CheckParameters(name, inspection, checkpoint.unet));
-    checkpoint.metadata = std::move(inspection.metadata);
-    for (const at::Tensor& parameter : checkpoint.unet.parameters()) checkpoint.parameter_count += parameter.numel();
-    checkpoint.sha256 = Sha256Hex(bytes);
-    return checkpoint;
-  } catch (const std::exception&) {  // LibTorch's messages hold stack traces: not for users
-    return NotAnArchive(name, bytes);
-  }
+  return Parse(name, bytes, GoldenUse::kRead);
 }
 
 }  // namespace denoised

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -62,13 +63,19 @@ absl::StatusOr<GoldenImages> Draw(Engine& engine, const std::vector<const Golden
   return images;
 }
 
+// By how much the images differ, if that is more than is allowed.
+std::optional<std::string> TooFar(const std::vector<float>& image, const std::vector<float>& expected,
+                                  float largest_rms) {
+  const double rms = Rms(image, expected);
+  if (rms <= largest_rms) return std::nullopt;
+  return absl::StrFormat("by %.2g (root mean square), and %.2g is allowed", rms, largest_rms);
+}
+
 absl::Status CheckNear(const GoldenRow& row, const char* circumstances, const std::vector<float>& image,
                        const std::vector<float>& expected, float largest_rms) {
-  const double rms = Rms(image, expected);
-  if (rms <= largest_rms) return absl::OkStatus();
-  return Fault(row, circumstances,
-               absl::StrFormat("differs from the fp32 reference by %.2g (root mean square), and %.2g is allowed", rms,
-                               largest_rms));
+  const std::optional<std::string> too_far = TooFar(image, expected, largest_rms);
+  if (!too_far.has_value()) return absl::OkStatus();
+  return Fault(row, circumstances, absl::StrCat("differs from the fp32 reference ", *too_far));
 }
 
 // As many rows as a step of so many network rows takes: the golden ones in turn, so that each meets several places.
@@ -126,6 +133,15 @@ GoldenImages DrawPlainly(const std::vector<GoldenRow>& rows, int null_label, con
     images.emplace_back(state.x(0), state.x(0) + kModelPixels);
   }
   return images;
+}
+
+absl::Status CompareImages(const std::vector<GoldenRow>& rows, const GoldenImages& images, const GoldenImages& expected,
+                           float largest_rms) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::optional<std::string> too_far = TooFar(images[i], expected[i], largest_rms);
+    if (too_far.has_value()) return absl::InternalError(absl::StrCat(Describe(rows[i]), " differs ", *too_far));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckEngine(Engine& engine, const std::vector<GoldenRow>& rows, const GoldenImages& expected,

@@ -55,6 +55,11 @@ using PlainNetwork = std::function<void(const float* x, int timestep, int label,
 // The images as the formulas say, one network call after the other.
 GoldenImages DrawPlainly(const std::vector<GoldenRow>& rows, int null_label, const PlainNetwork& network);
 
+// OK if every image is within largest_rms (of its pixels, as a root mean square) of the expected one. INTERNAL, saying
+// which is how far off, if not. There is one of each for each row.
+absl::Status CompareImages(const std::vector<GoldenRow>& rows, const GoldenImages& images, const GoldenImages& expected,
+                           float largest_rms);
+
 struct GoldenTolerance {
   float largest_rms = 0;         // of a finished image's pixels, against the reference
   bool exact_in_company = true;  // bit for bit as alone; else within largest_rms of the reference

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/model/checked_json.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -15,8 +16,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kPixelRange[] = "[-1, 1]";
 constexpr size_t kMaxJsonBytes = 1 << 20;  // of a few kilobytes that denoise-train writes
-constexpr int kMaxJsonDepth = 32;
-constexpr size_t kMaxTextBytes = 500;  // that a message takes over from the file
 
 Json UnetToJson(const UnetConfig& unet) {
   return {{"name", unet.architecture},
@@ -52,15 +51,6 @@ Json TrainingToJson(const TrainingRecord& training) {
 }
 
 // The readers below throw exceptions for a missing key or a wrong type; ParseModelMetadata turns them into a status.
-
-// NOTE: the library's own conversion takes truth values and fractions for integers, and cuts off what does not fit.
-template <typename T>
-T Integer(const Json& json) {
-  const bool fits = json.is_number_unsigned() ? std::in_range<T>(json.get<uint64_t>())
-                                              : json.is_number_integer() && std::in_range<T>(json.get<int64_t>());
-  if (!fits) throw std::invalid_argument(absl::StrCat(json.dump(), " is no integer of a size that this field has"));
-  return json.get<T>();
-}
 
 std::vector<int> Integers(const Json& json) {
   std::vector<int> integers;
@@ -141,32 +131,10 @@ absl::StatusOr<ModelMetadata> FromJson(const Json& json) {
   return metadata;
 }
 
-// The text, or its beginning if it is long: a file may bring any.
-std::string Shortened(const std::string& text) {
-  if (text.size() <= kMaxTextBytes) return text;
-  size_t size = kMaxTextBytes;
-  while (size > 0 && (text[size] & 0xC0) == 0x80) --size;  // not inside a letter of UTF-8
-  return absl::StrCat(text.substr(0, size), "...");
-}
-
 absl::Status NotExpected(const std::string& why) {
   return absl::InvalidArgumentError(
       absl::StrCat("denoised.json in the checkpoint is not what this build expects (", Shortened(why),
                    "); the file was not written by denoise-train, or it is damaged: copy it again or train a new one"));
-}
-
-// Parsed, or else why not. Depth is bounded because what works on the result calls itself for each level.
-absl::StatusOr<Json> ParseFlatJson(std::string_view text) {
-  if (text.size() > kMaxJsonBytes) {
-    return NotExpected(absl::StrCat("it has ", text.size(), " bytes, more than ", kMaxJsonBytes));
-  }
-  bool too_deep = false;
-  Json json = Json::parse(text, [&too_deep](int depth, Json::parse_event_t, const Json&) {
-    too_deep |= depth > kMaxJsonDepth;
-    return !too_deep;
-  });
-  if (too_deep) return NotExpected(absl::StrCat("it has more than ", kMaxJsonDepth, " levels"));
-  return json;
 }
 
 }  // namespace
@@ -217,8 +185,9 @@ std::string SerializeModelMetadata(const ModelMetadata& metadata) {
 
 absl::StatusOr<ModelMetadata> ParseModelMetadata(std::string_view json) {
   try {
-    DENOISED_ASSIGN_OR_RETURN(const Json parsed, ParseFlatJson(json));
-    absl::StatusOr<ModelMetadata> metadata = FromJson(parsed);
+    const absl::StatusOr<Json> parsed = ParseFlatJson<Json>(json, kMaxJsonBytes);
+    if (!parsed.ok()) return NotExpected(std::string(parsed.status().message()));
+    absl::StatusOr<ModelMetadata> metadata = FromJson(*parsed);
     if (metadata.ok()) return metadata;
     return absl::Status(metadata.status().code(), Shortened(std::string(metadata.status().message())));
   } catch (const std::exception& e) {

@@ -41,11 +41,21 @@ void Tell(const ServingModelOptions& options, const std::string& news) {
   if (options.tell) options.tell(news);
 }
 
+std::string GoldenNews(const Checkpoint& checkpoint) {
+  if (checkpoint.golden.has_value()) {
+    return absl::StrCat("they are as ", checkpoint.golden->drawn_by, " drew them when the checkpoint was written");
+  }
+  return "the checkpoint is older and carries no such images to compare them with; denoise-train --add_golden_draw "
+         "FILE "
+         "adds them";
+}
+
 absl::StatusOr<Source> ReadAtOnce(const ServingModelOptions& options) {
   Source source;
   DENOISED_ASSIGN_OR_RETURN(source.checkpoint, LoadCheckpoint(options.checkpoint));
   Tell(options, "drawing a few images in fp32, which engines are compared with");
-  DENOISED_ASSIGN_OR_RETURN(source.reference, DrawReference(source.checkpoint));
+  DENOISED_ASSIGN_OR_RETURN(source.reference, DrawCheckedReference(source.checkpoint));
+  Tell(options, GoldenNews(source.checkpoint));
   return source;
 }
 
@@ -73,7 +83,8 @@ absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const Source& source, E
                  .sha256 = checkpoint.sha256,
                  .parameter_count = static_cast<uint64_t>(checkpoint.parameter_count),
                  .device = engine.device,
-                 .passed_over = std::move(passed_over)};
+                 .passed_over = std::move(passed_over),
+                 .golden_drawn_by = checkpoint.golden.has_value() ? checkpoint.golden->drawn_by : ""};
   const auto make_engine = [&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
     DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Engine> checked, MakeCheckedEngine(checkpoint, source.reference, engine));
     return InjectFault(options.fault, std::move(checked));

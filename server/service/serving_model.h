@@ -30,6 +30,7 @@ struct ModelInfo {
   uint64_t parameter_count = 0;
   std::string device;                    // as ResolveDevice names it
   std::vector<std::string> passed_over;  // engines that would have gone first, and why they do not serve
+  std::string golden_drawn_by;           // what drew the images that the checkpoint carries; empty: it carries none
 
   // Names the checkpoint: the first 12 digits of its SHA-256.
   std::string version() const { return sha256.substr(0, 12); }

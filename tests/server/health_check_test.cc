@@ -17,12 +17,16 @@ using testing::HasSubstr;
 
 constexpr double kTimeoutSeconds = 60;
 
-absl::StatusOr<std::shared_ptr<ServingModel>> LoadPuppet(const ServingModelOptions&, SchedulerObserver* observer) {
-  ModelInfo info;
-  info.device = "cpu";
+absl::StatusOr<std::shared_ptr<ServingModel>> StartPuppet(const ModelInfo& info, SchedulerObserver* observer) {
   return ServingModel::Start(
       info, []() -> absl::StatusOr<std::unique_ptr<Engine>> { return std::make_unique<PuppetEngine>(4); },
       {.max_batch_rows = 4, .max_queued_images = 2}, observer);
+}
+
+absl::StatusOr<std::shared_ptr<ServingModel>> LoadPuppet(const ServingModelOptions&, SchedulerObserver* observer) {
+  ModelInfo info;
+  info.device = "cpu";
+  return StartPuppet(info, observer);
 }
 
 class HealthCheckTest : public testing::Test {
@@ -107,10 +111,23 @@ TEST_F(HealthCheckTest, PreflightSaysWhatWouldBeServed) {
   const absl::StatusOr<std::string> report = Preflight(options_, LoadPuppet);
   ASSERT_THAT(report, IsOk());
   EXPECT_THAT(*report, HasSubstr("checkpoint     digits.pt: "));
+  EXPECT_THAT(*report,
+              HasSubstr("golden draw    none in the checkpoint; denoise-train --add_golden_draw FILE adds one\n"));
   EXPECT_THAT(*report, HasSubstr("device         cpu, a puppet\n"));
   EXPECT_THAT(*report, HasSubstr("gRPC           127.0.0.1:0\n"));
   EXPECT_THAT(*report, HasSubstr("a full queue   6 images; of 1000 steps each they take about "));
   EXPECT_THAT(*report, HasSubstr("a stop         takes as long as what was admitted, 300 s at most\n"));
+}
+
+TEST_F(HealthCheckTest, PreflightSaysWhoDrewTheGoldenDraw) {
+  const auto load = [](const ServingModelOptions&, SchedulerObserver* observer) {
+    ModelInfo info;
+    info.golden_drawn_by = "LibTorch 9";
+    return StartPuppet(info, observer);
+  };
+  const absl::StatusOr<std::string> report = Preflight(options_, load);
+  ASSERT_THAT(report, IsOk());
+  EXPECT_THAT(*report, HasSubstr("golden draw    as LibTorch 9 drew it when the checkpoint was written\n"));
 }
 
 TEST_F(HealthCheckTest, PreflightFindsWhatAStartWouldEndWith) {

@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <string>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/checkpoint/add_golden_draw.h"
 #include "common/support/command_line.h"
 #include "common/support/progress_bar.h"
 #include "common/support/signal_queue.h"
@@ -26,6 +28,7 @@ struct Flags {
   bool verify_data = true;
   std::string architecture = "compact";
   std::string prediction_type = PredictionTypeName(NoiseScheduleConfig{}.prediction_type);
+  std::string add_golden_draw;
 };
 
 void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
@@ -62,12 +65,23 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--save_every", options.save_every_seconds,
                  "Seconds between saves of state.pt within an epoch; 0: only after each epoch");
   app.add_flag("--resume", options.resume, "Go on from state.pt in --out");
+  app.add_option(
+      "--add_golden_draw", flags.add_golden_draw,
+      "Instead of training: draw a few images with this checkpoint, which then carries them, so that servers can "
+      "tell whether they draw the same");
 }
 
 int Fail(const absl::Status& status) {
   ClearProgress();
   absl::FPrintF(stderr, "denoise-train: error: %s\n", status.message());
   return EXIT_FAILURE;
+}
+
+int AddGoldenDrawTo(const std::string& checkpoint) {
+  const absl::Status status = AddGoldenDraw(checkpoint);
+  if (!status.ok()) return Fail(status);
+  absl::PrintF("%s: now carries what its network draws here\n", checkpoint);
+  return EXIT_SUCCESS;
 }
 
 void Report(const TrainingSummary& summary, const TrainingOptions& options) {
@@ -109,6 +123,7 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);
   if (!prediction_type.ok()) return Fail(prediction_type.status());
   options->schedule.prediction_type = *prediction_type;
+  if (!flags.add_golden_draw.empty()) return AddGoldenDrawTo(flags.add_golden_draw);
   options->command = absl::StrJoin(argv + 1, argv + argc, " ");
 
   const absl::StatusOr<Dataset> data = LoadMnist(flags.data, Split::kTrain, {.verify_checksums = flags.verify_data});

@@ -11,6 +11,8 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "common/checkpoint/add_golden_draw.h"
+#include "common/checkpoint/golden_reference.h"
 #include "common/checkpoint/unet.h"
 #include "common/support/digest.h"
 #include "tests/testing/program.h"
@@ -91,6 +93,64 @@ TEST(CheckpointTest, ComesBack) {
 }
 
 TEST(CheckpointTest, SameWeightsGiveTheSameBytes) { EXPECT_EQ(SmallCheckpoint(), SmallCheckpoint()); }
+
+// As files were written before they carried a golden draw.
+std::string OlderCheckpoint() {
+  const Checkpoint checkpoint = *ParseCheckpoint("m.pt", SmallCheckpoint());
+  std::ostringstream archive;
+  checkpoint.unet.save(archive, {{"denoised.json", SerializeModelMetadata(checkpoint.metadata)}});
+  return archive.str();
+}
+
+// The small checkpoint, whose golden draw says this.
+std::string WithGoldenDraw(const std::string& json) {
+  return Rewritten(SmallCheckpoint(), [&json](const std::string& name, std::string& data) {
+    if (name == "extra/golden_draw.json") data = json;
+  });
+}
+
+TEST(CheckpointTest, CarriesWhatItsNetworkDraws) {
+  const Checkpoint checkpoint = *ParseCheckpoint("m.pt", SmallCheckpoint());
+  const GoldenReference drawn = *DrawReference(checkpoint.metadata, checkpoint.unet);
+  ASSERT_TRUE(checkpoint.golden.has_value());
+  EXPECT_EQ(checkpoint.golden->images, drawn.images);
+  EXPECT_THAT(checkpoint.golden->drawn_by, StartsWith("LibTorch "));
+}
+
+TEST(CheckpointTest, OlderFileWithoutAGoldenDrawIsReadAsBefore) {
+  const absl::StatusOr<Checkpoint> checkpoint = ParseCheckpoint("m.pt", OlderCheckpoint());
+  ASSERT_THAT(checkpoint, IsOk());
+  EXPECT_FALSE(checkpoint->golden.has_value());
+}
+
+TEST(CheckpointTest, DamagedOrOversizedGoldenDrawIsRefused) {
+  EXPECT_THAT(ParseCheckpoint("m.pt", WithGoldenDraw("{}")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       StartsWith("m.pt: golden_draw.json in the checkpoint is not what this build expects (")));
+  EXPECT_THAT(ParseCheckpoint("m.pt", WithGoldenDraw(std::string(kMaxGoldenRecordBytes + 1, ' '))),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("it has 262145 bytes, more than 262144")));
+}
+
+TEST(CheckpointTest, GoldenDrawIsAddedAndNothingElseChanges) {
+  const Checkpoint whole = *ParseCheckpoint("m.pt", SmallCheckpoint());
+  for (const std::string& before : {OlderCheckpoint(), WithGoldenDraw("damaged")}) {
+    const TempFolder folder;
+    const std::string path = folder.Write("m.pt", before);
+    ASSERT_THAT(AddGoldenDraw(path), IsOk());
+    const absl::StatusOr<Checkpoint> after = LoadCheckpoint(path);
+    ASSERT_THAT(after, IsOk());
+    EXPECT_TRUE(after->golden == whole.golden);
+    EXPECT_TRUE(after->metadata == whole.metadata);  // the parameters' digest among it
+  }
+}
+
+TEST(CheckpointTest, GoldenDrawIsNotAddedToWhatIsNoCheckpoint) {
+  const TempFolder folder;
+  const std::string path = folder.Write("m.pt", "hello");
+  EXPECT_THAT(AddGoldenDraw(path),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("m.pt is not a TorchScript archive")));
+  EXPECT_EQ(Slurp(path), "hello");
+}
 
 TEST(CheckpointTest, MissingFileSaysWhatToDo) {
   EXPECT_THAT(LoadCheckpoint("/nowhere/m.pt"),

@@ -122,6 +122,17 @@ TEST_F(GoldenDrawTest, StepThatFailsIsTold) {
       StatusIs(absl::StatusCode::kInternal, "the self-test failed: label 0 by ddpm, drawn alone, fails: no memory"));
 }
 
+TEST_F(GoldenDrawTest, ImagesDrawnElsewhereAreCompared) {
+  const GoldenImages images = DrawPlainly(rows_, kNullLabel, Network);
+  EXPECT_THAT(CompareImages(rows_, images, images, 0), IsOk());
+  GoldenImages others = images;
+  for (float& pixel : others[2]) pixel -= 0.25f;
+  EXPECT_THAT(CompareImages(rows_, images, others, 0.3f), IsOk());
+  EXPECT_THAT(
+      CompareImages(rows_, images, others, 0.2f),
+      StatusIs(absl::StatusCode::kInternal, "label 7 by ddim differs by 0.25 (root mean square), and 0.2 is allowed"));
+}
+
 TEST(GoldenRowsTest, GuidanceIsAskedOnlyOfNetworksThatHaveLearntIt) {
   const NoiseSchedule schedule = *NoiseSchedule::Create({});
   const auto guided = [](const GoldenRow& row) { return row.guidance_scale != 1; };

@@ -21,7 +21,7 @@ class SelfTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     checkpoint_ = new Checkpoint(*LoadCheckpoint(kModel));
-    reference_ = new GoldenReference(*DrawReference(*checkpoint_));
+    reference_ = new GoldenReference(*DrawCheckedReference(*checkpoint_));
   }
   static void TearDownTestSuite() {
     delete reference_;
@@ -99,6 +99,31 @@ TEST_F(SelfTest, EngineWithOtherWeightsIsRefused) {
       StatusIs(absl::StatusCode::kInternal,
                testing::ContainsRegex("the self-test failed: label [037] by [a-z_0-9]+( with guidance)?, drawn alone, "
                                       "differs from the fp32 reference by 0[.][0-9]+ .*, and 0[.][0-9]+ is allowed")));
+}
+
+TEST_F(SelfTest, ShippedCheckpointDrawsHereWhatItDrewWhenItWasWritten) {
+  ASSERT_TRUE(checkpoint_->golden.has_value());
+  EXPECT_THAT(DrawCheckedReference(*checkpoint_), IsOk());
+}
+
+// A library or a processor that computes wrongly, for all engines alike.
+TEST_F(SelfTest, CheckpointThatDrawsSomethingElseHereIsRefused) {
+  Checkpoint elsewhere = *checkpoint_;
+  elsewhere.golden = GoldenRecord{.drawn_by = "LibTorch 9", .images = reference_->images};
+  for (float& pixel : elsewhere.golden->images[1]) pixel += 0.1f;
+  EXPECT_THAT(DrawCheckedReference(elsewhere),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       testing::MatchesRegex(
+                           "the checkpoint's network draws something else here, by LibTorch [0-9.]+, than when "
+                           "it was written, by LibTorch 9: label 3 by dpm_solver_pp_2m with guidance differs "
+                           "by 0.1 .root mean square., and 0.002 is allowed; use another machine or LibTorch, "
+                           "or, if this one is to be believed, denoise-train --add_golden_draw FILE")));
+}
+
+TEST_F(SelfTest, CheckpointWithoutGoldenDrawIsTakenAsItIs) {
+  Checkpoint older = *checkpoint_;
+  older.golden.reset();
+  EXPECT_EQ(DrawCheckedReference(older)->images, reference_->images);
 }
 
 TEST_F(SelfTest, EngineThatCannotBeMadeSaysWhy) {

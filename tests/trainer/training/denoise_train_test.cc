@@ -71,6 +71,25 @@ TEST(DenoiseTrainTest, KilledRunGoesOnAsIfNothingHadHappened) {
   EXPECT_EQ(parts.metadata.parameters_sha256, whole.metadata.parameters_sha256);
 }
 
+TEST(DenoiseTrainTest, AddsAGoldenDrawToACheckpointWithoutTraining) {
+  const TempFolder folder;
+  const std::string path = folder.Write("m.pt", Slurp(DENOISED_SOURCE_DIR "/models/mnist.pt"));
+  const Checkpoint before = *LoadCheckpoint(path);
+  const ProgramResult result = RunProgram({"denoise-train", "--add_golden_draw", "m.pt"}, {}, folder.path());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "m.pt: now carries what its network draws here\n");
+  const Checkpoint after = *LoadCheckpoint(path);
+  EXPECT_TRUE(after.golden.has_value());
+  EXPECT_TRUE(after.metadata == before.metadata);
+  EXPECT_FALSE(std::filesystem::exists(folder.File("run")));
+}
+
+TEST(DenoiseTrainTest, GoldenDrawOfAMissingCheckpointIsSaid) {
+  const ProgramResult result = RunProgram({"denoise-train", "--add_golden_draw", "/nowhere/m.pt"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("denoise-train: error: cannot load the checkpoint: cannot open /nowhere/m.pt"));
+}
+
 TEST(DenoiseTrainTest, InterruptedRunSaysHowToGoOn) {
   const TempFolder folder;
   BackgroundProgram program({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--sample_every", "0",
