@@ -37,8 +37,22 @@ build_go() {
   go build -o bin/draw .
 }
 
+build_node() {
+  copy node
+  install_npm_packages
+}
+
+# Packages' own install scripts are not needed, so they are not run.
+install_npm_packages() {
+  unchanged package-lock.json && return
+  npm ci --ignore-scripts --no-audit --no-fund
+  cp package-lock.json .installed-package-lock.json
+}
+
 build_tools() {
+  copy shell
   copy tools
+  install_npm_packages
   go build -o bin/ github.com/fullstorydev/grpcurl/cmd/grpcurl github.com/bojand/ghz/cmd/ghz
 }
 
@@ -59,7 +73,7 @@ commands_of() {
     go) echo go protoc ;;
     node) echo node npm ;;
     java) echo javac mvn ;;
-    tools) echo go ;;
+    tools) echo go npm jq ;;
   esac
 }
 
@@ -69,7 +83,7 @@ build_language() { bash -c "source '${BASH_SOURCE[0]}' --functions; set -e; buil
 if [[ ${1-} == --functions ]]; then return; fi
 
 languages=("$@")
-if (($# == 0)); then languages=(python go tools); fi
+if (($# == 0)); then languages=(python go node tools); fi
 failed=0
 trap stop_ticker EXIT
 for language in "${languages[@]}"; do

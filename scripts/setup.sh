@@ -85,6 +85,9 @@ END
     # these may also come from elsewhere than from Debian
     python3 -c 'import ensurepip' 2>/dev/null || echo 'python3-venv | Python 3.10 with venv (optional: examples/python)'
     command -v go >/dev/null || echo 'golang-go | Go 1.19 (optional: examples/go, examples/tools)'
+    command -v node >/dev/null || echo 'nodejs | Node.js 18 (optional: examples/node)'
+    command -v npm >/dev/null || echo 'npm | npm 9 (optional: examples/node, examples/tools)'
+    command -v jq >/dev/null || echo 'jq | jq 1.6 (optional: examples/shell)'
   fi
   if [[ $with_cuda ]]; then
     cat <<'END'

@@ -61,6 +61,11 @@ inline std::vector<Example> Examples() {
        {python, built("python/draw_asyncio.py")},
        "python/denoised/v1/digit_service_pb2_grpc.py"},
       {"Go", "go", {built("go/bin/draw")}, "go/bin/draw"},
+      {"Node", "node", {"/usr/bin/env", "node", built("node/draw.js")}, "node/node_modules/@grpc/grpc-js/package.json"},
+      {"Grpcurl",
+       "shell",
+       {"/bin/sh", "-c", "PATH=" + built("tools/bin") + ":$PATH exec \"$0\" \"$@\"", built("shell/draw.sh")},
+       "tools/bin/grpcurl"},
   };
 }
 
