@@ -6,7 +6,8 @@
 #   scripts/setup.sh --checks   what scripts/check.sh needs as well: compilers, linters
 #   scripts/setup.sh --examples what examples/ needs as well: other languages' tools, and the examples built by
 #                               scripts/build_examples.sh, with all that they need, in build/examples
-#   scripts/setup.sh --deploy   what tests/deploy needs as well: Debian's Prometheus, which it starts as a service where it can
+#   scripts/setup.sh --deploy   what tests/deploy needs as well: Debian's Prometheus, which starts as a service, and by the
+#                               Go that is there what the tests of manifests import
 #   scripts/setup.sh --prometheus3
 #                               Prometheus 3 as well, from source into build/prometheus3, by Go 1.26.7 or later; minutes
 #   scripts/setup.sh --cuda     NVIDIA's CUDA compiler as well, from PyPI into build/cuda: no GPU or driver is needed
@@ -256,6 +257,12 @@ install_cuda() {
 
 has_cuda() { cmp --silent "$root/scripts/cuda-requirements.txt" "$root/build/cuda/requirements.txt"; }
 
+# What the tests of manifests import, compiled once, so that they need no network. Debian 13 has Go 1.24, Debian 12 a Go that
+# is too old: those tests are skipped in words.
+prepare_manifest_tests() {
+  cd "$root/tests/deploy/manifests" && GOTOOLCHAIN=local GOFLAGS=-p=$(build_jobs) go test -run '^$' ./...
+}
+
 # Of version 3, pinned; Go checks its sums. Discovery of targets in clouds is left out.
 prometheus3=v0.316.0
 
@@ -298,6 +305,14 @@ if [[ $with_cuda ]] && ! has_cuda; then
 fi
 if [[ $with_examples ]]; then
   "$root/scripts/build_examples.sh" || die "Not every example could be built; everything else works without."
+fi
+if [[ $with_deploy ]]; then
+  if ! command -v go >/dev/null; then
+    say "Go is not installed: the manifests in deploy/ are not tested. Go 1.24 or later is needed for that."
+  else
+    stage "Preparing the manifests' tests" setup-deploy.log prepare_manifest_tests ||
+      say "The manifests in deploy/ are not tested. Go 1.24 or later is needed for that, and its modules."
+  fi
 fi
 if [[ $with_prometheus3 ]] && ! has_prometheus3; then
   command -v go >/dev/null || die "Prometheus 3 is built by Go, which is not installed; Go 1.26.7 or later is needed."

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "server/options.h"
 #include "tests/server/puppet_server.h"
 #include "tests/testing/http2.h"
@@ -29,7 +30,7 @@ double NumberAfter(const std::string& name, const std::string& manifest) {
 
 // Otherwise the pod is killed while it still draws what it has admitted.
 TEST(KubernetesTest, GracePeriodCoversLameDuckAndDrain) {
-  const std::string manifest = Slurp(DENOISED_SOURCE_DIR "/deploy/kubernetes.yaml");
+  const std::string manifest = Slurp(DENOISED_SOURCE_DIR "/deploy/kubernetes/base/deployment.yaml");
   constexpr double kMarginSeconds = 10;  // for connections to close
   EXPECT_GE(NumberAfter("terminationGracePeriodSeconds: ", manifest),
             NumberAfter("--lame_duck=", manifest) + NumberAfter("--drain_timeout=", manifest) + kMarginSeconds);
@@ -89,6 +90,23 @@ class FlagsTest : public testing::Test {
   CLI::App app_;
   ServerOptions options_;
 };
+
+// A flag that does not exist keeps every pod from starting.
+TEST_F(FlagsTest, ManifestsNameFlagsThatExist) {
+  for (const char* file : {"base/deployment.yaml", "overlays/gpu/gpu.yaml"}) {
+    const std::string manifest = Slurp(absl::StrCat(DENOISED_SOURCE_DIR "/deploy/kubernetes/", file));
+    const std::vector<std::string> flags = Find("--[a-z_]+(?==)", manifest);
+    EXPECT_THAT(flags, testing::Contains("--lame_duck")) << file;
+    for (const std::string& flag : flags) EXPECT_TRUE(HasFlag(flag)) << file << ": " << flag;
+  }
+  for (const char* component : {"claim", "image", "init"}) {
+    const std::string manifest = Slurp(
+        absl::StrCat(DENOISED_SOURCE_DIR "/deploy/kubernetes/components/checkpoint-", component, "/checkpoint.yaml"));
+    const std::vector<std::string> variables = Find("DENOISED_[A-Z_]+", manifest);
+    EXPECT_THAT(variables, testing::Contains("DENOISED_CHECKPOINT")) << component;
+    for (const std::string& variable : variables) EXPECT_TRUE(HasVariable(variable)) << component << ": " << variable;
+  }
+}
 
 class DockerTest : public FlagsTest {
  protected:
