@@ -49,6 +49,11 @@ install_npm_packages() {
   cp package-lock.json .installed-package-lock.json
 }
 
+build_java() {
+  copy java
+  mvn --batch-mode --quiet --strict-checksums -Dmaven.repo.local="$PWD/repository" package
+}
+
 build_tools() {
   copy shell
   copy tools
@@ -83,7 +88,7 @@ build_language() { bash -c "source '${BASH_SOURCE[0]}' --functions; set -e; buil
 if [[ ${1-} == --functions ]]; then return; fi
 
 languages=("$@")
-if (($# == 0)); then languages=(python go node tools); fi
+if (($# == 0)); then languages=(python go node java tools); fi
 failed=0
 trap stop_ticker EXIT
 for language in "${languages[@]}"; do

@@ -88,6 +88,9 @@ END
     command -v go >/dev/null || echo 'golang-go | Go 1.19 (optional: examples/go, examples/tools)'
     command -v node >/dev/null || echo 'nodejs | Node.js 18 (optional: examples/node)'
     command -v npm >/dev/null || echo 'npm | npm 9 (optional: examples/node, examples/tools)'
+    command -v javac >/dev/null || echo 'default-jdk-headless | JDK 17 (optional: examples/java)'
+    command -v mvn >/dev/null || echo 'maven | Maven 3.8 (optional: examples/java)'
+    echo "protobuf-compiler-grpc-java-plugin | gRPC-Java's plugin for protoc (optional: Maven has one too)"
     command -v jq >/dev/null || echo 'jq | jq 1.6 (optional: examples/shell)'
   fi
   if [[ $with_cuda ]]; then

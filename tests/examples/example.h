@@ -66,6 +66,7 @@ inline std::vector<Example> Examples() {
        "python/denoised/v1/digit_service_pb2_grpc.py"},
       {"Go", "go", {built("go/bin/draw")}, "go/bin/draw"},
       {"Node", "node", {"/usr/bin/env", "node", built("node/draw.js")}, "node/node_modules/@grpc/grpc-js/package.json"},
+      {"Java", "java", {"/usr/bin/env", "java", "-jar", built("java/target/draw.jar")}, "java/target/draw.jar"},
       {"Cpp", "cpp", {DENOISED_BIN_DIR "/../examples/cpp/draw"}, DENOISED_BIN_DIR "/../examples/cpp/draw"},
       {"Grpcurl",
        "shell",
