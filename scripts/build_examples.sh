@@ -4,8 +4,8 @@
 #   scripts/build_examples.sh                all of them
 #   scripts/build_examples.sh LANGUAGE...    some: python, go, node, java, tools
 #
-# What a language needs comes by its own package manager, in the versions and with the sums that its folder pins, and
-# stays in build/examples. C++ is built with the tests instead, as it needs this build's library.
+# What a language needs comes by its own package manager, in the versions and with the sums that its folder pins, and is
+# installed in build/examples alone; downloads are kept where such tools keep theirs. C++ is built with the tests instead, as it needs this build's library.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -51,7 +51,7 @@ install_npm_packages() {
 
 build_java() {
   copy java
-  mvn --batch-mode --quiet --strict-checksums -Dmaven.repo.local="$PWD/repository" package
+  mvn --batch-mode --quiet --strict-checksums package
 }
 
 build_tools() {

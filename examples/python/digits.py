@@ -53,9 +53,8 @@ def parse_arguments():
 
 
 def _uint64(text):
-    # argparse makes a sentence of it that names the option and the text.
-    if not 0 <= int(text) < 2**64:
-        raise argparse.ArgumentTypeError(f"must be 0 to {2**64 - 1}, got {text}")
+    if not (text.isascii() and text.isdigit() and int(text) < 2**64):
+        raise argparse.ArgumentTypeError(f"must be 0 to {2**64 - 1}, got {text!r}")
     return int(text)
 
 
