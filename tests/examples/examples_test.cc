@@ -121,6 +121,12 @@ TEST_P(ExampleTest, FullQueueIsSurvived) {
   EXPECT_THAT(refused.err, StartsWith("error: RESOURCE_EXHAUSTED: the queue is full: "));
   EXPECT_THAT(refused.err, ContainsRegex("\n  try again in [0-9]+\\.[0-9] s\n"));
 
+  BackgroundProgram impatient(Command(served.address(), {"7", "--seed", "76", "--steps", "20"}), {}, folder_.path());
+  Await(served.server(), "20 steps, seed 76: RESOURCE_EXHAUSTED");
+  impatient.Signal(SIGINT);
+  EXPECT_EQ(impatient.Wait(), 130);
+  EXPECT_THAT(impatient.err(), HasSubstr("error: cancelled\n"));
+
   BackgroundProgram patient(Command(served.address(), {"7", "--seed", "77", "--steps", "20"}), {}, folder_.path());
   Await(served.server(), "20 steps, seed 77: RESOURCE_EXHAUSTED");
   queue.Empty();
