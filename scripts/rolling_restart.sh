@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Two replicas behind HAProxy (deploy/haproxy.cfg) are stopped by SIGTERM and started again in turn, while clients with
-# gRPC's standard retry policy draw: says how many calls failed, which should be none.
+# Three replicas, first behind HAProxy (deploy/haproxy.cfg), then balanced by the clients themselves, are stopped by SIGTERM
+# and started again in turn, while clients with gRPC's standard retry policy draw: says how many calls each replica got,
+# and how many failed, which should be none.
 #
-#   scripts/rolling_restart.sh [CALLS [RESTARTS]]    2000 calls at least and 3 restarts of each unless given; a minute
+#   scripts/rolling_restart.sh [CALLS [RESTARTS]]    2000 calls at least and 3 restarts of each unless given; two minutes
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

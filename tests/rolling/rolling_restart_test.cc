@@ -1,24 +1,30 @@
-// Two replicas behind HAProxy by deploy/haproxy.cfg, restarted one after the other, while clients with gRPC's standard
-// retry policy draw: no call fails, and each image is the one that it would have been.
+// Three replicas, behind HAProxy by deploy/haproxy.cfg or balanced by the clients themselves, as over a headless
+// Service: load is even, and when they are restarted one after the other, while clients with gRPC's standard retry
+// policy draw, no call fails, and each image is the one that it would have been.
 //
 // DENOISED_ROLLING_CALLS and DENOISED_ROLLING_RESTARTS make it longer; scripts/rolling_restart.sh does.
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
+#include <numeric>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "tests/testing/free_port.h"
 #include "tests/testing/program.h"
+#include "tests/testing/server_metrics.h"
 
 namespace denoised {
 namespace {
@@ -26,14 +32,19 @@ namespace {
 constexpr int kClients = 4;
 constexpr auto kPause = std::chrono::milliseconds(20);  // between two calls of a client
 
-// As a client of any language has it.
-constexpr char kRetryPolicy[] = R"({"methodConfig": [{
-  "name": [{"service": "denoised.v1.DigitService"}],
-  "retryPolicy": {
-    "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"]
-  }
-}]})";
+// As a client of any language has it. Through a proxy only the retry policy is at work: there is one address. A client
+// that balances itself hears from health who drains, and leaves it before its port closes.
+constexpr char kServiceConfig[] = R"({
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "healthCheckConfig": {"serviceName": "denoised.v1.DigitService"},
+  "methodConfig": [{
+    "name": [{"service": "denoised.v1.DigitService"}],
+    "retryPolicy": {
+      "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2,
+      "retryableStatusCodes": ["UNAVAILABLE"]
+    }
+  }]
+})";
 
 int NumberFrom(const char* variable, int otherwise) {
   const char* text = std::getenv(variable);
@@ -48,62 +59,66 @@ std::string HaproxyPath() {
   return found.exit_code == 0 ? std::string(absl::StripAsciiWhitespace(found.out)) : "";
 }
 
-// With the flags of an ordinary server; one thread, as two of them and their clients share this machine.
+// With the flags of an ordinary server; one thread, as all of them and their clients share this machine.
 class Replica {
  public:
-  explicit Replica(std::string name) : name_(std::move(name)), address_(Loopback(FreePort())) { Start(); }
+  Replica() : address_(Loopback(FreePort())) { Start(); }
 
-  const std::string& name() const { return name_; }
   const std::string& address() const { return address_; }
 
   void Start() {
     program_ = std::make_unique<BackgroundProgram>(
-        std::vector<std::string>{"denoised", "--threads=1", "--listen", address_, "--metrics_listen=off"});
+        std::vector<std::string>{"denoised", "--threads=1", "--listen", address_, "--metrics_listen=127.0.0.1:0"});
+    const std::string metrics = program_->AwaitLine("metrics on http://127.0.0.1:");
+    metrics_ = std::make_unique<ServerMetrics>(std::atoi(metrics.c_str()));
     program_->AwaitLine("listening on ");
   }
   int Stop() {
     program_->Signal(SIGTERM);
     return program_->Wait();
   }
+  // Calls for a digit that it has answered since it was started last.
+  int calls() const {
+    return static_cast<int>(metrics_->Get("grpc_server_handled_total", "grpc_method=\"GenerateDigit\""));
+  }
+  // Until whoever balances has taken it in.
+  void AwaitCalls(int calls) const {
+    while (this->calls() < calls) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
   std::string log() const { return program_->err(); }
 
  private:
-  const std::string name_;
   const std::string address_;
   std::unique_ptr<BackgroundProgram> program_;
+  std::unique_ptr<ServerMetrics> metrics_;
 };
 
-class LoadBalancer {
+constexpr size_t kReplicas = 3;
+using Replicas = std::array<Replica, kReplicas>;
+
+class Haproxy {
  public:
-  LoadBalancer(const std::string& haproxy, const Replica& a, const Replica& b)
+  Haproxy(const std::string& path, const Replicas& replicas)
       : address_(Loopback(FreePort())),
-        program_({haproxy, "-db", "-f", DENOISED_SOURCE_DIR "/deploy/haproxy.cfg"},
-                 {"DENOISED_FRONT=" + address_, "DENOISED_A=" + a.address(), "DENOISED_B=" + b.address()}) {}
-
-  const std::string& address() const { return address_; }
-  std::string log() const { return program_.out() + program_.err(); }
-
-  // Until it listens.
-  void AwaitStart() const {
+        program_({path, "-db", "-f", DENOISED_SOURCE_DIR "/deploy/haproxy.cfg"},
+                 {"DENOISED_FRONT=" + address_, "DENOISED_A=" + replicas[0].address(),
+                  "DENOISED_B=" + replicas[1].address(), "DENOISED_C=" + replicas[2].address()}) {
     const auto channel = grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
     while (!channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(1))) continue;
   }
 
-  // Until it has taken this replica in again for the nth time.
-  void AwaitUp(const Replica& replica, int times) const {
-    const std::string line = absl::StrCat("Server digits/", replica.name(), " is UP");
-    while (Count(line) < times) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
+  const std::string& address() const { return address_; }
 
  private:
-  int Count(const std::string& line) const {
-    const std::string out = program_.out();
-    return static_cast<int>(std::vector<std::string>(absl::StrSplit(out, line)).size()) - 1;
-  }
-
   const std::string address_;
   const BackgroundProgram program_;
 };
+
+// All of them, as a name of a headless Service gives them.
+std::string Addresses(const Replicas& replicas) {
+  return "ipv4:" +
+         absl::StrJoin(replicas, ",", [](std::string* out, const Replica& replica) { out->append(replica.address()); });
+}
 
 // Some drawings, and the bytes that they have.
 class Drawings {
@@ -164,7 +179,9 @@ class Clients {
  private:
   void Run(const std::string& server) {
     grpc::ChannelArguments arguments;
-    arguments.SetServiceConfigJSON(kRetryPolicy);
+    arguments.SetServiceConfigJSON(kServiceConfig);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);  // who was restarted is soon back
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
     const auto channel = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
     const auto stub = v1::DigitService::NewStub(channel);
@@ -187,29 +204,67 @@ class Clients {
   std::vector<std::string> failures_ ABSL_GUARDED_BY(mu_);
 };
 
-TEST(RollingRestartTest, NoCallFailsBehindHaproxyWithAStandardRetryPolicy) {
-  const std::string haproxy = HaproxyPath();
-  if (haproxy.empty()) GTEST_SKIP() << "haproxy is not installed; scripts/setup.sh --tests installs it";
-  const int calls = NumberFrom("DENOISED_ROLLING_CALLS", 300);
-  const int restarts = NumberFrom("DENOISED_ROLLING_RESTARTS", 1);
-
-  Replica a("a"), b("b");
-  const Drawings drawings(a.address());
-  const LoadBalancer balancer(haproxy, a, b);
-  balancer.AwaitStart();
-  Clients clients(balancer.address(), drawings);
-  for (int i = 1; i <= restarts; ++i) {
-    for (Replica* replica : {&a, &b}) {
-      EXPECT_EQ(replica->Stop(), 0) << replica->log();
-      replica->Start();
-      balancer.AwaitUp(*replica, i);
+class RollingRestartTest : public testing::Test {
+ protected:
+  // Of calls to `server` each replica gets `least_share`, and while they are restarted in turn none of them fails.
+  void LoadIsEvenAndNoCallFails(const std::string& server, double least_share) {
+    const Drawings drawings(replicas_[0].address());
+    Clients clients(server, drawings);
+    ExpectEvenLoad(least_share);
+    const int restarts = NumberFrom("DENOISED_ROLLING_RESTARTS", 1);
+    for (int i = 0; i < restarts; ++i) {
+      for (Replica& replica : replicas_) Restart(replica);
     }
+    const int calls = NumberFrom("DENOISED_ROLLING_CALLS", 300);
+    while (clients.calls() < calls) std::this_thread::sleep_for(kPause);
+    const std::vector<std::string> failures = clients.Stop();
+    for (size_t i = 0; i < failures.size() && i < 10; ++i) std::puts(failures[i].c_str());
+    std::printf("%d restarts of each replica, %d calls, %zu failed\n", restarts, clients.calls(), failures.size());
+    EXPECT_EQ(failures.size(), 0u);
   }
-  while (clients.calls() < calls) std::this_thread::sleep_for(kPause);
-  const std::vector<std::string> failures = clients.Stop();
-  for (size_t i = 0; i < failures.size() && i < 10; ++i) std::puts(failures[i].c_str());
-  std::printf("%d restarts of each replica, %d calls, %zu failed\n", restarts, clients.calls(), failures.size());
-  EXPECT_EQ(failures.size(), 0u) << balancer.log();
+
+  Replicas replicas_;
+
+ private:
+  std::array<int, kReplicas> Calls() const {
+    std::array<int, kReplicas> calls{};
+    std::transform(replicas_.begin(), replicas_.end(), calls.begin(), [](const Replica& r) { return r.calls(); });
+    return calls;
+  }
+
+  void ExpectEvenLoad(double least_share) const {
+    constexpr int kCalls = 150;
+    for (const Replica& replica : replicas_) replica.AwaitCalls(replica.calls() + 1);  // all have been found
+    const std::array<int, kReplicas> before = Calls();
+    std::array<int, kReplicas> since{};
+    int sum = 0;
+    while (sum < kCalls) {
+      std::this_thread::sleep_for(kPause);
+      const std::array<int, kReplicas> now = Calls();
+      std::transform(now.begin(), now.end(), before.begin(), since.begin(), std::minus<>());
+      sum = std::accumulate(since.begin(), since.end(), 0);
+    }
+    std::printf("calls of each replica: %s\n", absl::StrJoin(since, ", ").c_str());
+    for (const int calls : since) EXPECT_GE(calls, sum * least_share);
+  }
+
+  static void Restart(Replica& replica) {
+    constexpr int kTakenIn = 5 * kClients;  // by each client, most likely
+    EXPECT_EQ(replica.Stop(), 0) << replica.log();
+    replica.Start();
+    replica.AwaitCalls(kTakenIn);
+  }
+};
+
+TEST_F(RollingRestartTest, NoCallFailsBehindHaproxyWithAStandardRetryPolicy) {
+  const std::string path = HaproxyPath();
+  if (path.empty()) GTEST_SKIP() << "haproxy is not installed; scripts/setup.sh --tests installs it";
+  const Haproxy haproxy(path, replicas_);
+  LoadIsEvenAndNoCallFails(haproxy.address(), 1.0 / 8);  // fewer go to one that is slower at the moment
+}
+
+TEST_F(RollingRestartTest, NoCallFailsWhereClientsBalanceThemselves) {
+  LoadIsEvenAndNoCallFails(Addresses(replicas_), 1.0 / 4);
 }
 
 }  // namespace
