@@ -530,5 +530,6 @@ show({view: 'one', ask: null, chains: [new Chain()]});
 say('Every digit starts as noise. Choose one.');
 listen();
 readAddress();
+document.querySelector('main').hidden = $('live').hidden = false;
 start();
 watchServer();
