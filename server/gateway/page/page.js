@@ -2,17 +2,11 @@
 // address always says how to get the same picture again.
 
 import {apng, fromBase64, gif, greys} from './animation.js';
+import {FRAMES, SAMPLERS, WALL, WALL_CALLS, newSeed, requestOf, rowsOf} from './ask.js';
 import {Chain, noise} from './chain.js';
-import {ServerError, generate, getModel, getStatus, setToken} from './server.js';
+import {watchServer} from './live.js';
+import {ServerError, generate, getModel, setToken} from './server.js';
 
-const SAMPLERS = {
-  ddpm: {name: 'DDPM', steps: 1000},
-  ddim: {name: 'DDIM', steps: 50},
-  dpm_solver_pp_2m: {name: 'DPM-Solver++', steps: 20},
-};
-const FRAMES = 100;  // of a chain, at most
-const WALL = 10;  // rows and columns
-const WALL_CALLS = 4;  // at a time: a browser has six connections to a server
 const TRIES = 20;
 
 const $ = (id) => document.getElementById(id);
@@ -22,7 +16,8 @@ const wide = matchMedia('(min-width: 60rem)');
 
 let model = null;  // what GET /v1/model said
 let running = null;  // AbortController of what is being drawn
-let shown = null;  // what the pictures show: {view, ask, chains, savable}
+let shown = null;  // what the pictures show: {view, ask, chains, done}
+let keeping = new AbortController();  // of what is being saved
 
 const make = (tag, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
@@ -32,22 +27,11 @@ const make = (tag, properties = {}, ...children) => {
 
 // --- What to draw ----------------------------------------------------------------------------------------------------
 
-/** What the form says, as texts. */
-const readForm = () => Object.fromEntries(new FormData(form));
-
-/** The request for `ask`; what the form leaves empty the server decides. Texts go as they are: it checks them. */
-function requestOf(ask) {
-  const request = {digit: Number(ask.digit), sampler: `SAMPLER_${ask.sampler.toUpperCase()}`, image: {size: Number(ask.size)}};
-  if (ask.seed) request.seed = ask.seed;
-  if (ask.steps) request.steps = ask.steps;
-  if (ask.guidance && !$('guided').hidden) request.guidanceScale = ask.guidance;
-  request.preview = {everySteps: Math.ceil(stepsOf(ask) / FRAMES), kind: `PREVIEW_KIND_${ask.kind.toUpperCase()}`};
-  return request;
+/** What the form says, as texts, without guidance where the model has learned none. */
+function readForm() {
+  const ask = Object.fromEntries(new FormData(form));
+  return $('guided').hidden ? {...ask, guidance: ''} : ask;
 }
-
-const stepsOf = ({steps, sampler}) => Number(steps) > 0 ? Math.min(Number(steps), 1000000) : SAMPLERS[sampler].steps;
-
-const newSeed = () => String(crypto.getRandomValues(new BigUint64Array(1))[0]);
 
 /** The address of what is shown: all that decides its pixels, and the model that drew it. */
 function writeAddress(ask) {
@@ -81,7 +65,7 @@ async function waitToRetry(error, attempt, signal) {
   const wait = Math.max(1, Math.ceil(error.retrySeconds ?? Math.min(30, 2 ** attempt)));
   const now = new AbortController();
   signal.addEventListener('abort', () => now.abort(), {once: true});
-  const countdown = make('span');
+  const countdown = make('span', {role: 'timer', ariaLive: 'off'});
   notify(error.status === 'RESOURCE_EXHAUSTED' ? 'Busy' : error.status === 'UNAVAILABLE' ? 'Not serving' : 'No answer',
       error.message, countdown, button('Try now', () => now.abort()));
   for (let left = wait; left > 0 && !now.signal.aborted; left--) {
@@ -162,18 +146,6 @@ async function drawCompared(ask, signal) {
   say(`seed ${ask.seed} · ${times.join(', ')}`, `Drew a ${ask.digit} by three samplers, seed ${ask.seed}.`);
 }
 
-/** The requests of a wall: its rows. Image i of a row is drawn with noise stream i of the row's seed. */
-function rowsOf(ask) {
-  const {preview, ...request} = requestOf({...ask, size: 64});
-  preview.everySteps = Math.ceil(stepsOf(ask) / 10);
-  return Array.from({length: WALL}, (_, row) => ({
-    ...request, preview, count: WALL, priority: 'PRIORITY_BATCH', digit: ask.fill === 'all' ? row : request.digit,
-    seed: ask.fill === 'all' ? ask.seed : String(BigInt.asUintN(64, toSeed(ask.seed) + BigInt(row))),
-  }));
-}
-
-const toSeed = (text) => /^\d+$/.test(text) ? BigInt(text) : 0n;
-
 async function drawWall(ask, signal) {
   ask.seed ||= newSeed();
   const what = ask.fill === 'all' ? 'all ten digits, ten times each' : `a hundred times ${ask.digit}`;
@@ -216,6 +188,7 @@ const VIEWS = {one: drawOne, compare: drawCompared, wall: drawWall};
 
 async function draw() {
   running?.abort();
+  keeping.abort();
   const mine = running = new AbortController();
   hideNotice();
   markFields([]);
@@ -302,7 +275,10 @@ const ADVICE = {
 function fail(error) {
   const waiting = shown?.chains.filter((chain) => !chain.done) ?? [];
   for (const chain of waiting) (chain.pause(), chain.say('stopped'));
-  if (error.name === 'AbortError') return say($('facts').textContent.replace(/( · stopped)?$/, ' · stopped'), 'Stopped.');
+  if (error.name === 'AbortError') {
+    hideNotice();
+    return say($('facts').textContent.replace(/( · stopped)?$/, ' · stopped'), 'Stopped.');
+  }
   if (['UNAUTHENTICATED', 'PERMISSION_DENIED'].includes(error.status)) return askForToken(error, () => draw());
   const [title, advice] = ADVICE[error.status] ?? ['Failed', 'Draw again; if it fails again, tell whoever runs the server.'];
   notify(title, error.message, advice);
@@ -371,7 +347,7 @@ async function savePng() {
  * Frames that were too fast for the server to send are asked for again: the same seed draws the same chain. A frame
  * after every n steps, n being one that is missing, cannot be missed again.
  */
-async function completeChain(chain, ask) {
+async function completeChain(chain, ask, signal) {
   const every = Math.ceil(chain.total / FRAMES);
   const has = new Set(chain.frames.map((frame) => frame.step));
   for (let step = chain.total - 1; step > 0; step--) {
@@ -383,14 +359,16 @@ async function completeChain(chain, ask) {
       if (!preview || preview.step % every !== 0) return;
       has.add(preview.step);
       chain.add(preview.step, preview.totalSteps, preview.png);
-    }, new AbortController().signal);
+    }, signal);
   }
 }
 
 async function saveChain(kind) {
   const {ask, chains: [chain]} = shown;
   const facts = $('facts').textContent;
-  await completeChain(chain, ask);
+  keeping.abort();
+  keeping = new AbortController();
+  await completeChain(chain, ask, keeping.signal);
   const pngs = chain.frames.map((frame) => fromBase64(frame.png));
   const times = pngs.map((_, i) => i < pngs.length - 1 ? Math.max(20, Math.round(240 / pngs.length) * 10) : 2000);
   save(kind === 'gif' ? gif(await Promise.all(pngs.map(greys)), times) : apng(pngs, times), kind);
@@ -417,50 +395,6 @@ function pinSeed() {
   field('seed').value = shown.ask.seed;
   $('settings').open = true;
   flash($('pin'), 'Kept');
-}
-
-// --- The server, live ------------------------------------------------------------------------------------------------
-
-const METERS = [['Waiting', 'images', 0], ['Drawing', 'images', 0], ['Batch', 'images a step', 1], ['Step', 'ms', 1]];
-
-/** A figure with its recent past. */
-class Meter {
-  #past = Array(60).fill(null); #value; #path;
-
-  constructor([name, unit, digits]) {
-    const element = $('meter').content.firstElementChild.cloneNode(true);
-    element.querySelector('dt').textContent = name;
-    element.querySelector('.unit').textContent = unit;
-    this.#value = element.querySelector('output');
-    this.#path = element.querySelector('path');
-    this.digits = digits;
-    $('meters').append(element);
-    this.set(null);
-  }
-
-  /** null: there is nothing to tell just now. */
-  set(value) {
-    this.#past = [...this.#past.slice(1), value];
-    this.#value.textContent = value === null ? '–' : value.toFixed(this.digits);
-    const top = Math.max(1e-9, ...this.#past);
-    this.#path.setAttribute('d', `M${this.#past.map((one, i) => `${i} ${(19 - 18 * one / top).toFixed(1)}`).join('L')}`);
-  }
-}
-
-async function watchServer() {
-  const meters = METERS.map((how) => new Meter(how));
-  for (let before = null;;) {
-    const now = document.hidden ? before : await getStatus().catch(() => null);
-    if (!document.hidden) {
-      const steps = now && before ? now.stepsTotal - before.stepsTotal : 0;
-      const each = (total, scale) => steps > 0 ? scale * (now[total] - before[total]) / steps : null;
-      const figures = [now?.queuedImages ?? null, now?.denoisingImages ?? null, each('stepRowsTotal', 1), each('stepSecondsTotal', 1000)];
-      meters.forEach((meter, i) => meter.set(figures[i]));
-      $('live').classList.toggle('absent', !now);
-    }
-    before = now;
-    await new Promise((resolve) => setTimeout(resolve, now ? 500 : 3000));
-  }
 }
 
 // --- Start -----------------------------------------------------------------------------------------------------------
@@ -503,7 +437,14 @@ function beginFromAddress() {
 }
 
 function listen() {
-  const on = (id, action) => $(id).addEventListener('click', () => isEnabled($(id)) && action());
+  const on = (id, action) => $(id).addEventListener('click', async () => {
+    if (!isEnabled($(id))) return;
+    try {
+      await action();
+    } catch (error) {
+      if (error.name !== 'AbortError') fail(error);
+    }
+  });
   on('stop', stop);
   on('replay', () => shown.chains.forEach((chain) => chain.replay()));
   on('pin', pinSeed);
