@@ -10,6 +10,7 @@
 #                               Go that is there what the tests of manifests import
 #   scripts/setup.sh --prometheus3
 #                               Prometheus 3 as well, from source into build/prometheus3, by Go 1.26.7 or later; minutes
+#   scripts/setup.sh --page     what tests/page needs as well: Chromium, Node.js, and packages from npm into build/page
 #   scripts/setup.sh --cuda     NVIDIA's CUDA compiler as well, from PyPI into build/cuda: no GPU or driver is needed
 #
 # On another system nothing is installed, and Debian's relatives may lack a package: then it is told in words what is
@@ -92,6 +93,15 @@ END
     command -v mvn >/dev/null || echo 'maven | Maven 3.8 (optional: examples/java)'
     echo "protobuf-compiler-grpc-java-plugin | gRPC-Java's plugin for protoc (optional: Maven has one too)"
     command -v jq >/dev/null || echo 'jq | jq 1.6 (optional: examples/shell)'
+  fi
+  if [[ $with_page ]]; then
+    cat <<'END'
+# tests of the page, in a browser
+chromium                | Chromium (optional: tests/page is left out)
+fonts-urw-base35        | a Palatino (optional: the README's picture of the page)
+END
+    command -v node >/dev/null || echo 'nodejs | Node.js 18 (optional: tests/page)'
+    command -v npm >/dev/null || echo 'npm | npm 9 (optional: tests/page)'
   fi
   if [[ $with_cuda ]]; then
     cat <<'END'
@@ -282,16 +292,26 @@ has_prometheus3() {
     go version -m "$root/build/prometheus3/prometheus" 2>/dev/null | grep -qF "$prometheus3"
 }
 
-with_tests='' with_checks='' with_examples='' with_cuda='' with_deploy='' with_prometheus3=''
+# npm's packages, pinned with their sums.
+install_page() {
+  local into=$root/build/page
+  mkdir -p "$into" && rm -f "$into/ready" && cp "$root"/tests/page/package{,-lock}.json "$into/" &&
+    (cd "$into" && npm ci --ignore-scripts --no-audit --no-fund) && cp "$into/package-lock.json" "$into/ready"
+}
+
+has_page() { cmp --silent "$root/tests/page/package-lock.json" "$root/build/page/ready"; }
+
+with_tests='' with_checks='' with_examples='' with_page='' with_cuda='' with_deploy='' with_prometheus3=''
 for option; do
   case $option in
     --tests) with_tests=1 ;;
     --checks) with_checks=1 ;;
     --examples) with_examples=1 ;;
+    --page) with_page=1 ;;
     --cuda) with_cuda=1 ;;
     --deploy) with_deploy=1 ;;
     --prometheus3) with_prometheus3=1 ;;
-    *) die "usage: scripts/setup.sh [--tests] [--checks] [--examples] [--deploy] [--prometheus3] [--cuda]" ;;
+    *) die "usage: scripts/setup.sh [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--cuda]" ;;
   esac
 done
 
@@ -301,6 +321,10 @@ if is_debian; then
   warn_of_slow_blas
 else
   check_by_configuring "This is not Debian, so nothing was installed"
+fi
+if [[ $with_page ]] && ! has_page; then
+  stage "Getting the page's test packages" setup-page.log install_page ||
+    die "npm could not bring what tests/page needs; everything else is built and tested without it."
 fi
 if [[ $with_cuda ]] && ! has_cuda; then
   stage "Getting the CUDA compiler" setup-cuda.log install_cuda ||

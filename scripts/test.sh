@@ -106,6 +106,7 @@ if (($# > 0)); then filter+=(--no-tests=ignore); fi
 
 if [[ $all ]]; then
   "$root/scripts/setup.sh" --tests --checks --deploy
+  "$root/scripts/setup.sh" --page || say "Without Chromium, Node.js and npm's packages, the page is not tested."
   "$root/scripts/setup.sh" --cuda || say "Without the CUDA compiler, its kernel and the tests that need it are left out."
   stage_times+=("$(table_row Packages ok "$SECONDS")")
   begin=$SECONDS status=0

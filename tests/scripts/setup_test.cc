@@ -20,8 +20,12 @@ using testing::Not;
 class SetupTest : public testing::Test {
  protected:
   SetupTest() {
-    for (const char* folder : {"bin", "state", "unknown", "scripts"}) {
-      std::filesystem::create_directory(machine_.File(folder));
+    for (const char* folder : {"bin", "state", "unknown", "scripts", "tests/page"}) {
+      std::filesystem::create_directories(machine_.File(folder));
+    }
+    for (const char* list : {"package.json", "package-lock.json"}) {
+      std::filesystem::copy_file(std::string(DENOISED_SOURCE_DIR "/tests/page/") + list,
+                                 machine_.File(std::string("tests/page/") + list));
     }
     for (const char* script : {"setup.sh", "common.sh", "cuda-requirements.txt"}) {
       std::filesystem::copy_file(std::string(DENOISED_SOURCE_DIR "/scripts/") + script,
@@ -46,6 +50,7 @@ class SetupTest : public testing::Test {
          "done\n");
     Stub("sudo", "if [[ $1 == -n ]]; then shift; fi\nexec \"$@\"\n");
     Stub("cmake", "exit 1\n");
+    Stub("npm", "echo \"npm $*\" >>$machine/calls\nif [[ -e $machine/offline ]]; then exit 1; fi\n");
   }
 
   void Stub(const std::string& name, const std::string& script) {
@@ -125,6 +130,22 @@ TEST_F(SetupTest, FinishesWhatAnInterruptedDpkgHasLeft) {
   EXPECT_EQ(RunSetup().exit_code, 0);
   EXPECT_THAT(calls(), HasSubstr("dpkg --configure -a"));
   EXPECT_THAT(calls(), HasSubstr("--reinstall libopencv-dev"));
+}
+
+TEST_F(SetupTest, BringsThePagesPackagesOnce) {
+  EXPECT_EQ(RunSetup({"--page"}).exit_code, 0);
+  EXPECT_THAT(calls(), HasSubstr("npm ci "));
+  std::filesystem::remove(machine_.File("calls"));
+  EXPECT_EQ(RunSetup({"--page"}).exit_code, 0);
+  EXPECT_EQ(calls(), "");
+}
+
+TEST_F(SetupTest, SaysWhatIsLeftOutWithoutThePagesPackages) {
+  machine_.Write("offline", "");
+  const ProgramResult result = RunSetup({"--page"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("npm could not bring what tests/page needs; everything else is built and tested "
+                                    "without it."));
 }
 
 // apt installs nothing at all when it does not know one of the names.
@@ -208,7 +229,8 @@ TEST_F(SetupTest, UnknownOptionIsSaid) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(
       result.err,
-      HasSubstr("usage: scripts/setup.sh [--tests] [--checks] [--examples] [--deploy] [--prometheus3] [--cuda]"));
+      HasSubstr(
+          "usage: scripts/setup.sh [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--cuda]"));
 }
 
 }  // namespace
