@@ -8,6 +8,7 @@
 #ifndef DENOISED_TESTS_DEPLOY_PROMETHEUS_H_
 #define DENOISED_TESTS_DEPLOY_PROMETHEUS_H_
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -61,7 +62,11 @@ class Prometheus {
     if (answer.value("status", "") != "success") throw std::runtime_error(expression + ": " + answer.dump());
     return answer["data"]["result"];
   }
-  bool HasData(const std::string& expression) const { return !Query(expression).empty(); }
+  // Whether one of them is a number.
+  bool HasData(const std::string& expression) const {
+    const nlohmann::json series = Query(expression);
+    return std::any_of(series.begin(), series.end(), [](const auto& one) { return one["value"][1] != "NaN"; });
+  }
 
   // Every rule, with "name", "query", "type", "health", "lastError" and, of alerts, "state".
   nlohmann::json Rules() const {
