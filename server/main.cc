@@ -57,10 +57,7 @@ int Stop(Server& server, int signal) {
   return EXIT_SUCCESS;
 }
 
-int PrintError(const absl::Status& status) {
-  std::fprintf(stderr, "denoised: error: %s\n", std::string(status.message()).c_str());
-  return EXIT_FAILURE;
-}
+int PrintError(const absl::Status& status) { return ReportError("denoised", status); }
 
 int Serve(const ServerOptions& options) {
   SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
@@ -101,11 +98,13 @@ int Main(int argc, char** argv) {
   bool health_check = false, check = false;
   CLI::App app("Serves a diffusion model that draws handwritten digits, over gRPC.", "denoised");
   app.footer(
-      "Each option can also be set by an environment variable: --max_batch_rows by DENOISED_MAX_BATCH_ROWS, and so "
-      "on.\n"
-      "SIGTERM and SIGINT drain and stop, a second one ends at once; SIGHUP loads the checkpoint again.\n"
-      "Exit status: 0 stopped with every request finished, 1 an error, 2 a mistyped flag, 3 stopped with requests\n"
-      "dropped, 4 the engine was lost, 130 or 143 ended at once by SIGINT or SIGTERM.");
+      "Each option can also be set by an environment variable: --max_batch_rows by\n"
+      "DENOISED_MAX_BATCH_ROWS, and so on.\n"
+      "SIGTERM and SIGINT drain and stop, a second one ends at once; SIGHUP loads the\n"
+      "checkpoint again.\n"
+      "Exit status: 0 stopped with every request finished, 1 an error, 2 a wrong flag,\n"
+      "3 stopped with requests dropped, 4 the engine was lost, 130 or 143 ended at once\n"
+      "by SIGINT or SIGTERM.");
   AddServerOptions(app, options);
   CLI::Option* asked =
       app.add_flag("--healthcheck", health_check,

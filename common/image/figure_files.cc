@@ -33,10 +33,12 @@ std::string FigureFiles::folder() const {
 }
 
 absl::Status FigureFiles::Write(std::string_view figures, const absl::StatusOr<std::string>& plot) const {
-  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(json_, figures));
+  DENOISED_RETURN_IF_ERROR(WriteFigures(figures));
   DENOISED_RETURN_IF_ERROR(plot.status());
   return WriteFileAtomically(png_, *plot);
 }
+
+absl::Status FigureFiles::WriteFigures(std::string_view figures) const { return WriteFileAtomically(json_, figures); }
 
 std::string FigureFiles::ToString() const { return absl::StrCat("Figures:  ", json_, "\nPlot:     ", png_, "\n"); }
 

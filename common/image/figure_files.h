@@ -32,6 +32,9 @@ class FigureFiles {
   // Only where files are wanted.
   absl::Status Write(std::string_view figures, const absl::StatusOr<std::string>& plot) const;
 
+  // The figures alone, as long as there is nothing to plot.
+  absl::Status WriteFigures(std::string_view figures) const;
+
   // Two lines with the names, for the person who asked.
   std::string ToString() const;
 

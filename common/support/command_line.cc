@@ -2,11 +2,20 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <string_view>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "common/support/build_info.h"
+#include "common/support/command_line_manual.h"
 
 namespace denoised {
 namespace {
@@ -44,6 +53,61 @@ std::string WhyNot(CLI::Option& option, std::string value) {
   }
 }
 
+std::string GotText(const std::string& text) { return absl::StrCat(", got ", text.empty() ? "nothing" : text); }
+
+bool IsDigits(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+// Writes a whole number without what CLI11 would misread. What is wrong with it, or nothing.
+std::string CleanWholeNumber(std::string& text, bool may_be_negative) {
+  const bool minus = absl::StartsWith(text, "-");
+  const bool sign = minus || absl::StartsWith(text, "+");
+  std::string digits = text.substr(sign ? 1 : 0);
+  if (!IsDigits(digits)) return "must be a whole number in decimal digits" + GotText(text);
+  digits.erase(0, std::min(digits.find_first_not_of('0'), digits.size() - 1));
+  if (minus && !may_be_negative && digits != "0") return "must not be negative" + GotText(text);
+  uint64_t magnitude = 0;
+  const uint64_t most = may_be_negative ? uint64_t{INT64_MAX} : UINT64_MAX;
+  if (!absl::SimpleAtoi(digits, &magnitude) || magnitude > most) {
+    return absl::StrCat("must be at most ", most, minus ? " below zero" : "") + GotText(text);
+  }
+  text = absl::StrCat(minus && digits != "0" ? "-" : "", digits);
+  return "";
+}
+
+std::string CheckFiniteNumber(const std::string& text) {
+  const bool decimal = text.find_first_not_of("+-.0123456789eE") == std::string::npos;
+  double value = 0;
+  if (decimal && absl::SimpleAtod(text, &value) && std::isfinite(value)) return "";
+  return "must be a finite decimal number" + GotText(text);
+}
+
+template <typename Visitor>
+void ForEachOption(CLI::App& app, const Visitor& visit) {
+  for (CLI::Option* option : app.get_options()) visit(*option);
+  for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) ForEachOption(*subcommand, visit);
+}
+
+// By the names that CLI11 has for the types of values.
+void ReadNumbersStrictly(CLI::App& app) {
+  ForEachOption(app, [](CLI::Option& option) {
+    const std::string type = option.get_type_name();
+    if (absl::StartsWith(type, "UINT")) option.transform(WholeNumber(/*may_be_negative=*/false));
+    if (absl::StartsWith(type, "INT")) option.transform(WholeNumber(/*may_be_negative=*/true));
+    if (absl::StartsWith(type, "FLOAT")) option.transform(FiniteNumber());
+  });
+}
+
+// NOTE: CLI11 takes the next argument for the value of "--seed=".
+void CheckForEmptyValues(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (!argument.starts_with("--") || argument.find('=') != argument.size() - 1) continue;
+    throw CLI::ValidationError(std::string(argument.substr(0, argument.size() - 1)), "there is no value after the =");
+  }
+}
+
 // Newer CLI11s pass over an environment variable whose value is not valid, and go on as if it were not set.
 void CheckEnvironment(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
@@ -53,6 +117,16 @@ void CheckEnvironment(CLI::App& app) {
     throw CLI::ValidationError(option->get_name(), WhyNot(*option, value));
   }
   for (CLI::App* subcommand : app.get_subcommands()) CheckEnvironment(*subcommand);
+}
+
+int Print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  return EXIT_SUCCESS;
+}
+
+int PrintCompletions(const CLI::App& app, const std::string& shell) {
+  const absl::StatusOr<std::string> completions = Completions(app, shell);
+  return completions.ok() ? Print(*completions) : ReportError(app.get_name(), completions.status());
 }
 
 }  // namespace
@@ -73,12 +147,55 @@ CLI::Option* AddSwitch(CLI::App& app, const std::string& prefix, const std::stri
   return app.add_flag("--" + flag, value, help)->envname(EnvironmentName(prefix, flag))->check(error);
 }
 
-std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
-  app.set_version_flag("--version", app.get_name() + " " + kVersion + " (" + kSourceRevision + ")");
+CLI::Validator WholeNumber(bool may_be_negative) {
+  return CLI::Validator([may_be_negative](std::string& text) { return CleanWholeNumber(text, may_be_negative); }, "",
+                        "whole number");
+}
+
+CLI::Validator FiniteNumber() {
+  return CLI::Validator([](std::string& text) { return CheckFiniteNumber(text); }, "", "number");
+}
+
+std::set<std::string> TypedOptions(CLI::App& app, int argc, char** argv) {
+  std::map<CLI::Option*, std::string> variables;
+  ForEachOption(app, [&variables](CLI::Option& option) {
+    variables[&option] = option.get_envname();
+    option.envname("");
+  });
+  std::set<std::string> typed;
   try {
     app.parse(argc, argv);
+    ForEachOption(app, [&typed](CLI::Option& option) {
+      if (option.count() > 0) typed.insert(option.get_name());
+    });
+  } catch (const CLI::ParseError&) {
+    // ParseCommandLine will say it.
+  }
+  for (const auto& [option, variable] : variables) option->envname(variable);
+  return typed;
+}
+
+int ReportError(const std::string& program, const absl::Status& error) {
+  for (const absl::string_view line : absl::StrSplit(error.message(), '\n')) {
+    std::fprintf(stderr, "%s: error: %s\n", program.c_str(), std::string(line).c_str());
+  }
+  return absl::IsInvalidArgument(error) && absl::StartsWith(error.message(), "--") ? kUsageError : EXIT_FAILURE;
+}
+
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
+  app.set_version_flag("--version", app.get_name() + " " + kVersion + " (" + kSourceRevision + ")");
+  ReadNumbersStrictly(app);
+  WrapHelp(app);
+  bool manual = false;
+  std::string shell;
+  app.add_flag("--print_manual", manual)->group("");
+  app.add_option("--print_completions", shell)->group("");
+  try {
+    CheckForEmptyValues(argc, argv);
+    app.parse(argc, argv);
     CheckEnvironment(app);
-    return std::nullopt;
+    if (manual) return Print(ManualPage(app, kVersion));
+    return shell.empty() ? std::nullopt : std::optional<int>(PrintCompletions(app, shell));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == EXIT_SUCCESS) return app.exit(error);
     const std::string& name = app.get_name();

@@ -5,16 +5,21 @@
 //   CLI::App app("Draws digits.", "denoise");
 //   app.add_option("--server", server)->envname(EnvironmentName("DENOISE", "server"));
 //   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
+//   ...
+//   if (!status.ok()) return ReportError("denoise", status);
 #ifndef DENOISED_COMMON_SUPPORT_COMMAND_LINE_H_
 #define DENOISED_COMMON_SUPPORT_COMMAND_LINE_H_
 
 #include <CLI/CLI.hpp>
 #include <optional>
+#include <set>
 #include <string>
+
+#include "absl/status/status.h"
 
 namespace denoised {
 
-// Exit status of a program whose command line could not be read.
+// Exit status of a program whose command line asks for what cannot be, whoever finds that out.
 inline constexpr int kUsageError = 2;
 
 // "DENOISE_SERVER" for ("DENOISE", "server").
@@ -24,9 +29,24 @@ std::string EnvironmentName(const std::string& prefix, const std::string& flag);
 CLI::Option* AddSwitch(CLI::App& app, const std::string& prefix, const std::string& flag, bool& value,
                        const std::string& help);
 
-// Adds --version and reads the arguments. When the program is to end here, prints why and returns its exit status: 0
-// after --help and --version, kUsageError after "NAME: error: ..." on stderr.
+// Whole numbers are decimal digits, with or without a sign: 042 is 42, while 0x2a, 1e3, nothing and what does not fit
+// into 64 bits are errors in words, as is a minus where the value has none. CLI11 alone takes the first for octal and
+// lets the last wrap around.
+CLI::Validator WholeNumber(bool may_be_negative);
+// Numbers are finite and decimal: 0.5, 1e-4; neither nan nor inf.
+CLI::Validator FiniteNumber();
+
+// Adds --version and reads the arguments, every number among them strictly. When the program is to end here, prints why
+// and returns its exit status: 0 after --help and --version, kUsageError after "NAME: error: ..." on stderr.
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv);
+
+// The options that the arguments name, without those that only the environment sets; "--" before each but a
+// positional. Before ParseCommandLine, which reports what is wrong with them: here that gives none.
+std::set<std::string> TypedOptions(CLI::App& app, int argc, char** argv);
+
+// Prints each line of the error's message after "NAME: error: " on stderr and returns the exit status: kUsageError for
+// an INVALID_ARGUMENT whose message begins with a flag, which is at fault then, else EXIT_FAILURE.
+int ReportError(const std::string& program, const absl::Status& error);
 
 }  // namespace denoised
 

@@ -52,16 +52,21 @@ class Descriptor {
   const int fd_;
 };
 
-// `failure` says what failed in the user's words: the file itself has a temporary name.
-absl::Status WriteNewFile(const std::string& path, std::string_view bytes, const std::string& failure) {
-  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (file.get() < 0) return ErrnoStatus(errno, failure);
+absl::Status WriteAll(int file, std::string_view bytes, const std::string& failure) {
   while (!bytes.empty()) {
-    const ssize_t written = write(file.get(), bytes.data(), bytes.size());
+    const ssize_t written = write(file, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return ErrnoStatus(errno, failure);
     bytes.remove_prefix(static_cast<size_t>(written));
   }
+  return absl::OkStatus();
+}
+
+// `failure` says what failed in the user's words: the file itself has a temporary name.
+absl::Status WriteNewFile(const std::string& path, std::string_view bytes, const std::string& failure) {
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.get() < 0) return ErrnoStatus(errno, failure);
+  DENOISED_RETURN_IF_ERROR(WriteAll(file.get(), bytes, failure));
   return fsync(file.get()) == 0 ? absl::OkStatus() : ErrnoStatus(errno, failure);
 }
 
@@ -74,6 +79,26 @@ absl::Status FlushFolder(const std::string& path) {
 std::string FolderOf(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   return folder.empty() ? "." : folder.string();
+}
+
+// A device or a pipe, which has no old bytes to keep, nor a disk to wait for.
+absl::Status WriteThrough(const std::string& path, std::string_view bytes, const std::string& failure) {
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
+  if (file.get() < 0) return ErrnoStatus(errno, failure);
+  return WriteAll(file.get(), bytes, failure);
+}
+
+// The file that a chain of symbolic links names, whether it exists or not.
+std::string TargetOf(const std::string& path) {
+  constexpr int kMostLinks = 40;  // the system's own limit
+  std::filesystem::path target = path;
+  for (int i = 0; i < kMostLinks; ++i) {
+    std::error_code none;
+    const std::filesystem::path next = std::filesystem::read_symlink(target, none);
+    if (none) break;
+    target = next.is_absolute() ? next : target.parent_path() / next;
+  }
+  return target.string();
 }
 
 absl::Status MakeWritableFolder(const std::string& path) {
@@ -107,14 +132,34 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
   }
 }
 
-absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
+absl::Status WriteFileAtomically(const std::string& name, std::string_view bytes) {
+  const std::string failure = absl::StrCat("cannot write ", name);
+  std::error_code error;
+  if (IsSpecialFile(name)) return WriteThrough(name, bytes, failure);
+  if (std::filesystem::is_directory(name, error)) return absl::InvalidArgumentError(failure + ": it is a folder");
+  const std::string path = TargetOf(name);
   const std::string temporary = absl::StrCat(path, ".", getpid(), ".tmp");
   absl::Cleanup remove_temporary = [&temporary] { unlink(temporary.c_str()); };
-  const std::string failure = absl::StrCat("cannot write ", path);
   DENOISED_RETURN_IF_ERROR(WriteNewFile(temporary, bytes, failure));
   if (rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, failure);
   std::move(remove_temporary).Cancel();
   return FlushFolder(FolderOf(path));
+}
+
+absl::Status WriteToStdout(std::string_view bytes) {
+  return WriteAll(STDOUT_FILENO, bytes, "cannot write to standard output");
+}
+
+bool IsSpecialFile(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_other(path, error);
+}
+
+absl::Status EnsureWritableFile(const std::string& path, const std::string& flag) {
+  if (!IsSpecialFile(path)) return EnsureWritableFolder(FolderOf(TargetOf(path)), flag);
+  if (access(path.c_str(), W_OK) == 0) return absl::OkStatus();
+  const absl::Status status = ErrnoStatus(errno, absl::StrCat("cannot write ", path));
+  return absl::Status(status.code(), absl::StrCat(status.message(), "; choose another with ", flag));
 }
 
 absl::Status EnsureWritableFolder(const std::string& path, const std::string& flag) {

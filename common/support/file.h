@@ -24,9 +24,19 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 
 // Replaces the file at `path` so that at any moment, power cuts included, it holds either its old bytes or the new
 // ones: temporary file in the same folder, fsync, rename, fsync of the folder. On an error the old file is untouched
-// and the temporary one is removed. RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED, NOT_FOUND for a
-// missing folder, UNAVAILABLE otherwise.
+// and the temporary one is removed. A symbolic link stays, and the file that it names is replaced. A device or a pipe
+// is written to as it is, and a pipe waits for its reader. RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED,
+// NOT_FOUND for a missing folder, INVALID_ARGUMENT for a folder, UNAVAILABLE otherwise.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
+
+// Writes to standard output, past the buffer of stdio.
+absl::Status WriteToStdout(std::string_view bytes);
+
+// Whether `path` is there and neither a file nor a folder: a device, a pipe, or a link to one.
+bool IsSpecialFile(const std::string& path);
+
+// Proves that WriteFileAtomically can write to `path`, whose folder is made if it is missing. Errors as below.
+absl::Status EnsureWritableFile(const std::string& path, const std::string& flag = "--out");
 
 // Makes the folder and its parents, and proves that files can be made in it. An error advises to choose another with
 // `flag`, the command line's name for the folder.

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_format.h"
+#include "common/support/terminal.h"
 
 namespace denoised {
 
@@ -27,7 +28,11 @@ std::string FormatBar(double fraction) {
 }
 
 void ShowProgress(const std::string& line) {
-  if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
+  if (!CanRewrite(STDERR_FILENO)) return;
+  // NOTE: a line that wraps could not be written over. The last column stays free, where some terminals wrap already.
+  const std::string fitting = FirstColumns(line, TerminalSize(STDERR_FILENO).columns - 1);
+  std::fprintf(stderr, "\r\x1b[K%s", fitting.c_str());
+  std::fflush(stderr);
 }
 
 void ClearProgress() { ShowProgress(""); }

@@ -15,7 +15,8 @@ std::string FormatBar(double fraction);
 // "42 s", "34 min" or "2 h 05 min".
 std::string FormatDuration(double seconds);
 
-// Shows a line on stderr in place of the last one; does nothing when stderr is no terminal.
+// Shows a line on stderr in place of the last one, cut where the terminal ends; does nothing when stderr is no terminal
+// that can write over it.
 void ShowProgress(const std::string& line);
 
 // Removes the line again, before other output.

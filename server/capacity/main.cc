@@ -36,9 +36,9 @@ struct Flags {
 
 // A flag that takes several values, with commas between them.
 template <typename Value>
-void AddList(CLI::App& app, const std::string& name, std::vector<Value>& values, const std::string& help,
-             const CLI::Range& range) {
-  app.add_option(name, values, help)
+CLI::Option* AddList(CLI::App& app, const std::string& name, std::vector<Value>& values, const std::string& help,
+                     const CLI::Range& range) {
+  return app.add_option(name, values, help)
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(range)
@@ -70,7 +70,8 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_flag("--guided", flags.load.guided, "With guidance: two network rows an image");
   AddList(app, "--rates", flags.rates, "Requests a second on all replicas together; none: by --shares",
           CLI::Range(1e-6, 1e6));
-  AddList(app, "--shares", flags.shares, "Shares of what the replicas can do at most", CLI::Range(0.001, 2.0));
+  AddList(app, "--shares", flags.shares, "Shares of what the replicas can do at most", CLI::Range(0.001, 2.0))
+      ->excludes("--rates");
   AddList(app, "--replicas", flags.replicas, "Numbers of replicas, which get requests in turn", CLI::Range(1, 100'000));
   app.add_option("--seconds", flags.load.seconds, "Simulated seconds that count")->check(CLI::Range(1.0, 1e7));
   app.add_option("--warmup_seconds", flags.load.warmup_seconds, "Simulated seconds before those")
@@ -133,15 +134,15 @@ int Main(int argc, char** argv) {
       "denoised-capacity");
   app.footer(
       "Examples:\n"
-      "  denoised-capacity --out capacity.json                            one replica and a hundred like this machine\n"
-      "  denoised-capacity --rates 0.5,1,1.5 --replicas 1,2,4             loads in requests a second\n"
-      "  denoised-capacity --step_times capacity.json --steps 20          other requests, with times measured before");
+      "  denoised-capacity --out capacity.json                    this machine, a hundred\n"
+      "  denoised-capacity --rates 0.5,1,1.5 --replicas 1,2,4     requests a second\n"
+      "  denoised-capacity --step_times capacity.json --steps 20  times measured before\n"
+      "Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag.");
   AddOptions(app, flags);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   const absl::Status status = Run(flags);
   if (status.ok()) return EXIT_SUCCESS;
-  absl::FPrintF(stderr, "denoised-capacity: error: %s\n", status.message());
-  return EXIT_FAILURE;
+  return ReportError("denoised-capacity", status);
 }
 
 }  // namespace

@@ -67,13 +67,17 @@ void AddOptions(CLI::App& app, Flags& flags, EvaluationOptions& options) {
                  "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they can), fp32, fp16 or bf16")
       ->check(CLI::IsMember(PrecisionNames()));
   app.add_option("--threads", options.draw.threads, "Worker threads on the CPU; 0: one per core");
-  app.add_flag("--train_judges", flags.train_judges, "Train the judges on --data, write them to --judges, and end");
+  CLI::Option* train_judges =
+      app.add_flag("--train_judges", flags.train_judges, "Train the judges on --data, write them to --judges, and end");
+  for (const char* drawing : {"--checkpoint", "--out", "--count", "--sampler", "--steps", "--eta", "--guidance_scale",
+                              "--device", "--precision"}) {
+    train_judges->excludes(drawing);
+  }
 }
 
 int Fail(const absl::Status& status) {
   ClearProgress();
-  absl::FPrintF(stderr, "denoise-eval: error: %s\n", status.message());
-  return EXIT_FAILURE;
+  return ReportError("denoise-eval", status);
 }
 
 absl::StatusOr<SamplerType> ParseSampler(const std::string& name) {
@@ -188,11 +192,12 @@ int Main(int argc, char** argv) {
                "denoise-eval");
   app.footer(
       "Examples:\n"
-      "  denoise-eval --checkpoint run/best.pt                                  10000 images by the full chain\n"
-      "  denoise-eval --checkpoint run/best.pt --sampler ddim --count 1000      a quick look\n"
+      "  denoise-eval --checkpoint run/best.pt        10000 images by the full chain\n"
+      "  denoise-eval --sampler ddim --count 1000     a quick look\n"
       "  denoise-eval --sampler ddim,dpm_solver_pp_2m --steps 10,20,50 --count 2000\n"
-      "                                                                         which sampler, how many steps\n"
-      "  denoise-eval --train_judges --judges judges                            judges of one's own");
+      "                                               which sampler, how many steps\n"
+      "  denoise-eval --train_judges --judges judges  judges of one's own\n"
+      "Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag, 130 interrupted.");
   AddOptions(app, flags, options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   if (flags.train_judges) return RunTraining(options);

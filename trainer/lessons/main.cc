@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_format.h"
 #include "common/support/command_line.h"
 #include "common/support/progress_bar.h"
 #include "trainer/lessons/lesson.h"
@@ -42,8 +41,7 @@ int Main(int argc, char** argv) {
   const absl::Status status = RunStudy(options);
   if (status.ok()) return EXIT_SUCCESS;
   ClearProgress();
-  absl::FPrintF(stderr, "denoise-lessons: error: %s\n", status.message());
-  return EXIT_FAILURE;
+  return ReportError("denoise-lessons", status);
 }
 
 }  // namespace

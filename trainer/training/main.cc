@@ -73,8 +73,7 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
 
 int Fail(const absl::Status& status) {
   ClearProgress();
-  absl::FPrintF(stderr, "denoise-train: error: %s\n", status.message());
-  return EXIT_FAILURE;
+  return ReportError("denoise-train", status);
 }
 
 int AddGoldenDrawTo(const std::string& checkpoint) {
@@ -118,6 +117,7 @@ int Main(int argc, char** argv) {
   if (!options.ok()) return Fail(options.status());
   Flags flags;
   CLI::App app("Learns to draw MNIST's digits and writes TorchScript checkpoints for denoised.", "denoise-train");
+  app.footer("Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag, 130 interrupted.");
   AddOptions(app, flags, *options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);

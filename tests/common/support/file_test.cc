@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -77,6 +79,46 @@ TEST(FileTest, TooLargeIsRefused) {
   const std::string path = folder.Write("x", "12345");
   EXPECT_THAT(ReadFile(path, 4),
               StatusIs(absl::StatusCode::kInvalidArgument, path + " is larger than the limit of 4 bytes"));
+}
+
+// Reported: as root, --out /dev/null replaced the device by a file.
+TEST(FileTest, DeviceStaysADevice) {
+  EXPECT_TRUE(IsSpecialFile("/dev/null"));
+  EXPECT_THAT(EnsureWritableFile("/dev/null"), IsOk());
+  EXPECT_THAT(WriteFileAtomically("/dev/null", "new"), IsOk());
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+}
+
+TEST(FileTest, PipeGetsTheBytesAndStaysAPipe) {
+  const TempFolder folder;
+  const std::string pipe = folder.File("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::string read;
+  std::thread reader([&] { read = *ReadFile(pipe, 99); });
+  EXPECT_THAT(WriteFileAtomically(pipe, "new"), IsOk());
+  reader.join();
+  EXPECT_EQ(read, "new");
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_EQ(CountFiles(folder.path()), 1);
+}
+
+TEST(FileTest, SymbolicLinkStaysAndItsFileIsReplaced) {
+  const TempFolder folder, other;
+  std::filesystem::create_symlink("second", folder.File("first"));
+  std::filesystem::create_symlink(other.File("file"), folder.File("second"));
+  EXPECT_THAT(EnsureWritableFile(folder.File("first")), IsOk());
+  for (const char* text : {"where there was none", "where there was one"}) {
+    EXPECT_THAT(WriteFileAtomically(folder.File("first"), text), IsOk());
+    EXPECT_TRUE(std::filesystem::is_symlink(folder.File("first")));
+    EXPECT_TRUE(std::filesystem::is_symlink(folder.File("second")));
+    EXPECT_EQ(Slurp(other.File("file")), text);
+  }
+}
+
+TEST(FileTest, FolderIsNotReplaced) {
+  const TempFolder folder;
+  EXPECT_THAT(WriteFileAtomically(folder.path(), "new"),
+              StatusIs(absl::StatusCode::kInvalidArgument, "cannot write " + folder.path() + ": it is a folder"));
 }
 
 TEST(EnsureWritableFolderTest, MakesParentsAndLeavesNothingInIt) {

@@ -49,8 +49,7 @@ TEST_F(TlsCertificatesTest, NoFilesAreNoCertificates) {
 TEST_F(TlsCertificatesTest, KeyOfAnotherCertificateIsSaid) {
   tls_.key = folder_.Write("other.key", authority_.Issue("other").key);
   ExpectRefusal("--tls_key: " + tls_.key + " is not the key of the certificate in " + tls_.cert +
-                "; give the two that were made together, and the server's own certificate first where the file holds a "
-                "chain");
+                "; give the two that were made together, and that certificate first where the file holds a chain");
 }
 
 TEST_F(TlsCertificatesTest, KeyWithAPassphraseIsSaid) {

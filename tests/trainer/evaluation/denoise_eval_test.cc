@@ -45,7 +45,8 @@ class DenoiseEvalTest : public testing::Test {
   // What it says when it refuses.
   std::string Error(const std::vector<std::string>& more) {
     const ProgramResult result = Run(more);
-    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.exit_code, result.err.find("error: --") == std::string::npos ? 1 : 2)
+        << "a flag is at fault, or not";
     EXPECT_EQ(result.out, "");
     EXPECT_FALSE(std::filesystem::exists(folder_.File("eval"))) << "nothing was begun";
     return result.err;
@@ -164,8 +165,14 @@ TEST_F(DenoiseEvalTest, FolderMustBeWritable) {
 TEST_F(DenoiseEvalTest, TrainingJudgesNeedsAFolder) {
   const ProgramResult result = RunProgram(
       {"denoise-eval", "--train_judges", "--data", SmallMnistFolder(), "--noverify_data"}, {}, folder_.path());
-  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.exit_code, 2);
   EXPECT_EQ(result.err, "denoise-eval: error: --train_judges writes two files: name their folder with --judges\n");
+}
+
+TEST_F(DenoiseEvalTest, FlagsThatTrainingJudgesWouldIgnoreAreRefused) {
+  const ProgramResult result = RunProgram({"denoise-eval", "--train_judges", "--judges=judges", "--count=100"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, testing::MatchesRegex("denoise-eval: error: .*--train_judges excludes --count.*\nSee .*\n"));
 }
 
 }  // namespace

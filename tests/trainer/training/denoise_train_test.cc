@@ -141,8 +141,12 @@ TEST(DenoiseTrainTest, MissingDataSaysWhatToDo) {
 }
 
 TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {
-  EXPECT_EQ(RunProgram({"denoise-train", "--arch", "big"}).err,
-            "denoise-train: error: --arch must be compact or seed, got \"big\"\n");
+  const ProgramResult big = RunProgram({"denoise-train", "--arch", "big"});
+  EXPECT_EQ(big.exit_code, 2);
+  EXPECT_EQ(big.err, "denoise-train: error: --arch must be compact or seed, got \"big\"\n");
+  EXPECT_EQ(
+      RunProgram({"denoise-train", "--learning_rate=nan"}).err,
+      "denoise-train: error: --learning_rate: must be a finite decimal number, got nan\nSee denoise-train --help.\n");
   const ProgramResult unknown = RunProgram({"denoise-train", "--bogus"});
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_EQ(unknown.err,

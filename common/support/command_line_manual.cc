@@ -1,0 +1,247 @@
+#include "common/support/command_line_manual.h"
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+
+namespace denoised {
+namespace {
+
+constexpr size_t kHelpColumns = 79, kNameColumns = 30;
+
+// The words in lines of at most `width`, unless one word is longer, each indented by `indent`.
+std::string Wrapped(const std::string& text, size_t indent, size_t width) {
+  std::string lines, line;
+  for (const std::string& word : std::vector<std::string>(absl::StrSplit(text, ' ', absl::SkipEmpty()))) {
+    if (!line.empty() && line.size() + 1 + word.size() > width) {
+      absl::StrAppend(&lines, std::string(indent, ' '), line, "\n");
+      line.clear();
+    }
+    absl::StrAppend(&line, line.empty() ? "" : " ", word);
+  }
+  return absl::StrCat(lines, std::string(indent, ' '), line, "\n");
+}
+
+class WrappingFormatter : public CLI::Formatter {
+ public:
+  // The name in a column of its own, where it fits, and the description beside or below it.
+  std::string make_option(const CLI::Option* option, bool is_positional) const override {
+    const std::string name =
+        Wrapped(make_option_name(option, is_positional) + make_option_opts(option), 2, kHelpColumns - 2);
+    return Beside(name, make_option_desc(option));
+  }
+  std::string make_subcommand(const CLI::App* subcommand) const override {
+    return Beside(Wrapped(subcommand->get_name(), 2, kHelpColumns), subcommand->get_description());
+  }
+  std::string make_description(const CLI::App* app) const override {
+    return Wrapped(app->get_description(), 0, kHelpColumns);
+  }
+
+ private:
+  static std::string Beside(const std::string& name, const std::string& text) {
+    std::string help = Wrapped(text, kNameColumns, kHelpColumns - kNameColumns);
+    if (name.size() > kNameColumns) return name + help;
+    return help.replace(0, name.size() - 1, name.substr(0, name.size() - 1));
+  }
+};
+
+// What there is to say of a flag, or of a positional where `name` has no hyphens.
+struct Flag {
+  std::string name;     // "--sampler"
+  std::string value;    // "NUMBER", empty for a flag without one
+  std::string help;     // its description
+  std::string initial;  // its default, where the description does not say it
+  std::string variable;
+  std::vector<std::string> choices;
+};
+
+// CLI11 writes choices as "TEXT:{auto,cpu}".
+std::vector<std::string> ChoicesOf(const std::string& type) {
+  const size_t open = type.find('{'), close = type.rfind('}');
+  if (open == std::string::npos || close == std::string::npos) return {};
+  std::vector<std::string> choices = absl::StrSplit(type.substr(open + 1, close - open - 1), ',');
+  for (std::string& choice : choices) choice = choice.substr(0, choice.find("->"));
+  return choices;
+}
+
+std::string ValueName(const CLI::Option& option, const std::vector<std::string>& choices) {
+  if (option.get_items_expected_max() == 0) return "";
+  if (!choices.empty()) return absl::StrJoin(choices, "|");
+  const std::string type = option.get_type_name();
+  const bool number = type.rfind("INT", 0) == 0 || type.rfind("UINT", 0) == 0 || type.rfind("FLOAT", 0) == 0;
+  return number ? "NUMBER" : "TEXT";
+}
+
+std::vector<Flag> FlagsOf(const CLI::App& app) {
+  std::vector<Flag> flags;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group().empty()) continue;  // hidden
+    const std::vector<std::string> choices = ChoicesOf(option->get_type_name());
+    const std::string name =
+        option->get_lnames().empty() ? option->get_single_name() : absl::StrCat("--", option->get_lnames()[0]);
+    flags.push_back({.name = name,
+                     .value = ValueName(*option, choices),
+                     .help = option->get_description(),
+                     .initial = option->get_default_str(),
+                     .variable = option->get_envname(),
+                     .choices = choices});
+  }
+  return flags;
+}
+
+std::vector<const CLI::App*> SubcommandsOf(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+// ---- troff ----
+
+// A line that begins with a full stop or an apostrophe would be a request.
+std::string Troff(const std::string& text) {
+  std::string escaped = absl::StrReplaceAll(text, {{"\\", "\\e"}, {"-", "\\-"}, {"\n.", "\n\\&."}, {"\n'", "\n\\&'"}});
+  if (!escaped.empty() && (escaped[0] == '.' || escaped[0] == '\'')) escaped.insert(0, "\\&");
+  return escaped;
+}
+
+std::string ManualOf(const Flag& flag) {
+  std::string text = absl::StrCat(".TP\n\\fB", Troff(flag.name), "\\fR");
+  if (!flag.value.empty()) absl::StrAppend(&text, " \\fI", Troff(flag.value), "\\fR");
+  absl::StrAppend(&text, "\n", Troff(flag.help), ".");
+  if (!flag.initial.empty()) absl::StrAppend(&text, " Default: ", Troff(flag.initial), ".");
+  if (!flag.variable.empty()) absl::StrAppend(&text, " Environment: ", Troff(flag.variable), ".");
+  return text + "\n";
+}
+
+std::string OptionsPart(const CLI::App& app, const std::string& title) {
+  std::string text = absl::StrCat(".SH ", Troff(title), "\n");
+  if (title != "OPTIONS") absl::StrAppend(&text, Troff(app.get_description()), ".\n");
+  for (const Flag& flag : FlagsOf(app)) text += ManualOf(flag);
+  return text;
+}
+
+// ---- shells ----
+
+// Within single quotes of a POSIX shell.
+std::string Quoted(const std::string& text) { return absl::StrReplaceAll(text, {{"'", "'\\''"}}); }
+
+struct Words {
+  std::vector<Flag> flags;  // of the program and its subcommands
+  std::vector<std::string> subcommands;
+};
+
+Words WordsOf(const CLI::App& app) {
+  Words words = {.flags = FlagsOf(app), .subcommands = {}};
+  for (const CLI::App* subcommand : SubcommandsOf(app)) {
+    words.subcommands.push_back(subcommand->get_name());
+    for (const Flag& flag : FlagsOf(*subcommand)) {
+      if (flag.name != "--help") words.flags.push_back(flag);
+    }
+  }
+  std::erase_if(words.flags, [](const Flag& flag) { return flag.name[0] != '-'; });
+  return words;
+}
+
+std::string BashCompletions(const std::string& program, const Words& words) {
+  std::string names, choices;
+  for (const Flag& flag : words.flags) {
+    absl::StrAppend(&names, names.empty() ? "" : " ", flag.name);
+    if (flag.choices.empty()) continue;
+    absl::StrAppend(&choices, "    ", flag.name, ") COMPREPLY=($(compgen -W '",
+                    Quoted(absl::StrJoin(flag.choices, " ")), "' -- \"$word\")); return ;;\n");
+  }
+  const std::string function = absl::StrCat("_", absl::StrReplaceAll(program, {{"-", "_"}}));
+  return absl::StrCat("# bash completion for ", program, ", made by ", program, " --print_completions bash\n", function,
+                      "() {\n"
+                      "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
+                      "  [[ $word == = ]] && word=\n"
+                      "  [[ $before == = ]] && before=${COMP_WORDS[COMP_CWORD - 2]}\n"
+                      "  COMPREPLY=()\n"
+                      "  case $before in\n",
+                      choices,
+                      "  esac\n"
+                      "  if [[ $word == -* ]]; then\n"
+                      "    COMPREPLY=($(compgen -W '",
+                      names,
+                      "' -- \"$word\"))\n"
+                      "  elif ((COMP_CWORD == 1)); then\n"
+                      "    COMPREPLY=($(compgen -W '",
+                      absl::StrJoin(words.subcommands, " "),
+                      "' -- \"$word\"))\n"
+                      "  fi\n"
+                      "}\n"
+                      "complete -o default -F ",
+                      function, " ", program, "\n");
+}
+
+std::string ZshCompletions(const std::string& program, const Words& words) {
+  std::string text = absl::StrCat("#compdef ", program, "\n_arguments \\\n");
+  for (const Flag& flag : words.flags) {
+    const std::string help = absl::StrReplaceAll(Quoted(flag.help), {{"[", "("}, {"]", ")"}, {":", "\\:"}});
+    absl::StrAppend(&text, "  '", flag.name, flag.value.empty() ? "" : "=", "[", help, "]");
+    if (!flag.choices.empty()) {
+      absl::StrAppend(&text, ":value:(", absl::StrJoin(flag.choices, " "), ")");
+    } else if (!flag.value.empty()) {
+      absl::StrAppend(&text, ":", absl::AsciiStrToLower(flag.value), ":", flag.value == "TEXT" ? "_files" : " ");
+    }
+    absl::StrAppend(&text, "' \\\n");
+  }
+  return absl::StrCat(text, "  '1:command:(", absl::StrJoin(words.subcommands, " "), ")'\n");
+}
+
+std::string FishCompletions(const std::string& program, const Words& words) {
+  std::string text;
+  for (const std::string& subcommand : words.subcommands) {
+    absl::StrAppend(&text, "complete -c ", program, " -n __fish_use_subcommand -a ", subcommand, "\n");
+  }
+  for (const Flag& flag : words.flags) {
+    const std::string help = absl::StrReplaceAll(flag.help, {{"\\", "\\\\"}, {"'", "\\'"}});
+    absl::StrAppend(&text, "complete -c ", program, " -l ", flag.name.substr(2), " -d '", help, "'");
+    if (!flag.choices.empty()) {
+      absl::StrAppend(&text, " -x -a '", absl::StrJoin(flag.choices, " "), "'");
+    } else if (!flag.value.empty()) {
+      text += flag.value == "TEXT" ? " -r" : " -x";
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+void WrapHelp(CLI::App& app) {
+  const auto formatter = std::make_shared<WrappingFormatter>();
+  app.formatter(formatter);
+  for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) subcommand->formatter(formatter);
+}
+
+std::string ManualPage(const CLI::App& app, const std::string& version) {
+  const std::string& program = app.get_name();
+  std::string text = absl::StrCat(".TH ", absl::AsciiStrToUpper(program), " 1 \"\" \"denoised ", version,
+                                  "\"\n.SH NAME\n", Troff(program), " \\- ", Troff(app.get_description()),
+                                  "\n.SH SYNOPSIS\n\\fB", Troff(program), "\\fR [\\fIOPTION\\fR]...\n");
+  for (const CLI::App* subcommand : SubcommandsOf(app)) {
+    absl::StrAppend(&text, ".br\n\\fB", Troff(program), " ", subcommand->get_name(), "\\fR [\\fIOPTION\\fR]...\n");
+  }
+  text += OptionsPart(app, "OPTIONS");
+  for (const CLI::App* subcommand : SubcommandsOf(app)) {
+    text += OptionsPart(*subcommand, absl::AsciiStrToUpper(subcommand->get_name()));
+  }
+  if (!app.get_footer().empty()) absl::StrAppend(&text, ".SH NOTES\n.nf\n", Troff(app.get_footer()), "\n.fi\n");
+  return text;
+}
+
+absl::StatusOr<std::string> Completions(const CLI::App& app, const std::string& shell) {
+  const Words words = WordsOf(app);
+  if (shell == "bash") return BashCompletions(app.get_name(), words);
+  if (shell == "zsh") return ZshCompletions(app.get_name(), words);
+  if (shell == "fish") return FishCompletions(app.get_name(), words);
+  return absl::InvalidArgumentError(absl::StrCat("--print_completions must be bash, zsh or fish, got ", shell));
+}
+
+}  // namespace denoised

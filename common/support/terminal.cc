@@ -1,0 +1,27 @@
+#include "common/support/terminal.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+
+namespace denoised {
+
+bool CanRewrite(int descriptor) {
+  const char* term = std::getenv("TERM");
+  return isatty(descriptor) == 1 && term != nullptr && *term != '\0' && std::string_view(term) != "dumb";
+}
+
+TerminalExtent TerminalSize(int descriptor) {
+  winsize size{};
+  if (ioctl(descriptor, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0) return {};
+  return {.columns = size.ws_col, .rows = size.ws_row};
+}
+
+std::string FirstColumns(const std::string& line, int columns) {
+  return line.substr(0, static_cast<size_t>(std::max(0, columns)));
+}
+
+}  // namespace denoised

@@ -1,0 +1,90 @@
+#include "common/support/command_line_manual.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "common/support/command_line.h"
+#include "tests/testing/program.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class ManualTest : public testing::Test {
+ protected:
+  ManualTest() {
+    app_.add_option("--sampler", text_, "Which one; it's up to you")->check(CLI::IsMember({"ddim", "ddpm"}));
+    app_.add_option("--steps", number_, "Denoising steps [50]")->envname("DRAW_STEPS");
+    app_.add_option("--hidden", text_)->group("");
+    app_.add_subcommand("bench", "Load it")->add_option("--rate", number_, "Calls a second");
+    app_.footer(".dots and 'quotes' are no requests");
+  }
+  // What bash offers for a word after others.
+  std::string Offered(const std::string& before, const std::string& word) {
+    const TempFolder folder;
+    folder.Write("completions", *Completions(app_, "bash"));
+    return RunProgram({"/bin/bash", "-c",
+                       "source ./completions; COMP_WORDS=(draw " + before + " '" + word +
+                           "'); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _draw; echo \"${COMPREPLY[*]}\""},
+                      {}, folder.path())
+        .out;
+  }
+
+  std::string text_;
+  int number_ = 0;
+  CLI::App app_{"Draws", "draw"};
+};
+
+TEST_F(ManualTest, HelpFitsEightyColumns) {
+  app_.add_option("--long", text_,
+                  "A description of so many words that no terminal of eighty columns could show it whole")
+      ->envname("A_VARIABLE_OF_A_LONG_NAME");
+  WrapHelp(app_);
+  const std::string help = app_.help();
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(help, '\n')))
+    EXPECT_LE(line.size(), 80u) << line;
+  EXPECT_THAT(help, HasSubstr("\n                              A description of so many words that no terminal\n"
+                              "                              of eighty columns could show it whole\n"));
+}
+
+TEST_F(ManualTest, PageHoldsEveryFlagOnce) {
+  const std::string page = ManualPage(app_, "1.2.3");
+  EXPECT_THAT(page, testing::StartsWith(".TH DRAW 1 \"\" \"denoised 1.2.3\"\n.SH NAME\ndraw \\- Draws\n"));
+  EXPECT_THAT(page, HasSubstr(".TP\n\\fB\\-\\-sampler\\fR \\fIddim|ddpm\\fR\nWhich one; it's up to you.\n"));
+  EXPECT_THAT(page, HasSubstr("\\fINUMBER\\fR\nDenoising steps [50]. Environment: DRAW_STEPS.\n"));
+  EXPECT_THAT(page, HasSubstr(".SH BENCH\nLoad it.\n"));
+  EXPECT_THAT(page, HasSubstr("\n\\&.dots and"));
+  EXPECT_THAT(page, Not(HasSubstr("hidden")));
+}
+
+TEST_F(ManualTest, BashOffersFlagsValuesAndSubcommands) {
+  EXPECT_EQ(Offered("", "--s"), "--sampler --steps\n");
+  EXPECT_EQ(Offered("--sampler", ""), "ddim ddpm\n");
+  EXPECT_EQ(Offered("--sampler =", "ddp"), "ddpm\n");
+  EXPECT_EQ(Offered("", "b"), "bench\n");
+  EXPECT_EQ(Offered("bench", "--r"), "--rate\n");
+  EXPECT_EQ(Offered("--steps", "1"), "\n");
+}
+
+TEST_F(ManualTest, OtherShellsHaveTheSameFlags) {
+  const absl::StatusOr<std::string> zsh = Completions(app_, "zsh"), fish = Completions(app_, "fish");
+  ASSERT_THAT(zsh, IsOk());
+  ASSERT_THAT(fish, IsOk());
+  EXPECT_THAT(*zsh, HasSubstr("'--sampler=[Which one; it'\\''s up to you]:value:(ddim ddpm)' \\\n"));
+  EXPECT_THAT(*zsh, HasSubstr("'--steps=[Denoising steps (50)]:number: ' \\\n"));
+  EXPECT_THAT(*fish, HasSubstr("complete -c draw -l sampler -d 'Which one; it\\'s up to you' -x -a 'ddim ddpm'\n"));
+  EXPECT_THAT(*fish, HasSubstr("complete -c draw -n __fish_use_subcommand -a bench\n"));
+  EXPECT_THAT(Completions(app_, "tcsh"),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--print_completions must be bash, zsh or fish, got tcsh"));
+}
+
+}  // namespace
+}  // namespace denoised
