@@ -21,7 +21,7 @@ using google::protobuf::util::TimeUtil;
 // of it.
 constexpr std::chrono::milliseconds kDeadlineSlack(50);
 
-// How long a preview that waits is good enough.
+// How long a preview that waits is good enough, and how long a write may take of a reader that keeps up.
 constexpr std::chrono::milliseconds kRenewal(100);
 
 // What an event takes before it is encoded: its pixels, mostly.
@@ -83,9 +83,8 @@ bool DigitStream::WantsPreview(uint32_t image_index) {
 void DigitStream::OnPreview(const PreviewFrame& frame) {
   const absl::MutexLock lock(&mu_);
   if (closed()) return;
-  if (const auto older = FindPreview(frame.image_index); older != events_.end()) {
-    *older = {frame, std::chrono::steady_clock::now()};
-    LosePreview();
+  if (!KeepsUp() && FindPreview(frame.image_index) != events_.end()) {
+    ReplacePreview(frame);
   } else if (environment_.output->TryTake(kEventBytes)) {
     bytes_ += kEventBytes;
     events_.push_back({frame, std::chrono::steady_clock::now()});
@@ -100,7 +99,7 @@ void DigitStream::OnImage(const FinishedImage& image) {
   if (closed()) return OnImageLost(broken_.value_or(DropReason::kEngineError));
   Take(kEventBytes);
   events_.push_back({image, std::chrono::steady_clock::now()});
-  if (owed_ && !urgent_) QueueEncoding();
+  if (owed_ && !urgent_ && Next()->is_image()) QueueEncoding();
   Pump();
 }
 
@@ -139,10 +138,27 @@ DigitStream::Queue::iterator DigitStream::FindPreview(uint32_t image_index) {
   });
 }
 
-// While a preview waits, newer ones take its place, but no more often than anybody could tell.
+// Puts the frame in the place of all that wait before it.
+void DigitStream::ReplacePreview(const PreviewFrame& frame) {
+  for (auto older = FindPreview(frame.image_index); older != events_.end(); older = FindPreview(frame.image_index)) {
+    LosePreview();
+    Erase(older);
+  }
+  Take(kEventBytes);
+  events_.push_back({frame, std::chrono::steady_clock::now()});
+}
+
+// Whether what waits does so for the encoders rather than for the reader, and is not too much for them.
+bool DigitStream::KeepsUp() const {
+  const bool reads = !writing_since_.has_value() || std::chrono::steady_clock::now() - *writing_since_ < kRenewal;
+  const int64_t pixels = int64_t{request_.format.size} * request_.format.size;
+  return reads && static_cast<int64_t>(events_.size() + 1) * pixels <= kMaxWaitingPixels;
+}
+
+// While a preview waits for a reader, newer ones take its place, but no more often than anybody could tell.
 bool DigitStream::HasRoomFor(uint32_t image_index) {
   if (closed()) return false;
-  if (const auto older = FindPreview(image_index); older != events_.end()) {
+  if (const auto older = FindPreview(image_index); !KeepsUp() && older != events_.end()) {
     return std::chrono::steady_clock::now() - older->since >= kRenewal;
   }
   return bytes_ + kEventBytes <= kMaxStreamBytes && !environment_.output->full();
@@ -173,7 +189,8 @@ std::optional<DigitStream::Event> DigitStream::TakeNext() {
   }
   // A preview of what is finished is of no use any more.
   if (const FinishedImage* image = taken.has_value() ? std::get_if<FinishedImage>(&*taken) : nullptr) {
-    if (const auto preview = FindPreview(image->image_index); preview != events_.end()) {
+    for (auto preview = FindPreview(image->image_index); preview != events_.end();
+         preview = FindPreview(image->image_index)) {
       LosePreview();
       Erase(preview);
     }
@@ -211,7 +228,7 @@ void DigitStream::Pump() {
 
 // A second task, because an image has come meanwhile, finds nothing owed if the first one was quicker.
 void DigitStream::QueueEncoding() {
-  urgent_ = std::any_of(events_.begin(), events_.end(), std::mem_fn(&WaitingEvent::is_image));
+  urgent_ = Next()->is_image();
   environment_.encoders->Add([self = shared_from_this()] { self->EncodeAndWrite(); },
                              urgent_ ? ThreadPool::Priority::kHigh : ThreadPool::Priority::kNormal);
 }
@@ -281,6 +298,7 @@ void DigitStream::StartWrite() {
   response_bytes_ = 2 * static_cast<int64_t>(bytes);
   Take(response_bytes_);
   const SteadyTime now = std::chrono::steady_clock::now();
+  writing_since_ = now;
   const std::chrono::nanoseconds patience = allowance_.BeginWrite(now, bytes) - now;
   alarm_ = std::make_unique<grpc::Alarm>();
   alarm_->Set(
@@ -299,6 +317,7 @@ void DigitStream::WriteDone(bool ok) {
   alarm_->Cancel();
   allowance_.EndWrite(std::chrono::steady_clock::now());
   Return(std::exchange(response_bytes_, 0));
+  writing_since_.reset();
   busy_ = false;
   if (!ok) {
     GiveUpOnClient();

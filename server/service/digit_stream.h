@@ -12,10 +12,12 @@
 //                     a finished image go before those with previews;
 //   gRPC's callbacks  say that a write is done, that the client left, that the call is over.
 //
-// A reader that keeps up gets every frame it asked for. One that does not loses previews, never an image: at most one
-// preview of an image waits, newer ones replace it, and in the meantime hardly any are read from the engine; once it is
-// behind, images go before previews. What waits is counted in bytes: a stream takes no more previews beyond
-// kMaxStreamBytes, nor does any while all streams together are at the limit (output_budget.h). Finished images are
+// A reader that keeps up gets every frame it asked for, in order and before the image that they end in, however much
+// faster the steps are than the encoders: frames wait for those, up to kMaxWaitingPixels. A reader that does not take a
+// write within a tenth of a second loses previews, never an image: at most one preview of an image waits then, newer
+// ones replace it, and in the meantime hardly any are read from the engine; once it is behind, images go before
+// previews. What waits is counted in bytes, too: a stream takes no more previews beyond kMaxStreamBytes, nor does any
+// while all streams together are at the limit (output_budget.h). Finished images are
 // always taken: each keeps its place in the scheduler until it has been written. A reader below the least rate over the
 // call as a whole has its call ended (read_allowance.h).
 //
@@ -53,8 +55,11 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
  public:
   using Reactor = grpc::ServerWriteReactor<v1::GenerateDigitResponse>;
 
-  // A preview of 1024 pixels that is all noise takes half of it while it is written.
-  static constexpr int64_t kMaxStreamBytes = 4 << 20;
+  // A preview of 1024 pixels that is all noise takes a quarter of it while it is written, and a frame of each of 1000
+  // steps, not yet encoded, half of it.
+  static constexpr int64_t kMaxStreamBytes = 8 << 20;
+  // A frame of each of 1000 steps in the usual size. Bigger ones take the encoders' time away from others.
+  static constexpr int64_t kMaxWaitingPixels = int64_t{1024} * 256 * 256;
 
   // What a stream shares with its service.
   struct Environment {
@@ -99,6 +104,8 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
 
   // Of the queue.
   Queue::iterator FindPreview(uint32_t image_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReplacePreview(const PreviewFrame& frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool KeepsUp() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool HasRoomFor(uint32_t image_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Queue::iterator Erase(const Queue::iterator& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LosePreview() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -145,6 +152,7 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   v1::GenerateDigitResponse response_ ABSL_GUARDED_BY(mu_);  // being written
   int64_t response_bytes_ ABSL_GUARDED_BY(mu_) = 0;          // it and gRPC's copy
   uint64_t write_ ABSL_GUARDED_BY(mu_) = 0;                  // number of the write that runs
+  std::optional<SteadyTime> writing_since_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mu_);
 };
 
