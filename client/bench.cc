@@ -1,13 +1,18 @@
 #include "client/bench.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "client/await_server.h"
 #include "client/calls/load_test.h"
 #include "client/request.h"
 #include "common/image/figure_files.h"
 #include "common/support/file.h"
+#include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -35,7 +40,35 @@ LoadTestOptions LoadTestOf(const ClientOptions& options) {
   LoadTestOptions load_test = options.load_test;
   load_test.timeout_seconds = options.call.timeout_seconds;
   load_test.seed = options.seed.value_or(load_test.seed);
+  load_test.on_progress = [](const std::string& line) { ShowProgress(line); };
   return load_test;
+}
+
+void Print(const LevelResult& result, bool first, bool json) {
+  if (json) {
+    std::fputs(LevelToJsonLine(result).c_str(), stdout);
+  } else {
+    if (first) std::fputs(LevelHeader().c_str(), stdout);
+    std::fputs(FormatLevel(result).c_str(), stdout);
+  }
+  std::fflush(stdout);
+}
+
+bool AnyFinished(const std::vector<LevelResult>& results) {
+  return std::any_of(results.begin(), results.end(), [](const LevelResult& result) { return result.finished > 0; });
+}
+
+absl::Status Keep(const FigureFiles& files, const std::vector<LevelResult>& results) {
+  const std::string figures = ResultsToJson(results);
+  return AnyFinished(results) ? files.Write(figures, PlotResults(results)) : files.WriteFigures(figures);
+}
+
+// One level that finishes nothing is a result. None that does is an error.
+absl::Status CheckAnyFinished(const std::vector<LevelResult>& results) {
+  if (AnyFinished(results)) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("not one request was finished at ",
+                                             results.size() == 1 ? LoadText(results[0].level) : "any level", ": ",
+                                             results[0].first_failure));
 }
 
 }  // namespace
@@ -44,17 +77,18 @@ absl::Status Bench(DigitClient& client, const ClientOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const FigureFiles files,
                             FigureFiles::Create(options.out, "--out of bench", "; the plot goes beside it"));
   if (files.wanted()) DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(files.folder()));
+  DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
   std::vector<LevelResult> results;
   for (const LoadLevel& level : LevelsOf(options)) {
-    DENOISED_ASSIGN_OR_RETURN(LevelResult result, RunLevel(client, RequestOf(options), level, LoadTestOf(options)));
-    if (results.empty()) std::fputs(LevelHeader().c_str(), stdout);
-    std::fputs(FormatLevel(result).c_str(), stdout);
-    std::fflush(stdout);
+    absl::StatusOr<LevelResult> measured = RunLevel(client, RequestOf(options), level, LoadTestOf(options));
+    ClearProgress();
+    DENOISED_ASSIGN_OR_RETURN(LevelResult result, std::move(measured));
+    Print(result, results.empty(), options.json);
     results.push_back(std::move(result));
-    if (files.wanted()) DENOISED_RETURN_IF_ERROR(files.Write(ResultsToJson(results), PlotResults(results)));
+    if (files.wanted()) DENOISED_RETURN_IF_ERROR(Keep(files, results));
   }
-  if (files.wanted()) std::fputs(files.ToString().c_str(), stdout);
-  return absl::OkStatus();
+  if (files.wanted() && !options.json) std::fputs(files.ToString().c_str(), stdout);
+  return CheckAnyFinished(results);
 }
 
 }  // namespace denoised

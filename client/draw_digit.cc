@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/await_server.h"
 #include "client/calls/answer.h"
 #include "client/output_files.h"
 #include "client/request.h"
@@ -18,7 +20,6 @@
 #include "client/terminal/terminal_sheet.h"
 #include "common/image/image.h"
 #include "common/support/clock.h"
-#include "common/support/file.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -35,7 +36,7 @@ CallOptions WithWaitingShown(const ClientOptions& options, ProgressDisplay& disp
 // One call for images of one digit, and what came of it.
 class DigitDrawing {
  public:
-  DigitDrawing(const ClientOptions& options, const OutputFiles& files)
+  DigitDrawing(const ClientOptions& options, OutputFiles& files)
       : options_(options),
         files_(files),
         display_(!options.quiet, options.count == 1 && options.picture != PictureMode::kNever, DetectTerminalPalette()),
@@ -44,6 +45,7 @@ class DigitDrawing {
   absl::Status Draw(DigitClient& client) {
     v1::GenerateDigitRequest request = MakeRequest(options_);
     if (display_.enabled() || !options_.previews_dir.empty()) AskForPreviews(options_, request);
+    every_ = request.preview().every_steps();
     absl::Status status =
         client.GenerateDigit(request, WithWaitingShown(options_, display_),
                              [this](const v1::GenerateDigitResponse& event) { return OnEvent(event); });
@@ -59,6 +61,12 @@ class DigitDrawing {
   const std::vector<GreyImage>& images() const { return images_; }
   // What was written, a line per image.
   const std::vector<std::string>& lines() const { return lines_; }
+  // Frames that the server left out, as it does when a reader or a machine cannot keep up.
+  uint64_t lost_frames() const {
+    const uint64_t all = every_ == 0 ? 0 : uint64_t{counter_.steps() / every_} * images_.size();
+    return all > frames_ ? all - frames_ : 0;
+  }
+  uint64_t frames() const { return frames_; }
 
  private:
   absl::Status OnEvent(const v1::GenerateDigitResponse& event) {
@@ -79,8 +87,8 @@ class DigitDrawing {
 
   absl::Status OnPreview(const v1::GenerateDigitResponse::Preview& preview) {
     if (!options_.previews_dir.empty()) {
-      DENOISED_RETURN_IF_ERROR(
-          WriteFileAtomically(files_.preview(preview.image_index(), preview.step()), preview.png()));
+      DENOISED_RETURN_IF_ERROR(files_.WritePreview(preview.image_index(), preview.step(), preview.png()));
+      ++frames_;
     }
     counter_.Set(0, preview.image_index(), preview.step());
     if (!display_.pictures()) {
@@ -95,15 +103,33 @@ class DigitDrawing {
 
   absl::Status OnImage(const v1::GenerateDigitResponse::Image& image) {
     const std::string path = files_.image(image.image_index());
-    DENOISED_RETURN_IF_ERROR(WriteFileAtomically(path, image.png()));
+    DENOISED_RETURN_IF_ERROR(files_.WriteImage(image.image_index(), image.png()));
     DENOISED_ASSIGN_OR_RETURN(GreyImage pixels, ReadPicture(image.png()));
     images_.push_back(std::move(pixels));
     counter_.Finish(0, image.image_index());
-    lines_.push_back(absl::StrFormat("%s  %dx%d, seed %d, %d steps in %.1f s (queued %.1f s)", path, image.width(),
-                                     image.height(), image.seed(), counter_.steps(), Seconds(image.denoise_duration()),
-                                     Seconds(image.queue_duration())));
+    lines_.push_back(options_.json ? JsonOf(image, path) : TextOf(image, path));
     Show(nullptr);
     return absl::OkStatus();
+  }
+
+  std::string TextOf(const v1::GenerateDigitResponse::Image& image, const std::string& path) const {
+    return absl::StrFormat("%s  %dx%d, seed %d, %d steps in %.1f s (queued %.1f s)", path, image.width(),
+                           image.height(), image.seed(), counter_.steps(), Seconds(image.denoise_duration()),
+                           Seconds(image.queue_duration()));
+  }
+
+  // NOTE: the seed as text, as proto3 has it: many readers of JSON keep 53 bits of a number.
+  std::string JsonOf(const v1::GenerateDigitResponse::Image& image, const std::string& path) const {
+    return nlohmann::ordered_json{{"file", path},
+                                  {"digit", *options_.digit},
+                                  {"image_index", image.image_index()},
+                                  {"seed", absl::StrCat(image.seed())},
+                                  {"steps", counter_.steps()},
+                                  {"width", image.width()},
+                                  {"height", image.height()},
+                                  {"denoise_seconds", Seconds(image.denoise_duration())},
+                                  {"queue_seconds", Seconds(image.queue_duration())}}
+        .dump();
   }
 
   void Show(const GreyImage* picture) {
@@ -117,26 +143,48 @@ class DigitDrawing {
   }
 
   const ClientOptions& options_;
-  const OutputFiles& files_;
+  OutputFiles& files_;
   ProgressDisplay display_;
   StepCounter counter_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();  // again when the call is accepted
   std::vector<GreyImage> images_;
   std::vector<std::string> lines_;
+  uint32_t every_ = 0;   // steps from frame to frame
+  uint64_t frames_ = 0;  // that were written
 };
+
+// What came of it: on stdout, or beside a PNG that goes there on stderr.
+absl::Status Report(const DigitDrawing& drawing, const OutputFiles& files, const ClientOptions& options) {
+  if (!files.to_stdout() && !options.json) DENOISED_RETURN_IF_ERROR(PrintPictures(drawing.images(), options.picture));
+  std::FILE* const out = files.to_stdout() ? stderr : stdout;
+  std::fprintf(out, "%s\n", absl::StrJoin(drawing.lines(), "\n").c_str());
+  if (options.previews_dir.empty() || options.json) return absl::OkStatus();
+  if (drawing.lost_frames() == 0) {
+    absl::FPrintF(out, "%s  %d frames\n", options.previews_dir, drawing.frames());
+  }
+  return absl::OkStatus();
+}
+
+void WarnOfLostFrames(const DigitDrawing& drawing, const ClientOptions& options) {
+  if (options.previews_dir.empty() || drawing.lost_frames() == 0) return;
+  absl::FPrintF(
+      stderr,
+      "denoise: warning: %d of %d frames are missing in %s: the server leaves out what cannot be sent in time; "
+      "ask for fewer with --preview_every, or smaller ones with --size\n",
+      drawing.lost_frames(), drawing.lost_frames() + drawing.frames(), options.previews_dir);
+}
 
 }  // namespace
 
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
   const std::string name = absl::StrCat("digit-", *options.digit);
-  DENOISED_ASSIGN_OR_RETURN(const OutputFiles files,
+  DENOISED_ASSIGN_OR_RETURN(OutputFiles files,
                             OutputFiles::Prepare(options.out, name, options.count, options.previews_dir));
+  DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
   DigitDrawing drawing(options, files);
   DENOISED_RETURN_IF_ERROR(drawing.Draw(client));
-  if (options.quiet) return absl::OkStatus();
-  DENOISED_RETURN_IF_ERROR(PrintPictures(drawing.images(), options.picture));
-  std::printf("%s\n", absl::StrJoin(drawing.lines(), "\n").c_str());
-  return absl::OkStatus();
+  WarnOfLostFrames(drawing, options);
+  return options.quiet ? absl::OkStatus() : Report(drawing, files, options);
 }
 
 }  // namespace denoised

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 #include <thread>
@@ -9,8 +11,10 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "client/await_server.h"
 #include "client/calls/answer.h"
 #include "client/output_files.h"
 #include "client/request.h"
@@ -20,7 +24,6 @@
 #include "client/terminal/terminal_sheet.h"
 #include "common/image/image.h"
 #include "common/support/clock.h"
-#include "common/support/file.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -130,6 +133,7 @@ std::vector<GreyImage> RowByRow(const std::vector<std::vector<GreyImage>>& image
 
 absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const OutputFiles files, OutputFiles::Prepare(options.out, "grid", 1, ""));
+  DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
   std::random_device random;
   const uint64_t seed = options.seed.value_or(random());
   GridDrawing drawing(client, options, seed);
@@ -138,11 +142,20 @@ absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
   const int columns = options.per_digit == 1 ? kGridColumns : kDigits;
   DENOISED_ASSIGN_OR_RETURN(const GreyImage grid, MakeGrid(cells, columns, kGridPadding, kGridBackground));
   DENOISED_ASSIGN_OR_RETURN(const std::string png, EncodePng(grid));
-  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files.image(0), png));
+  DENOISED_RETURN_IF_ERROR(files.WriteImage(0, png));
   if (options.quiet) return absl::OkStatus();
-  DENOISED_RETURN_IF_ERROR(PrintPictures(cells, options.picture));
-  absl::PrintF("%s  %dx%d, %d of each digit, seed %d, %d steps, in %.1f s\n", files.image(0), grid.width, grid.height,
-               options.per_digit, seed, drawing.steps(), drawing.seconds());
+  if (!files.to_stdout() && !options.json) DENOISED_RETURN_IF_ERROR(PrintPictures(cells, options.picture));
+  std::FILE* const out = files.to_stdout() ? stderr : stdout;
+  if (options.json) {
+    const nlohmann::ordered_json json = {{"file", files.image(0)},      {"per_digit", options.per_digit},
+                                         {"seed", absl::StrCat(seed)},  {"steps", drawing.steps()},
+                                         {"width", grid.width},         {"height", grid.height},
+                                         {"seconds", drawing.seconds()}};
+    absl::FPrintF(out, "%s\n", json.dump());
+    return absl::OkStatus();
+  }
+  absl::FPrintF(out, "%s  %dx%d, %d of each digit, seed %d, %d steps, in %.1f s\n", files.image(0), grid.width,
+                grid.height, options.per_digit, seed, drawing.steps(), drawing.seconds());
   return absl::OkStatus();
 }
 

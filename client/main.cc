@@ -7,15 +7,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
-#include "absl/strings/str_split.h"
 #include "client/bench.h"
 #include "client/calls/digit_client.h"
+#include "client/config_file.h"
 #include "client/draw_digit.h"
 #include "client/draw_grid.h"
 #include "client/options.h"
+#include "client/show_health.h"
 #include "client/show_model.h"
 #include "common/support/command_line.h"
 #include "common/support/signal_queue.h"
@@ -24,13 +26,6 @@ namespace denoised {
 namespace {
 
 constexpr int kInterrupted = 130;  // as shells report SIGINT
-
-int Fail(const absl::Status& status) {
-  for (const auto& line : absl::StrSplit(status.message(), '\n')) {
-    std::fprintf(stderr, "denoise: error: %s\n", std::string(line).c_str());
-  }
-  return EXIT_FAILURE;
-}
 
 // Cancels the client's calls on SIGINT or SIGTERM, so that the server stops drawing at once.
 class Interruption {
@@ -54,9 +49,18 @@ class Interruption {
 };
 
 absl::Status Run(DigitClient& client, const ClientOptions& options) {
-  if (options.bench) return Bench(client, options);
-  if (options.show_model) return ShowModel(client, options);
-  return options.grid ? DrawGrid(client, options) : DrawDigit(client, options);
+  switch (options.command()) {
+    case Command::kBench:
+      return Bench(client, options);
+    case Command::kModel:
+      return ShowModel(client, options);
+    case Command::kHealth:
+      return ShowHealth(client, options);
+    case Command::kGrid:
+      return DrawGrid(client, options);
+    default:
+      return DrawDigit(client, options);
+  }
 }
 
 int Main(int argc, char** argv) {
@@ -68,25 +72,34 @@ int Main(int argc, char** argv) {
       "  denoise 7 --seed 42 --sampler ddim   the same seven each time, in 50 steps\n"
       "  denoise --grid --out grid.png        draws all ten digits\n"
       "  denoise bench --concurrency 1,8      measures the server\n"
-      "An option with (Env:...) can also be set by that environment variable; the command line wins.");
+      "An option with (Env:...) can also be set by that environment variable, or in\n"
+      "~/.config/denoise.toml, as in server = \"denoised.example.org\"; the command line\n"
+      "wins over the environment, and that over the file.\n"
+      "Exit status: 0 done, 1 an error, told on stderr, 2 a command line that cannot\n"
+      "be, whoever finds that out, 130 interrupted.");
   AddClientOptions(app, options);
+  if (const absl::Status status = ReadConfigFile(app); !status.ok()) {
+    ReportError("denoise", status);
+    return kUsageError;
+  }
+  ReadToken(options);
+  const std::set<std::string> typed = TypedOptions(app, argc, argv);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
-  if (!options.digit.has_value() && !options.bench && !options.grid && !options.show_model) {
-    std::fputs("denoise: error: say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid\n",
-               stderr);
+  if (const absl::Status status = CheckOptions(options, typed); !status.ok()) {
+    ReportError("denoise", status);
     return kUsageError;
   }
   gpr_set_log_function([](gpr_log_func_args*) {});  // this program says itself what went wrong
 
   const absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect(options.connection);
-  if (!client.ok()) return Fail(client.status());
+  if (!client.ok()) return ReportError("denoise", client.status());
   Interruption interruption(**client);
   const absl::Status status = Run(**client, options);
   if (interruption.happened()) {
     std::fputs("denoise: interrupted\n", stderr);
     return kInterrupted;
   }
-  return status.ok() ? EXIT_SUCCESS : Fail(status);
+  return status.ok() ? EXIT_SUCCESS : ReportError("denoise", status);
 }
 
 }  // namespace

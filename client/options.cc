@@ -2,9 +2,17 @@
 
 #include <cstdlib>
 #include <map>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "common/support/command_line.h"
+#include "common/support/loopback.h"
 
 namespace denoised {
 namespace {
@@ -33,7 +41,8 @@ void AddChoice(CLI::App& app, const std::string& name, Value& value, const std::
     value = found->second;
   };
   app.add_option_function<std::string>(absl::StrCat("--", name), parse, help)
-      ->envname(EnvironmentName(kEnvironmentPrefix, name));
+      ->envname(EnvironmentName(kEnvironmentPrefix, name))
+      ->type_name(absl::StrCat("{", absl::StrReplaceAll(words(), {{", ", ","}}), "}"));
 }
 
 void AddBench(CLI::App& app, ClientOptions& options) {
@@ -43,6 +52,11 @@ void AddBench(CLI::App& app, ClientOptions& options) {
       "digit is 0 unless it is named, --per_digit has no use here");
   bench->fallthrough();
   bench->callback([&options] { options.bench = true; });
+  bench->footer(
+      "Examples:\n"
+      "  denoise bench --concurrency 1,8              so many requests in flight\n"
+      "  denoise bench --rate 0.5,1 --out load.json   so many a second; figures and plot\n"
+      "  denoise bench --sampler ddim --steps 20 --duration 30");
   bench->add_option("--concurrency", options.concurrency, "Requests in flight, or several numbers of them, with commas")
       ->delimiter(',')
       ->allow_extra_args(false)
@@ -55,6 +69,16 @@ void AddBench(CLI::App& app, ClientOptions& options) {
       ->check(CLI::Range(0.1, 1e6));
   bench->add_option("--warmup", options.load_test.warmup_seconds, "Seconds of each level before those [2]")
       ->check(CLI::Range(0.0, 1e6));
+}
+
+void AddHealth(CLI::App& app, ClientOptions& options) {
+  CLI::App* health = app.add_subcommand("health", "Ask the server whether it serves: exit status 0, or 1");
+  health->fallthrough();
+  health->callback([&options] { options.health = true; });
+  health->footer(
+      "Examples:\n"
+      "  denoise health --server denoised.example.org --tls\n"
+      "  denoise health --wait && denoise 7                   as soon as it serves");
 }
 
 void AddPictureOptions(CLI::App& app, ClientOptions& options) {
@@ -80,7 +104,7 @@ void AddPictureOptions(CLI::App& app, ClientOptions& options) {
 
 void AddOutputOptions(CLI::App& app, ClientOptions& options) {
   const std::string output = "Output";
-  Add(app, "out", options.out, "PNG file or folder [digit-N.png or grid.png]")->group(output);
+  Add(app, "out", options.out, "PNG file or folder, or - for standard output [digit-N.png or grid.png]")->group(output);
   Add(app, "previews_dir", options.previews_dir, "Folder for the frames of the denoising chain, as PNGs")
       ->group(output);
   Add(app, "preview_every", options.preview_every, "Steps from one frame to the next; 0: a twentieth of the chain [0]")
@@ -92,11 +116,21 @@ void AddOutputOptions(CLI::App& app, ClientOptions& options) {
             "Show the digit in the terminal: auto (where there is one), always or never [auto]",
             {{"auto", PictureMode::kAuto}, {"always", PictureMode::kAlways}, {"never", PictureMode::kNever}});
   AddSwitch(app, kEnvironmentPrefix, "quiet", options.quiet, "Print nothing but errors")->group(output);
+  AddSwitch(app, kEnvironmentPrefix, "json", options.json, "Print JSON instead of text, a line for each result")
+      ->group(output);
 }
 
 void AddServerOptions(CLI::App& app, ClientOptions& options) {
   const std::string server = "Server";
-  Add(app, "server", options.connection.server, "Address and port [localhost:50051]")->group(server);
+  Add(app, "server", options.connection.server, "Host and port, the latter 50051 if it is left out [localhost:50051]")
+      ->group(server);
+  app.add_flag("--wait{60}", options.wait,
+               "Seconds to wait for a server that is not there yet, 60 without a number, as in --wait or --wait=5 [10 "
+               "for one on this machine, else 0]")
+      ->envname(EnvironmentName(kEnvironmentPrefix, "wait"))
+      ->check(CLI::Range(0.0, 86400.0))
+      ->transform(FiniteNumber())
+      ->group(server);
   Add(app, "timeout", options.call.timeout_seconds, "Seconds that drawing may take; 0: any [0]")
       ->check(CLI::Range(0.0, 1e6))
       ->group(server);
@@ -117,11 +151,108 @@ void AddServerOptions(CLI::App& app, ClientOptions& options) {
   AddSwitch(app, kEnvironmentPrefix, "allow_plain_tokens", options.connection.allow_plain_tokens,
             "Send the token without TLS to other machines too")
       ->group(server);
-  // No flag: other users of this machine could read it in the list of processes.
-  if (const char* token = std::getenv("DENOISE_TOKEN"); token != nullptr) options.connection.token = token;
+}
+
+// ---- What belongs together ----
+
+constexpr Command kDraw = Command::kDraw, kGrid = Command::kGrid, kModel = Command::kModel, kBench = Command::kBench,
+                  kHealth = Command::kHealth;
+
+// Flags that not every command obeys, and the commands that do.
+const std::map<std::string, std::set<Command>>& CommandsOf() {
+  static const auto* const commands = new std::map<std::string, std::set<Command>>{
+      {"--digit", {kDraw, kBench}},
+      {"--count", {kDraw, kBench}},
+      {"--per_digit", {kGrid}},
+      {"--seed", {kDraw, kGrid, kBench}},
+      {"--sampler", {kDraw, kGrid, kBench}},
+      {"--steps", {kDraw, kGrid, kBench}},
+      {"--eta", {kDraw, kGrid, kBench}},
+      {"--guidance_scale", {kDraw, kGrid, kBench}},
+      {"--size", {kDraw, kGrid, kBench}},
+      {"--interpolation", {kDraw, kGrid, kBench}},
+      {"--out", {kDraw, kGrid, kBench}},
+      {"--previews_dir", {kDraw}},
+      {"--preview_every", {kDraw}},
+      {"--preview_kind", {kDraw}},
+      {"--picture", {kDraw, kGrid}},
+      {"--quiet", {kDraw, kGrid}},
+      {"--priority", {kDraw, kGrid, kBench}},
+      {"--retries", {kDraw, kGrid}},
+  };
+  return *commands;
+}
+
+std::string NameOf(Command command) {
+  switch (command) {
+    case Command::kGrid:
+      return "--grid";
+    case Command::kModel:
+      return "--model";
+    case Command::kBench:
+      return "bench";
+    case Command::kHealth:
+      return "health";
+    default:
+      return "one digit";
+  }
+}
+
+std::vector<std::string> ChosenCommands(const ClientOptions& options) {
+  std::vector<std::string> chosen;
+  for (const auto& [is_chosen, command] : std::vector<std::pair<bool, Command>>{
+           {options.grid, kGrid}, {options.show_model, kModel}, {options.bench, kBench}, {options.health, kHealth}}) {
+    if (is_chosen) chosen.push_back(NameOf(command));
+  }
+  return chosen;
 }
 
 }  // namespace
+
+// No flag: other users of this machine could read it in the list of processes.
+void ReadToken(ClientOptions& options) {
+  if (const char* token = std::getenv("DENOISE_TOKEN"); token != nullptr) options.connection.token = token;
+}
+
+Command ClientOptions::command() const {
+  if (health) return Command::kHealth;
+  if (bench) return Command::kBench;
+  if (show_model) return Command::kModel;
+  return grid ? Command::kGrid : Command::kDraw;
+}
+
+double WaitSeconds(const ClientOptions& options) {
+  constexpr double kForAServerThatStarts = 10;
+  double seconds = 0;
+  if (!options.wait.empty() && absl::SimpleAtod(options.wait, &seconds)) return seconds;
+  const std::string& server = options.connection.server;
+  if (options.health) return 0;  // the question is how things are now
+  return IsLoopback(server) || server == "localhost" ? kForAServerThatStarts : 0;
+}
+
+absl::Status CheckOptions(const ClientOptions& options, const std::set<std::string>& typed) {
+  const std::vector<std::string> chosen = ChosenCommands(options);
+  if (chosen.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat(absl::StrJoin(chosen, " and "), " exclude each other"));
+  }
+  const Command command = options.command();
+  if (command == Command::kDraw && !options.digit.has_value()) {
+    return absl::InvalidArgumentError(
+        "say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid");
+  }
+  std::vector<std::string> useless;
+  for (const std::string& name : typed) {
+    const auto found = CommandsOf().find(name);
+    if (found == CommandsOf().end() || found->second.count(command) > 0) continue;
+    useless.push_back(absl::StrCat(name == "--digit" ? "a digit" : name, " has no use with ", NameOf(command),
+                                   name == "--count" && command == Command::kGrid ? "; --per_digit has" : ""));
+  }
+  if (!useless.empty()) return absl::InvalidArgumentError(absl::StrJoin(useless, "\n"));
+  if (options.out == "-" && options.picture == PictureMode::kAlways) {
+    return absl::InvalidArgumentError("--picture: always would mix with the PNG of --out - on standard output");
+  }
+  return absl::OkStatus();
+}
 
 void AddClientOptions(CLI::App& app, ClientOptions& options) {
   // A hyphen and a number is a digit that the server refuses in words, not an unknown flag.
@@ -130,6 +261,7 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   app.add_flag("--model", options.show_model, "Show the model that the server serves, and its limits");
 
   AddBench(app, options);
+  AddHealth(app, options);
   AddPictureOptions(app, options);
   AddOutputOptions(app, options);
   AddServerOptions(app, options);

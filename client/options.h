@@ -1,17 +1,26 @@
 // File: options.h
 //
-// denoise's flags. Each is also an environment variable, DENOISE_ and the name in capitals; a flag wins. --grid,
-// --model and the flags of bench are none: they say what to do, and a variable would turn `denoise 7` into something
-// else.
+// denoise's commands and flags. Each flag is also an environment variable, DENOISE_ and the name in capitals; a flag
+// wins. What says what to do (--grid, --model, the subcommands and theirs) is none: a variable would turn `denoise 7`
+// into something else.
+//
+//   ClientOptions options;
+//   CLI::App app;
+//   AddClientOptions(app, options);
+//   const std::set<std::string> typed = TypedOptions(app, argc, argv);
+//   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
+//   DENOISED_RETURN_IF_ERROR(CheckOptions(options, typed));
 #ifndef DENOISED_CLIENT_OPTIONS_H_
 #define DENOISED_CLIENT_OPTIONS_H_
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "client/calls/digit_client.h"
 #include "client/calls/load_test.h"
 #include "client/terminal/terminal_sheet.h"
@@ -19,14 +28,19 @@
 
 namespace denoised {
 
+enum class Command { kDraw, kGrid, kModel, kBench, kHealth };
+
 struct ClientOptions {
   Connection connection;
   CallOptions call;
+  std::string wait;  // seconds; empty: a while for a server on this machine, none for others
 
   // What to do; a digit to draw when none is set.
   bool grid = false;
   bool show_model = false;
   bool bench = false;
+  bool health = false;
+  Command command() const;
 
   // The request. Absent values are left to the server.
   std::optional<int32_t> digit;
@@ -53,10 +67,21 @@ struct ClientOptions {
   std::string previews_dir;
   PictureMode picture = PictureMode::kAuto;
   bool quiet = false;
+  bool json = false;
 };
 
 // Adds every flag to `app`, with `options` as the place of its value.
 void AddClientOptions(CLI::App& app, ClientOptions& options);
+
+// The token of DENOISE_TOKEN, where that is set.
+void ReadToken(ClientOptions& options);
+
+// How long to wait for somebody to listen at the server's address.
+double WaitSeconds(const ClientOptions& options);
+
+// What each flag alone cannot know: a command with no digit, two commands at once, and flags that the command has no
+// use for, which are those of `typed` (TypedOptions). INVALID_ARGUMENT, a line for each.
+absl::Status CheckOptions(const ClientOptions& options, const std::set<std::string>& typed);
 
 }  // namespace denoised
 

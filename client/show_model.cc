@@ -7,12 +7,23 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/await_server.h"
 #include "common/support/status_macros.h"
+#include "google/protobuf/util/json_util.h"
 
 namespace denoised {
 
 absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
+  DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
   DENOISED_ASSIGN_OR_RETURN(const v1::GetModelResponse model, client.GetModel(options.call));
+  if (options.json) {
+    google::protobuf::util::JsonPrintOptions all;
+    all.preserve_proto_field_names = true;
+    std::string json;
+    static_cast<void>(google::protobuf::util::MessageToJsonString(model, &json, all));
+    std::puts(json.c_str());
+    return absl::OkStatus();
+  }
   const v1::NoiseSchedule& schedule = model.noise_schedule();
   std::vector<std::pair<std::string, std::string>> rows = {
       {"model", model.model_version()},

@@ -13,41 +13,52 @@
 #include "common/support/clock.h"
 #include "common/support/file.h"
 #include "common/support/loopback.h"
+#include "common/support/pem_files.h"
 #include "common/support/status_macros.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 
 namespace denoised {
 namespace {
 
 using std::chrono::system_clock;
 
-constexpr uint64_t kMaxPemBytes = 1 << 20;
 constexpr uint64_t kMaxTokenBytes = 4096;
-
-absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
-  if (path.empty()) return std::string();
-  absl::StatusOr<std::string> pem = ReadFile(path, kMaxPemBytes);
-  if (!pem.ok()) return absl::Status(pem.status().code(), absl::StrCat(flag, ": ", pem.status().message()));
-  return pem;
-}
+constexpr std::chrono::milliseconds kLook(100);  // between two looks at what changes elsewhere
+constexpr int kUnexplainedLooks = 50;            // at a connection that fails for no reason that can be found
 
 bool UsesTls(const Connection& connection) {
   return connection.tls || !connection.tls_ca.empty() || !connection.tls_cert.empty();
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const Connection& connection) {
+absl::StatusOr<TlsFiles> ReadTlsFiles(const Connection& connection) {
   if (connection.tls_cert.empty() != connection.tls_key.empty()) {
     return absl::InvalidArgumentError("--tls_cert and --tls_key belong together: give both, or neither");
   }
-  if (!UsesTls(connection)) return grpc::InsecureChannelCredentials();
+  TlsFiles tls = {.enabled = UsesTls(connection), .ca = "", .cert = "", .key = ""};
+  if (!connection.tls_ca.empty()) {
+    DENOISED_ASSIGN_OR_RETURN(tls.ca, ReadPem("--tls_ca", connection.tls_ca));
+    DENOISED_RETURN_IF_ERROR(ReadCertificates("--tls_ca", connection.tls_ca, tls.ca).status());
+  }
+  if (connection.tls_cert.empty()) return tls;
+  DENOISED_ASSIGN_OR_RETURN(tls.cert, ReadPem("--tls_cert", connection.tls_cert));
+  DENOISED_ASSIGN_OR_RETURN(tls.key, ReadPem("--tls_key", connection.tls_key));
+  DENOISED_ASSIGN_OR_RETURN(const std::vector<Certificate> chain,
+                            ReadCertificates("--tls_cert", connection.tls_cert, tls.cert));
+  DENOISED_RETURN_IF_ERROR(CheckKeyPair(chain.front().get(), tls.key, connection.tls_cert, connection.tls_key));
+  return tls;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const TlsFiles& tls) {
+  if (!tls.enabled) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions options;
-  DENOISED_ASSIGN_OR_RETURN(options.pem_root_certs, ReadPem("--tls_ca", connection.tls_ca));
-  DENOISED_ASSIGN_OR_RETURN(options.pem_cert_chain, ReadPem("--tls_cert", connection.tls_cert));
-  DENOISED_ASSIGN_OR_RETURN(options.pem_private_key, ReadPem("--tls_key", connection.tls_key));
+  options.pem_root_certs = tls.ca;
+  options.pem_cert_chain = tls.cert;
+  options.pem_private_key = tls.key;
   return grpc::SslCredentials(options);
 }
 
 // NOTE: the errors do not repeat it. gRPC would end the process over characters that metadata cannot hold.
-absl::StatusOr<std::string> ReadToken(const Connection& connection) {
+absl::StatusOr<std::string> ReadToken(const Connection& connection, const ServerAddress& address) {
   std::string token = connection.token;
   const std::string source = connection.token_file.empty() ? "DENOISE_TOKEN" : "--token_file";
   if (!connection.token_file.empty()) {
@@ -65,9 +76,9 @@ absl::StatusOr<std::string> ReadToken(const Connection& connection) {
     return absl::InvalidArgumentError(
         absl::StrCat(source, ": a token is one word of printable ASCII characters, and this is not"));
   }
-  if (!token.empty() && !UsesTls(connection) && !connection.allow_plain_tokens && !IsLoopback(connection.server)) {
+  if (!token.empty() && !UsesTls(connection) && !connection.allow_plain_tokens && !IsLoopback(address.target)) {
     return absl::InvalidArgumentError(
-        absl::StrCat(source, ": without --tls the token would reach ", connection.server,
+        absl::StrCat(source, ": without --tls the token would reach ", address.target,
                      " readable for everybody on the way; use --tls, or --allow_plain_tokens where that is safe"));
   }
   return token;
@@ -151,17 +162,97 @@ class DigitClient::AsyncCall : public grpc::ClientReadReactor<v1::GenerateDigitR
   bool answered_ = false;
 };
 
-DigitClient::DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel, std::string token)
-    : server_(std::move(server)),
+DigitClient::DigitClient(ServerAddress address, TlsFiles tls, std::shared_ptr<grpc::Channel> channel, std::string token)
+    : address_(std::move(address)),
+      tls_(std::move(tls)),
       channel_(std::move(channel)),
       stub_(v1::DigitService::NewStub(channel_)),
       token_(std::move(token)) {}
 
 absl::StatusOr<std::unique_ptr<DigitClient>> DigitClient::Connect(const Connection& connection) {
-  DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, MakeCredentials(connection));
-  DENOISED_ASSIGN_OR_RETURN(std::string token, ReadToken(connection));
-  return std::unique_ptr<DigitClient>(
-      new DigitClient(connection.server, grpc::CreateChannel(connection.server, credentials), std::move(token)));
+  DENOISED_ASSIGN_OR_RETURN(ServerAddress address, ServerAddress::Parse(connection.server));
+  DENOISED_ASSIGN_OR_RETURN(TlsFiles tls, ReadTlsFiles(connection));
+  DENOISED_ASSIGN_OR_RETURN(std::string token, ReadToken(connection, address));
+  const std::shared_ptr<grpc::Channel> channel = grpc::CreateChannel(address.target, MakeCredentials(tls));
+  return std::unique_ptr<DigitClient>(new DigitClient(std::move(address), std::move(tls), channel, std::move(token)));
+}
+
+// How long to go on, and telling once why.
+class DigitClient::Wait {
+ public:
+  explicit Wait(const WaitOptions& options)
+      : options_(options), patient_until_(start_ + Nanoseconds(options.wait_seconds)) {}
+
+  std::chrono::steady_clock::time_point deadline() const {
+    if (options_.timeout_seconds <= 0) return std::chrono::steady_clock::time_point::max();
+    return start_ + Nanoseconds(options_.timeout_seconds);
+  }
+  bool late() const { return std::chrono::steady_clock::now() >= deadline(); }
+  bool patient() const { return std::chrono::steady_clock::now() < patient_until_; }
+  void Tell(const std::string& what) {
+    if (!std::exchange(told_, true) && options_.on_wait) options_.on_wait(what);
+  }
+
+ private:
+  const WaitOptions& options_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  const std::chrono::steady_clock::time_point patient_until_;
+  bool told_ = false;
+};
+
+absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
+  Wait wait(options);
+  for (int unexplained = 0; !TryToConnect(wait.deadline());) {
+    if (cancelled()) return absl::CancelledError("cancelled");
+    if (wait.late())
+      return absl::DeadlineExceededError(absl::StrCat("--timeout: no connection with ", server_, " in time"));
+    const Diagnosis diagnosis = Diagnose(address_, tls_);
+    switch (diagnosis.obstacle) {
+      case Obstacle::kNone:  // it may have come just now
+        if (++unexplained < kUnexplainedLooks || wait.patient()) break;
+        return absl::UnavailableError(absl::StrCat("somebody listens at ", server_,
+                                                   ", but does not answer as a server of "
+                                                   "gRPC would"));
+      case Obstacle::kNobodyListens:
+      case Obstacle::kNoSuchHost:
+        if (!wait.patient()) return absl::UnavailableError(diagnosis.text);
+        wait.Tell(absl::StrCat("no server at ", server_, " yet"));
+        break;
+      default:
+        return absl::UnavailableError(diagnosis.text);
+    }
+    if (!WaitUnlessCancelled(kLook)) return absl::CancelledError("cancelled");
+    grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
+  }
+  while (wait.patient() && !wait.late() && !IsServing()) {
+    wait.Tell(absl::StrCat("the server at ", server_, " is not ready yet"));
+    if (!WaitUnlessCancelled(kLook)) return absl::CancelledError("cancelled");
+  }
+  return absl::OkStatus();
+}
+
+// Servers without the health service are taken to be.
+bool DigitClient::IsServing() {
+  CallOptions once;
+  once.timeout_seconds = 1;
+  const absl::StatusOr<std::string> health = CheckHealth(once);
+  return !health.ok() || *health == "SERVING";
+}
+
+// False when it failed, or the time is over.
+bool DigitClient::TryToConnect(std::chrono::steady_clock::time_point deadline) {
+  while (!cancelled() && std::chrono::steady_clock::now() < deadline) {
+    const grpc_connectivity_state state = channel_->GetState(/*try_to_connect=*/true);
+    if (state == GRPC_CHANNEL_READY) return true;
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE) return false;
+    channel_->WaitForStateChange(state, system_clock::now() + kLook);
+  }
+  return false;
+}
+
+bool DigitClient::cancelled() {
+  const absl::MutexLock lock(&mu_);
+  return cancelled_;
 }
 
 absl::Status DigitClient::GenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options,
@@ -207,6 +298,15 @@ absl::StatusOr<v1::GetModelResponse> DigitClient::GetModel(const CallOptions& op
   v1::GetModelResponse response;
   DENOISED_RETURN_IF_ERROR(ToAbslStatus(stub_->GetModel(&call.context, {}, &response), options, /*answered=*/false));
   return response;
+}
+
+absl::StatusOr<std::string> DigitClient::CheckHealth(const CallOptions& options) {
+  Call call(*this, DeadlineAfter(options.timeout_seconds));
+  grpc::health::v1::HealthCheckResponse response;
+  const std::unique_ptr<grpc::health::v1::Health::Stub> health = grpc::health::v1::Health::NewStub(channel_);
+  const grpc::Status status = health->Check(&call.context, {}, &response);
+  DENOISED_RETURN_IF_ERROR(ToAbslStatus(status, options, /*answered=*/false));
+  return grpc::health::v1::HealthCheckResponse::ServingStatus_Name(response.status());
 }
 
 // `answered`: at least one event came.

@@ -3,6 +3,7 @@
 // A connection to a denoised server whose errors are sentences for the person at the command line.
 //
 //   absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect({.server = "localhost:50051"});
+//   absl::Status reached = (*client)->AwaitServer({.wait_seconds = 10});
 //   absl::Status status = (*client)->GenerateDigit(request, {}, [](const v1::GenerateDigitResponse& event) { ... });
 //
 // Thread-safe: calls may run at the same time, and Cancel ends all of them.
@@ -22,6 +23,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "client/calls/connection_diagnosis.h"
+#include "client/calls/server_address.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 
 namespace denoised {
@@ -38,6 +41,13 @@ struct Connection {
   bool allow_plain_tokens = false;
 };
 
+struct WaitOptions {
+  double wait_seconds = 0;     // for somebody to listen there, and to serve
+  double timeout_seconds = 0;  // for everything; 0: none
+  // Once, when there is reason to wait, with what is missing: "no server at localhost:50051 yet".
+  std::function<void(const std::string& what)> on_wait;
+};
+
 struct CallOptions {
   double timeout_seconds = 0;  // for the whole call, waits included; 0: none
   int retries = 3;             // how often a full queue is asked again, after the wait that the server names
@@ -50,9 +60,14 @@ class DigitClient {
   // Called with each event, in order. An error ends the call and is what GenerateDigit returns.
   using EventHandler = std::function<absl::Status(const v1::GenerateDigitResponse& event)>;
 
-  // Prepares the connection; the server is first spoken to by the first call. Fails for files that cannot be read,
-  // and for a token that would cross a network in plain text.
+  // Prepares the connection; the server is first spoken to by the first call. Fails for an address that is none, for
+  // files that cannot be read or are not what they should be, and for a token that would cross a network in plain text.
   static absl::StatusOr<std::unique_ptr<DigitClient>> Connect(const Connection& connection);
+
+  // Connects to the server. UNAVAILABLE, with a text that says why and what to do, if that cannot be; CANCELLED after
+  // Cancel. A server that is still loading its model is waited for, too, but is no error: its own words say more. The
+  // calls below work without this, but know less of what is wrong with a connection.
+  absl::Status AwaitServer(const WaitOptions& options);
 
   // Blocks until the stream ends. CANCELLED after Cancel, otherwise the server's status code with a text that says what
   // to do about it (ErrorText).
@@ -63,6 +78,8 @@ class DigitClient {
   void StartGenerateDigit(const v1::GenerateDigitRequest& request, const CallOptions& options, EventHandler handler,
                           std::function<void(const absl::Status&)> done);
   absl::StatusOr<v1::GetModelResponse> GetModel(const CallOptions& options);
+  // What the standard health service says of the server as a whole: "SERVING", "NOT_SERVING".
+  absl::StatusOr<std::string> CheckHealth(const CallOptions& options);
 
   // Ends all calls, running and future, with CANCELLED. Any thread.
   void Cancel();
@@ -71,7 +88,12 @@ class DigitClient {
   class Call;
   class AsyncCall;
 
-  DigitClient(std::string server, std::shared_ptr<grpc::Channel> channel, std::string token);
+  DigitClient(ServerAddress address, TlsFiles tls, std::shared_ptr<grpc::Channel> channel, std::string token);
+
+  class Wait;
+  bool TryToConnect(std::chrono::steady_clock::time_point deadline);
+  bool IsServing();
+  bool cancelled();
 
   absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,
                             std::chrono::system_clock::time_point deadline, const EventHandler& handler,
@@ -79,7 +101,9 @@ class DigitClient {
   absl::Status ToAbslStatus(const grpc::Status& status, const CallOptions& options, bool answered);
   bool WaitUnlessCancelled(std::chrono::nanoseconds duration);
 
-  const std::string server_;
+  const ServerAddress address_;
+  const std::string server_ = address_.target;
+  const TlsFiles tls_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::DigitService::Stub> stub_;
   const std::string token_;

@@ -25,11 +25,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 
-std::string LoadText(const LoadLevel& level) {
-  return level.kind == LoadKind::kClosed ? absl::StrFormat("%g in flight", level.value)
-                                         : absl::StrFormat("%g a second", level.value);
-}
-
 // An error of the request or of the connection, not of the load.
 bool WillNotGetBetter(const absl::Status& status) {
   return !status.ok() && !absl::IsResourceExhausted(status) && !absl::IsDeadlineExceeded(status) &&
@@ -46,7 +41,8 @@ class LevelRun {
         counted_from_(Clock::now() + Nanoseconds(options.warmup_seconds)),
         counted_to_(counted_from_ + Nanoseconds(options.seconds)),
         random_(options.seed),
-        next_seed_(options.seed) {
+        next_seed_(options.seed),
+        on_progress_(options.on_progress) {
     call_.timeout_seconds = options.timeout_seconds;
     result_.level = level;
     PlanFirst();
@@ -56,7 +52,6 @@ class LevelRun {
     while (const std::optional<Clock::time_point> due = AwaitNext()) Start(*due);
     const absl::MutexLock lock(&mu_);
     if (!fatal_.ok()) return fatal_;
-    if (result_.finished == 0) return NothingFinished();
     return Summarise();
   }
 
@@ -96,17 +91,27 @@ class LevelRun {
         return due_.size() != known || (due_.empty() ? running_ == 0 : !fatal_.ok());
       };
       const absl::Condition condition(&changed);
-      if (due_.empty()) {
-        mu_.Await(condition);
-      } else {
-        mu_.AwaitWithTimeout(condition, absl::FromChrono(*due_.begin() - Clock::now()));
-      }
+      const Clock::time_point wake = due_.empty() ? Clock::time_point::max() : *due_.begin();
+      mu_.AwaitWithTimeout(condition, absl::FromChrono(std::min<Clock::duration>(wake - Clock::now(), kReport)));
+      TellProgress();
     }
     const Clock::time_point due = *due_.begin();
     due_.erase(due_.begin());
     if (!closed()) due_.insert(due + RandomGap());
     ++running_;
     return due;
+  }
+
+  void TellProgress() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const Clock::time_point now = Clock::now();
+    if (!on_progress_ || now < next_report_) return;
+    next_report_ = now + kReport;
+    const double left = Seconds(counted_to_ - now);
+    const std::string when = now < counted_from_ ? "warming up"
+                             : left > 0          ? absl::StrFormat("%.0f s left", left)
+                                                 : absl::StrFormat("waiting for %d answers", running_);
+    on_progress_(absl::StrFormat("%s: %s, %d finished, %d refused, %d failed", LoadText(result_.level), when,
+                                 result_.finished, result_.refused, result_.failed));
   }
 
   // `due`: when it should have begun.
@@ -133,7 +138,6 @@ class LevelRun {
       if (arrival >= counted_from_ && arrival < counted_to_) ++images_;
     }
     if (due >= counted_from_) Count(due, now, images, status);
-    if (!status.ok()) last_error_ = status;
     if (WillNotGetBetter(status) && fatal_.ok()) fatal_ = status;
     if (closed()) due_.insert(status.ok() ? now : now + kPauseAfterError);
     --running_;
@@ -148,23 +152,19 @@ class LevelRun {
       finished_images_ += static_cast<int64_t>(images.arrivals.size());
       result_.queue_seconds += images.queue_seconds;
       result_.denoise_seconds += images.denoise_seconds;
-    } else if (absl::IsResourceExhausted(status)) {
-      ++result_.refused;
-    } else {
-      if (result_.failed++ == 0) result_.first_failure = std::string(status.message());
+      return;
     }
-  }
-
-  absl::Status NothingFinished() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    const std::string what = absl::StrFormat("not one request was finished at %s", LoadText(result_.level));
-    if (last_error_.ok()) return absl::DeadlineExceededError(what + "; measure longer with --duration");
-    return absl::Status(last_error_.code(), absl::StrCat(what, ": ", last_error_.message()));
+    if (result_.refused + result_.failed == 0) result_.first_failure = std::string(status.message());
+    ++(absl::IsResourceExhausted(status) ? result_.refused : result_.failed);
   }
 
   LevelResult Summarise() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     LevelResult result = std::move(result_);
     std::sort(result.latencies.begin(), result.latencies.end());
-    result.seconds = Seconds(last_answer_ - counted_from_);
+    result.seconds = std::max(0.0, Seconds(last_answer_ - counted_from_));
+    if (result.finished == 0 && result.first_failure.empty()) {
+      result.first_failure = "no request that began in time was answered; measure longer with --duration";
+    }
     result.images_per_second = static_cast<double>(images_) / Seconds(counted_to_ - counted_from_);
     if (finished_images_ > 0) {
       result.queue_seconds /= static_cast<double>(finished_images_);
@@ -173,6 +173,7 @@ class LevelRun {
     return result;
   }
 
+  static constexpr std::chrono::milliseconds kReport{500};
   static constexpr std::chrono::milliseconds kPauseAfterError{50};  // a closed loop must not spin on refusals
 
   DigitClient& client_;
@@ -182,6 +183,8 @@ class LevelRun {
   // Of the caller's thread.
   std::mt19937_64 random_;
   uint64_t next_seed_;
+  const std::function<void(const std::string&)> on_progress_;
+  Clock::time_point next_report_ = Clock::now();
 
   absl::Mutex mu_;
   std::multiset<Clock::time_point> due_ ABSL_GUARDED_BY(mu_);  // when the next requests should begin
@@ -189,7 +192,6 @@ class LevelRun {
   int64_t images_ ABSL_GUARDED_BY(mu_) = 0;           // that came within the counted time
   int64_t finished_images_ ABSL_GUARDED_BY(mu_) = 0;  // of finished requests that count
   Clock::time_point last_answer_ ABSL_GUARDED_BY(mu_);
-  absl::Status last_error_ ABSL_GUARDED_BY(mu_);
   absl::Status fatal_ ABSL_GUARDED_BY(mu_);  // ends the level
   LevelResult result_;                       // .level is constant; the rest is guarded by mu_
 };
@@ -201,44 +203,62 @@ absl::StatusOr<LevelResult> RunLevel(DigitClient& client, const v1::GenerateDigi
   return LevelRun(client, request, level, options).Run();
 }
 
+std::string LoadText(const LoadLevel& level) {
+  return level.kind == LoadKind::kClosed ? absl::StrFormat("%g in flight", level.value)
+                                         : absl::StrFormat("%g a second", level.value);
+}
+
 std::string LevelHeader() {
-  return absl::StrFormat("%-16s %10s %9s %9s %9s %9s %9s %9s %8s %8s\n", "Load", "images/s", "p50 s", "p90 s", "p95 s",
-                         "p99 s", "max s", "queued s", "in batch", "refused");
+  return absl::StrFormat("%-15s%9s%9s%8s%8s%8s%8s%7s%7s\n", "Load", "images/s", "finished", "p50 s", "p95 s", "p99 s",
+                         "max s", "queue s", "batch");
 }
 
 std::string FormatLevel(const LevelResult& result) {
   const auto latency = [&result](double share) { return QuantileOfSorted(result.latencies, share); };
   std::string text =
-      absl::StrFormat("%-16s %10.2f %9.3f %9.3f %9.3f %9.3f %9.3f %9.3f %8.1f %8d\n", LoadText(result.level),
-                      result.images_per_second, latency(0.5), latency(0.9), latency(0.95), latency(0.99), latency(1),
-                      result.queue_seconds, result.batch_images(), result.refused);
-  if (result.failed > 0) {
+      absl::StrFormat("%-15s%9.2f%9d", LoadText(result.level), result.images_per_second, result.finished);
+  if (result.finished == 0) {
+    text += "  nothing was finished\n";
+  } else {
+    absl::StrAppendFormat(&text, "%8.3f%8.3f%8.3f%8.3f%7.2f%7.1f\n", latency(0.5), latency(0.95), latency(0.99),
+                          latency(1), result.queue_seconds, result.batch_images());
+  }
+  if (result.refused > 0) absl::StrAppendFormat(&text, "  %d refused, as the queue was full\n", result.refused);
+  if (result.failed > 0) absl::StrAppendFormat(&text, "  %d failed\n", result.failed);
+  if (result.failed > 0 || result.finished == 0) {
     const std::string first_line = result.first_failure.substr(0, result.first_failure.find('\n'));
-    absl::StrAppendFormat(&text, "  %d more failed, the first: %s\n", result.failed, first_line);
+    absl::StrAppendFormat(&text, "  the first error: %s\n", first_line);
   }
   return text;
 }
 
+namespace {
+
+Json ToJson(const LevelResult& result) {
+  Json latency = Json::object();
+  for (const auto& [name, share] : {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"max", 1.0}}) {
+    latency[name] = result.latencies.empty() ? Json() : Json(QuantileOfSorted(result.latencies, share));
+  }
+  return {{"loop", result.level.kind == LoadKind::kClosed ? "closed" : "open"},
+          {result.level.kind == LoadKind::kClosed ? "in_flight" : "requests_per_second", result.level.value},
+          {"seconds", result.seconds},
+          {"finished", result.finished},
+          {"refused", result.refused},
+          {"failed", result.failed},
+          {"images_per_second", result.images_per_second},
+          {"latency_seconds", latency},
+          {"queue_seconds", result.queue_seconds},
+          {"denoise_seconds", result.denoise_seconds},
+          {"batch_images", result.batch_images()}};
+}
+
+}  // namespace
+
+std::string LevelToJsonLine(const LevelResult& result) { return ToJson(result).dump() + "\n"; }
+
 std::string ResultsToJson(const std::vector<LevelResult>& results) {
   Json json = Json::array();
-  for (const LevelResult& result : results) {
-    Json latency = Json::object();
-    for (const auto& [name, share] :
-         {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"max", 1.0}}) {
-      latency[name] = QuantileOfSorted(result.latencies, share);
-    }
-    json.push_back({{"loop", result.level.kind == LoadKind::kClosed ? "closed" : "open"},
-                    {result.level.kind == LoadKind::kClosed ? "in_flight" : "requests_per_second", result.level.value},
-                    {"seconds", result.seconds},
-                    {"finished", result.finished},
-                    {"refused", result.refused},
-                    {"failed", result.failed},
-                    {"images_per_second", result.images_per_second},
-                    {"latency_seconds", latency},
-                    {"queue_seconds", result.queue_seconds},
-                    {"denoise_seconds", result.denoise_seconds},
-                    {"batch_images", result.batch_images()}});
-  }
+  for (const LevelResult& result : results) json.push_back(ToJson(result));
   return Json{{"format_version", 1}, {"levels", json}}.dump(2) + "\n";
 }
 
@@ -247,7 +267,7 @@ absl::StatusOr<std::string> PlotResults(const std::vector<LevelResult>& results)
                                 [](const LevelResult& result) { return result.level.kind == LoadKind::kOpen; });
   std::vector<LevelResult> shown;
   for (const LevelResult& result : results) {
-    if ((result.level.kind == LoadKind::kOpen) == open) shown.push_back(result);
+    if ((result.level.kind == LoadKind::kOpen) == open && result.finished > 0) shown.push_back(result);
   }
   std::sort(shown.begin(), shown.end(),
             [](const LevelResult& a, const LevelResult& b) { return a.level.value < b.level.value; });

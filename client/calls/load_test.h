@@ -15,6 +15,7 @@
 #define DENOISED_CLIENT_CALLS_LOAD_TEST_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,8 @@ struct LoadTestOptions {
   double warmup_seconds = 2;   // before them; requests that begin in these do not count
   double timeout_seconds = 0;  // of one call; 0: none
   uint64_t seed = 1;           // of the moments of arrival, and of the first image's noise
+  // Now and then on the caller's thread: a line about how far the level is.
+  std::function<void(const std::string&)> on_progress;
 };
 
 // What the requests that began in a level's counted time saw.
@@ -48,7 +51,7 @@ struct LevelResult {
   int64_t finished = 0;           // requests with all their images
   int64_t refused = 0;            // RESOURCE_EXHAUSTED: the queue was full
   int64_t failed = 0;             // any other error
-  std::string first_failure;      // of `failed`, in words
+  std::string first_failure;      // of `refused` and `failed`, in words
   double images_per_second = 0;   // that came within the counted time, whichever request they belong to
   std::vector<double> latencies;  // seconds, ascending, of finished requests
   double queue_seconds = 0;       // mean of an image's time in the server's queue, as the server tells it
@@ -58,15 +61,20 @@ struct LevelResult {
 };
 
 // Blocks until the last answer. Every call asks for `request` with a seed of its own. Errors: CANCELLED after
-// client.Cancel(); at once, the error of a call that will not get better (INVALID_ARGUMENT, UNIMPLEMENTED, UNAVAILABLE
-// and their like); and the last refusal where not one request was finished.
+// client.Cancel(), and at once the error of a call that will not get better (INVALID_ARGUMENT, UNIMPLEMENTED,
+// UNAVAILABLE and their like). A level in which nothing was finished is a result as any other.
 absl::StatusOr<LevelResult> RunLevel(DigitClient& client, const v1::GenerateDigitRequest& request,
                                      const LoadLevel& level, const LoadTestOptions& options);
 
-// A line of column titles; a line for a level, with another where calls failed; a JSON document; and a PNG of latency
-// against load, which takes the levels of one kind, the open ones where there are any.
+// "8 in flight" or "2.5 a second".
+std::string LoadText(const LoadLevel& level);
+
+// A line of column titles; a line for a level, with others where calls were refused or failed, none above 80 columns; a
+// line of JSON; a JSON document; and a PNG of latency against load, which takes the levels of one kind that finished
+// something, the open ones where there are any.
 std::string LevelHeader();
 std::string FormatLevel(const LevelResult& result);
+std::string LevelToJsonLine(const LevelResult& result);
 std::string ResultsToJson(const std::vector<LevelResult>& results);
 absl::StatusOr<std::string> PlotResults(const std::vector<LevelResult>& results);
 

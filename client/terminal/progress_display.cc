@@ -1,6 +1,5 @@
 #include "client/terminal/progress_display.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,29 +8,31 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/support/progress_bar.h"
+#include "common/support/terminal.h"
 
 namespace denoised {
 namespace {
 
 // Whether a 32x32 picture and the line below it fit, so that nothing wraps or scrolls away.
 bool TerminalFitsPicture() {
-  winsize size{};
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0) return false;
-  return size.ws_col > 70 && size.ws_row > kModelSize / 2 + 1;
+  const TerminalExtent size = TerminalSize(STDERR_FILENO);
+  return size.columns > kModelSize && size.rows > kModelSize / 2 + 1;
 }
 
 }  // namespace
 
 std::string DrawnText(uint64_t drawn, uint64_t count) { return absl::StrCat(drawn, " of ", count, " drawn"); }
 
-std::string FormatProgress(const DrawingProgress& progress) {
-  std::string line = absl::StrFormat("%s  %s  %s", progress.what, FormatBar(progress.fraction), progress.done);
-  if (progress.seconds_left >= 0) absl::StrAppendFormat(&line, "  %.1f s left", progress.seconds_left);
-  return line;
+std::string FormatProgress(const DrawingProgress& progress, int columns) {
+  const std::string left = progress.seconds_left >= 0 ? absl::StrFormat("  %.1f s left", progress.seconds_left) : "";
+  std::string line = absl::StrFormat("%s  %s  %s%s", progress.what, FormatBar(progress.fraction), progress.done, left);
+  if (static_cast<int>(line.size()) <= columns) return line;
+  line = absl::StrFormat("%s %3.0f%%%s", progress.what, 100 * std::clamp(progress.fraction, 0.0, 1.0), left);
+  return FirstColumns(line, columns);
 }
 
 ProgressDisplay::ProgressDisplay(bool enabled, bool pictures, TerminalPalette palette)
-    : enabled_(enabled && isatty(STDERR_FILENO) == 1),
+    : enabled_(enabled && CanRewrite(STDERR_FILENO)),
       pictures_(enabled_ && pictures && TerminalFitsPicture()),
       palette_(palette) {}
 
@@ -40,13 +41,15 @@ ProgressDisplay::~ProgressDisplay() { Clear(); }
 void ProgressDisplay::Show(const DrawingProgress& progress, const GreyImage* picture) {
   if (!enabled_) return;
   if (pictures_ && picture != nullptr) picture_ = TerminalPicture(*picture, palette_);
-  ShowText(absl::StrCat(picture_, FormatProgress(progress)));
+  ShowText(absl::StrCat(picture_, FormatProgress(progress, TerminalSize(STDERR_FILENO).columns - 1)));
 }
 
 void ProgressDisplay::ShowText(const std::string& text) {
   if (!enabled_) return;
   Clear();
-  std::fputs(text.c_str(), stderr);
+  const size_t last_line = text.rfind('\n') + 1;  // npos + 1 is 0
+  const int columns = TerminalSize(STDERR_FILENO).columns - 1;
+  std::fputs((text.substr(0, last_line) + FirstColumns(text.substr(last_line), columns)).c_str(), stderr);
   std::fflush(stderr);
   lines_above_ = static_cast<int>(std::count(text.begin(), text.end(), '\n'));
 }

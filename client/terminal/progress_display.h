@@ -1,7 +1,7 @@
 // File: progress_display.h
 //
 // What a person at a terminal sees while digits are drawn: the digit as it appears, and a line that says how far it is.
-// Drawn over itself on stderr; silent where stderr is no terminal.
+// Drawn over itself on stderr; silent where stderr is no terminal, or one that cannot write over a line.
 //
 // Thread-compatible.
 #ifndef DENOISED_CLIENT_TERMINAL_PROGRESS_DISPLAY_H_
@@ -26,7 +26,8 @@ struct DrawingProgress {
 std::string DrawnText(uint64_t drawn, uint64_t count);
 
 // "digit 7  [########------------]  42%  step 420/1000  1.9 s left"
-std::string FormatProgress(const DrawingProgress& progress);
+// or, where that is more than `columns`, "digit 7  42%  1.9 s left", cut if need be.
+std::string FormatProgress(const DrawingProgress& progress, int columns = 80);
 
 class ProgressDisplay {
  public:

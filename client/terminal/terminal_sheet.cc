@@ -8,30 +8,34 @@
 
 #include "client/terminal/terminal_picture.h"
 #include "common/support/status_macros.h"
+#include "common/support/terminal.h"
 
 namespace denoised {
 namespace {
 
 constexpr size_t kMostPictures = 10;
-constexpr int kColumns = 5;
+constexpr int kMostColumns = 5;
 constexpr int kCellSize = 16;  // five of them are 80 columns
+constexpr int kLeastSize = 8;  // below that no digit can be told
 
 }  // namespace
 
-absl::StatusOr<GreyImage> MakeTerminalSheet(const std::vector<GreyImage>& images) {
-  if (images.size() == 1) return Resize(images[0], kModelSize, Interpolation::kLinear);
+absl::StatusOr<GreyImage> MakeTerminalSheet(const std::vector<GreyImage>& images, int columns) {
+  if (images.size() == 1) {
+    return Resize(images[0], std::clamp(columns, kLeastSize, kModelSize), Interpolation::kLinear);
+  }
   std::vector<GreyImage> cells;
   for (size_t i = 0; i < std::min(images.size(), kMostPictures); ++i) {
     DENOISED_ASSIGN_OR_RETURN(GreyImage cell, Resize(images[i], kCellSize, Interpolation::kLinear));
     cells.push_back(std::move(cell));
   }
-  return MakeGrid(cells, kColumns, 0, 0);
+  return MakeGrid(cells, std::clamp(columns / kCellSize, 1, kMostColumns), 0, 0);
 }
 
 absl::Status PrintPictures(const std::vector<GreyImage>& images, PictureMode mode) {
   if (mode == PictureMode::kNever) return absl::OkStatus();
   if (mode == PictureMode::kAuto && isatty(STDOUT_FILENO) != 1) return absl::OkStatus();
-  DENOISED_ASSIGN_OR_RETURN(const GreyImage sheet, MakeTerminalSheet(images));
+  DENOISED_ASSIGN_OR_RETURN(const GreyImage sheet, MakeTerminalSheet(images, TerminalSize(STDOUT_FILENO).columns));
   std::fputs(TerminalPicture(sheet, DetectTerminalPalette()).c_str(), stdout);
   return absl::OkStatus();
 }

@@ -23,8 +23,9 @@ enum class PictureMode {
   kNever,
 };
 
-// One picture of 32x32 pixels, or the first ten of several: 16x16 pixels each, five to a line.
-absl::StatusOr<GreyImage> MakeTerminalSheet(const std::vector<GreyImage>& images);
+// One picture of 32x32 pixels, or the first ten of several: 16x16 pixels each, five to a line. In fewer than 80 columns
+// it is fewer to a line, in fewer than 32 one picture is smaller.
+absl::StatusOr<GreyImage> MakeTerminalSheet(const std::vector<GreyImage>& images, int columns = 80);
 
 // Prints the sheet of one picture or more as text, or nothing, as `mode` says.
 absl::Status PrintPictures(const std::vector<GreyImage>& images, PictureMode mode);

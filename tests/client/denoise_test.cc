@@ -2,12 +2,14 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "common/image/image.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
@@ -128,7 +130,8 @@ class DenoiseTest : public testing::Test {
 
   ProgramResult Denoise(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "denoise");
-    return RunProgram(arguments, {"DENOISE_SERVER=" + address_}, folder_.path());
+    // The folder instead of ~/.config, where a tester may have settings.
+    return RunProgram(arguments, {"DENOISE_SERVER=" + address_, "XDG_CONFIG_HOME=" + folder_.path()}, folder_.path());
   }
   GreyImage Read(const std::string& name) {
     const absl::StatusOr<GreyImage> image = DecodePng(Slurp(folder_.File(name)));
@@ -195,8 +198,8 @@ TEST_F(DenoiseTest, FlagsWithoutAValueHaveEnvironmentVariablesToo) {
   const auto denoise = [&](const std::string& variable) {
     return RunProgram({"denoise", "7"}, {"DENOISE_SERVER=" + address_, variable}, folder_.path());
   };
-  EXPECT_THAT(denoise("DENOISE_TLS=1").err, testing::StartsWith("denoise: error: cannot reach a server at "))
-      << "this one speaks no TLS";
+  EXPECT_EQ(denoise("DENOISE_TLS=1").err, "denoise: error: the server at " + address_ +
+                                              " speaks no TLS: leave out --tls and the --tls_ files, or ask it to\n");
   EXPECT_THAT(service_.requests(), IsEmpty());
   EXPECT_EQ(denoise("DENOISE_TLS=0").exit_code, 0);
   EXPECT_EQ(denoise("DENOISE_QUIET=yes").out, "");
@@ -271,7 +274,7 @@ TEST_F(DenoiseTest, BadRequestNamesTheFlag) {
   };
   for (const char* digit : {"10", "-1"}) {
     const ProgramResult result = Denoise({digit});
-    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.exit_code, 2) << "a mistake in the command line, though it is the server that knows";
     EXPECT_EQ(result.err, "denoise: error: --digit: must be 0 to 9, got 10\n");
   }
   EXPECT_EQ(service_.requests()[0].digit(), 10);
@@ -307,10 +310,11 @@ TEST_F(DenoiseTest, FullQueueIsAskedAgainAfterTheWait) {
 }
 
 TEST_F(DenoiseTest, AbsentServerSaysWhatToDo) {
-  const ProgramResult result = Denoise({"7", "--server=127.0.0.1:1"});
+  const ProgramResult result = Denoise({"7", "--server=127.0.0.1:1", "--wait=0"});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, testing::StartsWith("denoise: error: cannot reach a server at 127.0.0.1:1; start one with "
-                                              "`denoised`, or name another with --server ("));
+  EXPECT_EQ(result.err,
+            "denoise: error: cannot reach a server at 127.0.0.1:1; start one with `denoised`, or name another with "
+            "--server (Connection refused)\n");
   EXPECT_THAT(Files(), IsEmpty());
 }
 
@@ -386,7 +390,7 @@ TEST_F(DenoiseTest, BenchKeepsSoManyRequestsInFlight) {
   const ProgramResult result =
       Denoise({"bench", "--concurrency", "1,4", "--duration=0.3", "--warmup=0", "--sampler=ddim", "--size=32"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, MatchesRegex("Load +images/s +p50 s .*\n1 in flight .*\n4 in flight .*\n"));
+  EXPECT_THAT(result.out, MatchesRegex("Load +images/s +finished +p50 s .*\n1 in flight .*\n4 in flight .*\n"));
   EXPECT_EQ(most, 4);
   const std::vector<v1::GenerateDigitRequest> requests = service_.requests();
   EXPECT_EQ(requests[0].sampler(), v1::SAMPLER_DDIM);
@@ -421,6 +425,7 @@ TEST_F(DenoiseTest, BenchThatNeverGetsAnAnswerSaysWhy) {
   };
   const ProgramResult refused = Denoise({"bench", "--concurrency=1", "--duration=0.2", "--warmup=0"});
   EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.out, HasSubstr("  nothing was finished\n"));
   EXPECT_THAT(refused.err, testing::StartsWith("denoise: error: not one request was finished at 1 in flight: "));
   EXPECT_THAT(refused.err, HasSubstr("the queue is full"));
 
@@ -429,7 +434,7 @@ TEST_F(DenoiseTest, BenchThatNeverGetsAnAnswerSaysWhy) {
   };
   const size_t before = service_.requests().size();
   const ProgramResult wrong = Denoise({"bench", "--concurrency=1", "--steps=5000", "--duration=1000"});
-  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_EQ(wrong.exit_code, 2);
   EXPECT_THAT(wrong.err, HasSubstr("must be 1 to 1000, got 5000"));
   EXPECT_EQ(service_.requests().size(), before + 1) << "asking again would not help";
 
@@ -471,7 +476,7 @@ TEST_F(DenoiseTest, InterruptedBenchEndsAtOnceAndKeepsTheLevelsThatAreDone) {
 TEST_F(DenoiseTest, MistypedCommandsAreExplained) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{}, "say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid\n"},
-      {{"seven"}, "--digit: must be a number in range, got seven\nSee denoise --help.\n"},
+      {{"seven"}, "--digit: must be a whole number in decimal digits, got seven\nSee denoise --help.\n"},
       {{"7", "--sampler=quick"},
        "--sampler: must be one of ddim, ddpm, dpm_solver_pp_2m, got quick\nSee denoise --help.\n"},
       {{"7", "--count=0"}, "--count: Value 0 not in range 1 to 1000000\nSee denoise --help.\n"},
@@ -483,6 +488,197 @@ TEST_F(DenoiseTest, MistypedCommandsAreExplained) {
     EXPECT_EQ(result.err, "denoise: error: " + message);
   }
   EXPECT_THAT(service_.requests(), IsEmpty());
+}
+
+// Reported: 7 --grid, --grid --count 2 and others left out a part of what was asked for, without a word.
+TEST_F(DenoiseTest, FlagsThatWouldBeIgnoredAreRefused) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"7", "--grid"}, "a digit has no use with --grid"},
+      {{"--model", "--digit=7"}, "a digit has no use with --model"},
+      {{"--grid", "--count=2"}, "--count has no use with --grid; --per_digit has"},
+      {{"--grid", "--previews_dir=frames"}, "--previews_dir has no use with --grid"},
+      {{"7", "--per_digit=2"}, "--per_digit has no use with one digit"},
+      {{"bench", "--grid"}, "--grid and bench exclude each other"},
+      {{"bench", "--retries=2"}, "--retries has no use with bench"},
+      {{"health", "--seed=1"}, "--seed has no use with health"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    const ProgramResult result = Denoise(arguments);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(result.err, "denoise: error: " + message + "\n");
+  }
+  EXPECT_THAT(service_.requests(), IsEmpty());
+  EXPECT_EQ(
+      RunProgram({"denoise", "--grid"}, {"DENOISE_SERVER=" + address_, "DENOISE_COUNT=2"}, folder_.path()).exit_code, 0)
+      << "the environment is for other commands, too";
+}
+
+// Reported: as root, --out /dev/null replaced the device, a pipe became a file, and a link was replaced.
+TEST_F(DenoiseTest, DevicesPipesAndLinksAreWrittenThrough) {
+  EXPECT_EQ(Denoise({"7", "--out=/dev/null"}).out, "/dev/null  256x256, seed 42, 1000 steps in 3.2 s (queued 0.0 s)\n");
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  std::filesystem::create_symlink("file.png", folder_.File("link.png"));
+  EXPECT_EQ(Denoise({"7", "--out=link.png"}).exit_code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_.File("link.png")));
+  EXPECT_EQ(Slurp(folder_.File("file.png")), Png(256, Grey(7, 0)));
+}
+
+TEST_F(DenoiseTest, HyphenIsStandardOutput) {
+  const ProgramResult digit = Denoise({"7", "--out=-"});
+  EXPECT_EQ(digit.exit_code, 0);
+  EXPECT_EQ(digit.out, Png(256, Grey(7, 0)));
+  EXPECT_EQ(digit.err, "standard output  256x256, seed 42, 1000 steps in 3.2 s (queued 0.0 s)\n");
+  const ProgramResult grid = Denoise({"--grid", "--out", "-", "--quiet"});
+  EXPECT_TRUE(DecodePng(grid.out).ok());
+  EXPECT_EQ(grid.err, "");
+  EXPECT_THAT(Files(), IsEmpty());
+  const ProgramResult several = Denoise({"7", "--count=3", "--out=-"});
+  EXPECT_EQ(several.exit_code, 2);
+  EXPECT_EQ(several.err,
+            "denoise: error: --out: standard output takes one image, not 3; name a folder, as in --out "
+            "sevens/\n");
+}
+
+// Reported: the file x.jpg held a PNG, and --count 3 --out plain wrote plain-0.
+TEST_F(DenoiseTest, NamesThatPromiseSomethingElseAreRefused) {
+  const ProgramResult jpeg = Denoise({"7", "--out=x.jpg"});
+  EXPECT_EQ(jpeg.exit_code, 2);
+  EXPECT_EQ(jpeg.err, "denoise: error: --out: pictures are PNGs, and x.jpg promises something else; call it x.png\n");
+  const ProgramResult plain = Denoise({"7", "--count=3", "--out=plain"});
+  EXPECT_EQ(plain.exit_code, 2);
+  EXPECT_EQ(plain.err,
+            "denoise: error: --out: plain is one name for 3 images; plain/ is a folder for them, plain.png "
+            "makes plain-0.png and so on\n");
+  EXPECT_THAT(service_.requests(), IsEmpty());
+  EXPECT_EQ(Denoise({"7", "--out=plain"}).exit_code, 0);
+  EXPECT_THAT(Files(), ElementsAre("plain"));
+}
+
+TEST_F(DenoiseTest, JsonIsALineForEachImage) {
+  const ProgramResult result = Denoise({"7", "--count=2", "--json"});
+  EXPECT_EQ(result.exit_code, 0);
+  const std::vector<std::string> lines = absl::StrSplit(result.out, '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 2u);
+  const nlohmann::json image = nlohmann::json::parse(lines[1]);
+  EXPECT_EQ(image["file"], "digit-7-1.png");
+  EXPECT_EQ(image["seed"], "42");
+  EXPECT_EQ(image["image_index"], 1);
+  EXPECT_EQ(image["denoise_seconds"], 3.25);
+  EXPECT_EQ(nlohmann::json::parse(Denoise({"--grid", "--seed=9", "--json"}).out)["seed"], "9");
+  EXPECT_EQ(nlohmann::json::parse(Denoise({"--model", "--json"}).out)["model_version"], "0123456789ab");
+}
+
+// Reported: a client that read as fast as it could kept 10 to 20 of 20 frames, and did not say so.
+TEST_F(DenoiseTest, FramesThatTheServerLeftOutAreCounted) {
+  const ProgramResult all = Denoise({"7", "--previews_dir=frames"});
+  EXPECT_THAT(all.out, HasSubstr("frames  20 frames\n"));
+  EXPECT_EQ(all.err, "");
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest& request, FakeService::Writer* writer) {
+    FakeService::Accept(request, writer);
+    v1::GenerateDigitRequest rare = request;
+    rare.mutable_preview()->set_every_steps(2 * request.preview().every_steps());
+    FakeService::DrawOne(rare, 0, writer);
+    return grpc::Status::OK;
+  };
+  const ProgramResult half = Denoise({"7", "--previews_dir=frames"});
+  EXPECT_EQ(half.exit_code, 0);
+  EXPECT_EQ(
+      half.err,
+      "denoise: warning: 10 of 20 frames are missing in frames: the server leaves out what cannot be sent in time; "
+      "ask for fewer with --preview_every, or smaller ones with --size\n");
+}
+
+// Reported: a second run into the same folder mixed two chains.
+TEST_F(DenoiseTest, FramesOfAnEarlierRunDoNotMixWithThoseOfTheNext) {
+  std::filesystem::create_directory(folder_.File("frames"));
+  for (const char* other : {"digit-3-step-0001.png", "digit-7-notes.txt", "digit-7-step-0001.txt"}) {
+    folder_.Write(std::string("frames/") + other, "kept");
+  }
+  ASSERT_EQ(Denoise({"7", "--count=2", "--previews_dir=frames", "--preview_every=250"}).exit_code, 0);
+  ASSERT_EQ(Denoise({"7", "--previews_dir=frames", "--preview_every=500"}).exit_code, 0);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.File("frames"))) {
+    names.push_back(entry.path().filename().string());
+  }
+  EXPECT_THAT(names,
+              testing::UnorderedElementsAre("digit-3-step-0001.png", "digit-7-notes.txt", "digit-7-step-0001.txt",
+                                            "digit-7-step-0500.png", "digit-7-step-1000.png"));
+}
+
+TEST_F(DenoiseTest, BenchGoesOnAfterALevelThatFinishesNothing) {
+  // The seeds of each level begin at 1.
+  std::atomic<int> levels = 0;
+  service_.behavior = [&levels](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                                FakeService::Writer* writer) {
+    if (request.seed() == 1) ++levels;
+    if (levels > 1) return FakeService::DrawAll(context, request, writer);
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full");
+  };
+  const ProgramResult result = Denoise({"bench", "--concurrency=1,2", "--duration=0.1", "--warmup=0", "--size=32"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("  nothing was finished\n"));
+  EXPECT_THAT(result.out,
+              HasSubstr("  the first error: the server at " + address_ + " says: the queue is full\n2 in flight"));
+}
+
+TEST_F(DenoiseTest, WaitsForAServerThatStarts) {
+  server_->Shutdown(std::chrono::system_clock::now());
+  server_->Wait();
+  BackgroundProgram program({"denoise", "7", "--server", address_, "--wait=600"}, {}, folder_.path());
+  program.AwaitLine("denoise: no server at " + address_ + " yet; waiting up to 600 s");
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
+  builder.RegisterService(&service_);
+  server_ = builder.BuildAndStart();
+  EXPECT_EQ(program.Wait(), 0) << program.err();
+  EXPECT_THAT(Files(), ElementsAre("digit-7.png"));
+}
+
+TEST_F(DenoiseTest, SettingsFileStandsBehindEnvironmentAndFlags) {
+  const auto denoise = [this](const std::vector<std::string>& environment) {
+    std::vector<std::string> all = {"XDG_CONFIG_HOME=" + folder_.path()};
+    all.insert(all.end(), environment.begin(), environment.end());
+    return RunProgram({"denoise", "7", "--seed=1"}, all, folder_.path());
+  };
+  folder_.Write("denoise.toml", "# mine\nserver = \"" + address_ + "\"\nsteps = 9\nseed = 5\nquiet = true\n");
+  EXPECT_EQ(denoise({}).err, "");
+  EXPECT_EQ(denoise({"DENOISE_STEPS=8"}).out, "");
+  EXPECT_EQ(service_.requests()[0].steps(), 9u);
+  EXPECT_EQ(service_.requests()[0].seed(), 1u);
+  EXPECT_EQ(service_.requests()[1].steps(), 8u);
+
+  const std::string path = folder_.Write("denoise.toml", "sever = \"localhost\"\n");
+  const ProgramResult mistyped = denoise({});
+  EXPECT_EQ(mistyped.exit_code, 2);
+  EXPECT_EQ(mistyped.err,
+            "denoise: error: " + path +
+                ": there is no setting named sever; settings are called as the flags of `denoise --help`, "
+                "without hyphens\n");
+  folder_.Write("denoise.toml", "token = \"secret\"\n");
+  chmod(path.c_str(), 0644);
+  EXPECT_EQ(denoise({}).err,
+            "denoise: error: " + path + ": holds a token, and others may read it; chmod 600 " + path + "\n");
+  chmod(path.c_str(), 0600);
+  EXPECT_EQ(denoise({"DENOISE_SERVER=" + address_}).exit_code, 0);
+  EXPECT_THAT(RunProgram({"denoise", "7"}, {"DENOISE_CONFIG=/nowhere.toml"}).err,
+              HasSubstr("cannot open /nowhere.toml"));
+}
+
+TEST_F(DenoiseTest, ManualAndCompletionsAreItsOwn) {
+  EXPECT_THAT(Denoise({"--print_manual"}).out, HasSubstr("\\fB\\-\\-sampler\\fR \\fIddim|ddpm|dpm_solver_pp_2m\\fR"));
+  EXPECT_THAT(Denoise({"--print_completions", "bash"}).out, HasSubstr("complete -o default -F _denoise denoise\n"));
+}
+
+// Reported: help of bench repeated the examples of drawing; none may be wider than a terminal.
+TEST_F(DenoiseTest, HelpOfASubcommandHasExamplesOfItsOwn) {
+  const std::string help = Denoise({"bench", "--help"}).out;
+  EXPECT_THAT(help, HasSubstr("denoise bench --concurrency 1,8"));
+  EXPECT_THAT(help, testing::Not(HasSubstr("denoise --grid --out")));
+  const std::string main_help = Denoise({"--help"}).out;
+  EXPECT_THAT(main_help, HasSubstr("Exit status: 0 done, 1 an error"));
+  const std::string all = help + main_help;
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(all, '\n')))
+    EXPECT_LE(line.size(), 80u) << line;
 }
 
 TEST_F(DenoiseTest, TlsFileThatIsMissingIsSaid) {

@@ -109,7 +109,7 @@ TEST_F(EndToEndTest, BadRequestsNameTheFlag) {
   };
   for (const auto& [arguments, message] : cases) {
     const ProgramResult result = Denoise(arguments);
-    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.exit_code, 2);
     EXPECT_EQ(result.err, "denoise: error: " + message + "\n");
   }
 }

@@ -46,7 +46,7 @@ TEST_F(TokensTest, TokenThatTheReadmeMakesDrawsAndNoneDoesNot) {
 TEST_F(TokensTest, ClientKeepsItsTokenFromTheNetworkWithoutTls) {
   const ProgramResult result =
       RunProgram({"denoise", "7", "--server", "denoised.example.org:50051", "--token_file", folder_.File("lab.token")});
-  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("--token_file: without --tls the token would reach denoised.example.org:50051"));
 }
 

@@ -30,12 +30,30 @@ TEST(FormatLevelTest, ALineForTheLevelAndFailuresInWords) {
   LevelResult failed = Result(LoadKind::kOpen, 2.5, 1);
   failed.failed = 3;
   failed.first_failure = "the server is gone\nand more";
-  EXPECT_EQ(
-      FormatLevel(Result(LoadKind::kClosed, 8, 1)),
-      "8 in flight           10.00     0.500     0.900     0.950     0.990     1.000     0.000      5.0        0\n");
-  EXPECT_THAT(FormatLevel(failed), testing::StartsWith("2.5 a second          10.00"));
-  EXPECT_THAT(FormatLevel(failed), testing::EndsWith("\n  3 more failed, the first: the server is gone\n"));
+  EXPECT_EQ(FormatLevel(Result(LoadKind::kClosed, 8, 1)),
+            "8 in flight        10.00      100   0.500   0.950   0.990   1.000   0.00    5.0\n");
+  EXPECT_THAT(FormatLevel(failed), testing::StartsWith("2.5 a second       10.00"));
+  EXPECT_THAT(FormatLevel(failed), testing::EndsWith("\n  3 failed\n  the first error: the server is gone\n"));
   EXPECT_EQ(LevelHeader().size(), FormatLevel(Result(LoadKind::kClosed, 8, 1)).size());
+}
+
+// Reported: the table was wider than a terminal.
+TEST(FormatLevelTest, FitsEightyColumns) {
+  LevelResult large = Result(LoadKind::kClosed, 10000, 999);
+  large.images_per_second = 9999;
+  large.finished = 1'000'000;
+  EXPECT_EQ(FormatLevel(large).size(), LevelHeader().size());
+  EXPECT_LE(LevelHeader().size(), 80u + 1);
+}
+
+TEST(FormatLevelTest, LevelThatFinishesNothingSaysWhy) {
+  LevelResult nothing;
+  nothing.level = {.kind = LoadKind::kClosed, .value = 8};
+  nothing.refused = 7;
+  nothing.first_failure = "the queue is full";
+  EXPECT_EQ(FormatLevel(nothing),
+            "8 in flight         0.00        0  nothing was finished\n  7 refused, as the queue was full\n"
+            "  the first error: the queue is full\n");
 }
 
 TEST(ResultsToJsonTest, SaysTheLoopAndItsFigures) {
@@ -46,6 +64,14 @@ TEST(ResultsToJsonTest, SaysTheLoopAndItsFigures) {
   EXPECT_EQ(json["levels"][1]["requests_per_second"], 2.5);
   EXPECT_EQ(json["levels"][1]["latency_seconds"]["p95"], 0.95);
   EXPECT_EQ(json["levels"][1]["finished"], 100);
+}
+
+TEST(ResultsToJsonTest, LevelThatFinishesNothingHasNoLatency) {
+  LevelResult nothing;
+  nothing.level = {.kind = LoadKind::kClosed, .value = 8};
+  const nlohmann::json json = nlohmann::json::parse(ResultsToJson({nothing}));
+  EXPECT_TRUE(json["levels"][0]["latency_seconds"]["p99"].is_null());
+  EXPECT_THAT(PlotResults({nothing, Result(LoadKind::kClosed, 1, 1)}), IsOk());
 }
 
 TEST(PlotResultsTest, DrawsTheOpenLevelsWhereThereAreAny) {
