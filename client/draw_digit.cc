@@ -1,5 +1,6 @@
 #include "client/draw_digit.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/animation.h"
 #include "client/await_server.h"
 #include "client/calls/answer.h"
 #include "client/output_files.h"
@@ -24,6 +26,8 @@
 
 namespace denoised {
 namespace {
+
+constexpr uint32_t kAnimationFrames = 50;  // three seconds
 
 CallOptions WithWaitingShown(const ClientOptions& options, ProgressDisplay& display) {
   CallOptions call = options.call;
@@ -44,7 +48,8 @@ class DigitDrawing {
 
   absl::Status Draw(DigitClient& client) {
     v1::GenerateDigitRequest request = MakeRequest(options_);
-    if (display_.enabled() || !options_.previews_dir.empty()) AskForPreviews(options_, request);
+    if (display_.enabled() || keeps_frames()) AskForPreviews(options_, request);
+    if (animated() && options_.preview_every == 0) request.mutable_preview()->set_every_steps(AnimationStride());
     every_ = request.preview().every_steps();
     absl::Status status =
         client.GenerateDigit(request, WithWaitingShown(options_, display_),
@@ -67,8 +72,12 @@ class DigitDrawing {
     return all > frames_ ? all - frames_ : 0;
   }
   uint64_t frames() const { return frames_; }
+  bool keeps_frames() const { return animated() || !options_.previews_dir.empty(); }
 
  private:
+  bool animated() const { return files_.format() != OutputFormat::kPng; }
+  uint32_t AnimationStride() const { return std::max(1u, ExpectedSteps(options_) / kAnimationFrames); }
+
   absl::Status OnEvent(const v1::GenerateDigitResponse& event) {
     switch (event.event_case()) {
       case v1::GenerateDigitResponse::kAccepted:
@@ -88,14 +97,15 @@ class DigitDrawing {
   absl::Status OnPreview(const v1::GenerateDigitResponse::Preview& preview) {
     if (!options_.previews_dir.empty()) {
       DENOISED_RETURN_IF_ERROR(files_.WritePreview(preview.image_index(), preview.step(), preview.png()));
-      ++frames_;
     }
+    ++frames_;
     counter_.Set(0, preview.image_index(), preview.step());
-    if (!display_.pictures()) {
+    if (!display_.pictures() && !animated()) {
       Show(nullptr);
       return absl::OkStatus();
     }
     DENOISED_ASSIGN_OR_RETURN(const GreyImage frame, ReadPicture(preview.png()));
+    if (animated()) chain_.push_back(frame);
     DENOISED_ASSIGN_OR_RETURN(const GreyImage small, Resize(frame, kModelSize, Interpolation::kLinear));
     Show(&small);
     return absl::OkStatus();
@@ -103,13 +113,23 @@ class DigitDrawing {
 
   absl::Status OnImage(const v1::GenerateDigitResponse::Image& image) {
     const std::string path = files_.image(image.image_index());
-    DENOISED_RETURN_IF_ERROR(files_.WriteImage(image.image_index(), image.png()));
     DENOISED_ASSIGN_OR_RETURN(GreyImage pixels, ReadPicture(image.png()));
+    if (animated()) {
+      chain_.push_back(pixels);
+      DENOISED_ASSIGN_OR_RETURN(const std::string animation, EncodeChain());
+      DENOISED_RETURN_IF_ERROR(files_.WriteImage(image.image_index(), animation));
+    } else {
+      DENOISED_RETURN_IF_ERROR(files_.WriteImage(image.image_index(), image.png()));
+    }
     images_.push_back(std::move(pixels));
     counter_.Finish(0, image.image_index());
     lines_.push_back(options_.json ? JsonOf(image, path) : TextOf(image, path));
     Show(nullptr);
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::string> EncodeChain() const {
+    return files_.format() == OutputFormat::kGif ? EncodeGif(chain_, {}) : EncodeApng(chain_, {});
   }
 
   std::string TextOf(const v1::GenerateDigitResponse::Image& image, const std::string& path) const {
@@ -149,8 +169,9 @@ class DigitDrawing {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();  // again when the call is accepted
   std::vector<GreyImage> images_;
   std::vector<std::string> lines_;
-  uint32_t every_ = 0;   // steps from frame to frame
-  uint64_t frames_ = 0;  // that were written
+  std::vector<GreyImage> chain_;  // for an animation
+  uint32_t every_ = 0;            // steps from frame to frame
+  uint64_t frames_ = 0;           // that came
 };
 
 // What came of it: on stdout, or beside a PNG that goes there on stderr.
@@ -165,25 +186,26 @@ absl::Status Report(const DigitDrawing& drawing, const OutputFiles& files, const
   return absl::OkStatus();
 }
 
-void WarnOfLostFrames(const DigitDrawing& drawing, const ClientOptions& options) {
-  if (options.previews_dir.empty() || drawing.lost_frames() == 0) return;
+void WarnOfLostFrames(const DigitDrawing& drawing, const OutputFiles& files, const ClientOptions& options) {
+  if (!drawing.keeps_frames() || drawing.lost_frames() == 0) return;
   absl::FPrintF(
       stderr,
       "denoise: warning: %d of %d frames are missing in %s: the server leaves out what cannot be sent in time; "
       "ask for fewer with --preview_every, or smaller ones with --size\n",
-      drawing.lost_frames(), drawing.lost_frames() + drawing.frames(), options.previews_dir);
+      drawing.lost_frames(), drawing.lost_frames() + drawing.frames(),
+      options.previews_dir.empty() ? files.image(0) : options.previews_dir);
 }
 
 }  // namespace
 
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
   const std::string name = absl::StrCat("digit-", *options.digit);
-  DENOISED_ASSIGN_OR_RETURN(OutputFiles files,
-                            OutputFiles::Prepare(options.out, name, options.count, options.previews_dir));
+  DENOISED_ASSIGN_OR_RETURN(OutputFiles files, OutputFiles::Prepare(options.out, name, options.count,
+                                                                    options.previews_dir, /*animations=*/true));
   DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
   DigitDrawing drawing(options, files);
   DENOISED_RETURN_IF_ERROR(drawing.Draw(client));
-  WarnOfLostFrames(drawing, options);
+  WarnOfLostFrames(drawing, files, options);
   return options.quiet ? absl::OkStatus() : Report(drawing, files, options);
 }
 

@@ -104,7 +104,10 @@ void AddPictureOptions(CLI::App& app, ClientOptions& options) {
 
 void AddOutputOptions(CLI::App& app, ClientOptions& options) {
   const std::string output = "Output";
-  Add(app, "out", options.out, "PNG file or folder, or - for standard output [digit-N.png or grid.png]")->group(output);
+  Add(app, "out", options.out,
+      "PNG file or folder, - for standard output, or for one digit's whole chain a .gif or .apng [digit-N.png or "
+      "grid.png]")
+      ->group(output);
   Add(app, "previews_dir", options.previews_dir, "Folder for the frames of the denoising chain, as PNGs")
       ->group(output);
   Add(app, "preview_every", options.preview_every, "Steps from one frame to the next; 0: a twentieth of the chain [0]")

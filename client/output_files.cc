@@ -23,7 +23,11 @@ namespace {
 constexpr char kStdout[] = "-";
 constexpr char kEnding[] = ".png";
 
-bool IsPng(const std::string& extension) { return absl::EqualsIgnoreCase(extension, kEnding); }
+// By a file's ending; of all others it is a PNG, or refused.
+OutputFormat FormatOf(const std::string& extension) {
+  if (absl::EqualsIgnoreCase(extension, ".gif")) return OutputFormat::kGif;
+  return absl::EqualsIgnoreCase(extension, ".apng") ? OutputFormat::kApng : OutputFormat::kPng;
+}
 
 // "-0050" and the like.
 bool IsNumber(absl::string_view text) {
@@ -33,7 +37,7 @@ bool IsNumber(absl::string_view text) {
 }  // namespace
 
 absl::StatusOr<OutputFiles> OutputFiles::Prepare(const std::string& out, const std::string& name, uint32_t count,
-                                                 const std::string& previews_dir) {
+                                                 const std::string& previews_dir, bool animations) {
   OutputFiles files;
   files.count_ = count;
   files.to_stdout_ = out == kStdout;
@@ -43,27 +47,30 @@ absl::StatusOr<OutputFiles> OutputFiles::Prepare(const std::string& out, const s
   files.folder_ = path.parent_path().string();
   files.stem_ = path.stem().string();
   files.extension_ = path.extension().string();
-  DENOISED_RETURN_IF_ERROR(files.CheckName(path.string()));
+  files.format_ = FormatOf(files.extension_);
+  DENOISED_RETURN_IF_ERROR(files.CheckName(path.string(), animations));
   if (!files.to_stdout_) DENOISED_RETURN_IF_ERROR(EnsureWritableFile(path.string()));
   DENOISED_RETURN_IF_ERROR(files.PreparePreviews(previews_dir));
   return files;
 }
 
-absl::Status OutputFiles::CheckName(const std::string& out) const {
+absl::Status OutputFiles::CheckName(const std::string& out, bool animations) const {
   if (to_stdout_ && isatty(STDOUT_FILENO) == 1) {
     return absl::InvalidArgumentError(
         "--out: standard output is a terminal, which shows no PNG; send it on, as in `denoise 7 --out - >seven.png`");
   }
+  const bool animated = animations && format_ != OutputFormat::kPng;
   const bool special = to_stdout_ || IsSpecialFile(out);
-  if (special && count_ > 1) {
+  if ((special || animated) && count_ > 1) {
     return absl::InvalidArgumentError(absl::StrCat("--out: ", to_stdout_ ? "standard output" : out,
                                                    " takes one image, not ", count_,
                                                    "; name a folder, as in --out sevens/"));
   }
-  if (special || IsPng(extension_)) return absl::OkStatus();
+  if (special || animated || absl::EqualsIgnoreCase(extension_, kEnding)) return absl::OkStatus();
   if (!extension_.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--out: pictures are PNGs, and ", out, " promises something else; call it ", stem_, kEnding));
+    return absl::InvalidArgumentError(absl::StrCat("--out: pictures are PNGs", animations ? ", GIFs or APNGs" : "",
+                                                   ", and ", out, " promises something else; call it ", stem_,
+                                                   kEnding));
   }
   if (count_ == 1) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--out: ", out, " is one name for ", count_, " images; ", out,

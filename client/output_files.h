@@ -19,15 +19,20 @@
 
 namespace denoised {
 
+enum class OutputFormat { kPng, kGif, kApng };
+
 class OutputFiles {
  public:
   // `out`: a file, a folder (one that exists, or a name with a slash at its end), "-" for standard output, a device or
   // a pipe, or empty for this folder. In a folder the file is `name`.png. More than one image puts a number before the
   // ending. `previews_dir`: a folder, or empty. Makes missing folders. PERMISSION_DENIED and so on if one cannot be
-  // written to; INVALID_ARGUMENT for an ending that promises another format than PNG, for several images into what
-  // takes one, and for a terminal as standard output.
+  // written to; INVALID_ARGUMENT for an ending that promises another format than PNG, or with `animations` GIF or
+  // APNG, for several images into what takes one, and for a terminal as standard output.
   static absl::StatusOr<OutputFiles> Prepare(const std::string& out, const std::string& name, uint32_t count,
-                                             const std::string& previews_dir);
+                                             const std::string& previews_dir, bool animations = false);
+
+  // What the ending of `out` asks for: a still picture, or the whole chain.
+  OutputFormat format() const { return format_; }
 
   // Whether images go to standard output, where nothing else may go then.
   bool to_stdout() const { return to_stdout_; }
@@ -43,7 +48,7 @@ class OutputFiles {
  private:
   OutputFiles() = default;
 
-  absl::Status CheckName(const std::string& out) const;
+  absl::Status CheckName(const std::string& out, bool animations) const;
   absl::Status PreparePreviews(const std::string& previews_dir);
   std::string Number(uint32_t image_index) const;
   void RemoveOldPreviews() const;
@@ -52,6 +57,7 @@ class OutputFiles {
   std::string stem_;
   std::string extension_;
   std::string previews_dir_;
+  OutputFormat format_ = OutputFormat::kPng;
   uint32_t count_ = 1;
   bool to_stdout_ = false;
   bool previewed_ = false;

@@ -21,6 +21,7 @@ denoised_find(gRPC "libgrpc++-dev protobuf-compiler-grpc" CONFIG)
 denoised_find(Boost libboost-dev 1.74 CONFIG) # Asio and Beast, which are headers alone
 denoised_find(OpenSSL libssl-dev)
 denoised_find(ZLIB zlib1g-dev)
+denoised_find(GIF libgif-dev)
 denoised_find(OpenCV libopencv-dev COMPONENTS core imgproc imgcodecs)
 denoised_find(prometheus-cpp "prometheus-cpp-dev civetweb" CONFIG)
 denoised_find(nlohmann_json nlohmann-json3-dev CONFIG)

@@ -36,6 +36,7 @@ libdnnl-dev             | oneDNN 2.6 (optional: convolutions on the CPU at four 
 libopenblas0-pthread    | OpenBLAS 0.3.21, or another fast BLAS
 # PNG and resizing; find_package(OpenCV) wants the whole of it
 libopencv-dev           | OpenCV 4.6 (core, imgproc, imgcodecs)
+libgif-dev              | giflib 5.2 (animations)
 # gRPC and what its API shows
 libgrpc++-dev           | gRPC for C++ 1.51
 protobuf-compiler-grpc  | gRPC's plugin for protoc

@@ -543,7 +543,11 @@ TEST_F(DenoiseTest, HyphenIsStandardOutput) {
 TEST_F(DenoiseTest, NamesThatPromiseSomethingElseAreRefused) {
   const ProgramResult jpeg = Denoise({"7", "--out=x.jpg"});
   EXPECT_EQ(jpeg.exit_code, 2);
-  EXPECT_EQ(jpeg.err, "denoise: error: --out: pictures are PNGs, and x.jpg promises something else; call it x.png\n");
+  EXPECT_EQ(jpeg.err,
+            "denoise: error: --out: pictures are PNGs, GIFs or APNGs, and x.jpg promises something else; call it "
+            "x.png\n");
+  EXPECT_EQ(Denoise({"--grid", "--out=x.gif"}).err,
+            "denoise: error: --out: pictures are PNGs, and x.gif promises something else; call it x.png\n");
   const ProgramResult plain = Denoise({"7", "--count=3", "--out=plain"});
   EXPECT_EQ(plain.exit_code, 2);
   EXPECT_EQ(plain.err,
@@ -552,6 +556,18 @@ TEST_F(DenoiseTest, NamesThatPromiseSomethingElseAreRefused) {
   EXPECT_THAT(service_.requests(), IsEmpty());
   EXPECT_EQ(Denoise({"7", "--out=plain"}).exit_code, 0);
   EXPECT_THAT(Files(), ElementsAre("plain"));
+}
+
+TEST_F(DenoiseTest, EndingAsksForTheWholeChainAsAnAnimation) {
+  const ProgramResult gif = Denoise({"7", "--size=32", "--out=seven.gif"});
+  EXPECT_EQ(gif.exit_code, 0) << gif.err;
+  EXPECT_EQ(service_.requests()[0].preview().every_steps(), 20u);
+  EXPECT_THAT(Slurp(folder_.File("seven.gif")), testing::StartsWith("GIF89a"));
+  EXPECT_EQ(Denoise({"7", "--size=32", "--out=seven.apng", "--preview_every=500"}).exit_code, 0);
+  const std::string apng = Slurp(folder_.File("seven.apng"));
+  EXPECT_TRUE(DecodePng(apng).ok());
+  EXPECT_EQ(apng.substr(apng.find("acTL") + 4, 4), std::string("\0\0\0\3", 4)) << "two frames and the picture";
+  EXPECT_THAT(Denoise({"7", "--count=2", "--out=seven.gif"}).err, HasSubstr("--out: seven.gif takes one image, not 2"));
 }
 
 TEST_F(DenoiseTest, JsonIsALineForEachImage) {
