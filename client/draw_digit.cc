@@ -28,6 +28,7 @@ namespace denoised {
 namespace {
 
 constexpr uint32_t kAnimationFrames = 50;  // three seconds
+constexpr uint32_t kWatchedFrames = 100;
 
 CallOptions WithWaitingShown(const ClientOptions& options, ProgressDisplay& display) {
   CallOptions call = options.call;
@@ -43,13 +44,18 @@ class DigitDrawing {
   DigitDrawing(const ClientOptions& options, OutputFiles& files)
       : options_(options),
         files_(files),
-        display_(!options.quiet, options.count == 1 && options.picture != PictureMode::kNever, DetectTerminalPalette()),
+        display_(!options.quiet, options.count == 1 && (options.watch || options.picture != PictureMode::kNever),
+                 DetectTerminalPalette()),
         counter_(1, options.count, ExpectedSteps(options)) {}
+
+  bool shows_pictures() const { return display_.pictures(); }
 
   absl::Status Draw(DigitClient& client) {
     v1::GenerateDigitRequest request = MakeRequest(options_);
     if (display_.enabled() || keeps_frames()) AskForPreviews(options_, request);
-    if (animated() && options_.preview_every == 0) request.mutable_preview()->set_every_steps(AnimationStride());
+    if ((animated() || options_.watch) && options_.preview_every == 0) {
+      request.mutable_preview()->set_every_steps(Stride(options_.watch ? kWatchedFrames : kAnimationFrames));
+    }
     every_ = request.preview().every_steps();
     absl::Status status =
         client.GenerateDigit(request, WithWaitingShown(options_, display_),
@@ -76,7 +82,7 @@ class DigitDrawing {
 
  private:
   bool animated() const { return files_.format() != OutputFormat::kPng; }
-  uint32_t AnimationStride() const { return std::max(1u, ExpectedSteps(options_) / kAnimationFrames); }
+  uint32_t Stride(uint32_t frames) const { return std::max(1u, ExpectedSteps(options_) / frames); }
 
   absl::Status OnEvent(const v1::GenerateDigitResponse& event) {
     switch (event.event_case()) {
@@ -196,17 +202,28 @@ void WarnOfLostFrames(const DigitDrawing& drawing, const OutputFiles& files, con
       options.previews_dir.empty() ? files.image(0) : options.previews_dir);
 }
 
+absl::Status Draw(DigitClient& client, const ClientOptions& options, OutputFiles files) {
+  DigitDrawing drawing(options, files);
+  if (options.watch && !drawing.shows_pictures()) {
+    return absl::InvalidArgumentError(
+        "watch needs a terminal of 33 columns and 18 lines at least; `denoise 7 --previews_dir frames` keeps the "
+        "frames "
+        "elsewhere");
+  }
+  DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
+  DENOISED_RETURN_IF_ERROR(drawing.Draw(client));
+  WarnOfLostFrames(drawing, files, options);
+  return options.quiet ? absl::OkStatus() : Report(drawing, files, options);
+}
+
 }  // namespace
 
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
   const std::string name = absl::StrCat("digit-", *options.digit);
-  DENOISED_ASSIGN_OR_RETURN(OutputFiles files, OutputFiles::Prepare(options.out, name, options.count,
-                                                                    options.previews_dir, /*animations=*/true));
-  DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
-  DigitDrawing drawing(options, files);
-  DENOISED_RETURN_IF_ERROR(drawing.Draw(client));
-  WarnOfLostFrames(drawing, files, options);
-  return options.quiet ? absl::OkStatus() : Report(drawing, files, options);
+  if (options.watch && options.out.empty()) return Draw(client, options, OutputFiles::None(name));
+  absl::StatusOr<OutputFiles> files =
+      OutputFiles::Prepare(options.out, name, options.count, options.previews_dir, /*animations=*/true);
+  return files.ok() ? Draw(client, options, *std::move(files)) : files.status();
 }
 
 }  // namespace denoised

@@ -71,6 +71,7 @@ int Main(int argc, char** argv) {
       "  denoise 7                            draws a seven into digit-7.png\n"
       "  denoise 7 --seed 42 --sampler ddim   the same seven each time, in 50 steps\n"
       "  denoise --grid --out grid.png        draws all ten digits\n"
+      "  denoise watch 7                      shows how a seven emerges\n"
       "  denoise bench --concurrency 1,8      measures the server\n"
       "An option with (Env:...) can also be set by that environment variable, or in\n"
       "~/.config/denoise.toml, as in server = \"denoised.example.org\"; the command line\n"

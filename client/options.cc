@@ -81,6 +81,16 @@ void AddHealth(CLI::App& app, ClientOptions& options) {
       "  denoise health --wait && denoise 7                   as soon as it serves");
 }
 
+void AddWatch(CLI::App& app, ClientOptions& options) {
+  CLI::App* watch = app.add_subcommand("watch", "Watch a digit emerge in the terminal; --out keeps it, too");
+  watch->fallthrough();
+  watch->callback([&options] { options.watch = true; });
+  watch->footer(
+      "Examples:\n"
+      "  denoise watch 7                                      a hundred frames of the chain\n"
+      "  denoise watch 7 --preview_kind clean --out 7.gif     the network's guesses, kept as an animation");
+}
+
 void AddPictureOptions(CLI::App& app, ClientOptions& options) {
   const std::string picture = "Picture";
   Add(app, "count", options.count, "How many images of the digit [1]")->check(CLI::Range(1, 1'000'000))->group(picture);
@@ -159,29 +169,29 @@ void AddServerOptions(CLI::App& app, ClientOptions& options) {
 // ---- What belongs together ----
 
 constexpr Command kDraw = Command::kDraw, kGrid = Command::kGrid, kModel = Command::kModel, kBench = Command::kBench,
-                  kHealth = Command::kHealth;
+                  kHealth = Command::kHealth, kWatch = Command::kWatch;
 
 // Flags that not every command obeys, and the commands that do.
 const std::map<std::string, std::set<Command>>& CommandsOf() {
   static const auto* const commands = new std::map<std::string, std::set<Command>>{
-      {"--digit", {kDraw, kBench}},
+      {"--digit", {kDraw, kWatch, kBench}},
       {"--count", {kDraw, kBench}},
       {"--per_digit", {kGrid}},
-      {"--seed", {kDraw, kGrid, kBench}},
-      {"--sampler", {kDraw, kGrid, kBench}},
-      {"--steps", {kDraw, kGrid, kBench}},
-      {"--eta", {kDraw, kGrid, kBench}},
-      {"--guidance_scale", {kDraw, kGrid, kBench}},
-      {"--size", {kDraw, kGrid, kBench}},
-      {"--interpolation", {kDraw, kGrid, kBench}},
-      {"--out", {kDraw, kGrid, kBench}},
-      {"--previews_dir", {kDraw}},
-      {"--preview_every", {kDraw}},
-      {"--preview_kind", {kDraw}},
+      {"--seed", {kDraw, kWatch, kGrid, kBench}},
+      {"--sampler", {kDraw, kWatch, kGrid, kBench}},
+      {"--steps", {kDraw, kWatch, kGrid, kBench}},
+      {"--eta", {kDraw, kWatch, kGrid, kBench}},
+      {"--guidance_scale", {kDraw, kWatch, kGrid, kBench}},
+      {"--size", {kDraw, kWatch, kGrid, kBench}},
+      {"--interpolation", {kDraw, kWatch, kGrid, kBench}},
+      {"--out", {kDraw, kWatch, kGrid, kBench}},
+      {"--previews_dir", {kDraw, kWatch}},
+      {"--preview_every", {kDraw, kWatch}},
+      {"--preview_kind", {kDraw, kWatch}},
       {"--picture", {kDraw, kGrid}},
       {"--quiet", {kDraw, kGrid}},
-      {"--priority", {kDraw, kGrid, kBench}},
-      {"--retries", {kDraw, kGrid}},
+      {"--priority", {kDraw, kWatch, kGrid, kBench}},
+      {"--retries", {kDraw, kWatch, kGrid}},
   };
   return *commands;
 }
@@ -196,6 +206,8 @@ std::string NameOf(Command command) {
       return "bench";
     case Command::kHealth:
       return "health";
+    case Command::kWatch:
+      return "watch";
     default:
       return "one digit";
   }
@@ -203,8 +215,11 @@ std::string NameOf(Command command) {
 
 std::vector<std::string> ChosenCommands(const ClientOptions& options) {
   std::vector<std::string> chosen;
-  for (const auto& [is_chosen, command] : std::vector<std::pair<bool, Command>>{
-           {options.grid, kGrid}, {options.show_model, kModel}, {options.bench, kBench}, {options.health, kHealth}}) {
+  for (const auto& [is_chosen, command] : std::vector<std::pair<bool, Command>>{{options.grid, kGrid},
+                                                                                {options.show_model, kModel},
+                                                                                {options.bench, kBench},
+                                                                                {options.health, kHealth},
+                                                                                {options.watch, kWatch}}) {
     if (is_chosen) chosen.push_back(NameOf(command));
   }
   return chosen;
@@ -219,6 +234,7 @@ void ReadToken(ClientOptions& options) {
 
 Command ClientOptions::command() const {
   if (health) return Command::kHealth;
+  if (watch) return Command::kWatch;
   if (bench) return Command::kBench;
   if (show_model) return Command::kModel;
   return grid ? Command::kGrid : Command::kDraw;
@@ -239,7 +255,7 @@ absl::Status CheckOptions(const ClientOptions& options, const std::set<std::stri
     return absl::InvalidArgumentError(absl::StrCat(absl::StrJoin(chosen, " and "), " exclude each other"));
   }
   const Command command = options.command();
-  if (command == Command::kDraw && !options.digit.has_value()) {
+  if ((command == Command::kDraw || command == Command::kWatch) && !options.digit.has_value()) {
     return absl::InvalidArgumentError(
         "say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid");
   }
@@ -265,6 +281,7 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
 
   AddBench(app, options);
   AddHealth(app, options);
+  AddWatch(app, options);
   AddPictureOptions(app, options);
   AddOutputOptions(app, options);
   AddServerOptions(app, options);

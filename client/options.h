@@ -28,7 +28,7 @@
 
 namespace denoised {
 
-enum class Command { kDraw, kGrid, kModel, kBench, kHealth };
+enum class Command { kDraw, kWatch, kGrid, kModel, kBench, kHealth };
 
 struct ClientOptions {
   Connection connection;
@@ -40,6 +40,7 @@ struct ClientOptions {
   bool show_model = false;
   bool bench = false;
   bool health = false;
+  bool watch = false;
   Command command() const;
 
   // The request. Absent values are left to the server.

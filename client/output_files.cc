@@ -54,6 +54,13 @@ absl::StatusOr<OutputFiles> OutputFiles::Prepare(const std::string& out, const s
   return files;
 }
 
+OutputFiles OutputFiles::None(const std::string& name) {
+  OutputFiles files;
+  files.stem_ = name;
+  files.nowhere_ = true;
+  return files;
+}
+
 absl::Status OutputFiles::CheckName(const std::string& out, bool animations) const {
   if (to_stdout_ && isatty(STDOUT_FILENO) == 1) {
     return absl::InvalidArgumentError(
@@ -94,6 +101,7 @@ std::string OutputFiles::preview(uint32_t image_index, uint32_t step) const {
 }
 
 absl::Status OutputFiles::WriteImage(uint32_t image_index, std::string_view png) const {
+  if (nowhere_) return absl::OkStatus();
   return to_stdout_ ? WriteToStdout(png) : WriteFileAtomically(image(image_index), png);
 }
 

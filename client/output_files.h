@@ -31,13 +31,16 @@ class OutputFiles {
   static absl::StatusOr<OutputFiles> Prepare(const std::string& out, const std::string& name, uint32_t count,
                                              const std::string& previews_dir, bool animations = false);
 
+  // Nothing is written.
+  static OutputFiles None(const std::string& name);
+
   // What the ending of `out` asks for: a still picture, or the whole chain.
   OutputFormat format() const { return format_; }
 
   // Whether images go to standard output, where nothing else may go then.
   bool to_stdout() const { return to_stdout_; }
 
-  // An image's path, or "standard output".
+  // An image's path, or "standard output", or the name of what is not written.
   std::string image(uint32_t image_index) const;
   std::string preview(uint32_t image_index, uint32_t step) const;
 
@@ -60,6 +63,7 @@ class OutputFiles {
   OutputFormat format_ = OutputFormat::kPng;
   uint32_t count_ = 1;
   bool to_stdout_ = false;
+  bool nowhere_ = false;
   bool previewed_ = false;
 };
 

@@ -501,6 +501,7 @@ TEST_F(DenoiseTest, FlagsThatWouldBeIgnoredAreRefused) {
       {{"bench", "--grid"}, "--grid and bench exclude each other"},
       {{"bench", "--retries=2"}, "--retries has no use with bench"},
       {{"health", "--seed=1"}, "--seed has no use with health"},
+      {{"watch", "7", "--count=2"}, "--count has no use with watch"},
   };
   for (const auto& [arguments, message] : cases) {
     const ProgramResult result = Denoise(arguments);
@@ -568,6 +569,26 @@ TEST_F(DenoiseTest, EndingAsksForTheWholeChainAsAnAnimation) {
   EXPECT_TRUE(DecodePng(apng).ok());
   EXPECT_EQ(apng.substr(apng.find("acTL") + 4, 4), std::string("\0\0\0\3", 4)) << "two frames and the picture";
   EXPECT_THAT(Denoise({"7", "--count=2", "--out=seven.gif"}).err, HasSubstr("--out: seven.gif takes one image, not 2"));
+}
+
+TEST_F(DenoiseTest, WatchNeedsATerminal) {
+  const ProgramResult result = Denoise({"watch", "7"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err,
+            "denoise: error: watch needs a terminal of 33 columns and 18 lines at least; `denoise 7 "
+            "--previews_dir frames` keeps the frames elsewhere\n");
+  EXPECT_THAT(service_.requests(), IsEmpty());
+}
+
+TEST_F(DenoiseTest, WatchShowsAHundredFramesAndKeepsNone) {
+  const ProgramResult result = RunProgram(
+      {"/bin/sh", "-c", "exec script -qec 'stty cols 80 rows 24; exec " DENOISED_BIN_DIR "/denoise watch 7' /dev/null"},
+      {"DENOISE_SERVER=" + address_, "XDG_CONFIG_HOME=" + folder_.path(), "TERM=xterm"}, folder_.path());
+  EXPECT_EQ(result.exit_code, 0) << result.out;
+  EXPECT_EQ(service_.requests()[0].preview().every_steps(), 10u);
+  EXPECT_THAT(result.out, HasSubstr("step 500/1000"));
+  EXPECT_THAT(result.out, HasSubstr("digit-7  256x256, seed 42, 1000 steps"));
+  EXPECT_THAT(Files(), IsEmpty());
 }
 
 TEST_F(DenoiseTest, JsonIsALineForEachImage) {
