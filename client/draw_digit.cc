@@ -44,9 +44,10 @@ class DigitDrawing {
   DigitDrawing(const ClientOptions& options, OutputFiles& files)
       : options_(options),
         files_(files),
-        display_(!options.quiet, options.count == 1 && (options.watch || options.picture != PictureMode::kNever),
+        display_(!options.quiet,
+                 ImagesWanted(options) == 1 && (options.watch || options.picture != PictureMode::kNever),
                  DetectTerminalPalette()),
-        counter_(1, options.count, ExpectedSteps(options)) {}
+        counter_(1, ImagesWanted(options), ExpectedSteps(options)) {}
 
   bool shows_pictures() const { return display_.pictures(); }
 
@@ -62,11 +63,11 @@ class DigitDrawing {
                              [this](const v1::GenerateDigitResponse& event) { return OnEvent(event); });
     display_.Clear();
     if (!status.ok() && !images_.empty()) {
-      return absl::Status(status.code(), absl::StrCat(status.message(), "\n", images_.size(), " of ", options_.count,
-                                                      " images were written"));
+      return absl::Status(
+          status.code(), absl::StrCat(status.message(), "\n", images_.size(), " of ", count(), " images were written"));
     }
     DENOISED_RETURN_IF_ERROR(status);
-    return CheckComplete(images_.size(), options_.count);
+    return CheckComplete(images_.size(), count());
   }
 
   const std::vector<GreyImage>& images() const { return images_; }
@@ -81,6 +82,9 @@ class DigitDrawing {
   bool keeps_frames() const { return animated() || !options_.previews_dir.empty(); }
 
  private:
+  uint32_t count() const { return ImagesWanted(options_); }
+  // Of this call; the server's numbers begin at --index.
+  uint32_t Place(uint32_t image_index) const { return image_index - options_.index.value_or(0); }
   bool animated() const { return files_.format() != OutputFormat::kPng; }
   uint32_t Stride(uint32_t frames) const { return std::max(1u, ExpectedSteps(options_) / frames); }
 
@@ -102,10 +106,10 @@ class DigitDrawing {
 
   absl::Status OnPreview(const v1::GenerateDigitResponse::Preview& preview) {
     if (!options_.previews_dir.empty()) {
-      DENOISED_RETURN_IF_ERROR(files_.WritePreview(preview.image_index(), preview.step(), preview.png()));
+      DENOISED_RETURN_IF_ERROR(files_.WritePreview(Place(preview.image_index()), preview.step(), preview.png()));
     }
     ++frames_;
-    counter_.Set(0, preview.image_index(), preview.step());
+    counter_.Set(0, Place(preview.image_index()), preview.step());
     if (!display_.pictures() && !animated()) {
       Show(nullptr);
       return absl::OkStatus();
@@ -118,17 +122,21 @@ class DigitDrawing {
   }
 
   absl::Status OnImage(const v1::GenerateDigitResponse::Image& image) {
-    const std::string path = files_.image(image.image_index());
+    if (image.image_index() < options_.index.value_or(0)) {
+      return absl::UnimplementedError("--index: this server is older, and cannot draw one image of a seed alone");
+    }
+    const uint32_t place = Place(image.image_index());
+    const std::string path = files_.image(place);
     DENOISED_ASSIGN_OR_RETURN(GreyImage pixels, ReadPicture(image.png()));
     if (animated()) {
       chain_.push_back(pixels);
       DENOISED_ASSIGN_OR_RETURN(const std::string animation, EncodeChain());
-      DENOISED_RETURN_IF_ERROR(files_.WriteImage(image.image_index(), animation));
+      DENOISED_RETURN_IF_ERROR(files_.WriteImage(place, animation));
     } else {
-      DENOISED_RETURN_IF_ERROR(files_.WriteImage(image.image_index(), image.png()));
+      DENOISED_RETURN_IF_ERROR(files_.WriteImage(place, image.png()));
     }
     images_.push_back(std::move(pixels));
-    counter_.Finish(0, image.image_index());
+    counter_.Finish(0, place);
     lines_.push_back(options_.json ? JsonOf(image, path) : TextOf(image, path));
     Show(nullptr);
     return absl::OkStatus();
@@ -162,8 +170,8 @@ class DigitDrawing {
     DrawingProgress progress;
     progress.what = absl::StrCat("digit ", *options_.digit);
     progress.fraction = counter_.fraction();
-    progress.done = options_.count == 1 ? absl::StrCat("step ", counter_.step(0, 0), "/", counter_.steps())
-                                        : DrawnText(images_.size(), options_.count);
+    progress.done = count() == 1 ? absl::StrCat("step ", counter_.step(0, 0), "/", counter_.steps())
+                                 : DrawnText(images_.size(), count());
     progress.seconds_left = counter_.SecondsLeft(SecondsSince(start_));
     display_.Show(progress, picture);
   }
@@ -219,10 +227,11 @@ absl::Status Draw(DigitClient& client, const ClientOptions& options, OutputFiles
 }  // namespace
 
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
-  const std::string name = absl::StrCat("digit-", *options.digit);
+  std::string name = absl::StrCat("digit-", *options.digit);
+  if (options.index.has_value()) absl::StrAppend(&name, "-", *options.index);
   if (options.watch && options.out.empty()) return Draw(client, options, OutputFiles::None(name));
   absl::StatusOr<OutputFiles> files =
-      OutputFiles::Prepare(options.out, name, options.count, options.previews_dir, /*animations=*/true);
+      OutputFiles::Prepare(options.out, name, ImagesWanted(options), options.previews_dir, /*animations=*/true);
   return files.ok() ? Draw(client, options, *std::move(files)) : files.status();
 }
 

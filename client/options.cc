@@ -94,6 +94,10 @@ void AddWatch(CLI::App& app, ClientOptions& options) {
 void AddPictureOptions(CLI::App& app, ClientOptions& options) {
   const std::string picture = "Picture";
   Add(app, "count", options.count, "How many images of the digit [1]")->check(CLI::Range(1, 1'000'000))->group(picture);
+  Add(app, "index", options.index,
+      "Draw one image of a --seed alone, the one that --count would have given this number")
+      ->check(CLI::Range(0, 1'000'000))
+      ->group(picture);
   Add(app, "per_digit", options.per_digit, "With --grid: images of each digit; 1 makes two rows of five [1]")
       ->check(CLI::Range(1, 1000))
       ->group(picture);
@@ -176,6 +180,7 @@ const std::map<std::string, std::set<Command>>& CommandsOf() {
   static const auto* const commands = new std::map<std::string, std::set<Command>>{
       {"--digit", {kDraw, kWatch, kBench}},
       {"--count", {kDraw, kBench}},
+      {"--index", {kDraw, kWatch}},
       {"--per_digit", {kGrid}},
       {"--seed", {kDraw, kWatch, kGrid, kBench}},
       {"--sampler", {kDraw, kWatch, kGrid, kBench}},
@@ -267,6 +272,13 @@ absl::Status CheckOptions(const ClientOptions& options, const std::set<std::stri
                                    name == "--count" && command == Command::kGrid ? "; --per_digit has" : ""));
   }
   if (!useless.empty()) return absl::InvalidArgumentError(absl::StrJoin(useless, "\n"));
+  if (options.index.has_value() && !options.seed.has_value()) {
+    return absl::InvalidArgumentError(
+        "--index: tells the images of a seed apart; give the one it was drawn with, by --seed");
+  }
+  if (typed.count("--index") > 0 && typed.count("--count") > 0) {
+    return absl::InvalidArgumentError("--index is one image, --count several: leave one of them out");
+  }
   if (options.out == "-" && options.picture == PictureMode::kAlways) {
     return absl::InvalidArgumentError("--picture: always would mix with the PNG of --out - on standard output");
   }

@@ -46,6 +46,7 @@ struct ClientOptions {
   // The request. Absent values are left to the server.
   std::optional<int32_t> digit;
   uint32_t count = 1;
+  std::optional<uint32_t> index;  // of the one image to draw
   std::optional<uint64_t> seed;
   v1::Sampler sampler = v1::SAMPLER_UNSPECIFIED;
   v1::Priority priority = v1::PRIORITY_UNSPECIFIED;

@@ -9,10 +9,13 @@ constexpr int kFramesPerChain = 20;
 
 }  // namespace
 
+uint32_t ImagesWanted(const ClientOptions& options) { return options.index.has_value() ? 1 : options.count; }
+
 v1::GenerateDigitRequest MakeRequest(const ClientOptions& options) {
   v1::GenerateDigitRequest request;
   if (options.digit.has_value()) request.set_digit(*options.digit);
-  request.set_count(options.count);
+  request.set_count(ImagesWanted(options));
+  request.set_first_image(options.index.value_or(0));
   if (options.seed.has_value()) request.set_seed(*options.seed);
   request.set_sampler(options.sampler);
   request.set_steps(options.steps);

@@ -16,6 +16,9 @@
 
 namespace denoised {
 
+// How many images one call asks for.
+uint32_t ImagesWanted(const ClientOptions& options);
+
 // Images of one digit, without previews.
 v1::GenerateDigitRequest MakeRequest(const ClientOptions& options);
 

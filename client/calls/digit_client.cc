@@ -224,19 +224,18 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
     if (!WaitUnlessCancelled(kLook)) return absl::CancelledError("cancelled");
     grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
   }
-  while (wait.patient() && !wait.late() && !IsServing()) {
+  while (wait.patient() && !wait.late() && !HasModel()) {
     wait.Tell(absl::StrCat("the server at ", server_, " is not ready yet"));
     if (!WaitUnlessCancelled(kLook)) return absl::CancelledError("cancelled");
   }
   return absl::OkStatus();
 }
 
-// Servers without the health service are taken to be.
-bool DigitClient::IsServing() {
+// NOTE: health would say no of a server that drains as well, which still draws.
+bool DigitClient::HasModel() {
   CallOptions once;
   once.timeout_seconds = 1;
-  const absl::StatusOr<std::string> health = CheckHealth(once);
-  return !health.ok() || *health == "SERVING";
+  return !absl::IsUnavailable(GetModel(once).status());
 }
 
 // False when it failed, or the time is over.

@@ -92,7 +92,7 @@ class DigitClient {
 
   class Wait;
   bool TryToConnect(std::chrono::steady_clock::time_point deadline);
-  bool IsServing();
+  bool HasModel();
   bool cancelled();
 
   absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,

@@ -29,6 +29,7 @@ std::optional<Detail> FindDetail(const grpc::Status& status) {
 // "image.size" is --size; flags are otherwise named as their fields.
 std::string FlagOfField(const std::string& field, const std::string& count_flag) {
   if (field == "count") return count_flag;
+  if (field == "first_image") return "--index";
   if (field == "preview.every_steps") return "--preview_every";
   if (field == "preview.kind") return "--preview_kind";
   const size_t dot = field.rfind('.');

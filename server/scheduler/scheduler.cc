@@ -714,7 +714,7 @@ void Scheduler::StepChosen() {
                      .label = draw.label,
                      .guidance_scale = draw.guidance_scale,
                      .seed = draw.seed,
-                     .image_index = image->image_index});
+                     .image_index = image->number()});
   }
   rows_advanced_ = rows_failed_ = 0;
   const absl::Status status = StepRows(rows_);
@@ -836,13 +836,13 @@ bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
     return status.ok();
   };
   const bool due = request.draw.preview_every > 0 && step % request.draw.preview_every == 0;
-  if (due && request.listener->WantsPreview(image.image_index)) {
-    PreviewFrame frame{.image_index = image.image_index, .step = step, .total_steps = total_steps};
+  if (due && request.listener->WantsPreview(image.number())) {
+    PreviewFrame frame{.image_index = image.number(), .step = step, .total_steps = total_steps};
     if (!read(request.draw.preview_kind, frame.pixels)) return false;
     request.listener->OnPreview(frame);
   }
   if (step < total_steps) return false;
-  FinishedImage finished{.image_index = image.image_index,
+  FinishedImage finished{.image_index = image.number(),
                          .queue_duration = image.started - request.submitted,
                          .denoise_duration = now - image.started};
   if (!read(FrameKind::kNoisy, finished.pixels)) return false;

@@ -82,7 +82,8 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 // What to draw. Values are valid already: request_validation.h.
 struct DrawRequest {
   int label = 0;
-  uint32_t count = 1;  // images, at least 1
+  uint32_t count = 1;        // images, at least 1
+  uint32_t first_image = 0;  // their numbers begin here, in noise and frames; first_image + count fits
   uint64_t seed = 0;
   SamplerType sampler = SamplerType::kDdpm;  // for the metrics; the plan says the rest
   std::shared_ptr<const StepPlan> plan;      // not empty
@@ -342,6 +343,7 @@ class Scheduler {
 
   // One image in the making, at its slot's place.
   struct ActiveImage {
+    uint32_t number() const { return request->draw.first_image + image_index; }
     Turn turn() const { return request->turns.Begun(request->steps() - step, image_index); }
     Work WorkLeft() const {
       return {.images = 1, .row_steps = int64_t{request->rows_per_image()} * (request->steps() - step)};

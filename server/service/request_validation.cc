@@ -1,5 +1,6 @@
 #include "server/service/request_validation.h"
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,6 +55,11 @@ class Validator {
 
   void ReadCount(uint32_t max_images) {
     valid_.draw.count = request_.count() == 0 ? 1 : request_.count();
+    valid_.draw.first_image = request_.first_image();
+    const uint32_t last_first = std::numeric_limits<uint32_t>::max() - valid_.draw.count;
+    if (valid_.draw.first_image > last_first) {
+      Refuse("first_image", absl::StrCat("must be at most ", last_first, ", got ", valid_.draw.first_image));
+    }
     if (valid_.draw.count > max_images) {
       Refuse("count", absl::StrCat("must be at most ", max_images, " on this server, got ", valid_.draw.count));
     }

@@ -78,7 +78,7 @@ class FakeService : public v1::DigitService::Service {
 
   static grpc::Status DrawAll(grpc::ServerContext*, const v1::GenerateDigitRequest& request, Writer* writer) {
     Accept(request, writer);
-    for (uint32_t i = 0; i < request.count(); ++i) DrawOne(request, i, writer);
+    for (uint32_t i = 0; i < request.count(); ++i) DrawOne(request, request.first_image() + i, writer);
     return grpc::Status::OK;
   }
   static void Accept(const v1::GenerateDigitRequest& request, Writer* writer) {
@@ -569,6 +569,24 @@ TEST_F(DenoiseTest, EndingAsksForTheWholeChainAsAnAnimation) {
   EXPECT_TRUE(DecodePng(apng).ok());
   EXPECT_EQ(apng.substr(apng.find("acTL") + 4, 4), std::string("\0\0\0\3", 4)) << "two frames and the picture";
   EXPECT_THAT(Denoise({"7", "--count=2", "--out=seven.gif"}).err, HasSubstr("--out: seven.gif takes one image, not 2"));
+}
+
+TEST_F(DenoiseTest, IndexIsOneImageOfASeedAlone) {
+  EXPECT_EQ(Denoise({"7", "--seed=42", "--index=3"}).exit_code, 0);
+  EXPECT_EQ(service_.requests()[0].first_image(), 3u);
+  EXPECT_EQ(service_.requests()[0].count(), 1u);
+  EXPECT_THAT(Files(), ElementsAre("digit-7-3.png"));
+  EXPECT_EQ(Read("digit-7-3.png").pixels[0], Grey(7, 3));
+  EXPECT_EQ(Denoise({"7", "--index=3"}).err,
+            "denoise: error: --index: tells the images of a seed apart; give the one it was drawn with, by --seed\n");
+  EXPECT_EQ(Denoise({"7", "--index=3", "--seed=1", "--count=2"}).err,
+            "denoise: error: --index is one image, --count several: leave one of them out\n");
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest& request, FakeService::Writer* writer) {
+    FakeService::DrawOne(request, 0, writer);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Denoise({"7", "--index=3", "--seed=1"}).err,
+            "denoise: error: --index: this server is older, and cannot draw one image of a seed alone\n");
 }
 
 TEST_F(DenoiseTest, WatchNeedsATerminal) {

@@ -10,6 +10,7 @@
 
 #include "common/image/image.h"
 #include "tests/end_to_end/served.h"
+#include "tests/testing/free_port.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
 
@@ -85,6 +86,18 @@ TEST_F(EndToEndTest, ConcurrentRequestsGiveTheSameBytesAsAlone) {
   }
 }
 
+TEST_F(EndToEndTest, OneImageOfASeedAloneHasTheBytesItHadAmongOthers) {
+  const std::vector<std::string> draw = {"7", "--seed=42", "--sampler=dpm_solver_pp_2m", "--size=32"};
+  std::vector<std::string> several = draw, one = draw;
+  several.push_back("--count=4");
+  one.push_back("--index=2");
+  one.push_back("--out=one.png");
+  ASSERT_EQ(Denoise(several).exit_code, 0);
+  ASSERT_EQ(Denoise(one).exit_code, 0);
+  EXPECT_TRUE(Slurp(folder_.File("digit-7-2.png")) == Slurp(folder_.File("one.png")));
+  EXPECT_FALSE(Slurp(folder_.File("digit-7-0.png")) == Slurp(folder_.File("one.png")));
+}
+
 TEST_F(EndToEndTest, GridDrawsAllTen) {
   const ProgramResult result =
       Denoise({"--grid", "--sampler", "dpm_solver_pp_2m", "--size", "32", "--picture", "always"});
@@ -139,6 +152,17 @@ TEST(DenoisedTest, GridThatIsLargerThanTheQueueIsDrawn) {
                                           {}, folder.path());
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_TRUE(std::filesystem::exists(folder.File("grid.png")));
+}
+
+// Reported: the README's first block, pasted whole, failed, as the server was still starting.
+TEST(DenoisedTest, ClientThatIsStartedWithTheServerWaitsForIt) {
+  const std::string address = "127.0.0.1:" + std::to_string(FreePort());
+  const TempFolder folder;
+  BackgroundProgram server({"denoised", "--checkpoint", kModel, "--listen", address, "--metrics_listen=off"});
+  const ProgramResult result =
+      RunProgram({"denoise", "7", "--server", address, "--wait=600", "--sampler=dpm_solver_pp_2m", "--size=32"}, {},
+                 folder.path());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
 }
 
 TEST(DenoisedTest, SigtermFinishesWhatRunsAndThenStops) {

@@ -24,6 +24,7 @@ TEST(ErrorTextTest, EachViolationNamesTheFlag) {
       {"image.size", "must be 32 to 1024 pixels, got 31"},
       {"preview.every_steps", "is odd"},
       {"preview.kind", "is odd"},
+      {"first_image", "is odd"},
       {"sampler", "must be SAMPLER_DDPM, SAMPLER_DDIM or SAMPLER_DPM_SOLVER_PP_2M, got 9"},
   };
   for (const auto& [field, description] : violations) {
@@ -36,6 +37,7 @@ TEST(ErrorTextTest, EachViolationNamesTheFlag) {
             "--size: must be 32 to 1024 pixels, got 31\n"
             "--preview_every: is odd\n"
             "--preview_kind: is odd\n"
+            "--index: is odd\n"
             "--sampler: must be ddpm, ddim or dpm_solver_pp_2m, got 9");
 }
 

@@ -57,6 +57,13 @@ TEST_F(RequestValidationTest, ZeroIsADigitAndASeed) {
   EXPECT_EQ(valid->draw.seed, 0u);
 }
 
+TEST_F(RequestValidationTest, NumbersOfImagesFit) {
+  request_.set_first_image(5);
+  EXPECT_EQ(Validate()->draw.first_image, 5u);
+  request_.set_first_image(4294967295u);
+  ExpectRefusal("first_image must be at most 4294967294, got 4294967295");
+}
+
 TEST_F(RequestValidationTest, FastSamplersHaveTheirOwnDefaults) {
   request_.set_sampler(v1::SAMPLER_DDIM);
   EXPECT_EQ(Validate()->draw.plan->size(), 50u);
