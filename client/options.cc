@@ -55,7 +55,7 @@ void AddBench(CLI::App& app, ClientOptions& options) {
   bench->footer(
       "Examples:\n"
       "  denoise bench --concurrency 1,8              so many requests in flight\n"
-      "  denoise bench --rate 0.5,1 --out load.json   so many a second; figures and plot\n"
+      "  denoise bench --rate 0.5,1 --out load.json   so many a second; with a plot\n"
       "  denoise bench --sampler ddim --steps 20 --duration 30");
   bench->add_option("--concurrency", options.concurrency, "Requests in flight, or several numbers of them, with commas")
       ->delimiter(',')

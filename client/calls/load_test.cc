@@ -210,7 +210,7 @@ std::string LoadText(const LoadLevel& level) {
 
 std::string LevelHeader() {
   return absl::StrFormat("%-15s%9s%9s%8s%8s%8s%8s%7s%7s\n", "Load", "images/s", "finished", "p50 s", "p95 s", "p99 s",
-                         "max s", "queue s", "batch");
+                         "max s", "queued", "batch");
 }
 
 std::string FormatLevel(const LevelResult& result) {

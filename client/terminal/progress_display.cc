@@ -40,13 +40,26 @@ ProgressDisplay::~ProgressDisplay() { Clear(); }
 
 void ProgressDisplay::Show(const DrawingProgress& progress, const GreyImage* picture) {
   if (!enabled_) return;
-  if (pictures_ && picture != nullptr) picture_ = TerminalPicture(*picture, palette_);
-  ShowText(absl::StrCat(picture_, FormatProgress(progress, TerminalSize(STDERR_FILENO).columns - 1)));
+  if (pictures_ && picture != nullptr) picture_ = Picture(*picture);
+  Rewrite(absl::StrCat(picture_, FormatProgress(progress, TerminalSize(STDERR_FILENO).columns - 1)));
+}
+
+// As a picture proper where the terminal can, else as text.
+std::string ProgressDisplay::Picture(const GreyImage& picture) const {
+  if (protocol_ == PictureProtocol::kText) return TerminalPicture(picture, palette_);
+  const absl::StatusOr<std::string> drawn =
+      DrawPicture(picture, protocol_, CellSize(STDERR_FILENO), PictureStay::kFrame);
+  return drawn.ok() ? *drawn : TerminalPicture(picture, palette_);
 }
 
 void ProgressDisplay::ShowText(const std::string& text) {
-  if (!enabled_) return;
   Clear();
+  if (enabled_) Rewrite(text);
+}
+
+// The last line is cut where the terminal ends.
+void ProgressDisplay::Rewrite(const std::string& text) {
+  Rewind();
   const size_t last_line = text.rfind('\n') + 1;  // npos + 1 is 0
   const int columns = TerminalSize(STDERR_FILENO).columns - 1;
   std::fputs((text.substr(0, last_line) + FirstColumns(text.substr(last_line), columns)).c_str(), stderr);
@@ -54,12 +67,17 @@ void ProgressDisplay::ShowText(const std::string& text) {
   lines_above_ = static_cast<int>(std::count(text.begin(), text.end(), '\n'));
 }
 
-void ProgressDisplay::Clear() {
-  if (!enabled_) return;
+void ProgressDisplay::Rewind() {
   const std::string up = lines_above_ > 0 ? absl::StrFormat("\x1b[%dA", lines_above_) : "";
   std::fprintf(stderr, "\r%s\x1b[J", up.c_str());
-  std::fflush(stderr);
   lines_above_ = 0;
+}
+
+void ProgressDisplay::Clear() {
+  if (!enabled_) return;
+  if (pictures_) std::fputs(ErasePicture(protocol_).c_str(), stderr);
+  Rewind();
+  std::fflush(stderr);
 }
 
 }  // namespace denoised

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 
+#include "client/terminal/terminal_graphics.h"
 #include "client/terminal/terminal_picture.h"
 #include "common/image/image.h"
 
@@ -49,9 +50,14 @@ class ProgressDisplay {
   void Clear();
 
  private:
+  std::string Picture(const GreyImage& picture) const;
+  void Rewrite(const std::string& text);
+  void Rewind();
+
   const bool enabled_;
   const bool pictures_;
   const TerminalPalette palette_;
+  const PictureProtocol protocol_ = DetectPictureProtocol();
   std::string picture_;
   int lines_above_ = 0;  // that are on the screen now
 };

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <string>
 #include <utility>
 
+#include "client/terminal/terminal_graphics.h"
 #include "client/terminal/terminal_picture.h"
 #include "common/support/status_macros.h"
 #include "common/support/terminal.h"
@@ -35,6 +37,13 @@ absl::StatusOr<GreyImage> MakeTerminalSheet(const std::vector<GreyImage>& images
 absl::Status PrintPictures(const std::vector<GreyImage>& images, PictureMode mode) {
   if (mode == PictureMode::kNever) return absl::OkStatus();
   if (mode == PictureMode::kAuto && isatty(STDOUT_FILENO) != 1) return absl::OkStatus();
+  const PictureProtocol protocol = DetectPictureProtocol();
+  if (images.size() == 1 && protocol != PictureProtocol::kText && isatty(STDOUT_FILENO) == 1) {
+    DENOISED_ASSIGN_OR_RETURN(const std::string drawn,
+                              DrawPicture(images[0], protocol, CellSize(STDOUT_FILENO), PictureStay::kForGood));
+    std::fputs(drawn.c_str(), stdout);
+    return absl::OkStatus();
+  }
   DENOISED_ASSIGN_OR_RETURN(const GreyImage sheet, MakeTerminalSheet(images, TerminalSize(STDOUT_FILENO).columns));
   std::fputs(TerminalPicture(sheet, DetectTerminalPalette()).c_str(), stdout);
   return absl::OkStatus();

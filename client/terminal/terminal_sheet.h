@@ -27,7 +27,8 @@ enum class PictureMode {
 // it is fewer to a line, in fewer than 32 one picture is smaller.
 absl::StatusOr<GreyImage> MakeTerminalSheet(const std::vector<GreyImage>& images, int columns = 80);
 
-// Prints the sheet of one picture or more as text, or nothing, as `mode` says.
+// Prints the sheet of one picture or more as text, one alone as a picture proper where the terminal shows such, or
+// nothing, as `mode` says.
 absl::Status PrintPictures(const std::vector<GreyImage>& images, PictureMode mode);
 
 }  // namespace denoised

@@ -21,8 +21,8 @@ GreyImage Slope(int size, int offset) {
 // What a reader of GIFs that is not ours sees.
 struct ReadGif {
   explicit ReadGif(const std::string& bytes) : rest(bytes) {
-    const auto read = [](GifFileType* gif, GifByteType* to, int size) {
-      std::string& from = *static_cast<std::string*>(gif->UserData);
+    const auto read = [](GifFileType* file, GifByteType* to, int size) {
+      std::string& from = *static_cast<std::string*>(file->UserData);
       const size_t count = std::min(from.size(), static_cast<size_t>(size));
       std::memcpy(to, from.data(), count);
       from.erase(0, count);
