@@ -21,8 +21,11 @@ using google::protobuf::util::TimeUtil;
 // of it.
 constexpr std::chrono::milliseconds kDeadlineSlack(50);
 
-// How long a preview that waits is good enough, and how long a write may take of a reader that keeps up.
+// How long a preview that waits is good enough.
 constexpr std::chrono::milliseconds kRenewal(100);
+
+// How long a write may take of a reader that keeps up, on a busy machine too.
+constexpr std::chrono::seconds kReaderPatience(1);
 
 // What an event takes before it is encoded: its pixels, mostly.
 constexpr int64_t kEventBytes = sizeof(FinishedImage) + 64;
@@ -150,7 +153,8 @@ void DigitStream::ReplacePreview(const PreviewFrame& frame) {
 
 // Whether what waits does so for the encoders rather than for the reader, and is not too much for them.
 bool DigitStream::KeepsUp() const {
-  const bool reads = !writing_since_.has_value() || std::chrono::steady_clock::now() - *writing_since_ < kRenewal;
+  const bool reads =
+      !writing_since_.has_value() || std::chrono::steady_clock::now() - *writing_since_ < kReaderPatience;
   const int64_t pixels = int64_t{request_.format.size} * request_.format.size;
   return reads && static_cast<int64_t>(events_.size() + 1) * pixels <= kMaxWaitingPixels;
 }

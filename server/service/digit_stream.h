@@ -14,12 +14,12 @@
 //
 // A reader that keeps up gets every frame it asked for, in order and before the image that they end in, however much
 // faster the steps are than the encoders: frames wait for those, up to kMaxWaitingPixels. A reader that does not take a
-// write within a tenth of a second loses previews, never an image: at most one preview of an image waits then, newer
-// ones replace it, and in the meantime hardly any are read from the engine; once it is behind, images go before
-// previews. What waits is counted in bytes, too: a stream takes no more previews beyond kMaxStreamBytes, nor does any
-// while all streams together are at the limit (output_budget.h). Finished images are
-// always taken: each keeps its place in the scheduler until it has been written. A reader below the least rate over the
-// call as a whole has its call ended (read_allowance.h).
+// write within a second loses previews, never an image: at most one preview of an image waits then, newer ones replace
+// it, and in the meantime hardly any are read from the engine; once it is behind, images go before previews. What waits
+// is counted in bytes, too: a stream takes no more previews beyond kMaxStreamBytes, nor does any while all streams
+// together are at the limit (output_budget.h). Finished images are always taken: each keeps its place in the scheduler
+// until it has been written. A reader below the least rate over the call as a whole has its call ended
+// (read_allowance.h).
 //
 // Thread-safe.
 #ifndef DENOISED_SERVER_SERVICE_DIGIT_STREAM_H_
