@@ -8,6 +8,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "client/calls/error_text.h"
 #include "common/support/clock.h"
@@ -180,24 +181,26 @@ absl::StatusOr<std::unique_ptr<DigitClient>> DigitClient::Connect(const Connecti
 // How long to go on, and telling once why.
 class DigitClient::Wait {
  public:
-  explicit Wait(const WaitOptions& options)
-      : options_(options), patient_until_(start_ + Nanoseconds(options.wait_seconds)) {}
+  explicit Wait(const WaitOptions& options) : options_(options), seconds_(options.wait_seconds) {}
 
   std::chrono::steady_clock::time_point deadline() const {
     if (options_.timeout_seconds <= 0) return std::chrono::steady_clock::time_point::max();
     return start_ + Nanoseconds(options_.timeout_seconds);
   }
   bool late() const { return std::chrono::steady_clock::now() >= deadline(); }
-  bool patient() const { return std::chrono::steady_clock::now() < patient_until_; }
+  bool patient() const { return SecondsSince(start_) < seconds_; }
+  // Each text once.
   void Tell(const std::string& what) {
-    if (!std::exchange(told_, true) && options_.on_wait) options_.on_wait(what);
+    if (what == std::exchange(told_, what) || !options_.on_wait) return;
+    options_.on_wait(absl::StrFormat("%s; waiting up to %g s", what, seconds_));
   }
+  void ForItsModel() { seconds_ = options_.loading_seconds; }
 
  private:
   const WaitOptions& options_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  const std::chrono::steady_clock::time_point patient_until_;
-  bool told_ = false;
+  double seconds_;
+  std::string told_;
 };
 
 absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
@@ -224,8 +227,9 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
     if (!WaitUnlessCancelled(kLook)) return absl::CancelledError("cancelled");
     grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
   }
+  wait.ForItsModel();
   while (wait.patient() && !wait.late() && !HasModel()) {
-    wait.Tell(absl::StrCat("the server at ", server_, " is not ready yet"));
+    wait.Tell(absl::StrCat("the server at ", server_, " is loading its model"));
     if (!WaitUnlessCancelled(kLook)) return absl::CancelledError("cancelled");
   }
   return absl::OkStatus();

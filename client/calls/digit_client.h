@@ -42,9 +42,10 @@ struct Connection {
 };
 
 struct WaitOptions {
-  double wait_seconds = 0;     // for somebody to listen there, and to serve
+  double wait_seconds = 0;     // for somebody to listen there
+  double loading_seconds = 0;  // in all, once somebody does but has no model yet
   double timeout_seconds = 0;  // for everything; 0: none
-  // Once, when there is reason to wait, with what is missing: "no server at localhost:50051 yet".
+  // When there is reason to wait, with that: "no server at localhost:50051 yet; waiting up to 10 s".
   std::function<void(const std::string& what)> on_wait;
 };
 

@@ -162,8 +162,12 @@ TEST_F(ReadersTest, ReaderThatKeepsUpGetsEveryFrameHoweverFastTheStepsAre) {
   EXPECT_TRUE(status.ok()) << status.error_message();
   std::map<uint32_t, uint32_t> last_step;
   for (const v1::GenerateDigitResponse& event : events) {
-    if (event.has_preview()) EXPECT_EQ(event.preview().step(), last_step[event.preview().image_index()] += 10);
-    if (event.has_image()) EXPECT_EQ(last_step[event.image().image_index()], kSteps) << "frames come before the image";
+    if (event.has_preview()) {
+      EXPECT_EQ(event.preview().step(), last_step[event.preview().image_index()] += 10);
+    }
+    if (event.has_image()) {
+      EXPECT_EQ(last_step[event.image().image_index()], kSteps) << "frames come before the image";
+    }
   }
   EXPECT_EQ(Metric("denoised_previews_dropped_total"), "0");
 }

@@ -130,7 +130,9 @@ TEST_F(ConnectionDiagnosisTest, ServerThatComesWhileItIsAwaitedIsReached) {
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
   };
-  EXPECT_THAT((*client)->AwaitServer({.wait_seconds = 600, .timeout_seconds = 0, .on_wait = start}), IsOk());
+  EXPECT_THAT(
+      (*client)->AwaitServer({.wait_seconds = 600, .loading_seconds = 0, .timeout_seconds = 0, .on_wait = start}),
+      IsOk());
 }
 
 TEST_F(ConnectionDiagnosisTest, CancelEndsTheWait) {
