@@ -4,6 +4,7 @@ go 1.24.0
 
 require (
 	github.com/compose-spec/compose-go/v2 v2.9.1
+	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	github.com/kubeflow/training-operator v1.9.3
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.87.0
 	k8s.io/api v0.34.2

@@ -1,4 +1,4 @@
-// Package manifests checks what deploy/ holds for Kubernetes and Compose against the real thing: kustomize builds it, the
+// Package manifests checks what deploy/ holds for Kubernetes, Compose and Grafana against the real thing: kustomize builds it, the
 // API's own types decode it with no field unknown, and Kubernetes' own checker finds its pods restricted.
 //
 //	cd tests/deploy/manifests && go test ./...
