@@ -1,6 +1,6 @@
 // File: clock.h
 //
-// Durations as numbers of seconds, for figures, logs and messages.
+// Durations as numbers of seconds and as people write them, for figures, logs and messages.
 //
 //   const auto start = std::chrono::steady_clock::now();
 //   ...
@@ -11,6 +11,7 @@
 #define DENOISED_COMMON_SUPPORT_CLOCK_H_
 
 #include <chrono>
+#include <string>
 
 namespace denoised {
 
@@ -24,6 +25,9 @@ inline double SecondsSince(std::chrono::steady_clock::time_point start) {
 inline std::chrono::nanoseconds Nanoseconds(double seconds) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
 }
+
+// "less than 1 ms", "80 ms", "0.35 s", "12 s", "3 min", "1 h 05 min".
+std::string DurationText(std::chrono::nanoseconds duration);
 
 }  // namespace denoised
 

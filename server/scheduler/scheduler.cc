@@ -184,12 +184,11 @@ absl::Status Scheduler::CheckAdmission(const Request& request) const {
 absl::Status Scheduler::CheckDeadline(const Request& request, std::chrono::nanoseconds duration,
                                       const char* where) const {
   if (request.draw.deadline == SteadyTime::max()) return absl::OkStatus();
-  const double left = Seconds(request.draw.deadline - request.submitted);
-  if (left >= kDeadlineTolerance * Seconds(duration)) return absl::OkStatus();
-  return Reject(DropReason::kDeadline,
-                absl::DeadlineExceededError(absl::StrFormat(
-                    "the deadline cannot be met: %.2g s are left, and this request takes about %.2g s %s", left,
-                    Seconds(duration), where)));
+  const std::chrono::nanoseconds left = request.draw.deadline - request.submitted;
+  if (Seconds(left) >= kDeadlineTolerance * Seconds(duration)) return absl::OkStatus();
+  return Reject(DropReason::kDeadline, absl::DeadlineExceededError(absl::StrFormat(
+                                           "the deadline cannot be met: %s left, and this request takes about %s %s",
+                                           DurationText(left), DurationText(duration), where)));
 }
 
 absl::Status Scheduler::CheckPlaces(const Request& request) const {
@@ -237,7 +236,7 @@ absl::Status Scheduler::QueueFull(DropReason reason, const std::string& what, in
   const int64_t images = std::clamp<int64_t>(images_too_many, 0, ImagesHere());
   const std::chrono::nanoseconds wait = std::max<std::chrono::nanoseconds>(UntilFinished(images), kMinRetryAfter);
   absl::Status status =
-      absl::ResourceExhaustedError(absl::StrFormat("%s; try again in about %.2g s", what, Seconds(wait)));
+      absl::ResourceExhaustedError(absl::StrFormat("%s; try again in about %s", what, DurationText(wait)));
   SetRetryAfter(status, wait);
   return Reject(reason, std::move(status));
 }
@@ -579,13 +578,11 @@ std::optional<Scheduler::Drop> Scheduler::Judge(const Request& request, SteadyTi
                                                             request.finished, request.draw.count))};
   }
   if (HopelessFrom(request) <= now) {
-    return Drop{
-        DropReason::kDeadline,
-        absl::DeadlineExceededError(absl::StrFormat(
-            "the deadline can no longer be met: %.2g s are left, and after %d of %d images the rest takes %.2g s "
-            "at best",
-            Seconds(request.draw.deadline - now), request.finished, request.draw.count,
-            Seconds(LeastTimeFor(request))))};
+    return Drop{DropReason::kDeadline,
+                absl::DeadlineExceededError(absl::StrFormat(
+                    "the deadline can no longer be met: %s left, and after %d of %d images the rest takes %s at best",
+                    DurationText(request.draw.deadline - now), request.finished, request.draw.count,
+                    DurationText(LeastTimeFor(request))))};
   }
   if (shutdown_) return Drop{DropReason::kDraining, DrainingStatus()};
   return std::nullopt;

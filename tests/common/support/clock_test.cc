@@ -22,5 +22,21 @@ TEST(ClockTest, NanosecondsOfSecondsDropTheRest) {
   EXPECT_EQ(Nanoseconds(2.9e-9), std::chrono::nanoseconds(2));
 }
 
+TEST(ClockTest, DurationsReadAsPeopleWriteThem) {
+  using std::chrono::microseconds;
+  using std::chrono::milliseconds;
+  using std::chrono::seconds;
+  EXPECT_EQ(DurationText(microseconds(20)), "less than 1 ms");
+  EXPECT_EQ(DurationText(milliseconds(-5)), "less than 1 ms");
+  EXPECT_EQ(DurationText(milliseconds(80)), "80 ms");
+  EXPECT_EQ(DurationText(microseconds(99'700)), "0.1 s");
+  EXPECT_EQ(DurationText(milliseconds(350)), "0.35 s");
+  EXPECT_EQ(DurationText(seconds(1)), "1 s");
+  EXPECT_EQ(DurationText(milliseconds(9'970)), "10 s");
+  EXPECT_EQ(DurationText(seconds(119)), "119 s");
+  EXPECT_EQ(DurationText(seconds(700)), "12 min");
+  EXPECT_EQ(DurationText(seconds(3900)), "1 h 05 min");
+}
+
 }  // namespace
 }  // namespace denoised

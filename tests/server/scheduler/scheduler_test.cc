@@ -342,7 +342,7 @@ TEST_F(SchedulerTest, RequestEndsOnceItsDeadlineCannotBeMetAnyMore) {
   RunUntilIdle();
   EXPECT_THAT(*client.heard->done,
               StatusIs(absl::StatusCode::kDeadlineExceeded,
-                       "the deadline can no longer be met: 0.35 s are left, and after 0 of 1 images the rest takes "
+                       "the deadline can no longer be met: 0.35 s left, and after 0 of 1 images the rest takes "
                        "0.85 s at best"));
   EXPECT_THAT(engine_.batches(), SizeIs(150));
   EXPECT_EQ(observer_.wasted["deadline"], 150u);
@@ -384,11 +384,10 @@ TEST_F(SchedulerTest, DeadlineThatCannotBeMetIsRefusedAtAdmission) {
   Calibrate();
   DrawRequest request = Draw(1000);  // a second at a millisecond a step
   request.deadline = clock_.now() + milliseconds(400);
-  EXPECT_THAT(
-      Refusal(request),
-      StatusIs(absl::StatusCode::kDeadlineExceeded,
-               "the deadline cannot be met: 0.4 s are left, and this request takes about 1 s on an idle server; "
-               "allow more time or ask for fewer steps or images"));
+  EXPECT_THAT(Refusal(request),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       "the deadline cannot be met: 0.4 s left, and this request takes about 1 s on an idle server; "
+                       "allow more time or ask for fewer steps or images"));
   request.deadline = clock_.now() + milliseconds(600);  // the machine may speed up
   EXPECT_THAT(Refusal(request), IsOk());
 }
@@ -402,7 +401,7 @@ TEST_F(SchedulerTest, DeadlineThatTheQueueMakesImpossibleIsRefusedAtAdmission) {
   EXPECT_THAT(
       Refusal(request),
       StatusIs(absl::StatusCode::kDeadlineExceeded,
-               "the deadline cannot be met: 0.08 s are left, and this request takes about 0.2 s behind the "
+               "the deadline cannot be met: 80 ms left, and this request takes about 0.2 s behind the "
                "requests that came before; allow more time, ask for fewer steps or images, or try again later"));
   EXPECT_EQ(observer_.rejected["deadline"], 1);
   request.deadline = clock_.now() + milliseconds(120);  // the others may leave
