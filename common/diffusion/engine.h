@@ -15,6 +15,7 @@
 #define DENOISED_COMMON_DIFFUSION_ENGINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,7 @@ enum class FrameKind {
   kPredictedClean,  // x0: the clean image that the last step predicted
 };
 
-// Not thread-safe: one thread at a time, always the same one, calls Step and Read.
+// Not thread-safe: one thread at a time, always the same one, calls Step, Read and ChooseAgain.
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -66,8 +67,12 @@ class Engine {
   // Network rows that a step computes when it wants `rows` of them: more where batch sizes are padded.
   virtual int ComputedRows(int rows) const { return rows; }
 
-  // What it runs on and how it made up its mind at start, for people to read; may be empty. Constant, so any thread may
-  // ask.
+  // Makes the choices that rest on times anew, for a pause: what steps compute stays the same to the last bit. Ends,
+  // and leaves everything as it was, once `give_up` says so, which is asked again and again. Whether steps take other
+  // times now.
+  virtual bool ChooseAgain(const std::function<bool()>& /*give_up*/) { return false; }
+
+  // What it runs on and how it made up its mind, for people to read; may be empty. Any thread may ask.
   virtual std::string Description() const { return ""; }
 
   // Seconds spent inside the network so far, of the wall clock of the thread that calls Step.

@@ -55,7 +55,7 @@ absl::Status CheckLibTorchHas(Precision precision, const absl::Status& why) {
       absl::StrCat("--precision=", PrecisionName(precision), ": ", why.message(), "; use auto or fp32"));
 }
 
-// What CPU engines of this process chose when they had the cores to themselves. Thread-safe.
+// What CPU engines of this process chose last when they had the cores to themselves. Thread-safe.
 class EarlierChoices {
  public:
   static EarlierChoices& Get() {
@@ -88,6 +88,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngineOf(const Checkpoint& checkp
                                                         CpuEngineOptions options) {
   const std::string kind = KindOf(checkpoint.metadata.unet, options);
   if (beside_another) options.earlier = EarlierChoices::Get().Of(kind);
+  options.on_chosen_again = [kind](const CpuEngineChoices& chosen) { EarlierChoices::Get().Set(kind, chosen); };
   CpuEngineChoices choices;
   absl::StatusOr<std::unique_ptr<Engine>> engine = MakeCpuEngine(make_network, options, &choices);
   if (engine.ok() && !beside_another) EarlierChoices::Get().Set(kind, choices);
@@ -109,8 +110,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
       cpu_options.runner = absl::StrCat("oneDNN in ", PrecisionName(precision));
       return MakeCpuEngineOf(
           checkpoint, options.beside_another,
-          [&model, precision](int max_rows, int threads) {
-            return MakeOneDnnNetwork(*model, {.max_rows = max_rows, .threads = threads, .precision = precision});
+          [model = *model, precision](int max_rows, int threads) {
+            return MakeOneDnnNetwork(model, {.max_rows = max_rows, .threads = threads, .precision = precision});
           },
           cpu_options);
     }
@@ -120,7 +121,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
   const torch::jit::Module unet = OptimizeForCpu(checkpoint.unet);
   return MakeCpuEngineOf(
       checkpoint, options.beside_another,
-      [&unet](int max_rows, int threads) -> std::unique_ptr<CpuNetwork> {
+      [unet](int max_rows, int threads) -> std::unique_ptr<CpuNetwork> {
         if (threads > 1) return nullptr;  // LibTorch's threads cost more than they bring in a network this small
         return MakeTorchScriptNetwork(unet, max_rows);
       },

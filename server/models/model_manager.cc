@@ -18,9 +18,11 @@ using Clock = std::chrono::steady_clock;
 // Between two looks at what other threads do: at a last call's end, at the first steps of a generation.
 constexpr std::chrono::milliseconds kPollInterval(20);
 
-// One admission for all generations: what still waits on the old one counts against the limits of the new one.
-ModelManagerOptions WithSharedPlaces(ModelManagerOptions options) {
+// One admission for all generations: what still waits on the old one counts against the limits of the new one. And one
+// machine, on which one does not time its steps while another one is at work.
+ModelManagerOptions WithWhatGenerationsShare(ModelManagerOptions options, std::shared_ptr<AnotherAtWork> at_work) {
   options.model.taken_places = std::make_shared<TakenPlaces>(0);
+  options.model.another_at_work = std::move(at_work);
   return options;
 }
 
@@ -29,7 +31,8 @@ void LogNews(const std::string& news) { spdlog::info("{}", news); }
 }  // namespace
 
 ModelManager::ModelManager(ModelManagerOptions options, Loader load, Metrics& metrics, Publish publish)
-    : options_(WithSharedPlaces(std::move(options))),
+    : another_at_work_(std::make_shared<AnotherAtWork>(false)),
+      options_(WithWhatGenerationsShare(std::move(options), another_at_work_)),
       load_(std::move(load)),
       metrics_(metrics),
       publish_(std::move(publish)) {}
@@ -134,6 +137,7 @@ bool ModelManager::AwaitWork() {
 
 void ModelManager::Reload() {
   if (!AwaitRetired()) return Finish(absl::CancelledError("the server is stopping"));
+  *another_at_work_ = true;  // until there is one generation again
   const absl::Status status = LoadAndSwap();
   metrics_.OnModelReload(status.ok() ? "ok" : "error");
   Finish(status);
@@ -171,6 +175,10 @@ absl::Status ModelManager::LoadAndSwap() {
   options.in_background = true;
   options.tell = LogNews;
   options.give_up = [this] { return stopping(); };
+  {
+    const absl::MutexLock lock(&mu_);
+    options.beside = serving_;
+  }
   DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options, &metrics_));
   if (watch_.has_value()) watch_->Know(model->info().sha256);
   {
@@ -233,6 +241,7 @@ void ModelManager::ReturnMemory() {
     const absl::MutexLock lock(&mu_);
     if (!retiring_.expired()) return;
   }
+  *another_at_work_ = false;
   malloc_trim(0);
   memory_to_return_ = false;
 }

@@ -110,6 +110,9 @@ class ModelManager {
   // True if it is to stop or to load again before so long.
   bool InterruptedWithin(std::chrono::nanoseconds duration) const ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Does its own locking.
+  const std::shared_ptr<AnotherAtWork> another_at_work_;
+
   // Constant after construction.
   const ModelManagerOptions options_;
   const Loader load_;

@@ -496,31 +496,68 @@ absl::Status Scheduler::Calibrate() {
   return absl::OkStatus();
 }
 
+absl::Status Scheduler::CalibrateLike(const Scheduler& other) {
+  const StepPlan plan = {StepCoefficients{}};
+  DENOISED_RETURN_IF_ERROR(CallEngine({{.slot = 0, .plan = &plan}}));
+  const StepMeasurement measured = other.measurement();
+  const absl::MutexLock lock(&mu_);
+  measurement_ = measured;
+  TakeMeasurement();
+  return absl::OkStatus();
+}
+
+StepMeasurement Scheduler::measurement() const {
+  const absl::MutexLock lock(&mu_);
+  return measurement_;
+}
+
 void Scheduler::TakeMeasurement() {
   step_rows_ = measurement_.WideEnough();
   step_times_ = StepTimeModel(options_.max_batch_rows);
   measurement_.Teach(step_times_);
+  outdated_ = false;
 }
 
 bool Scheduler::OughtToMeasureAgain() const {
   const absl::MutexLock lock(&mu_);
-  return !measurement_.steady() || measurement_.IsContradictedBy(step_times_);
+  return outdated_ || !measurement_.steady() || measurement_.IsContradictedBy(step_times_);
+}
+
+bool Scheduler::HasToGiveWay() const {
+  if (options_.another_at_work != nullptr && *options_.another_at_work) return true;
+  const absl::MutexLock lock(&mu_);
+  return shutdown_ || !live_.empty();
+}
+
+// Whether it was let.
+bool Scheduler::LetEngineChooseAgain() {
+  bool changed = false;
+  const absl::Status status = InEngine([&] {
+    changed = engine_.ChooseAgain([this] {
+      ++beats_;
+      return HasToGiveWay();
+    });
+    return absl::OkStatus();
+  });
+  const absl::MutexLock lock(&mu_);
+  outdated_ |= changed;
+  return status.ok();
 }
 
 // NOTE: turns in the queue rest on step_rows_, so it may change only while nobody is here.
 bool Scheduler::MeasureAgain() {
-  StepMeasurement measurement(options_.max_batch_rows);
   working_ = true;
-  const absl::Status status = measurement.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows); }, now_,
-                                              [this] {
-                                                const absl::MutexLock lock(&mu_);
-                                                return shutdown_ || !live_.empty();
-                                              });
+  StepMeasurement measurement(options_.max_batch_rows);
+  absl::Status status = absl::AbortedError("abandoned");
+  if (LetEngineChooseAgain()) {
+    status = measurement.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows); }, now_,
+                             [this] { return HasToGiveWay(); });
+  }
   working_ = false;
   const absl::MutexLock lock(&mu_);
   if (!status.ok() || shutdown_ || !live_.empty()) return false;
   const bool better = measurement.steady() || measurement.spread() < measurement_.spread();
-  if (!better && !measurement_.IsContradictedBy(step_times_)) return false;
+  if (!better && !outdated_ && !measurement_.IsContradictedBy(step_times_)) return false;
   measurement_ = std::move(measurement);
   TakeMeasurement();
   return true;
@@ -722,13 +759,17 @@ void Scheduler::StepChosen() {
   ++lost_steps_;
 }
 
-absl::Status Scheduler::CallEngine(absl::Span<const StepRow> rows) {
+absl::Status Scheduler::InEngine(absl::FunctionRef<absl::Status()> use_engine) {
   engine_use_ = EngineUse::kInStep;
   ++beats_;
-  const absl::Status status = engine_.Step(rows);
+  const absl::Status status = use_engine();
   EngineUse use = EngineUse::kInStep;
   if (!engine_use_.compare_exchange_strong(use, EngineUse::kNone)) return absl::AbortedError("abandoned");
   return status;
+}
+
+absl::Status Scheduler::CallEngine(absl::Span<const StepRow> rows) {
+  return InEngine([&] { return engine_.Step(rows); });
 }
 
 // One step of these, with all that is to be known of it.

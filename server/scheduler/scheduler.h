@@ -61,6 +61,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -145,12 +146,17 @@ class SchedulerObserver {
 // replaces do: each refuses what would exceed its own capacity.
 using TakenPlaces = std::atomic<int64_t>;
 
+// Whether a model is being loaded, or one that was replaced still draws: times are not to be had then, and measuring
+// them would be in its way.
+using AnotherAtWork = std::atomic<bool>;
+
 struct SchedulerOptions {
   int max_batch_rows = 16;        // at least 2, so that a guided image fits; at most the engine's slots
   int max_queued_images = 256;    // beyond those; the more slots the engine has, the more of them may begin
   int64_t max_client_images = 0;  // places that one client may have taken; 0: all
   int64_t max_queued_steps = 0;   // network rows, each step counted, that may be due together; 0: any
-  std::shared_ptr<TakenPlaces> taken_places = nullptr;  // shared with other schedulers; null: its own
+  std::shared_ptr<TakenPlaces> taken_places = nullptr;             // shared with other schedulers; null: its own
+  std::shared_ptr<const AnotherAtWork> another_at_work = nullptr;  // null: never
 };
 
 // Slots that an engine for such a scheduler should have: one for every image that may be admitted, so that an image
@@ -233,6 +239,10 @@ class Scheduler {
   // if it cannot step.
   absl::Status Calibrate();
 
+  // The same beside another scheduler whose engine is like this one, and which may be running: takes over what that one
+  // has measured, after a step that shows that the engine can step.
+  absl::Status CalibrateLike(const Scheduler& other);
+
   // Calibrate's times scattered, because something else used the machine, or steps have taken other times since.
   bool OughtToMeasureAgain() const;
   // By how much they scattered: StepMeasurement::spread().
@@ -240,8 +250,9 @@ class Scheduler {
     const absl::MutexLock lock(&mu_);
     return measurement_.spread();
   }
-  // Measures anew, on Run's thread, which does so by itself in pauses. Gives way to whoever comes, and keeps what there
-  // was if the new times are no better; false in both cases.
+  // Lets the engine make its choices anew, then measures anew, on Run's thread, which does so by itself in pauses.
+  // Gives way to whoever comes and to another model at work, and keeps what there was if the new times are no better;
+  // false in all these cases.
   bool MeasureAgain();
 
   // Admits a request, or refuses it without a trace:
@@ -372,6 +383,7 @@ class Scheduler {
   ActiveImage* Begin(const std::shared_ptr<Request>& request, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Free(ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status InEngine(absl::FunctionRef<absl::Status()> use) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status CallEngine(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status StepRows(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);
   void Salvage(absl::Span<const StepRow> rows, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mu_);
@@ -393,7 +405,10 @@ class Scheduler {
   void ReturnPlaces(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TakePlaces(Request& request, int64_t places) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  StepMeasurement measurement() const ABSL_LOCKS_EXCLUDED(mu_);
   void TakeMeasurement() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool LetEngineChooseAgain() ABSL_LOCKS_EXCLUDED(mu_);
+  bool HasToGiveWay() const ABSL_LOCKS_EXCLUDED(mu_);
   bool AwaitWork() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Submit's parts.
@@ -425,8 +440,9 @@ class Scheduler {
   const ClockFunction now_;
   const std::shared_ptr<TakenPlaces> taken_places_;  // written under mu_, and by those who share it
 
-  // Written by the scheduler's thread while it holds mu_ and nobody is here.
+  // Written by the scheduler's thread while it holds mu_ and nobody is here. Others hold mu_ to read it.
   StepMeasurement measurement_;
+  bool outdated_ = false;  // the engine has chosen anew since
   std::atomic<int> step_rows_;
 
   // Written by the scheduler's thread while it holds mu_, which it therefore may read without.

@@ -14,6 +14,9 @@ using std::chrono::nanoseconds;
 // Rounds are apart in time, so that a slow moment does not hit one number of rows alone.
 constexpr int kRounds = 8, kMostRounds = 24;
 
+// On a busy machine, where steps take many times longer than they ought to, rounds end after so long.
+constexpr std::chrono::seconds kLongestTime(5);
+
 // Steps of as many rows before the one that is timed, as in a chain.
 constexpr int kStepsBefore = 2;
 
@@ -51,13 +54,15 @@ absl::Status StepMeasurement::Run(const Step& step, const Clock& now, const std:
     timed.shortest = std::min(timed.shortest, duration);
     return absl::OkStatus();
   };
+  const auto end = now() + kLongestTime;
   timed_.clear();
   for (int rows = 1;; rows = std::min(2 * rows, max_rows_)) {
     timed_.push_back({.rows = rows});
     DENOISED_RETURN_IF_ERROR(time(timed_.back()));
     if (rows == max_rows_ || 2 * timed_.back().shortest > kLongStep) break;
   }
-  for (int round = 1; round < kRounds || (round < kMostRounds && !steady()); ++round) {
+  const auto enough = [this](int round) { return round >= (steady() ? kRounds : kMostRounds); };
+  for (int round = 1; !enough(round) && now() < end; ++round) {
     for (Timed& timed : timed_) DENOISED_RETURN_IF_ERROR(time(timed));
   }
   return absl::OkStatus();

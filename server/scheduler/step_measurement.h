@@ -9,7 +9,7 @@
 //   if (!measurement.steady()) ...   // something else used the machine meanwhile
 //
 // The shortest of several times counts, since whatever disturbs a step makes it longer. A machine is steady if it gives
-// the shortest times again; where it does not, more are taken. Thread-compatible.
+// the shortest times again; where it does not, more are taken, for a few seconds in all. Thread-compatible.
 #ifndef DENOISED_SERVER_SCHEDULER_STEP_MEASUREMENT_H_
 #define DENOISED_SERVER_SCHEDULER_STEP_MEASUREMENT_H_
 

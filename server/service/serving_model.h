@@ -42,10 +42,12 @@ class ServingModel {
   using EngineFactory = std::function<absl::StatusOr<std::unique_ptr<Engine>>()>;
 
   // Returns once the engine is warm. The factory's error, or the engine's if it cannot step. `observer` may be null and
-  // outlives the model.
+  // outlives the model. If `beside`, which may be null and may be at work, has an engine like this one's, its steps are
+  // not timed again.
   static absl::StatusOr<std::shared_ptr<ServingModel>> Start(ModelInfo info, const EngineFactory& make_engine,
                                                              const SchedulerOptions& options,
-                                                             SchedulerObserver* observer);
+                                                             SchedulerObserver* observer,
+                                                             const ServingModel* beside = nullptr);
   ~ServingModel();
   ServingModel(const ServingModel&) = delete;
   ServingModel& operator=(const ServingModel&) = delete;
@@ -57,6 +59,8 @@ class ServingModel {
   const Scheduler& scheduler() const { return *scheduler_; }
 
  private:
+  bool StepsLike(const ServingModel& other) const;
+  absl::Status Calibrate(const ServingModel* beside);
   ServingModel(ModelInfo info, NoiseSchedule schedule) : info_(std::move(info)), schedule_(std::move(schedule)) {}
 
   // Constant after Start.
@@ -80,6 +84,8 @@ struct ServingModelOptions {
   std::string fault;                                    // for tests: faulty_engine.h
   // While another model serves: give way to it where that is possible.
   bool in_background = false;
+  std::shared_ptr<const ServingModel> beside = nullptr;  // that one, where it is known
+  std::shared_ptr<const AnotherAtWork> another_at_work = nullptr;
   std::function<void(const std::string&)> tell;  // what is being done now, for whoever waits. Null: nobody
   std::function<bool()> give_up;  // asked now and then; once it says true, loading ends with CANCELLED. Null: never
 };

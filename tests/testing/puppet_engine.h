@@ -52,6 +52,10 @@ class PuppetEngine : public Engine {
   int num_slots() const override { return num_slots_; }
   std::string Description() const override { return "a puppet"; }
 
+  bool ChooseAgain(const std::function<bool()>& give_up) override {
+    return choose_again_ != nullptr && choose_again_(give_up);
+  }
+
   absl::Status Step(absl::Span<const StepRow> rows) override {
     WaitForPermission();
     const absl::MutexLock lock(&mu_);
@@ -102,6 +106,10 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     clock_ = clock;
     step_time_ = std::move(step_time);
+  }
+  // What ChooseAgain shall do. Before there is a thread that calls it.
+  void SetChooseAgain(std::function<bool(const std::function<bool()>&)> choose_again) {
+    choose_again_ = std::move(choose_again);
   }
   // The next Step fails.
   void FailNextStep(absl::Status error) {
@@ -201,6 +209,7 @@ class PuppetEngine : public Engine {
   }
 
   const int num_slots_;
+  std::function<bool(const std::function<bool()>&)> choose_again_;
 
   mutable absl::Mutex mu_;
   std::vector<float> values_ ABSL_GUARDED_BY(mu_);

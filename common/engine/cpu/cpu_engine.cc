@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "common/diffusion/image_state.h"
 #include "common/diffusion/noise.h"
 #include "common/engine/cpu/cpu_kernels.h"
@@ -40,57 +41,62 @@ absl::Status Guarded(const Work& work) {
 
 class CpuEngine : public Engine {
  public:
-  CpuEngine(const CpuNetworkFactory& make_network, const CpuEngineOptions& options)
+  CpuEngine(CpuNetworkFactory make_network, const CpuEngineOptions& options)
       : options_(options),
+        make_network_(std::move(make_network)),
+        most_rows_(MostRows(options)),
+        probe_(most_rows_, options),
+        alone_(probe_.images.size()),
         output_(2 * static_cast<size_t>(options.num_slots) * kModelPixels),
         state_(options.num_slots),
         pool_(options.num_threads) {
-    const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
-    // A guided image has two.
-    most_rows_ = std::clamp((max_rows + pool_.size() - 1) / pool_.size(), 2, kMaxRowsPerCall);
-    for (int i = 0; i < pool_.size(); ++i) workers_.emplace_back().network = make_network(most_rows_, 1);
+    for (int i = 0; i < pool_.size(); ++i) workers_.emplace_back().network = make_network_(most_rows_, 1);
   }
 
   int num_slots() const override { return options_.num_slots; }
   double network_seconds() const override { return network_seconds_; }
   const CpuEngineChoices& choices() const { return choices_; }
   std::string Description() const override {
+    const CpuEngineChoices choices = ChoicesForReaders();
     std::string text = absl::StrFormat("%s on %d threads, up to %d rows to a network call", options_.runner,
-                                       pool_.size(), choices_.rows_per_call);
-    if (team_ != nullptr) {
-      absl::StrAppendFormat(
-          &text, "; %s on a team of %d threads, %.1f times as fast as on one",
-          choices_.team_rows == 1 ? "single rows" : absl::StrCat("up to ", choices_.team_rows, " rows"),
-          choices_.team_threads, choices_.team_speedup);
+                                       pool_.size(), choices.rows_per_call);
+    if (choices.team_rows > 0) {
+      absl::StrAppendFormat(&text, "; %s on a team of %d threads, %.1f times as fast as on one",
+                            choices.team_rows == 1 ? "single rows" : absl::StrCat("up to ", choices.team_rows, " rows"),
+                            choices.team_threads, choices.team_speedup);
     }
     return text;
   }
 
+  bool ChooseAgain(const std::function<bool()>& give_up) override {
+    const CpuEngineChoices before = choices_;
+    const absl::Status status = Guarded([&] { ChooseTeam(give_up); });
+    const bool changed = choices_.team_threads != before.team_threads || choices_.team_rows != before.team_rows;
+    if (changed && options_.on_chosen_again) options_.on_chosen_again(choices_);
+    return status.ok() && changed;
+  }
+
   // Runs calls of every number of rows, and makes the choices.
-  absl::Status WarmUp(const CpuNetworkFactory& make_network) {
-    const Probe probe(most_rows_, options_);
-    std::vector<float> alone(probe.images.size());
+  absl::Status WarmUp() {
     DENOISED_RETURN_IF_ERROR(Guarded([&] {
       for (int row = 0; row < most_rows_; ++row) {
-        workers_[0].network->Predict(probe.Rows(row, 1), alone.data() + static_cast<size_t>(row) * kModelPixels);
+        workers_[0].network->Predict(probe_.Rows(row, 1), alone_.data() + static_cast<size_t>(row) * kModelPixels);
       }
-      choices_.rows_per_call = 1;
-      while (choices_.rows_per_call < most_rows_ &&
-             KeepsBits(*workers_[0].network, probe, choices_.rows_per_call + 1, alone)) {
+      while (choices_.rows_per_call < most_rows_ && KeepsBits(*workers_[0].network, choices_.rows_per_call + 1)) {
         ++choices_.rows_per_call;
       }
     }));
     DENOISED_RETURN_IF_ERROR(OnWorkers(pool_.size(), [&](int worker) {
-      std::vector<float> e(probe.images.size());
+      std::vector<float> e(alone_.size());
       for (int rows = 1; worker > 0 && rows <= choices_.rows_per_call; ++rows) {
-        workers_[worker].network->Predict(probe.Rows(0, rows), e.data());
+        workers_[worker].network->Predict(probe_.Rows(0, rows), e.data());
       }
     }));
     return Guarded([&] {
       if (options_.earlier.has_value()) {
-        TakeTeam(*options_.earlier, make_network, probe, alone);
+        TakeTeam(*options_.earlier);
       } else {
-        ChooseTeam(make_network, probe, alone);
+        ChooseTeam([] { return false; });
       }
     });
   }
@@ -137,6 +143,12 @@ class CpuEngine : public Engine {
     size_t begin = 0, end = 0;
     int first = 0, count = 0;
   };
+
+  static int MostRows(const CpuEngineOptions& options) {
+    const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
+    // A guided image has two.
+    return std::clamp((max_rows + options.num_threads - 1) / options.num_threads, 2, kMaxRowsPerCall);
+  }
 
   static int NumNetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
 
@@ -195,7 +207,7 @@ class CpuEngine : public Engine {
     }
   }
 
-  // ---- Choices at start ---------------------------------------------------------------------------------------------
+  // ---- Choices -----------------------------------------------------------------------------------------------------
 
   // Rows that differ in everything.
   struct Probe {
@@ -217,88 +229,130 @@ class CpuEngine : public Engine {
   };
 
   // Whether the first `rows` rows of the probe in one call give what each gives alone.
-  static bool KeepsBits(CpuNetwork& network, const Probe& probe, int rows, const std::vector<float>& alone) {
+  bool KeepsBits(CpuNetwork& network, int rows) const {
     std::vector<float> together(static_cast<size_t>(rows) * kModelPixels);
-    network.Predict(probe.Rows(0, rows), together.data());
-    return std::equal(together.begin(), together.end(), alone.begin());
+    network.Predict(probe_.Rows(0, rows), together.data());
+    return std::equal(together.begin(), together.end(), alone_.begin());
   }
 
+  // So many threads that share a call: one, the team that there is, or another one.
   struct Team {
     int threads = 1;
-    std::unique_ptr<CpuNetwork> network;
+    CpuNetwork* network = nullptr;
+    std::unique_ptr<CpuNetwork> another = nullptr;             // holds `network` if it is another one
     double seconds = std::numeric_limits<double>::infinity();  // of a row
   };
 
-  // Of teams of 2, 4, ... threads, and of all, the one that runs a row fastest, if that is faster than one thread.
-  void ChooseTeam(const CpuNetworkFactory& make_network, const Probe& probe, const std::vector<float>& alone) {
+  // Of one thread, of teams of 2, 4, ... threads, and of all, the one that runs a row fastest. What there is stays
+  // unless another one is clearly faster, or if `give_up` says so meanwhile, or if that takes long.
+  void ChooseTeam(const std::function<bool()>& give_up) {
+    bool over = false;
+    const Clock::time_point end = Clock::now() + options_.patience;
+    const std::function<bool()> is_over = [&] { return over = over || Clock::now() > end || give_up(); };
+    std::vector<Team> teams = Teams(is_over);
+    if (teams.size() < 2 || !Time(teams, is_over)) return;
+    auto best = std::find_if(teams.begin(), teams.end(), [this](const Team& team) { return IsChosen(team.threads); });
+    if (best == teams.end()) return;
+    for (auto team = teams.begin(); team != teams.end(); ++team) {
+      if (team->seconds <= 0.9 * best->seconds) best = team;
+    }
+    const double speedup = teams[0].seconds / best->seconds;
+    const int rows = best->threads == 1 ? 0 : TeamRows(*best->network, speedup);
+    if (best->another != nullptr) team_ = std::move(best->another);
+    if (best->threads == 1) team_.reset();
+    SetTeam(best->threads, rows, speedup);
+  }
+
+  // One thread first. Those that change bits are left out.
+  std::vector<Team> Teams(const std::function<bool()>& is_over) {
     std::vector<Team> teams;
-    for (int threads = 2; threads < 2 * pool_.size(); threads *= 2) {
-      Team team;
-      team.threads = std::min(threads, pool_.size());
-      team.network = make_network(most_rows_, team.threads);
-      if (team.network == nullptr || !KeepsBits(*team.network, probe, 1, alone)) break;
+    teams.push_back({.network = workers_[0].network.get()});
+    for (int threads = 2; threads < 2 * pool_.size() && !is_over(); threads *= 2) {
+      Team team{.threads = std::min(threads, pool_.size())};
+      if (IsChosen(team.threads)) {
+        team.network = team_.get();
+      } else {
+        team.another = make_network_(most_rows_, team.threads);
+        team.network = team.another.get();
+      }
+      if (team.network == nullptr || !KeepsBits(*team.network, 1)) break;
       team.network->Rest();
       teams.push_back(std::move(team));
     }
-    if (teams.empty()) return;
-    // In turns, so that a slow moment of the machine does not hit one of them alone.
-    double one_thread = std::numeric_limits<double>::infinity();
+    return teams;
+  }
+
+  // In turns, so that a slow moment of the machine does not hit one of them alone. False if it was over before.
+  bool Time(std::vector<Team>& teams, const std::function<bool()>& is_over) const {
     for (int round = 0; round < 5; ++round) {
-      one_thread = std::min(one_thread, SecondsPerCall(*workers_[0].network, probe));
       for (Team& team : teams) {
-        team.seconds = std::min(team.seconds, SecondsPerCall(*team.network, probe));
-        team.network->Rest();  // its threads would be in the next one's way
+        team.seconds = std::min(team.seconds, SecondsPerCall(*team.network, is_over));
+        if (team.threads > 1) team.network->Rest();  // its threads would be in the next one's way
+        if (is_over()) return false;
       }
     }
-    double best = one_thread;
-    for (Team& team : teams) {
-      if (team.seconds > 0.9 * best) continue;
-      best = team.seconds;
-      team_ = std::move(team.network);
-      choices_.team_threads = team.threads;
-    }
-    if (team_ == nullptr) return;
-    choices_.team_speedup = one_thread / best;
-    // More rows than this are faster on workers of their own. One row less than there are workers at most.
-    const int worth = std::min({static_cast<int>(choices_.team_speedup), pool_.size() - 1, choices_.rows_per_call});
-    choices_.team_rows = 1;
-    while (choices_.team_rows < worth && KeepsBits(*team_, probe, choices_.team_rows + 1, alone)) {
-      ++choices_.team_rows;
-    }
+    return true;
+  }
+
+  // Most rows that a team takes. More than its speed-up are faster on workers of their own, and it never takes as
+  // many as there are workers.
+  int TeamRows(CpuNetwork& team, double speedup) const {
+    const int worth = std::min({static_cast<int>(speedup), pool_.size() - 1, choices_.rows_per_call});
+    int rows = 1;
+    while (rows < worth && KeepsBits(team, rows + 1)) ++rows;
+    team.Rest();
+    return rows;
   }
 
   // The team that was chosen before, if it keeps the bits of all the rows that it is to take.
-  void TakeTeam(const CpuEngineChoices& earlier, const CpuNetworkFactory& make_network, const Probe& probe,
-                const std::vector<float>& alone) {
+  void TakeTeam(const CpuEngineChoices& earlier) {
     if (earlier.team_rows == 0 || earlier.team_rows > choices_.rows_per_call) return;
-    std::unique_ptr<CpuNetwork> team = make_network(most_rows_, earlier.team_threads);
+    std::unique_ptr<CpuNetwork> team = make_network_(most_rows_, earlier.team_threads);
     for (int rows = 1; rows <= earlier.team_rows; ++rows) {
-      if (team == nullptr || !KeepsBits(*team, probe, rows, alone)) return;
+      if (team == nullptr || !KeepsBits(*team, rows)) return;
     }
     team->Rest();
     team_ = std::move(team);
-    choices_.team_threads = earlier.team_threads;
-    choices_.team_rows = earlier.team_rows;
-    choices_.team_speedup = earlier.team_speedup;
+    SetTeam(earlier.team_threads, earlier.team_rows, earlier.team_speedup);
   }
 
   // The median of a few calls of one row.
-  static double SecondsPerCall(CpuNetwork& network, const Probe& probe) {
+  double SecondsPerCall(CpuNetwork& network, const std::function<bool()>& is_over) const {
     std::vector<double> seconds;
     std::vector<float> e(kModelPixels);
-    for (int i = 0; i < 21; ++i) {
+    while (seconds.empty() || (seconds.size() < 21 && !is_over())) {
       const Clock::time_point start = Clock::now();
-      network.Predict(probe.Rows(0, 1), e.data());
+      network.Predict(probe_.Rows(0, 1), e.data());
       seconds.push_back(SecondsSince(start));
     }
     std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
     return seconds[seconds.size() / 2];
   }
 
+  bool IsChosen(int threads) const { return threads == choices_.team_threads; }
+
+  void SetTeam(int threads, int rows, double speedup) {
+    const absl::MutexLock lock(&mu_);
+    choices_.team_threads = threads;
+    choices_.team_rows = rows;
+    choices_.team_speedup = speedup;
+    team_awake_ = false;
+  }
+
+  CpuEngineChoices ChoicesForReaders() const {
+    const absl::MutexLock lock(&mu_);
+    return choices_;
+  }
+
   // Constant after WarmUp.
   const CpuEngineOptions options_;
-  int most_rows_ = 1;  // of a call
-  CpuEngineChoices choices_;
+  const CpuNetworkFactory make_network_;
+  const int most_rows_;  // of a call
+  const Probe probe_;
+  std::vector<float> alone_;  // what the network makes of each row of the probe by itself
+
+  mutable absl::Mutex mu_;
+  CpuEngineChoices choices_;  // written by the engine's thread while it holds mu_, so that it may read without
 
   std::vector<Worker> workers_;       // each used by one thread during a step
   std::unique_ptr<CpuNetwork> team_;  // null where there is none
@@ -315,7 +369,7 @@ class CpuEngine : public Engine {
 absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngine(const CpuNetworkFactory& make_network,
                                                       const CpuEngineOptions& options, CpuEngineChoices* choices) {
   auto engine = std::make_unique<CpuEngine>(make_network, options);
-  DENOISED_RETURN_IF_ERROR(engine->WarmUp(make_network));
+  DENOISED_RETURN_IF_ERROR(engine->WarmUp());
   if (choices != nullptr) *choices = engine->choices();
   return engine;
 }

@@ -9,11 +9,15 @@
 // 16: rows that share a call are cheaper, and workers that share nothing never wait for one another. A step of so few
 // rows that cores would idle goes to a team instead, all of whose threads share one call, where that is faster.
 //
-// An image's bits depend neither on its company nor on the load. That is checked at start, with the network itself: no
-// more rows share a call, and no team is used, than leave every row's bits as they are when it is alone on one thread.
+// Which team that is rests on times, so ChooseAgain may find another one when the machine has become another.
+//
+// An image's bits depend neither on its company nor on the load nor on the team. That is checked with the network
+// itself, before a choice is used: no more rows share a call, and no team is used, than leave every row's bits as they
+// are when it is alone on one thread.
 #ifndef DENOISED_COMMON_ENGINE_CPU_CPU_ENGINE_H_
 #define DENOISED_COMMON_ENGINE_CPU_CPU_ENGINE_H_
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -27,9 +31,10 @@ namespace denoised {
 
 // Makes a network for calls of at most `max_rows` rows, each on `threads` threads; null where it cannot use more than
 // one thread.
+// The engine keeps it.
 using CpuNetworkFactory = std::function<std::unique_ptr<CpuNetwork>(int max_rows, int threads)>;
 
-// How the engine made up its mind at start.
+// How the engine made up its mind.
 struct CpuEngineChoices {
   int rows_per_call = 1;    // most rows that share a call
   int team_threads = 1;     // of the team; 1: there is none
@@ -48,6 +53,10 @@ struct CpuEngineOptions {
   // The choices of an engine like this one, for when the cores are busy with that one and times would mislead: they are
   // checked, but not measured again.
   std::optional<CpuEngineChoices> earlier = std::nullopt;
+  // Longest time for timing teams. A machine that is too busy for that has no threads to spare for one.
+  std::chrono::nanoseconds patience = std::chrono::seconds(5);
+  // Called by ChooseAgain where it changes them; or null.
+  std::function<void(const CpuEngineChoices&)> on_chosen_again = nullptr;
 };
 
 // Warms up: every number of rows has run on every worker when it returns. INTERNAL when the network fails. `choices`

@@ -100,6 +100,18 @@ class EveryEngineTest : public testing::TestWithParam<EnginePath> {
   const Checkpoint checkpoint_ = SmallCheckpoint();
 };
 
+// Whatever is chosen: a chain goes on by another team where it was left by the one before.
+TEST_P(EveryEngineTest, ChoosingAgainInTheMiddleOfAChainChangesNoBit) {
+  const Image image{.plan = Plan(SamplerType::kDdpm, 6)};
+  const std::vector<float> expected = DrawAlone(*EngineWith(), image);
+  const auto engine = EngineWith();
+  for (int step = 0; step < 6; ++step) {
+    ASSERT_THAT(engine->Step({image.Row(0, step)}), IsOk());
+    engine->ChooseAgain([] { return false; });
+  }
+  EXPECT_EQ(Read(*engine, 0), expected);
+}
+
 TEST_P(EveryEngineTest, FollowsTheFormulas) {
   const auto engine = EngineWith();
   for (const Image& image :

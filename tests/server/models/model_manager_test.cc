@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
@@ -61,6 +63,8 @@ class ModelManagerTest : public testing::Test {
       mu_.Await(absl::Condition(&allowed));
       --loads_allowed_;
     }
+    another_at_work_ = wanted.another_at_work;
+    at_work_while_loading_ = *another_at_work_;
     const std::string content = Slurp(wanted.checkpoint);
     if (content == "corrupt") return absl::DataLossError("the file is damaged; copy it again");
     ModelInfo info;
@@ -72,7 +76,8 @@ class ModelManagerTest : public testing::Test {
           engine_ = engine.get();
           return engine;
         },
-        {.max_batch_rows = 4, .max_queued_images = 4, .taken_places = wanted.taken_places}, observer);
+        {.max_batch_rows = 4, .max_queued_images = 4, .taken_places = wanted.taken_places}, observer,
+        wanted.beside.get());
     if (model.ok()) {
       const absl::MutexLock lock(&mu_);
       generations_.push_back(*model);
@@ -138,7 +143,9 @@ class ModelManagerTest : public testing::Test {
 
   TempFolder folder_;
   const std::string path_ = folder_.Write("model.pt", "first");
-  std::atomic<PuppetEngine*> engine_ = nullptr;  // of the generation loaded last
+  std::shared_ptr<const AnotherAtWork> another_at_work_;  // of the last load
+  bool at_work_while_loading_ = false;                    // likewise
+  std::atomic<PuppetEngine*> engine_ = nullptr;           // of the generation loaded last
   Metrics metrics_;
 
   absl::Mutex mu_;
@@ -151,6 +158,27 @@ class ModelManagerTest : public testing::Test {
 
   std::unique_ptr<ModelManager> manager_;  // NOTE: last, so that its thread ends first
 };
+
+// A reload's own measurement would take the cores from whoever draws, and find them busy.
+TEST_F(ModelManagerTest, ReloadOfTheSameKindOfEngineTimesNoSteps) {
+  Start();
+  EXPECT_GT(engine_.load()->steps(), 10);
+  ASSERT_THAT(Reload(), IsOk());
+  EXPECT_EQ(engine_.load()->steps(), 1) << "whether it can step at all";
+  EXPECT_EQ(serving()->scheduler().step_rows(), 4);
+}
+
+TEST_F(ModelManagerTest, NobodyTimesStepsWhileAnotherGenerationIsAtWork) {
+  Start({.probation_time = std::chrono::milliseconds(0)});
+  EXPECT_FALSE(at_work_while_loading_) << "there is no other one at the start";
+  ASSERT_THAT(Reload(), IsOk());
+  EXPECT_TRUE(at_work_while_loading_);
+  while (*another_at_work_) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until the old one is gone
+  Replace("corrupt");
+  EXPECT_THAT(Reload(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("the file is damaged")));
+  EXPECT_TRUE(at_work_while_loading_);
+  while (*another_at_work_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
 
 TEST_F(ModelManagerTest, ReloadServesTheNewContent) {
   Start();

@@ -874,6 +874,81 @@ TEST_F(SchedulerTest, MeasuringAgainGivesWayToWhoeverComes) {
   EXPECT_THAT(engine_.batches(), IsEmpty());
 }
 
+TEST_F(SchedulerTest, EngineThatHasChosenAnewIsMeasuredWhateverTheTimes) {
+  engine_.SetStepTime(&clock_, [](int rows) { return rows * milliseconds(10); });
+  Calibrate();
+  engine_.SetChooseAgain([this](const std::function<bool()>& give_up) {
+    EXPECT_FALSE(give_up());
+    engine_.SetStepTime(&clock_, [](int) { return milliseconds(10); });
+    return true;
+  });
+  EXPECT_TRUE(scheduler_.MeasureAgain());
+  EXPECT_EQ(scheduler_.step_rows(), 4);
+  EXPECT_FALSE(scheduler_.OughtToMeasureAgain());
+}
+
+TEST_F(SchedulerTest, EngineThatChoosesAnewGivesWayAndIsMeasuredLater) {
+  Calibrate();
+  std::optional<Client> client;
+  engine_.SetChooseAgain([&](const std::function<bool()>& give_up) {
+    if (!client.has_value()) {
+      client = Submit(Draw(1));
+      EXPECT_TRUE(give_up());
+    }
+    return true;
+  });
+  engine_.ForgetBatches();
+  EXPECT_FALSE(scheduler_.MeasureAgain());
+  EXPECT_THAT(engine_.batches(), IsEmpty());
+  RunUntilIdle();
+  EXPECT_TRUE(scheduler_.OughtToMeasureAgain()) << "nobody has timed what it chose";
+  EXPECT_TRUE(scheduler_.MeasureAgain());
+  EXPECT_FALSE(scheduler_.OughtToMeasureAgain());
+}
+
+TEST_F(SchedulerTest, EngineThatHangsWhileItChoosesIsSeen) {
+  Calibrate();
+  engine_.SetChooseAgain([this](const std::function<bool()>&) {
+    EXPECT_TRUE(scheduler_.heartbeat().working);
+    EXPECT_TRUE(scheduler_.Abandon(absl::UnavailableError("hangs")));
+    return true;
+  });
+  engine_.ForgetBatches();
+  EXPECT_FALSE(scheduler_.MeasureAgain());
+  EXPECT_THAT(engine_.batches(), IsEmpty());
+}
+
+TEST_F(SchedulerTest, MeasuringAgainGivesWayToAnotherModelAtWork) {
+  const auto another = std::make_shared<AnotherAtWork>(true);
+  Scheduler scheduler(engine_, {.max_batch_rows = 4, .another_at_work = another}, nullptr,
+                      [this] { return clock_.now(); });
+  ASSERT_THAT(scheduler.Calibrate(), IsOk()) << "which nothing can wait for";
+  engine_.SetChooseAgain([](const std::function<bool()>& give_up) {
+    EXPECT_TRUE(give_up());
+    return false;
+  });
+  engine_.ForgetBatches();
+  EXPECT_FALSE(scheduler.MeasureAgain());
+  EXPECT_THAT(engine_.batches(), IsEmpty());
+  *another = false;
+  engine_.SetChooseAgain(nullptr);
+  EXPECT_TRUE(scheduler.MeasureAgain());
+}
+
+TEST_F(SchedulerTest, WhatIsLikeAnotherTakesOverWhatThatOneMeasured) {
+  engine_.SetStepTime(&clock_, [](int rows) { return rows * milliseconds(1); });
+  Calibrate();
+  ASSERT_EQ(scheduler_.step_rows(), 2);
+  PuppetEngine engine(8);
+  Scheduler scheduler(engine, {.max_batch_rows = 4, .max_queued_images = 4}, nullptr, [this] { return clock_.now(); });
+  ASSERT_THAT(scheduler.CalibrateLike(scheduler_), IsOk());
+  EXPECT_EQ(scheduler.step_rows(), 2);
+  EXPECT_EQ(scheduler.DurationOfFullQueue(100), scheduler_.DurationOfFullQueue(100)) << "by the same times of steps";
+  EXPECT_EQ(engine.steps(), 1);
+  engine.FailNextStep(absl::InternalError("no device"));
+  EXPECT_THAT(scheduler.CalibrateLike(scheduler_), StatusIs(absl::StatusCode::kInternal, "no device"));
+}
+
 TEST_F(SchedulerTest, AStepThatHangsWhileMeasuringIsSeen) {
   Calibrate();
   engine_.HoldSteps();

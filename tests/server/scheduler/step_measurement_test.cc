@@ -64,6 +64,14 @@ TEST_F(StepMeasurementTest, ABusyMachineIsMeasuredLongerAndSaid) {
   EXPECT_GT(measurement_.spread(), 0.05);
 }
 
+// A start beside a busy neighbour took half a minute, all of it for timing.
+TEST_F(StepMeasurementTest, AVeryBusyMachineIsNotMeasuredForLong) {
+  const SteadyTime start = clock_.now();
+  ASSERT_THAT(Measure([](int, int step) { return milliseconds(30 + step % 97); }), IsOk());
+  EXPECT_LT(clock_.now() - start, std::chrono::seconds(10));
+  EXPECT_FALSE(measurement_.steady()) << "so it is measured again in a pause";
+}
+
 TEST_F(StepMeasurementTest, ADisturbanceNowAndThenIsNotSeen) {
   ASSERT_THAT(Measure([](int rows, int step) { return rows * milliseconds(step % 3 == 0 ? 5 : 1); }), IsOk());
   EXPECT_TRUE(measurement_.steady());

@@ -67,7 +67,9 @@ class CpuEngineTest : public testing::Test {
          .num_threads = threads,
          .num_train_timesteps = 1000,
          .num_labels = 11,
-         .earlier = earlier_},
+         .earlier = earlier_,
+         .patience = patience_,
+         .on_chosen_again = [this](const CpuEngineChoices& choices) { choices_ = choices; }},
         &choices_);
   }
   // One like it, beside it.
@@ -108,6 +110,7 @@ class CpuEngineTest : public testing::Test {
   Puppet puppet_;
   CpuEngineChoices choices_;
   std::optional<CpuEngineChoices> earlier_;
+  std::chrono::nanoseconds patience_ = std::chrono::hours(1);
 };
 
 TEST_F(CpuEngineTest, EveryRowFollowsTheFormulasWhateverTheWorkers) {
@@ -232,6 +235,60 @@ TEST_F(CpuEngineTest, TeamOfAnotherIsNotTakenWhereItChangesBits) {
   ASSERT_THAT(Make(4), IsOk());
   puppet_.team_keeps_bits = false;
   ASSERT_THAT(MakeAnother(), IsOk());
+  EXPECT_EQ(choices_.team_rows, 0);
+}
+
+// An engine that was made beside a busy neighbour kept the worse choice for life.
+TEST_F(CpuEngineTest, TeamIsChosenAgainOnAMachineThatHasChanged) {
+  using std::chrono::milliseconds;
+  puppet_.has_team = true;
+  puppet_.team = {{2, milliseconds(4)}};
+  const auto engine = Make(2);
+  ASSERT_THAT(engine, IsOk());
+  for (const auto& [alone, team] : {std::pair{milliseconds(4), milliseconds(0)}, {milliseconds(0), milliseconds(4)}}) {
+    puppet_.alone = alone;
+    puppet_.team = {{2, team}};
+    EXPECT_TRUE((*engine)->ChooseAgain([] { return false; }));
+    EXPECT_EQ(choices_.team_rows, alone > team ? 1 : 0);
+    EXPECT_EQ((*engine)->Description().find("on a team of 2 threads") != std::string::npos, alone > team);
+    ASSERT_THAT((*engine)->Step({Row(3)}), IsOk());
+    EXPECT_EQ(Read(**engine, 3), Expected(3)) << "the same bits by any team";
+  }
+}
+
+TEST_F(CpuEngineTest, TeamThatChangesBitsIsNotChosenAgainEither) {
+  puppet_.has_team = true;
+  puppet_.team_keeps_bits = false;
+  puppet_.alone = std::chrono::milliseconds(4);
+  const auto engine = Make(2);
+  ASSERT_THAT(engine, IsOk());
+  EXPECT_FALSE((*engine)->ChooseAgain([] { return false; }));
+  EXPECT_EQ(choices_.team_rows, 0);
+}
+
+TEST_F(CpuEngineTest, ChoosingAgainThatIsGivenUpChangesNothing) {
+  puppet_.has_team = true;
+  puppet_.team = {{2, std::chrono::milliseconds(4)}};
+  const auto engine = Make(2);
+  ASSERT_THAT(engine, IsOk());
+  const std::string before = (*engine)->Description();
+  puppet_.alone = std::chrono::milliseconds(4);
+  puppet_.team.clear();
+  for (const int patience : {0, 1, 2, 5}) {
+    int asked = 0;
+    EXPECT_FALSE((*engine)->ChooseAgain([&asked, patience] { return asked++ >= patience; }));
+    EXPECT_EQ(asked, patience + 1) << "it ends when it is told to";
+  }
+  EXPECT_EQ((*engine)->Description(), before);
+}
+
+// A start beside a busy neighbour took minutes, all of them for timing.
+TEST_F(CpuEngineTest, MachineThatIsTooBusyToTimeTeamsHasNone) {
+  puppet_.has_team = true;
+  puppet_.alone = std::chrono::milliseconds(4);
+  patience_ = std::chrono::milliseconds(1);
+  const auto engine = Make(2);
+  ASSERT_THAT(engine, IsOk());
   EXPECT_EQ(choices_.team_rows, 0);
 }
 
