@@ -52,7 +52,9 @@ void AddModelOptions(CLI::App& app, ServerOptions& options) {
       "Seconds that one denoising step may take before the engine counts as stalled: its calls end, it is built anew "
       "once, and else the process ends; 0: for ever")
       ->check(CLI::Range(0.0, 86400.0));
-  Add(app, "inject_fault", options.model.fault, "For tests: fail@STEP, hang@STEP, poison@SEED or nan@SEED")->group("");
+  Add(app, "inject_fault", options.model.fault,
+      "For tests: fail@STEP, hang@STEP, poison@SEED, nan@SEED or wrong@ENGINES")
+      ->group("");
 }
 
 void AddPortOptions(CLI::App& app, ServerOptions& options) {

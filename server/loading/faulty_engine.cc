@@ -1,6 +1,7 @@
 #include "server/loading/faulty_engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -9,11 +10,15 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/support/status_macros.h"
 
 namespace denoised {
 namespace {
 
-enum class Fault { kFail, kHang, kPoison, kNan };
+enum class Fault { kFail, kHang, kPoison, kNan, kWrong };
+
+// Engines of this process that could draw wrongly, so far.
+std::atomic<uint64_t> engines = 0;
 
 class FaultyEngine : public Engine {
  public:
@@ -22,6 +27,7 @@ class FaultyEngine : public Engine {
 
   int num_slots() const override { return engine_->num_slots(); }
   int ComputedRows(int rows) const override { return engine_->ComputedRows(rows); }
+  bool ChooseAgain(const std::function<bool()>& give_up) override { return engine_->ChooseAgain(give_up); }
   std::string Description() const override { return absl::StrCat(engine_->Description(), "; faulty on purpose"); }
   double network_seconds() const override { return engine_->network_seconds(); }
   int StepsDone(int slot) const override {
@@ -49,7 +55,9 @@ class FaultyEngine : public Engine {
   }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
-    return engine_->Read(slot, kind, pixels);
+    DENOISED_RETURN_IF_ERROR(engine_->Read(slot, kind, pixels));
+    if (fault_ == Fault::kWrong) std::reverse(pixels.begin(), pixels.end());
+    return absl::OkStatus();
   }
 
  private:
@@ -64,17 +72,21 @@ class FaultyEngine : public Engine {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> InjectFault(const std::string& fault, std::unique_ptr<Engine> engine) {
+absl::StatusOr<std::unique_ptr<Engine>> InjectFault(const std::string& fault, FaultTime time,
+                                                    std::unique_ptr<Engine> engine) {
   if (fault.empty()) return engine;
   const std::vector<std::string> parts = absl::StrSplit(fault, '@');
-  const std::vector<std::string> kinds = {"fail", "hang", "poison", "nan"};
+  const std::vector<std::string> kinds = {"fail", "hang", "poison", "nan", "wrong"};
   const auto kind = std::find(kinds.begin(), kinds.end(), parts[0]);
   uint64_t where = 0;
   if (parts.size() != 2 || kind == kinds.end() || !absl::SimpleAtoi(parts[1], &where)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--inject_fault must be fail@STEP, hang@STEP, poison@SEED or nan@SEED, got ", fault));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--inject_fault must be fail@STEP, hang@STEP, poison@SEED, nan@SEED or wrong@ENGINES, got ", fault));
   }
-  return std::make_unique<FaultyEngine>(static_cast<Fault>(kind - kinds.begin()), where, std::move(engine));
+  const auto wanted = static_cast<Fault>(kind - kinds.begin());
+  if ((wanted == Fault::kWrong) != (time == FaultTime::kSelfTest)) return engine;
+  if (wanted == Fault::kWrong && ++engines > where) return engine;
+  return std::make_unique<FaultyEngine>(wanted, where, std::move(engine));
 }
 
 }  // namespace denoised

@@ -2,8 +2,9 @@
 //
 // An engine that fails on purpose, for tests of everything around it: off unless --inject_fault asks for it.
 //
-//   DENOISED_ASSIGN_OR_RETURN(engine, InjectFault("hang@100", std::move(engine)));
+//   DENOISED_ASSIGN_OR_RETURN(engine, InjectFault("hang@100", FaultTime::kServing, std::move(engine)));
 //
+//   wrong@N   the first N engines of this process draw other pixels, in their self-test already
 //   fail@N    every step from the Nth on fails, those at start not counted
 //   hang@N    the Nth step never returns
 //   poison@S  steps that have a row with seed S fail
@@ -19,8 +20,12 @@
 
 namespace denoised {
 
-// INVALID_ARGUMENT for a fault that there is not. An empty one changes nothing.
-absl::StatusOr<std::unique_ptr<Engine>> InjectFault(const std::string& fault, std::unique_ptr<Engine> engine);
+// When an engine gets its fault: before its self-test, or after it.
+enum class FaultTime { kSelfTest, kServing };
+
+// INVALID_ARGUMENT for a fault that there is not. An empty one, or one of the other time, changes nothing.
+absl::StatusOr<std::unique_ptr<Engine>> InjectFault(const std::string& fault, FaultTime time,
+                                                    std::unique_ptr<Engine> engine);
 
 }  // namespace denoised
 

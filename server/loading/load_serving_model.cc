@@ -26,6 +26,7 @@ SchedulerOptions MakeSchedulerOptions(const ServingModelOptions& options, int ro
   SchedulerOptions scheduler = {.max_batch_rows = rows, .max_queued_images = options.max_queued_images};
   const int64_t places = int64_t{rows} + options.max_queued_images;
   scheduler.taken_places = options.taken_places;
+  scheduler.another_at_work = options.another_at_work;
   scheduler.max_client_images = options.max_client_images > 0 ? options.max_client_images : places - places / 8;
   scheduler.max_queued_steps = options.max_queued_steps > 0 ? options.max_queued_steps : 1000 * places;
   return scheduler;
@@ -85,11 +86,17 @@ absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const Source& source, E
                  .device = engine.device,
                  .passed_over = std::move(passed_over),
                  .golden_drawn_by = checkpoint.golden.has_value() ? checkpoint.golden->drawn_by : ""};
-  const auto make_engine = [&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
-    DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Engine> checked, MakeCheckedEngine(checkpoint, source.reference, engine));
-    return InjectFault(options.fault, std::move(checked));
+  const auto make_unchecked = [&](const Checkpoint& drawn,
+                                  const EngineOptions& wanted) -> absl::StatusOr<std::unique_ptr<Engine>> {
+    DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Engine> made, MakeEngine(drawn, wanted));
+    return InjectFault(options.fault, FaultTime::kSelfTest, std::move(made));
   };
-  return ServingModel::Start(std::move(info), make_engine, scheduler_options, observer);
+  const auto make_engine = [&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
+    DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Engine> checked,
+                              MakeCheckedEngine(checkpoint, source.reference, engine, make_unchecked));
+    return InjectFault(options.fault, FaultTime::kServing, std::move(checked));
+  };
+  return ServingModel::Start(std::move(info), make_engine, scheduler_options, observer, options.beside.get());
 }
 
 // The last reason's code, and all reasons.

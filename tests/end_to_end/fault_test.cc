@@ -59,5 +59,35 @@ TEST(FaultTest, EngineThatFailsStepAfterStepEndsTheProcess) {
   EXPECT_EQ(served.server().Wait(), 4);
 }
 
+// Field report "the device of `auto` is not usable, and nobody is told": what was chosen, and why, is in the log and in
+// GetModel. The first engine draws wrongly; the next one here is the CPU's by other arithmetic, and draws as ever.
+TEST(FaultTest, EngineThatDrawsWronglyIsPassedOver) {
+  TempFolder folder;
+  Served served({"--inject_fault=wrong@1"});
+  EXPECT_THAT(served.server().AwaitLine("passed over: "),
+              testing::ContainsRegex("^[a-z0-9: ]+: the self-test failed: label 0 by ddpm, drawn alone, differs from "
+                                     "the fp32 reference by"));
+  const ProgramResult model = RunProgram({"denoise", "--model", "--server", served.address()});
+  EXPECT_THAT(model.out, HasSubstr("; not "));
+  EXPECT_EQ(RunProgram(DrawOnce(served, {"--seed=1"}), {}, folder.path()).exit_code, 0);
+}
+
+TEST(FaultTest, EngineAskedForByNameThatDrawsWronglyIsRefused) {
+  const ProgramResult result = RunProgram(
+      {"denoised", "--listen=127.0.0.1:0", "--metrics_listen=off", "--device=cpu", "--inject_fault=wrong@1"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, testing::ContainsRegex("denoised: error: the self-test failed: label 0 by ddpm, drawn alone, "
+                                                 "differs .*; choose another --device or --precision"));
+}
+
+TEST(FaultTest, NoEngineThatDrawsRightlyIsSaidWithEachReason) {
+  const ProgramResult result =
+      RunProgram({"denoised", "--listen=127.0.0.1:0", "--metrics_listen=off", "--inject_fault=wrong@99"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, testing::ContainsRegex("denoised: error: --device=auto: no engine can serve this checkpoint: "
+                                                 ".*: the self-test failed: .*; cpu in fp32 by LibTorch: the self-test "
+                                                 "failed: "));
+}
+
 }  // namespace
 }  // namespace denoised
