@@ -26,8 +26,8 @@ CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std
 
 // An option whose value is one of a few words.
 template <typename Value>
-void AddChoice(CLI::App& app, const std::string& name, Value& value, const std::string& help,
-               const std::map<std::string, Value>& choices) {
+CLI::Option* AddChoice(CLI::App& app, const std::string& name, Value& value, const std::string& help,
+                       const std::map<std::string, Value>& choices) {
   const auto words = [choices] {
     std::string text;
     for (const auto& [word, unused] : choices) absl::StrAppend(&text, text.empty() ? "" : ", ", word);
@@ -40,7 +40,7 @@ void AddChoice(CLI::App& app, const std::string& name, Value& value, const std::
     }
     value = found->second;
   };
-  app.add_option_function<std::string>(absl::StrCat("--", name), parse, help)
+  return app.add_option_function<std::string>(absl::StrCat("--", name), parse, help)
       ->envname(EnvironmentName(kEnvironmentPrefix, name))
       ->type_name(absl::StrCat("{", absl::StrReplaceAll(words(), {{", ", ","}}), "}"));
 }
@@ -104,7 +104,8 @@ void AddPictureOptions(CLI::App& app, ClientOptions& options) {
   Add(app, "seed", options.seed, "Makes the picture reproducible [drawn at random, and told]")->group(picture);
   AddChoice(
       app, "sampler", options.sampler, "ddpm, ddim or dpm_solver_pp_2m [ddpm]",
-      {{"ddpm", v1::SAMPLER_DDPM}, {"ddim", v1::SAMPLER_DDIM}, {"dpm_solver_pp_2m", v1::SAMPLER_DPM_SOLVER_PP_2M}});
+      {{"ddpm", v1::SAMPLER_DDPM}, {"ddim", v1::SAMPLER_DDIM}, {"dpm_solver_pp_2m", v1::SAMPLER_DPM_SOLVER_PP_2M}})
+      ->group(picture);
   Add(app, "steps", options.steps, "Denoising steps; 0: the sampler's own, 1000, 50 or 20 [0]")->group(picture);
   Add(app, "eta", options.eta, "DDIM's stochasticity, 0 to 1 [0]")->group(picture);
   Add(app, "guidance_scale", options.guidance_scale, "Classifier-free guidance, 1 (off) to 10 [1]")->group(picture);
@@ -113,7 +114,8 @@ void AddPictureOptions(CLI::App& app, ClientOptions& options) {
             {{"nearest", v1::INTERPOLATION_NEAREST},
              {"linear", v1::INTERPOLATION_LINEAR},
              {"cubic", v1::INTERPOLATION_CUBIC},
-             {"lanczos", v1::INTERPOLATION_LANCZOS}});
+             {"lanczos", v1::INTERPOLATION_LANCZOS}})
+      ->group(picture);
 }
 
 void AddOutputOptions(CLI::App& app, ClientOptions& options) {
@@ -128,10 +130,12 @@ void AddOutputOptions(CLI::App& app, ClientOptions& options) {
       ->group(output);
   AddChoice(app, "preview_kind", options.preview_kind,
             "What frames show: noisy, or clean for the network's guess at the finished digit [noisy]",
-            {{"noisy", v1::PREVIEW_KIND_NOISY}, {"clean", v1::PREVIEW_KIND_PREDICTED_CLEAN}});
+            {{"noisy", v1::PREVIEW_KIND_NOISY}, {"clean", v1::PREVIEW_KIND_PREDICTED_CLEAN}})
+      ->group(output);
   AddChoice(app, "picture", options.picture,
             "Show the digit in the terminal: auto (where there is one), always or never [auto]",
-            {{"auto", PictureMode::kAuto}, {"always", PictureMode::kAlways}, {"never", PictureMode::kNever}});
+            {{"auto", PictureMode::kAuto}, {"always", PictureMode::kAlways}, {"never", PictureMode::kNever}})
+      ->group(output);
   AddSwitch(app, kEnvironmentPrefix, "quiet", options.quiet, "Print nothing but errors")->group(output);
   AddSwitch(app, kEnvironmentPrefix, "json", options.json, "Print JSON instead of text, a line for each result")
       ->group(output);
@@ -152,7 +156,8 @@ void AddServerOptions(CLI::App& app, ClientOptions& options) {
       ->check(CLI::Range(0.0, 1e6))
       ->group(server);
   AddChoice(app, "priority", options.priority, "interactive, or batch for what may wait [interactive]",
-            {{"interactive", v1::PRIORITY_INTERACTIVE}, {"batch", v1::PRIORITY_BATCH}});
+            {{"interactive", v1::PRIORITY_INTERACTIVE}, {"batch", v1::PRIORITY_BATCH}})
+      ->group(server);
   Add(app, "retries", options.call.retries, "How often to ask again when the server's queue is full [3]")
       ->check(CLI::Range(0, 1000))
       ->group(server);
