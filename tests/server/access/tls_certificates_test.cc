@@ -59,14 +59,14 @@ TEST_F(TlsCertificatesTest, KeyWithAPassphraseIsSaid) {
 
 TEST_F(TlsCertificatesTest, SwappedFilesAreSaid) {
   std::swap(tls_.cert, tls_.key);
-  ExpectRefusal("--tls_cert: " + tls_.cert + " holds no readable certificate");
+  ExpectRefusal("--tls_cert: " + tls_.cert + " holds no readable certificate, but a private key");
 }
 
 TEST_F(TlsCertificatesTest, UnreadableAuthorityOfClientsIsSaid) {
   tls_.client_ca = folder_.Write("clients.pem", "hello");
   ExpectRefusal("--tls_client_ca: " + tls_.client_ca + " is not a PEM file");
   tls_.client_ca = tls_.key;
-  ExpectRefusal("--tls_client_ca: " + tls_.client_ca + " holds no readable certificate");
+  ExpectRefusal("--tls_client_ca: " + tls_.client_ca + " holds no readable certificate, but a private key");
 }
 
 TEST_F(TlsCertificatesTest, HalfOfAPairIsSaid) {
