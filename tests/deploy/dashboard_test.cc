@@ -108,8 +108,9 @@ class LoadedServer {
  private:
   void Call(std::vector<std::string> command) const {
     command.insert(command.begin(), "denoise");
+    const std::string address = served_->address().substr(0, served_->address().find(' '));  // "... with TLS"
     for (const std::string& option :
-         {"--server=" + served_->address(), std::string("--tls"), "--tls_ca=" + ca_, std::string("--size=32")}) {
+         {"--server=" + address, std::string("--tls"), "--tls_ca=" + ca_, std::string("--size=32")}) {
       command.push_back(option);
     }
     const ProgramResult result = RunProgram(command);
