@@ -238,8 +238,8 @@ TEST(ExamplesTest, DocumentedLinesOfOtherToolsEndInThePngThatDenoiseDraws) {
   for (const auto& [document, start] : {std::pair{"README.md", "grpcurl "}, {"docs/clients.md", "buf curl "}}) {
     const std::string block = BlockOf(document, start, served.address());
     std::filesystem::remove(folder.File("digit-7.png"));
-    const ProgramResult result =
-        RunProgram({"/bin/bash", "-euo", "pipefail", "-c", "PATH=" + bin + ":$PATH\n" + block}, {}, folder.path());
+    const ProgramResult result = RunProgram({"/bin/bash", "-euo", "pipefail", "-c", "PATH=$TOOLS:$PATH\n" + block},
+                                            {"TOOLS=" + bin}, folder.path());
     EXPECT_EQ(result.exit_code, 0) << block << result.err;
     EXPECT_TRUE(Slurp(folder.File("digit-7.png")) == Slurp(folder.File("denoise.png"))) << block;
   }
