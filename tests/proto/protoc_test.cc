@@ -28,8 +28,9 @@ TEST(ProtocTest, TheReadmesLineMakesAModuleThatStandsAlone) {
   ASSERT_EQ(made.exit_code, 0) << made.err;
   EXPECT_TRUE(std::filesystem::exists(folder.File("denoised/v1/digit_service_pb2.py")));
   if (Shell("/usr/bin/python3 -c 'import google.protobuf'", folder).exit_code != 0) {
-    GTEST_SKIP() << "Python has no Protobuf here, so that the module is made and not imported; scripts/setup.sh --tests "
-                    "installs it";
+    GTEST_SKIP()
+        << "Python has no Protobuf here, so that the module is made and not imported; scripts/setup.sh --tests "
+           "installs it";
   }
   const ProgramResult imported = Shell("/usr/bin/python3 -c 'import denoised.v1.digit_service_pb2'", folder);
   EXPECT_EQ(imported.exit_code, 0) << imported.err;
