@@ -25,7 +25,8 @@ using std::chrono::system_clock;
 
 constexpr uint64_t kMaxTokenBytes = 4096;
 constexpr std::chrono::milliseconds kLook(100);  // between two looks at what changes elsewhere
-constexpr int kUnexplainedLooks = 50;            // at a connection that fails for no reason that can be found
+constexpr int kMostDoublings = 4;      // of the wait that a full queue asks for: what was too short once, may be again
+constexpr int kUnexplainedLooks = 50;  // at a connection that fails for no reason that can be found
 
 bool UsesTls(const Connection& connection) {
   return connection.tls || !connection.tls_ca.empty() || !connection.tls_cert.empty();
@@ -264,6 +265,7 @@ absl::Status DigitClient::GenerateDigit(const v1::GenerateDigitRequest& request,
   for (int retry = 0;; ++retry) {
     std::chrono::nanoseconds delay{};
     absl::Status status = GenerateOnce(request, options, deadline, handler, &delay);
+    delay *= int64_t{1} << std::min(retry, kMostDoublings);
     const bool worth_waiting =
         delay > std::chrono::nanoseconds(0) && retry < options.retries && deadline - system_clock::now() > delay;
     if (!worth_waiting) return status;

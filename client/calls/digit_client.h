@@ -51,7 +51,7 @@ struct WaitOptions {
 
 struct CallOptions {
   double timeout_seconds = 0;  // for the whole call, waits included; 0: none
-  int retries = 3;             // how often a full queue is asked again, after the wait that the server names
+  int retries = 3;             // how often a full queue is asked again, after the wait that it names, doubled each time
   std::function<void(double seconds)> on_wait;  // before each such wait
   std::string count_flag = "--count";           // where the request's count comes from, for the errors about it
 };
