@@ -68,9 +68,12 @@ int Serve(const ServerOptions& options) {
   signals.EndAtOnceAfter(1);
   spdlog::info("listening on {}{}", AddressInUse(options.listen, (*server)->port()),
                options.tls.cert.empty() ? "" : " with TLS");
-  if (options.metrics_listen != kMetricsOff) {
+  if (options.metrics_listen != kPortOff) {
     spdlog::info("metrics on http://{}:{}/metrics", options.metrics_listen.substr(0, options.metrics_listen.rfind(':')),
                  (*server)->metrics_port());
+  }
+  if ((*server)->http_port() != 0) {
+    spdlog::info("a page on http://{}/", AddressInUse(options.http_listen, (*server)->http_port()));
   }
   LogMemory();
   NotifyServiceManager("READY=1");

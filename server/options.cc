@@ -62,6 +62,10 @@ void AddPortOptions(CLI::App& app, ServerOptions& options) {
       "Address and port for gRPC, or unix:PATH; port 0 picks a free one, 0.0.0.0 and [::] are all addresses, IPv6 too");
   Add(app, "metrics_listen", options.metrics_listen,
       "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, \"off\" turns it off");
+  Add(app, "http_listen", options.http_listen,
+      "Address and port for the page and the service as JSON over HTTP, such as 127.0.0.1:8080; port 0 picks a free "
+      "one, \"off\" turns it off")
+      ->type_name("TEXT");
   Add(app, "max_connections", options.transport.max_connections,
       "Connections to the gRPC port at a time; more are closed at once; never so many that descriptors run short")
       ->check(CLI::Range(1, 1'000'000));

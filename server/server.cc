@@ -15,9 +15,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/support/clock.h"
+#include "common/support/loopback.h"
 #include "common/support/status_macros.h"
 #include "server/metrics/call_metrics.h"
 #include "server/transport/descriptor_limit.h"
+#include "server/transport/inner_channel.h"
 #include "server/transport/listen_address.h"
 
 namespace denoised {
@@ -29,6 +31,7 @@ constexpr char kServiceName[] = "denoised.v1.DigitService";
 constexpr char kHealthName[] = "grpc.health.v1.Health";
 constexpr char kChannelzName[] = "grpc.channelz.v1.Channelz";
 constexpr int kReservedDescriptors = 16;  // for scrapes, checkpoints and logs, when connections have taken the others
+constexpr auto kLastWords = std::chrono::seconds(2);  // for clients of HTTP to take what was drawn for them
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 // For the last words to reach clients and connections to be closed by them, and then for closing them without.
@@ -48,6 +51,35 @@ bool WaitFor(double seconds, const std::function<bool()>& done) {
 }
 
 // More calls of one connection than are ever admitted, so that the queue's answer comes before a silent wait.
+absl::Status CheckHttpAddress(const std::string& flag, const std::string& text, int usual_port) {
+  if (text == kPortOff) return absl::OkStatus();
+  DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(flag, text));
+  if (address.unix_path.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(flag, " must be an address and a port, such as 127.0.0.1:", usual_port,
+                                                 "; it takes no Unix socket"));
+}
+
+// The HTTP port has no TLS of its own.
+absl::Status CheckHttpIsSafe(const ServerOptions& options) {
+  if (options.http_listen == kPortOff || IsLoopback(options.http_listen) || options.access.allow_plain_tokens) {
+    return absl::OkStatus();
+  }
+  const std::string instead =
+      "listen at 127.0.0.1:8080, behind a proxy that speaks TLS, or give --allow_plain_tokens where one is in front "
+      "already";
+  if (!options.access.tokens.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--http_listen speaks no TLS, so that tokens would reach ",
+                                                   options.http_listen, " readable for everybody on the way; ",
+                                                   instead));
+  }
+  if (!options.tls.client_ca.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--tls_client_ca has clients show certificates, for which --http_listen=", options.http_listen,
+                     " does not ask; ", instead));
+  }
+  return absl::OkStatus();
+}
+
 TransportOptions TransportFor(const ServerOptions& options) {
   constexpr int kOtherCalls = 100;  // watches of health, GetModel and the like
   constexpr int kMostRows = 256;    // where the number is left to the device
@@ -90,6 +122,7 @@ Server::Server(const ServerOptions& options, const ModelLoader& load_model, cons
 Server::~Server() {
   supervisor_.reset();
   metrics_endpoint_.reset();  // its pages ask for what ends below
+  gateway_.reset();
   if (grpc_server_ == nullptr) return;
   if (!closing_.joinable()) {
     health_.Drain();
@@ -174,12 +207,9 @@ absl::Status Server::Validate(const ServerOptions& options) {
     return absl::InvalidArgumentError("--max_batch_rows must be at least 2, because a guided image takes two rows");
   }
   DENOISED_RETURN_IF_ERROR(ListenAddress::Parse("--listen", options.listen).status());
-  if (options.metrics_listen == kMetricsOff) return absl::OkStatus();
-  DENOISED_ASSIGN_OR_RETURN(const ListenAddress metrics,
-                            ListenAddress::Parse("--metrics_listen", options.metrics_listen));
-  if (metrics.unix_path.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "--metrics_listen must be an address and a port, such as 127.0.0.1:9464; it takes no Unix socket");
+  DENOISED_RETURN_IF_ERROR(CheckHttpAddress("--metrics_listen", options.metrics_listen, 9464));
+  DENOISED_RETURN_IF_ERROR(CheckHttpAddress("--http_listen", options.http_listen, 8080));
+  return CheckHttpIsSafe(options);
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const ModelLoader& load_model) {
@@ -189,6 +219,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   std::unique_ptr<Server> server(new Server(options, load_model, credentials));
   DENOISED_RETURN_IF_ERROR(server->StartGrpc());
   DENOISED_RETURN_IF_ERROR(server->StartMetricsEndpoint());
+  DENOISED_RETURN_IF_ERROR(server->StartGateway());
   spdlog::info("loading {}", options.model.checkpoint);
   DENOISED_RETURN_IF_ERROR(server->models_.Start());
   server->health_.SetServing(true);
@@ -199,13 +230,36 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 }
 
 absl::Status Server::StartMetricsEndpoint() {
-  if (options_.metrics_listen == kMetricsOff) return absl::OkStatus();
+  if (options_.metrics_listen == kPortOff) return absl::OkStatus();
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address,
                             ListenAddress::Parse("--metrics_listen", options_.metrics_listen));
   DENOISED_ASSIGN_OR_RETURN(metrics_endpoint_, MetricsEndpoint::Start(
                                                    address.host, address.port, [this] { return metrics_.Scrape(); },
                                                    [this] { return health_.serving(); }, [this] { return alive(); }));
   return absl::OkStatus();
+}
+
+absl::Status Server::StartGateway() {
+  if (options_.http_listen == kPortOff) return absl::OkStatus();
+  DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--http_listen", options_.http_listen));
+  const GatewayOptions gateway = {
+      .host = address.host, .port = address.port, .client_header = options_.access.client_header};
+  DENOISED_ASSIGN_OR_RETURN(gateway_, DigitGateway::Start(
+                                          gateway, [this] { return InnerChannel(*inner_acceptor_); }, access_,
+                                          [this] { return GatewayStats(); }));
+  return absl::OkStatus();
+}
+
+GatewayStatus Server::GatewayStats() const {
+  const SchedulerStats stats = Stats();
+  const Metrics::StepTotals totals = metrics_.step_totals();
+  return {.queued_images = stats.waiting_images,
+          .denoising_images = stats.denoising_images,
+          .oldest_wait_seconds = Seconds(stats.oldest_wait),
+          .step_rows = stats.step_rows,
+          .steps = totals.steps,
+          .step_rows_total = totals.rows,
+          .step_seconds_total = totals.seconds};
 }
 
 absl::Status Server::StartGrpc() {
@@ -216,6 +270,7 @@ absl::Status Server::StartGrpc() {
   constexpr auto kFromFd = Experimental::ExternalConnectionType::FROM_FD;
   acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc_credentials_);
   probe_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc::InsecureServerCredentials());
+  inner_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc::InsecureServerCredentials());
   builder.RegisterService(&service_);
   builder.RegisterService(&health_);
   for (grpc::Service* service : reflection_.services()) builder.RegisterService(service);
@@ -319,6 +374,7 @@ DrainReport Server::Drain() {
       "draining: {} requests with {} images left, which should take {:.0f} s; --drain_timeout gives them {:.0f} s",
       backlog.requests, backlog.images, std::ceil(Seconds(backlog.duration)), options_.drain_timeout_seconds);
   if (AwaitAdmitted()) {
+    if (gateway_ != nullptr) gateway_->AwaitAnswers(kLastWords);
     return {.closed = WaitFor(kFarewellSeconds, [this] { return closed_.HasBeenNotified(); }) || CutConnections()};
   }
   return DropTheRest();
@@ -338,6 +394,7 @@ Server::Backlog Server::MeasureBacklog() const {
 void Server::CloseToNewCalls() {
   if (probe_ != nullptr) probe_->Stop();
   listener_->Stop();
+  if (gateway_ != nullptr) gateway_->StopAdmitting();
   reflection_.Drain();
   closing_ = std::thread([this] {
     grpc_server_->Shutdown();  // NOTE: returns only after the last call and connection

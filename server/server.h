@@ -30,6 +30,7 @@
 #include "server/access/access_control.h"
 #include "server/access/credential_watch.h"
 #include "server/access/tls_credentials.h"
+#include "server/gateway/digit_gateway.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_endpoint.h"
 #include "server/models/model_manager.h"
@@ -48,14 +49,15 @@
 
 namespace denoised {
 
-// In the place of an address: no /metrics.
-inline constexpr char kMetricsOff[] = "off";
+// In the place of an address: no such port.
+inline constexpr char kPortOff[] = "off";
 
 struct ServerOptions {
   ServingModelOptions model;
   DigitServiceOptions service;
   std::string listen = "0.0.0.0:50051";
-  std::string metrics_listen = "0.0.0.0:9464";  // or kMetricsOff
+  std::string metrics_listen = "0.0.0.0:9464";  // or kPortOff
+  std::string http_listen = kPortOff;           // or an address
   double lame_duck_seconds = 2;
   double drain_timeout_seconds = 300;
   double write_timeout_seconds = 30;
@@ -100,6 +102,8 @@ class Server {
   // 0 when it is off.
   int metrics_port() const { return metrics_endpoint_ == nullptr ? 0 : metrics_endpoint_->port(); }
 
+  int http_port() const { return gateway_ == nullptr ? 0 : gateway_->port(); }
+
   // The model that is served, and the reloading of it.
   ModelManager& models() { return models_; }
 
@@ -112,6 +116,7 @@ class Server {
 
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
+  absl::Status StartGateway();
   absl::Status BindGrpcPort();
   void StartProbe();
   void StartCallLimit();
@@ -125,6 +130,7 @@ class Server {
   bool Rebuild();
   void CompareTimeouts(const ServingModel& model) const;
   SchedulerStats Stats() const;
+  GatewayStatus GatewayStats() const;
 
   // Drain's parts.
   struct Backlog {
@@ -154,7 +160,9 @@ class Server {
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> probe_acceptor_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> inner_acceptor_;  // of the gateway's calls
   std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: after its services, so that it ends before them
+  std::unique_ptr<DigitGateway> gateway_;      // NOTE: after the gRPC server, of which it is a client
   std::unique_ptr<ConnectionListener> listener_;
   std::unique_ptr<LoopbackProbe> probe_;
   std::unique_ptr<CallLimit> call_limit_;

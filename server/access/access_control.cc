@@ -63,7 +63,7 @@ absl::StatusOr<std::string> AccessControl::AdmitToken(const std::optional<std::s
 
 absl::StatusOr<std::string> AccessControl::Admit(const grpc::ServerContextBase& context, Role role) const {
   DENOISED_ASSIGN_OR_RETURN(const std::string name, AdmitToken(Authorization(context), role));
-  if (tokens_ == nullptr && role == Role::kAdmin && !IsLocalPeer(context.peer())) return NotFromAfar();
+  if (tokens_ == nullptr && role == Role::kAdmin && !IsLocalPeer(CallerOf(context))) return NotFromAfar();
   return ClientIdentity(context, {.token_name = name, .trusted_header = client_header_});
 }
 

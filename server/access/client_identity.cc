@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <random>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -22,6 +23,19 @@ namespace {
 
 constexpr size_t kMaxHeaderBytes = 256;
 constexpr char kForwardedFor[] = "x-forwarded-for";  // a list, to whose end each proxy adds
+
+constexpr char kCallerKey[] = "denoised-caller";
+
+// 128 bits, new for each process.
+const std::string& Secret() {
+  static const std::string& secret = *new std::string([] {
+    std::random_device device;
+    std::string words;
+    for (int i = 0; i < 4; ++i) absl::StrAppend(&words, absl::Hex(device(), absl::kZeroPad8));
+    return words;
+  }());
+  return secret;
+}
 
 // gRPC has these only for connections whose certificate has been verified.
 std::optional<std::string> CertificateName(const grpc::ServerContextBase& context) {
@@ -64,6 +78,17 @@ std::string Ipv6Network(in6_addr address) {
 
 }  // namespace
 
+std::pair<std::string, std::string> CallerMetadata(const std::string& peer) {
+  return {kCallerKey, absl::StrCat(Secret(), peer)};
+}
+
+std::string CallerOf(const grpc::ServerContextBase& context) {
+  const auto named = context.client_metadata().find(kCallerKey);
+  if (named == context.client_metadata().end()) return context.peer();
+  absl::string_view value(named->second.data(), named->second.size());
+  return absl::ConsumePrefix(&value, Secret()) ? std::string(value) : context.peer();
+}
+
 std::string PeerAddress(const std::string& peer) {
   if (absl::StartsWith(peer, "unix")) return "unix";
   const std::string plain = absl::StrReplaceAll(peer, {{"%5B", "["}, {"%5D", "]"}, {"%25", "%"}});
@@ -85,7 +110,7 @@ std::string ClientIdentity(const grpc::ServerContextBase& context, const Identit
   if (!sources.token_name.empty()) return absl::StrCat("token:", sources.token_name);
   if (const auto name = CertificateName(context)) return absl::StrCat("certificate:", *name);
   if (const auto value = HeaderValue(context, sources.trusted_header)) return absl::StrCat("header:", *value);
-  return absl::StrCat("address:", PeerAddress(context.peer()));
+  return absl::StrCat("address:", PeerAddress(CallerOf(context)));
 }
 
 }  // namespace denoised

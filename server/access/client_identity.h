@@ -17,6 +17,7 @@
 #include <grpcpp/server_context.h>
 
 #include <string>
+#include <utility>
 
 namespace denoised {
 
@@ -28,6 +29,13 @@ struct IdentitySources {
 // The first of: the token's name; the SPIFFE ID, URI, common name or other name in a client certificate that has been
 // verified; the trusted header's last value, if it is printable and at most 256 bytes; the peer's address.
 std::string ClientIdentity(const grpc::ServerContextBase& context, const IdentitySources& sources);
+
+// Metadata, key and value, by which a gateway in this process names its own client's address, as gRPC writes those. It
+// is believed because it holds a secret of the process.
+std::pair<std::string, std::string> CallerMetadata(const std::string& peer);
+
+// Where the call comes from, in gRPC's words, through a gateway too: "ipv4:192.0.2.7:40000".
+std::string CallerOf(const grpc::ServerContextBase& context);
 
 // "192.0.2.7" for the peer "ipv4:192.0.2.7:40000", "2001:db8::/64" for one of IPv6, "unix" for a Unix socket's; what
 // gRPC says for any other.

@@ -7,6 +7,7 @@
 #define DENOISED_SERVER_HTTP_HTTP_MESSAGE_H_
 
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,9 @@ struct HttpRequest {
   std::string path;        // of the target, without the query: "/metrics"
   std::string query = {};  // what stands behind the "?", or nothing
   std::string body = {};
+  std::map<std::string, std::string> headers =
+      {};                 // by their names in small letters; a repeated one's values with ", "
+  std::string peer = {};  // the client's address and port: "192.0.2.7:40000", "[2001:db8::1]:40000"
   bool http_1_0 = false;  // the client speaks HTTP/1.0, and is answered so
 };
 

@@ -6,7 +6,8 @@
 //   routes.Add("GET", "/metrics", scrape);
 //   routes.Add("GET", "/healthz", health, HttpRoutes::Where::kIoThread);
 //
-// HEAD is answered by the handler of GET. Paths are compared as they are sent. Not thread-safe while routes are added.
+// HEAD is answered by the handler of GET. Paths are compared as they are sent; a "*" in a route's path stands for
+// whatever holds no slash. Not thread-safe while routes are added.
 #ifndef DENOISED_SERVER_HTTP_HTTP_ROUTES_H_
 #define DENOISED_SERVER_HTTP_HTTP_ROUTES_H_
 
@@ -14,6 +15,7 @@
 #include <string>
 
 #include "server/http/http_message.h"
+#include "server/http/http_responder.h"
 
 namespace denoised {
 
@@ -24,17 +26,24 @@ class HttpRoutes {
     kIoThread,  // between the reads and writes of all clients: for what takes microseconds
   };
   struct Route {
-    HttpHandler handler;
+    HttpHandler handler = nullptr;  // or `later`
     Where where = Where::kWorker;
+    HttpLaterHandler later = nullptr;
   };
 
   void Add(const std::string& method, const std::string& path, HttpHandler handler, Where where = Where::kWorker);
+
+  // A handler that answers when it can; not for HEAD, which has 405.
+  void AddLater(const std::string& method, const std::string& path, HttpLaterHandler handler);
 
   // The route of a request; nullptr where there is none, and then `refusal` is the answer: 404, or 405 with Allow.
   const Route* Find(const HttpRequest& request, HttpResponse* refusal) const;
 
  private:
-  std::map<std::string, std::map<std::string, Route>> routes_;  // by path, then by method
+  using Methods = std::map<std::string, Route>;
+  const Methods* FindPath(const std::string& path) const;
+
+  std::map<std::string, Methods> routes_;  // by path
 };
 
 }  // namespace denoised

@@ -6,9 +6,11 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <exception>
+#include <future>
 #include <list>
 #include <memory>
 #include <thread>
@@ -106,6 +108,7 @@ struct HttpServer::Impl {
 
   void AwaitClients() {
     acceptor.async_wait(tcp::acceptor::wait_read, [this](const error_code& error) {
+      if (closing) return;
       if (error || !AcceptSome()) return AwaitClientsLater();
       AwaitClients();
     });
@@ -113,7 +116,9 @@ struct HttpServer::Impl {
 
   void AwaitClientsLater() {
     retry.expires_after(kAcceptPause);
-    retry.async_wait([this](const error_code&) { AwaitClients(); });
+    retry.async_wait([this](const error_code&) {
+      if (!closing) AwaitClients();
+    });
   }
 
   // False when none can be taken for now.
@@ -152,6 +157,10 @@ struct HttpServer::Impl {
     reserve.Refill();
   }
 
+  bool owes_answers() const {
+    return std::any_of(sessions.begin(), sessions.end(), [](const auto& session) { return session->owes_an_answer(); });
+  }
+
   bool is_full() const { return sessions.size() >= max_connections; }
 
   HttpSession* LongestWaiting() const {
@@ -176,6 +185,7 @@ struct HttpServer::Impl {
   asio::steady_timer retry{io};
   asio::thread_pool worker{1};
   std::thread thread;
+  bool closing = false;
   int port = 0;  // constant after Bind
 };
 
@@ -197,5 +207,27 @@ HttpServer::~HttpServer() {
 }
 
 int HttpServer::port() const { return impl_->port; }
+
+void HttpServer::CloseConnections() {
+  std::promise<void> closed;
+  asio::post(impl_->io, [this, &closed] {
+    error_code ignored;
+    impl_->acceptor.close(ignored);
+    impl_->closing = true;
+    while (!impl_->sessions.empty()) impl_->sessions.front()->Close();
+    closed.set_value();
+  });
+  closed.get_future().wait();
+}
+
+void HttpServer::AwaitAnswers(std::chrono::milliseconds timeout) {
+  const auto end = std::chrono::steady_clock::now() + timeout;
+  const auto owes = [this] {
+    std::promise<bool> answer;
+    asio::post(impl_->io, [this, &answer] { answer.set_value(impl_->owes_answers()); });
+    return answer.get_future().get();
+  };
+  while (owes() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
 
 }  // namespace denoised

@@ -47,12 +47,19 @@ class HttpServer {
   // when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options, HttpRoutes routes);
 
-  // Closes all connections, and waits for the handler that is running.
+  // Closes the port and all connections, for good; whoever is still to answer has gone in vain.
+  void CloseConnections();
+
+  // The same, and waits for the handler that is running.
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
   int port() const;
+
+  // Waits until no client has yet to get what it has asked for, or until the time is over. New ones are taken
+  // meanwhile.
+  void AwaitAnswers(std::chrono::milliseconds timeout);
 
  private:
   struct Impl;

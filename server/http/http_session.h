@@ -5,8 +5,12 @@
 // for a handler that its route sends to the worker.
 //
 //   Reading --request--> Answering --response--> Writing --written--> Lingering --closed by the client--> Closed
-//      |                                            ^
+//      |                    |                       ^                     ^
+//      |                    +--in pieces--> Streaming +--------ended------+
 //      +------------- refused, or too slow ---------+
+//
+// A client that closes its side while a handler that answers later is at work, or amid the pieces, has gone: the
+// handler is told, and the connection closed.
 //
 // Lingering: what the client still sends is thrown away for a moment, because a socket that is closed with unread bytes
 // resets the connection, and the client might lose the answer.
@@ -18,11 +22,13 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "server/http/http_message.h"
+#include "server/http/http_responder.h"
 #include "server/http/http_routes.h"
 #include "server/http/http_server.h"
 #include "server/http/request_reader.h"
@@ -48,21 +54,39 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void Close();
 
   // Whether it waits for its client, rather than for a handler.
-  bool waits_for_client() const { return phase_ != Phase::kAnswering; }
+  bool waits_for_client() const {
+    return phase_ != Phase::kAnswering && !(phase_ == Phase::kStreaming && pieces_.empty());
+  }
+  // Whether there is something that the client has yet to get.
+  bool owes_an_answer() const {
+    return phase_ == Phase::kAnswering || phase_ == Phase::kStreaming || phase_ == Phase::kWriting;
+  }
 
  private:
-  enum class Phase { kReading, kAnswering, kWriting, kLingering, kClosed };
+  enum class Phase { kReading, kAnswering, kStreaming, kWriting, kLingering, kClosed };
+  class Responder;  // a handler's way to this session
+  struct Piece {
+    std::string bytes;
+    std::function<void()> taken = nullptr;
+  };
 
   void Read();
   void OnRead(size_t size);
   void OnSlowClient();
-  void Answer();
+  void Respond();
+  void RespondLater(const HttpLaterHandler& handler);
   void Write(HttpResponse response);
+  void Begin(HttpResponse head);
+  void Add(Piece piece);
+  void End();
+  void WritePiece();
+  void OnPieceWritten();
   void Linger();
   void Discard();
 
   // Has OnSlowClient called when the client has not been waited for successfully until then.
   void WaitUntil(Clock::time_point time);
+  void WaitForNobody();
 
   const HttpSessionContext context_;
   boost::asio::ip::tcp::socket socket_;
@@ -72,7 +96,11 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   RequestReader reader_;
   Clock::time_point deadline_;  // of the phase
   std::string response_;
+  std::deque<Piece> pieces_;  // the first is on its way
+  bool ended_ = false;        // no more pieces come
+  std::function<void()> on_gone_;
   size_t to_discard_;
+  bool discarding_ = false;
   std::array<char, 4096> discarded_;
 };
 

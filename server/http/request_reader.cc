@@ -5,9 +5,11 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <map>
 #include <string>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -47,7 +49,8 @@ std::string OriginForm(std::string target) {
 }  // namespace
 
 struct RequestReader::Impl {
-  explicit Impl(const HttpRequestLimits& request_limits) : limits(request_limits), buffer(BufferBytes(request_limits)) {
+  Impl(const HttpRequestLimits& request_limits, std::string request_peer)
+      : limits(request_limits), peer(std::move(request_peer)), buffer(BufferBytes(request_limits)) {
     parser.header_limit(static_cast<std::uint32_t>(limits.max_header_bytes));
     parser.body_limit(limits.max_body_bytes);
     parser.eager(true);
@@ -67,17 +70,25 @@ struct RequestReader::Impl {
 
   void Complete() {
     auto& message = parser.get();
+    std::map<std::string, std::string> headers;
+    for (const auto& field : message) {
+      std::string& value = headers[absl::AsciiStrToLower(std::string(field.name_string()))];
+      absl::StrAppend(&value, value.empty() ? "" : ", ", std::string(field.value()));
+    }
     const std::string target = OriginForm(std::string(message.target().data(), message.target().size()));
     const size_t query = std::min(target.find('?'), target.size());
     request = {.method = std::string(message.method_string().data(), message.method_string().size()),
                .path = target.substr(0, query),
                .query = target.substr(std::min(query + 1, target.size())),
                .body = std::move(message.body()),
+               .headers = std::move(headers),
+               .peer = peer,
                .http_1_0 = message.version() < 11};
     state = State::kComplete;
   }
 
   const HttpRequestLimits limits;
+  const std::string peer;
   boost::beast::flat_buffer buffer;
   http::request_parser<http::string_body> parser;
   State state = State::kReading;
@@ -86,7 +97,8 @@ struct RequestReader::Impl {
   HttpResponse refusal;
 };
 
-RequestReader::RequestReader(const HttpRequestLimits& limits) : impl_(std::make_unique<Impl>(limits)) {}
+RequestReader::RequestReader(const HttpRequestLimits& limits, std::string peer)
+    : impl_(std::make_unique<Impl>(limits, std::move(peer))) {}
 RequestReader::~RequestReader() = default;
 
 std::span<char> RequestReader::Space() {

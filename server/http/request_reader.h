@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "server/http/http_message.h"
 
@@ -28,7 +29,8 @@ class RequestReader {
  public:
   enum class State { kReading, kComplete, kRefused };
 
-  explicit RequestReader(const HttpRequestLimits& limits);
+  // `peer`: of each request.
+  explicit RequestReader(const HttpRequestLimits& limits, std::string peer = "");
   ~RequestReader();
   RequestReader(const RequestReader&) = delete;
   RequestReader& operator=(const RequestReader&) = delete;

@@ -216,6 +216,12 @@ void Metrics::SetConnectionsSource(std::function<int()> source) {
   connections_source_ = std::move(source);
 }
 
+Metrics::StepTotals Metrics::step_totals() const {
+  return {.steps = steps_.Value(),
+          .rows = batch_rows_.Collect().histogram.sample_sum,
+          .seconds = step_seconds_.Collect().histogram.sample_sum};
+}
+
 std::string Metrics::Scrape() {
   {
     const absl::MutexLock lock(&mu_);

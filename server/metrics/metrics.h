@@ -81,6 +81,14 @@ class Metrics : public SchedulerObserver {
   // "stalled" or "failing": the engine was given up.
   void OnEngineTrouble(const char* cause) { engine_troubles_.Add({{"cause", cause}}).Increment(); }
 
+  // Of all steps so far.
+  struct StepTotals {
+    double steps = 0;
+    double rows = 0;
+    double seconds = 0;
+  };
+  StepTotals step_totals() const;
+
   // Where the gauge of bytes that wait for readers comes from; called at each scrape. Null: none.
   void SetOutputSource(std::function<int64_t()> source);
 

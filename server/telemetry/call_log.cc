@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "common/support/clock.h"
+#include "server/access/client_identity.h"
 
 namespace denoised {
 namespace {
@@ -84,7 +85,7 @@ std::string PeerText(const std::string& peer) {
 
 CallRecord::CallRecord(std::string method, const grpc::ServerContextBase& context, absl::BitGenRef random)
     : method_(std::move(method)),
-      peer_(PeerText(context.peer())),
+      peer_(PeerText(CallerOf(context))),
       request_id_(RequestId(context, random)),
       trace_(OwnSpan(context, random)) {}
 

@@ -33,7 +33,7 @@ class HealthCheckTest : public testing::Test {
  protected:
   HealthCheckTest() {
     options_.listen = "127.0.0.1:0";
-    options_.metrics_listen = kMetricsOff;
+    options_.metrics_listen = kPortOff;
     options_.lame_duck_seconds = 0;
   }
 

@@ -52,7 +52,7 @@ class ReflectionTest : public testing::TestWithParam<const char*> {
     };
     ServerOptions options;
     options.listen = "127.0.0.1:0";
-    options.metrics_listen = kMetricsOff;
+    options.metrics_listen = kPortOff;
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, load);
     ASSERT_THAT(server, IsOk());
     server_ = *std::move(server);

@@ -107,6 +107,15 @@ class HttpConnection {
     return text;
   }
 
+  // The status of an answer as soon as there is one, 0 if the server closes; more of it may be read than that.
+  int ReceiveHead(std::chrono::milliseconds patience = std::chrono::seconds(20)) {
+    std::string text;
+    char byte = 0;
+    while (!absl::StrContains(text, "\r\n") && Await(POLLIN, patience) && recv(descriptor_, &byte, 1, 0) == 1)
+      text += byte;
+    return absl::StartsWith(text, "HTTP/1.") ? std::atoi(text.c_str() + std::strlen("HTTP/1.1 ")) : 0;
+  }
+
   HttpAnswer Receive(std::chrono::milliseconds patience = std::chrono::seconds(20)) {
     const std::string text = ReceiveAll(patience);
     const size_t end_of_head = text.find("\r\n\r\n");

@@ -53,5 +53,17 @@ TEST(HttpRoutesTest, AnotherMethodIsToldWhichAreAllowed) {
   EXPECT_THAT(refusal.headers, ElementsAre(Pair("Allow", "GET, HEAD, POST")));
 }
 
+TEST(HttpRoutesTest, AStarStandsForWhateverHoldsNoSlash) {
+  HttpRoutes routes;
+  routes.Add("GET", "/v1/digits/*.png", [](const HttpRequest&) { return HttpResponse{}; });
+  HttpResponse refusal;
+  for (const char* path : {"/v1/digits/7.png", "/v1/digits/seven.png", "/v1/digits/.png"}) {
+    EXPECT_NE(routes.Find({.method = "GET", .path = path}, &refusal), nullptr) << path;
+  }
+  for (const char* path : {"/v1/digits/7.jpg", "/v1/digits/a/7.png", "/v1/digits.png", "/v1/digits/"}) {
+    EXPECT_EQ(routes.Find({.method = "GET", .path = path}, &refusal), nullptr) << path;
+  }
+}
+
 }  // namespace
 }  // namespace denoised

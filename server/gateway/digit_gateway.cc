@@ -1,0 +1,210 @@
+#include "server/gateway/digit_gateway.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/access/client_identity.h"
+#include "server/gateway/digit_query.h"
+#include "server/gateway/json_answer.h"
+#include "server/gateway/page.h"
+
+namespace denoised {
+namespace {
+
+constexpr char kPicturePath[] = "/v1/digits/";
+constexpr char kPictureType[] = ".png";
+
+// What gRPC takes as the value of metadata.
+bool IsMetadata(const std::string& value) {
+  return std::all_of(value.begin(), value.end(), [](unsigned char c) { return absl::ascii_isprint(c); });
+}
+
+std::string HeaderOf(const HttpRequest& request, const std::string& name) {
+  const auto found = request.headers.find(name);
+  return found == request.headers.end() ? "" : found->second;
+}
+
+// NOTE: other sites' pages can have a browser send text and forms, but not this type without being allowed to.
+bool IsJson(const HttpRequest& request) {
+  return absl::StartsWithIgnoreCase(HeaderOf(request, "content-type"), "application/json");
+}
+
+// As gRPC writes addresses.
+std::string GrpcPeer(const HttpRequest& request) {
+  return absl::StrCat(absl::StartsWith(request.peer, "[") ? "ipv6:" : "ipv4:", request.peer);
+}
+
+HttpResponse ModelAnswer(const v1::GetModelResponse& model) {
+  return {.content_type = "application/json", .body = JsonLine(model), .headers = {{"Cache-Control", "no-cache"}}};
+}
+
+constexpr auto kNobody = [] {};
+
+// A GetModel call.
+struct ModelCall {
+  std::unique_ptr<v1::DigitService::Stub> stub;
+  grpc::ClientContext context;
+  v1::GetModelRequest request;
+  v1::GetModelResponse response;
+};
+
+}  // namespace
+
+DigitGateway::DigitGateway(const GatewayOptions& options, Connect connect, const AccessControl& access,
+                           std::function<GatewayStatus()> status)
+    : options_(options), access_(access), status_(std::move(status)), connect_(std::move(connect)) {}
+
+absl::StatusOr<std::unique_ptr<DigitGateway>> DigitGateway::Start(const GatewayOptions& options, Connect connect,
+                                                                  const AccessControl& access,
+                                                                  std::function<GatewayStatus()> status) {
+  std::unique_ptr<DigitGateway> gateway(new DigitGateway(options, std::move(connect), access, std::move(status)));
+  absl::StatusOr<std::unique_ptr<HttpServer>> server =
+      HttpServer::Start({.host = options.host, .port = options.port}, gateway->Routes());
+  if (!server.ok()) {
+    return absl::Status(server.status().code(),
+                        absl::StrCat(server.status().message(), "; choose another with --http_listen"));
+  }
+  gateway->server_ = *std::move(server);
+  return gateway;
+}
+
+// NOTE: the server outlives its last call, whose responder belongs to it.
+DigitGateway::~DigitGateway() {
+  StopAdmitting();
+  if (server_ != nullptr) server_->CloseConnections();
+  const absl::MutexLock lock(&mu_);
+  mu_.Await(absl::Condition(
+      +[](int* calls) { return *calls == 0; }, &calls_));
+}
+
+void DigitGateway::StopAdmitting() {
+  const absl::MutexLock lock(&mu_);
+  stopped_ = true;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> DigitGateway::Enter() {
+  const absl::MutexLock lock(&mu_);
+  if (stopped_) return absl::UnavailableError("the server is shutting down; try another replica");
+  std::shared_ptr<grpc::Channel> channel = connect_();
+  if (channel == nullptr) return absl::UnavailableError("the server has too many connections; try again in a moment");
+  ++calls_;
+  return channel;
+}
+
+void DigitGateway::Leave() {
+  const absl::MutexLock lock(&mu_);
+  --calls_;
+}
+
+HttpRoutes DigitGateway::Routes() {
+  HttpRoutes routes;
+  AddPage(routes);
+  routes.AddLater("POST", "/v1/digits:generate", [this](const HttpRequest& request, auto responder) {
+    return Generate(request, std::move(responder));
+  });
+  routes.AddLater("GET", absl::StrCat(kPicturePath, "*", kPictureType),
+                  [this](const HttpRequest& request, auto responder) { return Draw(request, std::move(responder)); });
+  routes.AddLater("GET", "/v1/model", [this](const HttpRequest& request, auto responder) {
+    return DescribeModel(request, std::move(responder));
+  });
+  routes.Add("GET", "/v1/status", [this](const HttpRequest& request) { return DescribeStatus(request); });
+  return routes;
+}
+
+// ---- Drawing ----
+
+std::function<void()> DigitGateway::Generate(const HttpRequest& request, std::shared_ptr<HttpResponder> responder) {
+  if (!IsJson(request)) {
+    HttpResponse answer =
+        ErrorAnswer(absl::InvalidArgumentError("send JSON, with the header Content-Type: application/json"));
+    answer.status = 415;
+    responder->Send(std::move(answer));
+    return kNobody;
+  }
+  const absl::StatusOr<v1::GenerateDigitRequest> drawing = ParseDigitBody(request.body);
+  if (!drawing.ok()) {
+    responder->Send(ErrorAnswer(drawing.status()));
+    return kNobody;
+  }
+  return Run(std::make_shared<DigitLinesCall>(std::move(responder)), *drawing, request);
+}
+
+std::function<void()> DigitGateway::Draw(const HttpRequest& request, std::shared_ptr<HttpResponder> responder) {
+  const size_t begin = std::string(kPicturePath).size();
+  const std::string digit = request.path.substr(begin, request.path.size() - begin - std::string(kPictureType).size());
+  const absl::StatusOr<v1::GenerateDigitRequest> drawing = ParseDigitQuery(digit, request.query);
+  if (!drawing.ok()) {
+    responder->Send(ErrorAnswer(drawing.status()));
+    return kNobody;
+  }
+  return Run(std::make_shared<DigitPictureCall>(std::move(responder)), *drawing, request);
+}
+
+// NOTE: what is returned holds the call weakly, since the call holds the connection that holds it.
+std::function<void()> DigitGateway::Run(std::shared_ptr<DigitCall> call, const v1::GenerateDigitRequest& drawing,
+                                        const HttpRequest& request) {
+  const absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Enter();
+  if (!channel.ok()) {
+    call->Refuse(channel.status());
+    return kNobody;
+  }
+  call->Start(*channel, drawing, MetadataOf(request), [this] { Leave(); });
+  return [weak = std::weak_ptr(call)] {
+    if (const std::shared_ptr<DigitCall> alive = weak.lock()) alive->Cancel();
+  };
+}
+
+// ---- The rest ----
+
+std::function<void()> DigitGateway::DescribeModel(const HttpRequest& request,
+                                                  std::shared_ptr<HttpResponder> responder) {
+  const absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Enter();
+  if (!channel.ok()) {
+    responder->Send(ErrorAnswer(channel.status()));
+    return kNobody;
+  }
+  const auto call = std::make_shared<ModelCall>();
+  call->stub = v1::DigitService::NewStub(*channel);
+  for (const auto& [key, value] : MetadataOf(request)) call->context.AddMetadata(key, value);
+  call->stub->async()->GetModel(
+      &call->context, &call->request, &call->response,
+      [this, call, responder = std::move(responder)](const grpc::Status& status) mutable {
+        std::exchange(responder, nullptr)->Send(status.ok() ? ModelAnswer(call->response) : ErrorAnswer(status));
+        Leave();
+      });
+  return kNobody;
+}
+
+HttpResponse DigitGateway::DescribeStatus(const HttpRequest& request) const {
+  const auto found = request.headers.find("authorization");
+  const absl::StatusOr<std::string> client =
+      access_.AdmitToken(found == request.headers.end() ? std::nullopt : std::optional(found->second), Role::kDraw);
+  if (!client.ok()) return ErrorAnswer(client.status());
+  const GatewayStatus status = status_();
+  const nlohmann::ordered_json json = {{"queuedImages", status.queued_images},
+                                       {"denoisingImages", status.denoising_images},
+                                       {"oldestWaitSeconds", status.oldest_wait_seconds},
+                                       {"stepRows", status.step_rows},
+                                       {"stepsTotal", status.steps},
+                                       {"stepRowsTotal", status.step_rows_total},
+                                       {"stepSecondsTotal", status.step_seconds_total}};
+  return {.content_type = "application/json",
+          .body = absl::StrCat(json.dump(), "\n"),
+          .headers = {{"Cache-Control", "no-store"}}};
+}
+
+CallMetadata DigitGateway::MetadataOf(const HttpRequest& request) const {
+  CallMetadata metadata = {CallerMetadata(GrpcPeer(request))};
+  for (const std::string& name : {std::string("authorization"), std::string("x-request-id"), std::string("traceparent"),
+                                  std::string("tracestate"), options_.client_header}) {
+    const std::string value = HeaderOf(request, name);
+    if (!name.empty() && !value.empty() && IsMetadata(value)) metadata.emplace_back(name, value);
+  }
+  return metadata;
+}
+
+}  // namespace denoised

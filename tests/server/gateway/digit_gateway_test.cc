@@ -1,0 +1,250 @@
+// The service over HTTP, in front of the whole server.
+#include "server/gateway/digit_gateway.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/support/digest.h"
+#include "tests/server/puppet_server.h"
+#include "tests/testing/http_client.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class GatewayTest : public PuppetServer {
+ protected:
+  GatewayTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/4) { options_.http_listen = "127.0.0.1:0"; }
+
+  HttpConnection Send(const std::string& line, const std::string& headers = "", const std::string& body = "") const {
+    HttpConnection client(server_->http_port());
+    client.Send(absl::StrCat(line, " HTTP/1.1\r\nHost: localhost\r\n", headers,
+                             body.empty() ? "" : absl::StrCat("Content-Length: ", body.size(), "\r\n"), "\r\n", body));
+    return client;
+  }
+  HttpAnswer Get(const std::string& path, const std::string& headers = "") const {
+    return Send("GET " + path, headers).Receive();
+  }
+  HttpConnection Begin(const std::string& body) const {
+    return Send("POST /v1/digits:generate", "Content-Type: application/json\r\n", body);
+  }
+
+  // The lines of an answer that came in chunks.
+  static std::vector<json> Lines(const HttpAnswer& answer) {
+    std::vector<json> lines;
+    std::string text = answer.body;
+    while (!text.empty()) {
+      const size_t size = std::stoul(text, nullptr, 16);
+      const size_t begin = text.find("\r\n") + 2;
+      if (size > 0) lines.push_back(json::parse(text.substr(begin, size)));
+      text = text.substr(begin + size + 2);
+    }
+    return lines;
+  }
+
+  static std::string Png(const json& event) {
+    std::string png;
+    absl::Base64Unescape(event["png"].get<std::string>(), &png);
+    return png;
+  }
+};
+
+TEST_F(GatewayTest, APictureIsWhatGrpcDraws) {
+  Start();
+  const HttpAnswer answer = Get("/v1/digits/7.png?seed=42&steps=1&size=32");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.header("Content-Type"), "image/png");
+  EXPECT_EQ(answer.header("X-Denoised-Seed"), "42");
+  EXPECT_EQ(answer.header("X-Denoised-Model"), "cccccccccccc");
+  EXPECT_EQ(answer.header("X-Request-Id").size(), 16u);
+  EXPECT_TRUE(answer.body == Generate(Request(7)).images().at(0).png());
+}
+
+TEST_F(GatewayTest, EventsComeAsLinesOfJson) {
+  Start();
+  const HttpAnswer answer =
+      Begin(R"({"digit": 7, "count": 2, "seed": "18446744073709551615", "steps": 2, "image": {"size": 32},
+                "preview": {"everySteps": 1}})")
+          .Receive();
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.header("Content-Type"), "application/x-ndjson");
+  const std::vector<json> lines = Lines(answer);
+  ASSERT_GE(lines.size(), 3u);
+  EXPECT_EQ(lines[0]["accepted"]["seed"], "18446744073709551615");
+  EXPECT_EQ(lines[0]["accepted"]["queuePosition"], 0) << "fields at their defaults are there";
+  int images = 0;
+  for (const json& line : lines) {
+    if (!line.contains("image")) continue;
+    ++images;
+    EXPECT_THAT(Png(line["image"]), StartsWith("\x89PNG"));
+  }
+  EXPECT_EQ(images, 2);
+}
+
+TEST_F(GatewayTest, ErrorsHaveTheirStatusAndTheServicesWords) {
+  Start();
+  const HttpAnswer answer = Get("/v1/digits/7.png?steps=2000");
+  EXPECT_EQ(answer.status, 400);
+  const json error = json::parse(answer.body)["error"];
+  EXPECT_EQ(error["code"], 3);
+  EXPECT_EQ(error["status"], "INVALID_ARGUMENT");
+  EXPECT_THAT(error["message"], HasSubstr("steps must be 1 to 1000"));
+  EXPECT_EQ(error["details"][0]["@type"], "type.googleapis.com/google.rpc.BadRequest");
+  EXPECT_EQ(error["details"][0]["fieldViolations"][0]["field"], "steps");
+}
+
+TEST_F(GatewayTest, WhatCannotBeReadIsRefusedInWords) {
+  Start();
+  EXPECT_THAT(Get("/v1/digits/x.png").body, HasSubstr("the picture's name must be a digit"));
+  EXPECT_THAT(Begin("nonsense").Receive().body, HasSubstr("the body is not the JSON of a"));
+  const HttpAnswer text = Send("POST /v1/digits:generate", "Content-Type: text/plain\r\n", "{}").Receive();
+  EXPECT_EQ(text.status, 415) << "what another site's page can send without being allowed to";
+  EXPECT_THAT(text.body, HasSubstr("send JSON, with the header Content-Type: application/json"));
+  EXPECT_EQ(Get("/v1/digits:generate").status, 405);
+  EXPECT_THAT(Get("/nowhere").body, HasSubstr("nothing is here; what there is: /, "));
+}
+
+// The queue's answer, with the time to wait as HTTP says it.
+TEST_F(GatewayTest, AFullQueueIs429WithRetryAfter) {
+  Start();
+  engine_->HoldSteps();
+  std::vector<HttpConnection> clients;
+  HttpAnswer refused;
+  for (int i = 0; i < 20 && refused.status == 0; ++i) {
+    clients.push_back(Begin(R"({"digit": 7, "count": 1})"));
+    if (clients.back().ReceiveHead() == 429) refused = Begin(R"({"digit": 7, "count": 1})").Receive();
+  }
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_GE(std::stoi(refused.header("Retry-After")), 1);
+  EXPECT_EQ(json::parse(refused.body)["error"]["status"], "RESOURCE_EXHAUSTED");
+  engine_->LetGo();
+}
+
+TEST_F(GatewayTest, AClientThatLeavesGivesItsPlaceBack) {
+  Start();
+  engine_->HoldSteps();
+  {
+    HttpConnection client = Begin(R"({"digit": 7, "steps": 1000})");
+    AwaitMetric("denoised_requests_in_flight", "1");
+  }
+  engine_->LetGo();
+  AwaitMetric("denoised_requests_in_flight", "0");
+  AwaitMetric(
+      "grpc_server_handled_total{grpc_code=\"Canceled\",grpc_method=\"GenerateDigit\",grpc_service=\"denoised.v1."
+      "DigitService\",grpc_type=\"server_stream\"}",
+      "1");
+}
+
+TEST_F(GatewayTest, TheModelIsDescribed) {
+  Start();
+  const HttpAnswer answer = Get("/v1/model");
+  EXPECT_EQ(answer.status, 200);
+  const json model = json::parse(answer.body);
+  EXPECT_EQ(model["modelVersion"], "cccccccccccc");
+  EXPECT_EQ(model["engine"], "a puppet");
+}
+
+TEST_F(GatewayTest, TheStatusCountsStepsAndImages) {
+  Start();
+  EXPECT_EQ(json::parse(Get("/v1/status").body)["stepsTotal"], 0);
+  Get("/v1/digits/7.png?steps=5");
+  const json status = json::parse(Get("/v1/status").body);
+  EXPECT_EQ(status["stepsTotal"], 5);
+  EXPECT_EQ(status["stepRowsTotal"], 5);
+  EXPECT_GT(status["stepSecondsTotal"], 0);
+  EXPECT_EQ(status["stepRows"], 4);
+  EXPECT_EQ(status["queuedImages"], 0);
+}
+
+// A client is who has the HTTP connection: its share, and its name in the log.
+TEST_F(GatewayTest, RequestIdsGoThrough) {
+  Start();
+  EXPECT_EQ(Get("/v1/digits/7.png?steps=1", "X-Request-Id: order-66\r\n").header("X-Request-Id"), "order-66");
+  EXPECT_NE(Get("/v1/digits/7.png?steps=1", "X-Request-Id: a\xff\r\n").header("X-Request-Id"), "");
+}
+
+TEST_F(GatewayTest, TokensAreAskedForAsEverywhere) {
+  TempFolder folder;
+  options_.access.tokens = folder.Write("tokens", "lab " + Sha256Hex("secret"));
+  Start();
+  for (const char* path : {"/v1/digits/7.png", "/v1/model", "/v1/status"}) {
+    const HttpAnswer answer = Get(path);
+    EXPECT_EQ(answer.status, 401) << path;
+    EXPECT_EQ(answer.header("WWW-Authenticate"), "Bearer") << path;
+    EXPECT_EQ(Get(path, "Authorization: Bearer secret\r\n").status, 200) << path;
+  }
+  EXPECT_EQ(Get("/").status, 200) << "the page asks for the token";
+}
+
+TEST_F(GatewayTest, ADrainFinishesWhatHttpClientsAskedFor) {
+  Start();
+  engine_->HoldSteps();
+  HttpConnection client = Begin(R"({"digit": 7, "seed": "42", "steps": 1, "image": {"size": 32}})");
+  AwaitMetric("denoised_requests_in_flight", "1");
+  std::thread drain([this] {
+    const DrainReport report = server_->Drain();
+    EXPECT_EQ(report.dropped_requests, 0);
+    EXPECT_TRUE(report.closed);
+  });
+  engine_->LetGo();
+  const std::vector<json> lines = Lines(client.Receive());
+  drain.join();
+  ASSERT_FALSE(lines.empty());
+  EXPECT_TRUE(lines.back().contains("image")) << lines.back();
+  EXPECT_EQ(Get("/v1/digits/7.png").status, 503);
+}
+
+// Calls under way, readers that read nothing, and a server that goes.
+TEST_F(GatewayTest, EndsWithCallsUnderWay) {
+  Start();
+  engine_->HoldSteps();
+  std::vector<HttpConnection> clients;
+  for (int i = 0; i < 3; ++i) clients.push_back(Begin(R"({"digit": 7, "steps": 1000, "preview": {"everySteps": 1}})"));
+  AwaitMetric("denoised_requests_in_flight", "3");
+  engine_->LetGo();
+  server_.reset();
+}
+
+TEST_F(GatewayTest, AddressesThatAreNoneAreNamed) {
+  options_.http_listen = "nonsense";
+  EXPECT_THAT(Server::Validate(options_), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--http_listen")));
+  options_.http_listen = "unix:/tmp/socket";
+  EXPECT_THAT(Server::Validate(options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--http_listen must be an address and a port")));
+}
+
+TEST_F(GatewayTest, TokensAndCertificatesDoNotCrossANetworkInPlainText) {
+  options_.http_listen = "0.0.0.0:0";
+  options_.access.tokens = "tokens";
+  EXPECT_THAT(Server::Validate(options_),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("--http_listen speaks no TLS, so that tokens would reach 0.0.0.0:0 readable")));
+  options_.access.tokens = "";
+  options_.tls.client_ca = "ca.pem";
+  EXPECT_THAT(Server::Validate(options_), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                   HasSubstr("for which --http_listen=0.0.0.0:0 does not ask")));
+  options_.http_listen = "127.0.0.1:0";
+  EXPECT_THAT(Server::Validate(options_), IsOk());
+}
+
+TEST_F(GatewayTest, AnOccupiedPortIsToldWithTheFlag) {
+  Start();
+  options_.http_listen = absl::StrCat("127.0.0.1:", server_->http_port());
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("choose another with --http_listen")));
+}
+
+}  // namespace
+}  // namespace denoised

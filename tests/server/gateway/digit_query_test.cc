@@ -1,0 +1,88 @@
+#include "server/gateway/digit_query.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/testing/status_matchers.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(ParseDigitQuery, EachParameterReachesItsField) {
+  const auto request =
+      ParseDigitQuery("7",
+                      "seed=18446744073709551615&sampler=dpm_solver_pp_2m&steps=50&eta=0.5&guidance_scale=2&size=128&"
+                      "interpolation=nearest&priority=batch");
+  ASSERT_THAT(request, IsOk());
+  EXPECT_EQ(request->digit(), 7);
+  EXPECT_EQ(request->seed(), 18446744073709551615u);
+  EXPECT_EQ(request->sampler(), v1::SAMPLER_DPM_SOLVER_PP_2M);
+  EXPECT_EQ(request->steps(), 50u);
+  EXPECT_FLOAT_EQ(request->eta(), 0.5f);
+  EXPECT_FLOAT_EQ(request->guidance_scale(), 2.0f);
+  EXPECT_EQ(request->image().size(), 128u);
+  EXPECT_EQ(request->image().interpolation(), v1::INTERPOLATION_NEAREST);
+  EXPECT_EQ(request->priority(), v1::PRIORITY_BATCH);
+}
+
+TEST(ParseDigitQuery, NothingNeedsToBeSaid) {
+  const auto request = ParseDigitQuery("0", "");
+  ASSERT_THAT(request, IsOk());
+  EXPECT_TRUE(request->has_digit());
+  EXPECT_FALSE(request->has_seed());
+}
+
+TEST(ParseDigitQuery, EscapesAreRead) {
+  const auto request = ParseDigitQuery("3", "sampler=%64dim");
+  ASSERT_THAT(request, IsOk());
+  EXPECT_EQ(request->sampler(), v1::SAMPLER_DDIM);
+}
+
+struct BadQuery {
+  std::string digit;
+  std::string query;
+  std::string words;
+};
+class BadDigitQueryTest : public testing::TestWithParam<BadQuery> {};
+
+TEST_P(BadDigitQueryTest, IsRefusedInWords) {
+  EXPECT_THAT(ParseDigitQuery(GetParam().digit, GetParam().query),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().words)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Queries, BadDigitQueryTest,
+    testing::Values(BadQuery{"x", "", "the picture's name must be a digit, such as 7.png, got \"x.png\""},
+                    BadQuery{"", "", "got \".png\""}, BadQuery{"12", "", "got \"12.png\""},
+                    BadQuery{"7", "sed=1",
+                             "there is no parameter \"sed\"; there are eta, guidance_scale, interpolation, priority, "
+                             "sampler, seed, size, steps"},
+                    BadQuery{"7", "seed=-1", "seed must be a whole number up to 18446744073709551615, got \"-1\""},
+                    BadQuery{"7", "seed=", "seed must be a whole number"},
+                    BadQuery{"7", "seed=18446744073709551616", "got \"18446744073709551616\""},
+                    BadQuery{"7", "seed= 1", "seed must be"},
+                    BadQuery{"7", "steps=1.5", "steps must be a whole number up to 4294967295"},
+                    BadQuery{"7", "eta=nan", "eta must be a number, got \"nan\""},
+                    BadQuery{"7", "sampler=euler",
+                             "sampler must be one of ddpm, ddim, dpm_solver_pp_2m, got \"euler\""},
+                    BadQuery{"7", "sampler=%0a%zz", "sampler has a \"%\" that no two hexadecimal digits follow"},
+                    BadQuery{"7", "sampler=%0a", "got \"\\n\""}));
+
+TEST(ParseDigitBody, IsProto3Json) {
+  const auto request = ParseDigitBody(R"({"digit": 7, "seed": "18446744073709551615", "sampler": "SAMPLER_DDIM"})");
+  ASSERT_THAT(request, IsOk());
+  EXPECT_EQ(request->seed(), 18446744073709551615u);
+  EXPECT_EQ(request->sampler(), v1::SAMPLER_DDIM);
+}
+
+TEST(ParseDigitBody, WhatIsNoneIsRefusedInWords) {
+  EXPECT_THAT(ParseDigitBody("digit=7"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("the body is not the JSON of a denoised.v1.GenerateDigitRequest, such as")));
+  EXPECT_THAT(ParseDigitBody(R"({"digits": 7})"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("digits")));
+}
+
+}  // namespace
+}  // namespace denoised
