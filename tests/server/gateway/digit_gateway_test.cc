@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "common/support/digest.h"
 #include "tests/server/puppet_server.h"
@@ -114,6 +116,20 @@ TEST_F(GatewayTest, WhatCannotBeReadIsRefusedInWords) {
   EXPECT_THAT(text.body, HasSubstr("send JSON, with the header Content-Type: application/json"));
   EXPECT_EQ(Get("/v1/digits:generate").status, 405);
   EXPECT_THAT(Get("/nowhere").body, HasSubstr("nothing is here; what there is: /, "));
+}
+
+TEST_F(GatewayTest, TheDescriptionNamesEachPath) {
+  Start();
+  const json paths = json::parse(Get("/openapi.json").body)["paths"];
+  const std::string known = Get("/nowhere").body;
+  int named = 0;
+  for (const absl::string_view path : absl::StrSplit(known, ", ")) {
+    if (!absl::StartsWith(path, "/v1/")) continue;
+    const std::string name = absl::StrReplaceAll(absl::StripAsciiWhitespace(path), {{"*", "{digit}"}});
+    EXPECT_TRUE(paths.contains(name)) << name;
+    ++named;
+  }
+  EXPECT_EQ(named, static_cast<int>(paths.size()));
 }
 
 // The queue's answer, with the time to wait as HTTP says it.
