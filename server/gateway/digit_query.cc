@@ -68,6 +68,7 @@ Setter Choice(const EnumDescriptor* names, const std::string& prefix, void (*set
 const std::map<std::string, Setter>& Parameters() {
   static const auto& parameters = *new std::map<std::string, Setter>{
       {"seed", Whole<uint64_t>([](Request& request, uint64_t value) { request.set_seed(value); })},
+      {"first_image", Whole<uint32_t>([](Request& request, uint32_t value) { request.set_first_image(value); })},
       {"sampler", Choice(v1::Sampler_descriptor(), "SAMPLER_",
                          [](Request& request, int value) { request.set_sampler(static_cast<v1::Sampler>(value)); })},
       {"steps", Whole<uint32_t>([](Request& request, uint32_t value) { request.set_steps(value); })},

@@ -14,7 +14,7 @@ TEST(ParseDigitQuery, EachParameterReachesItsField) {
   const auto request =
       ParseDigitQuery("7",
                       "seed=18446744073709551615&sampler=dpm_solver_pp_2m&steps=50&eta=0.5&guidance_scale=2&size=128&"
-                      "interpolation=nearest&priority=batch");
+                      "interpolation=nearest&priority=batch&first_image=3");
   ASSERT_THAT(request, IsOk());
   EXPECT_EQ(request->digit(), 7);
   EXPECT_EQ(request->seed(), 18446744073709551615u);
@@ -25,6 +25,7 @@ TEST(ParseDigitQuery, EachParameterReachesItsField) {
   EXPECT_EQ(request->image().size(), 128u);
   EXPECT_EQ(request->image().interpolation(), v1::INTERPOLATION_NEAREST);
   EXPECT_EQ(request->priority(), v1::PRIORITY_BATCH);
+  EXPECT_EQ(request->first_image(), 3u);
 }
 
 TEST(ParseDigitQuery, NothingNeedsToBeSaid) {
@@ -54,21 +55,21 @@ TEST_P(BadDigitQueryTest, IsRefusedInWords) {
 
 INSTANTIATE_TEST_SUITE_P(
     Queries, BadDigitQueryTest,
-    testing::Values(BadQuery{"x", "", "the picture's name must be a digit, such as 7.png, got \"x.png\""},
-                    BadQuery{"", "", "got \".png\""}, BadQuery{"12", "", "got \"12.png\""},
-                    BadQuery{"7", "sed=1",
-                             "there is no parameter \"sed\"; there are eta, guidance_scale, interpolation, priority, "
-                             "sampler, seed, size, steps"},
-                    BadQuery{"7", "seed=-1", "seed must be a whole number up to 18446744073709551615, got \"-1\""},
-                    BadQuery{"7", "seed=", "seed must be a whole number"},
-                    BadQuery{"7", "seed=18446744073709551616", "got \"18446744073709551616\""},
-                    BadQuery{"7", "seed= 1", "seed must be"},
-                    BadQuery{"7", "steps=1.5", "steps must be a whole number up to 4294967295"},
-                    BadQuery{"7", "eta=nan", "eta must be a number, got \"nan\""},
-                    BadQuery{"7", "sampler=euler",
-                             "sampler must be one of ddpm, ddim, dpm_solver_pp_2m, got \"euler\""},
-                    BadQuery{"7", "sampler=%0a%zz", "sampler has a \"%\" that no two hexadecimal digits follow"},
-                    BadQuery{"7", "sampler=%0a", "got \"\\n\""}));
+    testing::Values(
+        BadQuery{"x", "", "the picture's name must be a digit, such as 7.png, got \"x.png\""},
+        BadQuery{"", "", "got \".png\""}, BadQuery{"12", "", "got \"12.png\""},
+        BadQuery{"7", "sed=1",
+                 "there is no parameter \"sed\"; there are eta, first_image, guidance_scale, interpolation, priority, "
+                 "sampler, seed, size, steps"},
+        BadQuery{"7", "seed=-1", "seed must be a whole number up to 18446744073709551615, got \"-1\""},
+        BadQuery{"7", "seed=", "seed must be a whole number"},
+        BadQuery{"7", "seed=18446744073709551616", "got \"18446744073709551616\""},
+        BadQuery{"7", "seed= 1", "seed must be"},
+        BadQuery{"7", "steps=1.5", "steps must be a whole number up to 4294967295"},
+        BadQuery{"7", "eta=nan", "eta must be a number, got \"nan\""},
+        BadQuery{"7", "sampler=euler", "sampler must be one of ddpm, ddim, dpm_solver_pp_2m, got \"euler\""},
+        BadQuery{"7", "sampler=%0a%zz", "sampler has a \"%\" that no two hexadecimal digits follow"},
+        BadQuery{"7", "sampler=%0a", "got \"\\n\""}));
 
 TEST(ParseDigitBody, IsProto3Json) {
   const auto request = ParseDigitBody(R"({"digit": 7, "seed": "18446744073709551615", "sampler": "SAMPLER_DDIM"})");
