@@ -97,11 +97,12 @@ export const isEnabled = (page, id) => page.locator(id).getAttribute('aria-disab
 
 export const finished = (page) => page.locator('#png[aria-disabled=false]').waitFor();
 
-/** Fills in and draws, until the picture is there. */
+/** Fills in and draws, until the picture is there; what the page says against it is a failure. */
 export async function draw(page, values = {}) {
   await fill(page, values);
   await page.click('#draw');
-  await finished(page);
+  await page.locator('#png[aria-disabled=false], #notice:not([hidden])').first().waitFor();
+  assert.equal(await page.isVisible('#notice') ? await page.textContent('#notice') : '', '');
 }
 
 export async function fill(page, {view, digit, ...rest}) {

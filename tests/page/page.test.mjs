@@ -317,7 +317,9 @@ describe('An error', () => {
       seeds.push(route.request().postDataJSON().seed);
       return seeds.length > 1 ? route.continue() : route.fulfill({contentType: 'application/x-ndjson', body: cut});
     })});
-    await draw(page, {...fast, digit: 3});
+    await fill(page, {...fast, digit: 3});
+    await page.click('#draw');
+    await finished(page);
     assert.deepEqual(seeds, [undefined, BIG]);
     same((await pictures(page))[0], await server.picture(`3.png?seed=${BIG}&sampler=ddim&steps=10`));
     await page.done();
