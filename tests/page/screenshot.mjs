@@ -9,7 +9,7 @@ try {
   await draw(page, {view: 'wall', sampler: 'ddim', seed: '42'});
   await draw(page, {view: 'one', digit: 7, sampler: 'ddpm', seed: '42'});
   await page.locator('.step', {hasText: 'step 1000'}).waitFor();
-  for (let i = 0; i < 12; i++) await page.locator('.scrub').press('ArrowLeft');
+  for (let i = 0; i < 9; i++) await page.locator('.scrub').press('ArrowLeft');
   await page.evaluate(() => document.activeElement.blur());
   await page.screenshot({path, fullPage: true});
   await page.done();
