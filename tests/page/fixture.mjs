@@ -55,6 +55,10 @@ export async function startServer(flags = [], port = 0) {
     /** At once: nothing is drained. */
     stop: () => (process.kill('SIGKILL'), ended),
     signal: (name) => process.kill(name),
+    /** Once a line of its log matches. */
+    says: async (pattern) => {
+      while (!said.some((line) => pattern.test(line))) await new Promise((resolve) => setTimeout(resolve, 10));
+    },
     picture: async (path) => {
       const response = await fetch(`${url}/v1/digits/${path}`);
       assert.equal(response.status, 200, await (response.ok ? '' : response.text()));

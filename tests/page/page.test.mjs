@@ -281,6 +281,18 @@ describe('An error', () => {
     await page.done();
   });
 
+  test('of a server with too few places for a wall is waited out', async () => {
+    const small = await startServer(['--max_queued_images', '8']);
+    const page = await open(browser, small.url, {expectFailures: true});
+    await fill(page, {view: 'wall', sampler: 'ddim', steps: '20', seed: '3'});
+    await page.click('#draw');
+    assert.match(await notice(page), /Busy.*the queue is full: .* this request needs 10; .*Trying again/);
+    await finished(page);
+    assert.match(await facts(page), /^100 of 100 /);
+    await page.done();
+    await small.stop();
+  });
+
   test('of a server that drains is told, and waiting for it can be stopped', async () => {
     const page = await failing({route: (page) => page.route('**/v1/digits:generate', (route) => route.fulfill({status: 503,
       contentType: 'application/json', body: JSON.stringify({error: {code: 14, status: 'UNAVAILABLE', message: 'the server is draining'}})}))});
@@ -325,14 +337,24 @@ describe('An error', () => {
     await page.done();
   });
 
-  test('of a server that is gone is told, and the page goes on when it is back', async () => {
-    const mortal = await startServer();
+  test('of a server that shuts down, and then is gone, is told, and the page goes on when it is back', async () => {
+    const mortal = await startServer(['--lame_duck', '0']);
     const page = await open(browser, mortal.url, {expectFailures: true});
     await draw(page, {...fast, seed: '5'});
     const before = (await pictures(page))[0];
-    await mortal.stop();
+
+    const other = await open(browser, mortal.url, {expectFailures: true});
+    await fill(other, {view: 'wall', sampler: 'ddpm'});
+    await other.click('#draw');
+    while ((await mortal.status()).denoisingImages === 0);
+    mortal.signal('SIGTERM');
+    await mortal.says(/draining: /);
     await page.click('#draw');
-    assert.match(await notice(page), new RegExp(`No answer.*No answer from 127\\.0\\.0\\.1:${mortal.port}\\. Is denoised running there.*Trying again in \\d s\\.`));
+    assert.match(await notice(page), /Not serving.*the server is shutting down.*Trying again in \d s\./);
+    await other.close();
+
+    await mortal.stop();
+    await page.locator('#notice', {hasText: `No answer from 127.0.0.1:${mortal.port}. Is denoised running there`}).waitFor();
     await page.locator('#live.absent').waitFor();
     const again = await startServer([], mortal.port);
     await finished(page);
