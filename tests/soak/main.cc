@@ -132,7 +132,9 @@ class Soak {
   // Images a second, half of them of few steps, half of many.
   double MeasureCapacity() {
     const auto rate = [this](uint32_t steps) {
-      const LoadTestOptions options{.seconds = Seconds(Short()) / 2, .warmup_seconds = 0};
+      LoadTestOptions options;
+      options.seconds = Seconds(Short()) / 2;
+      options.warmup_seconds = 0;
       const LevelResult result =
           OrThrow(RunLevel(*clients_[0], SoakRequest(steps), {.kind = LoadKind::kClosed, .value = 32}, options));
       return static_cast<double>(result.finished) / result.seconds;
