@@ -4,12 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <latch>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
-#include "absl/synchronization/notification.h"
 #include "server/http/http_server.h"
 #include "tests/testing/http_client.h"
 #include "tests/testing/status_matchers.h"
@@ -31,8 +31,8 @@ class HttpResponderTest : public testing::Test {
     routes.AddLater("GET", "/later", [this](const HttpRequest& request, std::shared_ptr<HttpResponder> responder) {
       request_ = request;
       responder_ = std::move(responder);
-      came_.Notify();
-      return [this] { gone_.Notify(); };
+      came_.count_down();
+      return [this] { gone_.count_down(); };
     });
     routes.AddLater("GET", "/broken", [](const HttpRequest&, std::shared_ptr<HttpResponder>) -> std::function<void()> {
       throw std::runtime_error("no luck");
@@ -50,15 +50,15 @@ class HttpResponderTest : public testing::Test {
   HttpConnection Ask(const std::string& request = kGet, int receive_bytes = 0) {
     HttpConnection client(server_->port(), "127.0.0.1", receive_bytes);
     client.Send(request);
-    came_.WaitForNotification();
+    came_.wait();
     return client;
   }
 
   HttpServerOptions options_;
   HttpRequest request_;
   std::shared_ptr<HttpResponder> responder_;
-  absl::Notification came_;
-  absl::Notification gone_;
+  std::latch came_{1};  // NOTE: of the standard library, whose headers ThreadSanitizer sees into
+  std::latch gone_{1};
   std::unique_ptr<HttpServer> server_;
 };
 
@@ -68,15 +68,15 @@ TEST_F(HttpResponderTest, AWholeAnswerComesWhenItIsGiven) {
   const HttpAnswer answer = client.Receive();
   EXPECT_EQ(answer.status, 201);
   EXPECT_EQ(answer.body, "done\n");
-  EXPECT_FALSE(gone_.HasBeenNotified());
+  EXPECT_FALSE(gone_.try_wait());
 }
 
 TEST_F(HttpResponderTest, PiecesComeInChunks) {
   HttpConnection client = Ask();
   responder_->Begin({.content_type = "application/x-ndjson", .headers = {{"X-Id", "7"}}});
-  absl::Notification taken;
-  responder_->Write("first\n", [&taken] { taken.Notify(); });
-  taken.WaitForNotification();
+  std::latch taken(1);
+  responder_->Write("first\n", [&taken] { taken.count_down(); });
+  taken.wait();
   responder_->Write("sixteen letters\n", nullptr);
   responder_->End();
   EXPECT_EQ(client.ReceiveAll(),
@@ -97,19 +97,19 @@ TEST_F(HttpResponderTest, Http10GetsPiecesAsTheyAre) {
 
 TEST_F(HttpResponderTest, TheHandlerHearsThatTheClientWentBeforeTheAnswer) {
   { HttpConnection client = Ask(); }
-  gone_.WaitForNotification();
+  gone_.wait();
   responder_->Send({.body = "to nobody"});
 }
 
 TEST_F(HttpResponderTest, TheHandlerHearsThatTheClientWentAmidThePieces) {
   {
     HttpConnection client = Ask();
-    absl::Notification taken;
+    std::latch taken(1);
     responder_->Begin({});
-    responder_->Write("first\n", [&taken] { taken.Notify(); });
-    taken.WaitForNotification();
+    responder_->Write("first\n", [&taken] { taken.count_down(); });
+    taken.wait();
   }
-  gone_.WaitForNotification();
+  gone_.wait();
   responder_->Write("to nobody", nullptr);
   responder_->End();
 }
@@ -154,7 +154,7 @@ TEST_F(ImpatientHttpResponderTest, AClientThatDoesNotReadIsLeft) {
   HttpConnection client = Ask(kGet, /*receive_bytes=*/4096);
   responder_->Begin({});
   responder_->Write(std::string(64 << 20, 'x'), nullptr);
-  gone_.WaitForNotification();
+  gone_.wait();
 }
 
 // The time is for taking a piece, not for waiting for one.
@@ -165,7 +165,7 @@ TEST_F(ImpatientHttpResponderTest, AClientMayWaitLongForTheNextPiece) {
   responder_->Write("late\n", nullptr);
   responder_->End();
   EXPECT_THAT(client.ReceiveAll(), HasSubstr("late\n"));
-  EXPECT_FALSE(gone_.HasBeenNotified());
+  EXPECT_FALSE(gone_.try_wait());
 }
 
 }  // namespace
