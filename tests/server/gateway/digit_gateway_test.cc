@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -229,7 +230,7 @@ TEST_F(GatewayTest, EndsWithCallsUnderWay) {
   std::vector<HttpConnection> clients;
   for (int i = 0; i < 3; ++i) clients.push_back(Begin(R"({"digit": 7, "steps": 1000, "preview": {"everySteps": 1}})"));
   AwaitMetric("denoised_requests_in_flight", "3");
-  engine_->LetGo();
+  std::exchange(engine_, nullptr)->LetGo();
   server_.reset();
 }
 
