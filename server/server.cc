@@ -19,7 +19,6 @@
 #include "common/support/status_macros.h"
 #include "server/metrics/call_metrics.h"
 #include "server/transport/descriptor_limit.h"
-#include "server/transport/inner_channel.h"
 #include "server/transport/listen_address.h"
 
 namespace denoised {
@@ -244,9 +243,8 @@ absl::Status Server::StartGateway() {
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--http_listen", options_.http_listen));
   const GatewayOptions gateway = {
       .host = address.host, .port = address.port, .client_header = options_.access.client_header};
-  DENOISED_ASSIGN_OR_RETURN(gateway_, DigitGateway::Start(
-                                          gateway, [this] { return InnerChannel(*inner_acceptor_); }, access_,
-                                          [this] { return GatewayStats(); }));
+  DENOISED_ASSIGN_OR_RETURN(
+      gateway_, DigitGateway::Start(gateway, service_, Interceptors(), access_, [this] { return GatewayStats(); }));
   return absl::OkStatus();
 }
 
@@ -262,6 +260,14 @@ GatewayStatus Server::GatewayStats() const {
           .step_seconds_total = totals.seconds};
 }
 
+// What counts each call and writes its line.
+DigitGateway::Interceptors Server::Interceptors() {
+  DigitGateway::Interceptors interceptors;
+  interceptors.push_back(CallMetricsInterceptor(metrics_));
+  interceptors.push_back(calls_.Interceptor());
+  return interceptors;
+}
+
 absl::Status Server::StartGrpc() {
   DENOISED_RETURN_IF_ERROR(BindGrpcPort());
   grpc::ServerBuilder builder;
@@ -270,15 +276,11 @@ absl::Status Server::StartGrpc() {
   constexpr auto kFromFd = Experimental::ExternalConnectionType::FROM_FD;
   acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc_credentials_);
   probe_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc::InsecureServerCredentials());
-  inner_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc::InsecureServerCredentials());
   builder.RegisterService(&service_);
   builder.RegisterService(&health_);
   for (grpc::Service* service : reflection_.services()) builder.RegisterService(service);
   if (options_.transport.channelz) builder.RegisterService(&channelz_);
-  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(CallMetricsInterceptor(metrics_));
-  interceptors.push_back(calls_.Interceptor());
-  builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  builder.experimental().SetInterceptorCreators(Interceptors());
   grpc_server_ = builder.BuildAndStart();
   if (grpc_server_ == nullptr) return absl::InternalError("gRPC does not start; --log_level=debug shows what it says");
   listener_->Start([this](const AcceptedConnection& connection) {

@@ -117,6 +117,7 @@ class Server {
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
   absl::Status StartGateway();
+  DigitGateway::Interceptors Interceptors();
   absl::Status BindGrpcPort();
   void StartProbe();
   void StartCallLimit();
@@ -160,9 +161,8 @@ class Server {
   std::unique_ptr<MetricsEndpoint> metrics_endpoint_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> probe_acceptor_;
-  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> inner_acceptor_;  // of the gateway's calls
   std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: after its services, so that it ends before them
-  std::unique_ptr<DigitGateway> gateway_;      // NOTE: after the gRPC server, of which it is a client
+  std::unique_ptr<DigitGateway> gateway_;
   std::unique_ptr<ConnectionListener> listener_;
   std::unique_ptr<LoopbackProbe> probe_;
   std::unique_ptr<CallLimit> call_limit_;

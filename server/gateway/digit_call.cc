@@ -13,14 +13,13 @@ constexpr char kRequestId[] = "x-request-id";
 // ---- Any call ----
 
 // NOTE: the hold keeps the call open while nothing is being read, which is then begun on another thread.
-void DigitCall::Start(const std::shared_ptr<grpc::Channel>& channel, const v1::GenerateDigitRequest& request,
+void DigitCall::Start(v1::DigitService::Stub& stub, const v1::GenerateDigitRequest& request,
                       const CallMetadata& metadata, std::function<void()> on_over) {
-  stub_ = v1::DigitService::NewStub(channel);
   self_ = shared_from_this();
   request_ = request;
   on_over_ = std::move(on_over);
   for (const auto& [key, value] : metadata) context_.AddMetadata(key, value);
-  stub_->async()->GenerateDigit(&context_, &request_, this);
+  stub.async()->GenerateDigit(&context_, &request_, this);
   AddHold();
   StartRead(&event_);
   StartCall();

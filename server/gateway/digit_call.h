@@ -3,7 +3,7 @@
 // A GenerateDigit call that the gateway makes of its own server for a client of HTTP, and the answer that comes of it.
 //
 //   const auto call = std::make_shared<DigitLinesCall>(std::move(answer));
-//   call->Start(channel, request, metadata, [] { /* it is over */ });
+//   call->Start(stub, request, metadata, [] { /* it is over */ });
 //   return [call] { call->Cancel(); };
 //
 // The next event is asked for when the client has taken the last one, so that a slow client of HTTP is a slow reader to
@@ -11,7 +11,6 @@
 #ifndef DENOISED_SERVER_GATEWAY_DIGIT_CALL_H_
 #define DENOISED_SERVER_GATEWAY_DIGIT_CALL_H_
 
-#include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/client_callback.h>
 
@@ -38,8 +37,8 @@ class DigitCall : public grpc::ClientReadReactor<v1::GenerateDigitResponse>,
   explicit DigitCall(std::shared_ptr<HttpResponder> responder) : responder_(std::move(responder)) {}
 
   // Lives until `on_over` has been called, on a thread of gRPC's.
-  void Start(const std::shared_ptr<grpc::Channel>& channel, const v1::GenerateDigitRequest& request,
-             const CallMetadata& metadata, std::function<void()> on_over);
+  void Start(v1::DigitService::Stub& stub, const v1::GenerateDigitRequest& request, const CallMetadata& metadata,
+             std::function<void()> on_over);
 
   // Instead of Start: answers with this error.
   void Refuse(const absl::Status& status);
@@ -64,7 +63,6 @@ class DigitCall : public grpc::ClientReadReactor<v1::GenerateDigitResponse>,
 
   std::shared_ptr<HttpResponder> responder_;
   std::function<void()> on_over_;
-  std::unique_ptr<v1::DigitService::Stub> stub_;
   grpc::ClientContext context_;
   v1::GenerateDigitRequest request_;
   v1::GenerateDigitResponse event_;

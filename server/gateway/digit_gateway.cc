@@ -1,5 +1,7 @@
 #include "server/gateway/digit_gateway.h"
 
+#include <grpcpp/server_builder.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -44,9 +46,27 @@ HttpResponse ModelAnswer(const v1::GetModelResponse& model) {
 
 constexpr auto kNobody = [] {};
 
+// A server of its own for calls within the process, so that those of clients of HTTP are finished while the other
+// server shuts down, which cuts off calls of its own process.
+class InnerService final : public v1::DigitService::CallbackService {
+ public:
+  explicit InnerService(v1::DigitService::CallbackService& service) : service_(service) {}
+
+  grpc::ServerWriteReactor<v1::GenerateDigitResponse>* GenerateDigit(grpc::CallbackServerContext* context,
+                                                                     const v1::GenerateDigitRequest* request) override {
+    return service_.GenerateDigit(context, request);
+  }
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest* request,
+                                     v1::GetModelResponse* response) override {
+    return service_.GetModel(context, request, response);
+  }
+
+ private:
+  v1::DigitService::CallbackService& service_;
+};
+
 // A GetModel call.
 struct ModelCall {
-  std::unique_ptr<v1::DigitService::Stub> stub;
   grpc::ClientContext context;
   v1::GetModelRequest request;
   v1::GetModelResponse response;
@@ -54,14 +74,25 @@ struct ModelCall {
 
 }  // namespace
 
-DigitGateway::DigitGateway(const GatewayOptions& options, Connect connect, const AccessControl& access,
-                           std::function<GatewayStatus()> status)
-    : options_(options), access_(access), status_(std::move(status)), connect_(std::move(connect)) {}
+DigitGateway::DigitGateway(const GatewayOptions& options, v1::DigitService::CallbackService& service,
+                           const AccessControl& access, std::function<GatewayStatus()> status)
+    : options_(options),
+      access_(access),
+      status_(std::move(status)),
+      inner_service_(std::make_unique<InnerService>(service)) {}
 
-absl::StatusOr<std::unique_ptr<DigitGateway>> DigitGateway::Start(const GatewayOptions& options, Connect connect,
+absl::StatusOr<std::unique_ptr<DigitGateway>> DigitGateway::Start(const GatewayOptions& options,
+                                                                  v1::DigitService::CallbackService& service,
+                                                                  Interceptors interceptors,
                                                                   const AccessControl& access,
                                                                   std::function<GatewayStatus()> status) {
-  std::unique_ptr<DigitGateway> gateway(new DigitGateway(options, std::move(connect), access, std::move(status)));
+  std::unique_ptr<DigitGateway> gateway(new DigitGateway(options, service, access, std::move(status)));
+  grpc::ServerBuilder builder;
+  builder.RegisterService(gateway->inner_service_.get());
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  gateway->inner_server_ = builder.BuildAndStart();
+  if (gateway->inner_server_ == nullptr) return absl::InternalError("gRPC does not start within the process");
+  gateway->stub_ = v1::DigitService::NewStub(gateway->inner_server_->InProcessChannel(grpc::ChannelArguments()));
   absl::StatusOr<std::unique_ptr<HttpServer>> server =
       HttpServer::Start({.host = options.host, .port = options.port}, gateway->Routes());
   if (!server.ok()) {
@@ -86,13 +117,11 @@ void DigitGateway::StopAdmitting() {
   stopped_ = true;
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> DigitGateway::Enter() {
+absl::Status DigitGateway::Enter() {
   const absl::MutexLock lock(&mu_);
   if (stopped_) return absl::UnavailableError("the server is shutting down; try another replica");
-  std::shared_ptr<grpc::Channel> channel = connect_();
-  if (channel == nullptr) return absl::UnavailableError("the server has too many connections; try again in a moment");
   ++calls_;
-  return channel;
+  return absl::OkStatus();
 }
 
 void DigitGateway::Leave() {
@@ -147,12 +176,11 @@ std::function<void()> DigitGateway::Draw(const HttpRequest& request, std::shared
 // NOTE: what is returned holds the call weakly, since the call holds the connection that holds it.
 std::function<void()> DigitGateway::Run(std::shared_ptr<DigitCall> call, const v1::GenerateDigitRequest& drawing,
                                         const HttpRequest& request) {
-  const absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Enter();
-  if (!channel.ok()) {
-    call->Refuse(channel.status());
+  if (const absl::Status entered = Enter(); !entered.ok()) {
+    call->Refuse(entered);
     return kNobody;
   }
-  call->Start(*channel, drawing, MetadataOf(request), [this] { Leave(); });
+  call->Start(*stub_, drawing, MetadataOf(request), [this] { Leave(); });
   return [weak = std::weak_ptr(call)] {
     if (const std::shared_ptr<DigitCall> alive = weak.lock()) alive->Cancel();
   };
@@ -162,15 +190,13 @@ std::function<void()> DigitGateway::Run(std::shared_ptr<DigitCall> call, const v
 
 std::function<void()> DigitGateway::DescribeModel(const HttpRequest& request,
                                                   std::shared_ptr<HttpResponder> responder) {
-  const absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Enter();
-  if (!channel.ok()) {
-    responder->Send(ErrorAnswer(channel.status()));
+  if (const absl::Status entered = Enter(); !entered.ok()) {
+    responder->Send(ErrorAnswer(entered));
     return kNobody;
   }
   const auto call = std::make_shared<ModelCall>();
-  call->stub = v1::DigitService::NewStub(*channel);
   for (const auto& [key, value] : MetadataOf(request)) call->context.AddMetadata(key, value);
-  call->stub->async()->GetModel(
+  stub_->async()->GetModel(
       &call->context, &call->request, &call->response,
       [this, call, responder = std::move(responder)](const grpc::Status& status) mutable {
         std::exchange(responder, nullptr)->Send(status.ok() ? ModelAnswer(call->response) : ErrorAnswer(status));

@@ -17,12 +17,14 @@
 #ifndef DENOISED_SERVER_GATEWAY_DIGIT_GATEWAY_H_
 #define DENOISED_SERVER_GATEWAY_DIGIT_GATEWAY_H_
 
-#include <grpcpp/channel.h>
+#include <grpcpp/server.h>
+#include <grpcpp/support/server_interceptor.h>
 
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -53,15 +55,16 @@ struct GatewayStatus {
 
 class DigitGateway {
  public:
-  using Connect = std::function<std::shared_ptr<grpc::Channel>()>;
+  using Interceptors = std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>;
 
-  // `connect` makes a new connection to the server in this process, or null; `access` decides who may see the status,
-  // and outlives the gateway. UNAVAILABLE when the address cannot be bound.
-  static absl::StatusOr<std::unique_ptr<DigitGateway>> Start(const GatewayOptions& options, Connect connect,
-                                                             const AccessControl& access,
+  // `service` is called within the process, seen by `interceptors`; `access` decides who may see the status. Both
+  // outlive the gateway. UNAVAILABLE when the address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<DigitGateway>> Start(const GatewayOptions& options,
+                                                             v1::DigitService::CallbackService& service,
+                                                             Interceptors interceptors, const AccessControl& access,
                                                              std::function<GatewayStatus()> status);
 
-  // Closes all connections, by which what is under way is cancelled, and waits for it: before the gRPC server ends.
+  // Closes all connections, by which what is under way is cancelled, and waits for it: before the service ends.
   ~DigitGateway();
   DigitGateway(const DigitGateway&) = delete;
   DigitGateway& operator=(const DigitGateway&) = delete;
@@ -75,7 +78,7 @@ class DigitGateway {
   void AwaitAnswers(std::chrono::milliseconds timeout) { server_->AwaitAnswers(timeout); }
 
  private:
-  DigitGateway(const GatewayOptions& options, Connect connect, const AccessControl& access,
+  DigitGateway(const GatewayOptions& options, v1::DigitService::CallbackService& service, const AccessControl& access,
                std::function<GatewayStatus()> status);
 
   HttpRoutes Routes();
@@ -87,15 +90,17 @@ class DigitGateway {
   CallMetadata MetadataOf(const HttpRequest& request) const;
   std::function<void()> Run(std::shared_ptr<DigitCall> call, const v1::GenerateDigitRequest& drawing,
                             const HttpRequest& request);
-  // A connection for one more call, if there may be one.
-  absl::StatusOr<std::shared_ptr<grpc::Channel>> Enter();
+  // Whether there may be one more call; it is to be left.
+  absl::Status Enter();
   void Leave();
 
   // Constant after Start.
   const GatewayOptions options_;
   const AccessControl& access_;
   const std::function<GatewayStatus()> status_;
-  const Connect connect_;
+  const std::unique_ptr<v1::DigitService::CallbackService> inner_service_;
+  std::unique_ptr<grpc::Server> inner_server_;
+  std::unique_ptr<v1::DigitService::Stub> stub_;
   std::unique_ptr<HttpServer> server_;
 
   absl::Mutex mu_;
