@@ -375,10 +375,7 @@ DrainReport Server::Drain() {
   spdlog::info(
       "draining: {} requests with {} images left, which should take {:.0f} s; --drain_timeout gives them {:.0f} s",
       backlog.requests, backlog.images, std::ceil(Seconds(backlog.duration)), options_.drain_timeout_seconds);
-  if (AwaitAdmitted()) {
-    if (gateway_ != nullptr) gateway_->AwaitAnswers(kLastWords);
-    return {.closed = WaitFor(kFarewellSeconds, [this] { return closed_.HasBeenNotified(); }) || CutConnections()};
-  }
+  if (AwaitAdmitted()) return {.closed = AwaitClosed()};
   return DropTheRest();
 }
 
@@ -422,8 +419,14 @@ DrainReport Server::DropTheRest() {
       "another {:.0f} s",
       dropped.requests, dropped.images, std::ceil(Seconds(dropped.duration)));
   for (const std::shared_ptr<ServingModel>& model : models_.live()) model->scheduler().Shutdown();
+  return {.dropped_requests = dropped.requests, .dropped_images = dropped.images, .closed = AwaitClosed()};
+}
+
+// True if no call is left, of either port.
+bool Server::AwaitClosed() {
+  const bool answered = gateway_ == nullptr || gateway_->AwaitAnswers(kLastWords);
   const bool closed = WaitFor(kFarewellSeconds, [this] { return closed_.HasBeenNotified(); }) || CutConnections();
-  return {.dropped_requests = dropped.requests, .dropped_images = dropped.images, .closed = closed};
+  return answered && closed;
 }
 
 // True if nothing is left.

@@ -143,6 +143,7 @@ class Server {
   void CloseToNewCalls();
   bool AwaitAdmitted();
   DrainReport DropTheRest();
+  bool AwaitClosed();
   bool CutConnections();
 
   // Constant after Start.

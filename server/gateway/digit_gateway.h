@@ -74,8 +74,8 @@ class DigitGateway {
   // From now on requests are refused; those under way go on.
   void StopAdmitting();
 
-  // Waits until every client has what it asked for, or until the time is over.
-  void AwaitAnswers(std::chrono::milliseconds timeout) { server_->AwaitAnswers(timeout); }
+  // Waits until every client has what it asked for, and is then true, or until the time is over.
+  bool AwaitAnswers(std::chrono::milliseconds timeout) { return server_->AwaitAnswers(timeout); }
 
  private:
   DigitGateway(const GatewayOptions& options, v1::DigitService::CallbackService& service, const AccessControl& access,

@@ -220,14 +220,18 @@ void HttpServer::CloseConnections() {
   closed.get_future().wait();
 }
 
-void HttpServer::AwaitAnswers(std::chrono::milliseconds timeout) {
+bool HttpServer::AwaitAnswers(std::chrono::milliseconds timeout) {
   const auto end = std::chrono::steady_clock::now() + timeout;
   const auto owes = [this] {
     std::promise<bool> answer;
     asio::post(impl_->io, [this, &answer] { answer.set_value(impl_->owes_answers()); });
     return answer.get_future().get();
   };
-  while (owes() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  while (owes()) {
+    if (std::chrono::steady_clock::now() >= end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
 }
 
 }  // namespace denoised

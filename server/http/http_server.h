@@ -57,9 +57,9 @@ class HttpServer {
 
   int port() const;
 
-  // Waits until no client has yet to get what it has asked for, or until the time is over. New ones are taken
-  // meanwhile.
-  void AwaitAnswers(std::chrono::milliseconds timeout);
+  // Waits until no client has yet to get what it has asked for, and is then true, or until the time is over. New ones
+  // are taken meanwhile.
+  bool AwaitAnswers(std::chrono::milliseconds timeout);
 
  private:
   struct Impl;
