@@ -3,7 +3,9 @@
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -25,14 +27,16 @@ bool IsMetadata(const std::string& value) {
   return std::all_of(value.begin(), value.end(), [](unsigned char c) { return absl::ascii_isprint(c); });
 }
 
-std::string HeaderOf(const HttpRequest& request, const std::string& name) {
-  const auto found = request.headers.find(name);
-  return found == request.headers.end() ? "" : found->second;
+// A header's value; nothing if there is none, or more than one.
+std::optional<std::string> HeaderOf(const HttpRequest& request, const std::string& name) {
+  const auto [begin, end] = request.headers.equal_range(name);
+  if (begin == end || std::next(begin) != end) return std::nullopt;
+  return begin->second;
 }
 
 // NOTE: other sites' pages can have a browser send text and forms, but not this type without being allowed to.
 bool IsJson(const HttpRequest& request) {
-  return absl::StartsWithIgnoreCase(HeaderOf(request, "content-type"), "application/json");
+  return absl::StartsWithIgnoreCase(HeaderOf(request, "content-type").value_or(""), "application/json");
 }
 
 // As gRPC writes addresses.
@@ -206,9 +210,7 @@ std::function<void()> DigitGateway::DescribeModel(const HttpRequest& request,
 }
 
 HttpResponse DigitGateway::DescribeStatus(const HttpRequest& request) const {
-  const auto found = request.headers.find("authorization");
-  const absl::StatusOr<std::string> client =
-      access_.AdmitToken(found == request.headers.end() ? std::nullopt : std::optional(found->second), Role::kDraw);
+  const absl::StatusOr<std::string> client = access_.AdmitToken(HeaderOf(request, "authorization"), Role::kDraw);
   if (!client.ok()) return ErrorAnswer(client.status());
   const GatewayStatus status = status_();
   const nlohmann::ordered_json json = {{"queuedImages", status.queued_images},
@@ -227,8 +229,10 @@ CallMetadata DigitGateway::MetadataOf(const HttpRequest& request) const {
   CallMetadata metadata = {CallerMetadata(GrpcPeer(request))};
   for (const std::string& name : {std::string("authorization"), std::string("x-request-id"), std::string("traceparent"),
                                   std::string("tracestate"), options_.client_header}) {
-    const std::string value = HeaderOf(request, name);
-    if (!name.empty() && !value.empty() && IsMetadata(value)) metadata.emplace_back(name, value);
+    const auto [begin, end] = request.headers.equal_range(name);
+    for (auto header = begin; header != end; ++header) {
+      if (IsMetadata(header->second)) metadata.emplace_back(name, header->second);
+    }
   }
   return metadata;
 }

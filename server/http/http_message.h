@@ -19,8 +19,7 @@ struct HttpRequest {
   std::string path;        // of the target, without the query: "/metrics"
   std::string query = {};  // what stands behind the "?", or nothing
   std::string body = {};
-  std::map<std::string, std::string> headers =
-      {};                 // by their names in small letters; a repeated one's values with ", "
+  std::multimap<std::string, std::string> headers = {};  // by their names in small letters, repeated ones in order
   std::string peer = {};  // the client's address and port: "192.0.2.7:40000", "[2001:db8::1]:40000"
   bool http_1_0 = false;  // the client speaks HTTP/1.0, and is answered so
 };

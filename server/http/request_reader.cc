@@ -70,10 +70,9 @@ struct RequestReader::Impl {
 
   void Complete() {
     auto& message = parser.get();
-    std::map<std::string, std::string> headers;
+    std::multimap<std::string, std::string> headers;
     for (const auto& field : message) {
-      std::string& value = headers[absl::AsciiStrToLower(std::string(field.name_string()))];
-      absl::StrAppend(&value, value.empty() ? "" : ", ", std::string(field.value()));
+      headers.emplace(absl::AsciiStrToLower(std::string(field.name_string())), std::string(field.value()));
     }
     const std::string target = OriginForm(std::string(message.target().data(), message.target().size()));
     const size_t query = std::min(target.find('?'), target.size());

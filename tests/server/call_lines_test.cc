@@ -72,6 +72,15 @@ TEST_F(CallLinesTest, ADrawIsOneLineWithAllThatWasAskedFor) {
   EXPECT_FALSE(line.contains("trace_id"));
 }
 
+// What names the caller of a gateway holds a secret: a client cannot be somebody else by it.
+TEST_F(CallLinesTest, ClientsCannotNameAnotherCaller) {
+  grpc::ClientContext context;
+  context.AddMetadata("x-request-id", "order:18");
+  context.AddMetadata("denoised-caller", "ipv4:192.0.2.7:40000");
+  ASSERT_TRUE(Generate(context, Request(7)).status.ok());
+  EXPECT_THAT(LinesOf("order:18")[0]["peer"].get<std::string>(), StartsWith("127.0.0.1:"));
+}
+
 TEST_F(CallLinesTest, TheIdIsToldAtOnceAndAtTheEnd) {
   grpc::ClientContext context;
   context.AddMetadata("x-request-id", "order:17");

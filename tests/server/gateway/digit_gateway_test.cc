@@ -17,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "common/support/digest.h"
 #include "tests/server/puppet_server.h"
+#include "tests/testing/captured_log.h"
 #include "tests/testing/http_client.h"
 #include "tests/testing/temp_folder.h"
 
@@ -185,7 +186,25 @@ TEST_F(GatewayTest, TheStatusCountsStepsAndImages) {
   EXPECT_EQ(status["queuedImages"], 0);
 }
 
-// A client is who has the HTTP connection: its share, and its name in the log.
+// A client is who has the HTTP connection, as the log says too.
+TEST_F(GatewayTest, TheCallerIsTheClientOfHttp) {
+  const CapturedLog log(LogFormat::kJson);
+  Start();
+  Get("/v1/digits/7.png?steps=1");
+  while (log.text().find("drew 1 of digit 7") == std::string::npos) std::this_thread::yield();
+  EXPECT_THAT(log.text(), HasSubstr("\"peer\":\"127.0.0.1:"));
+}
+
+// The last one is the proxy's, those before it the client's own: with gRPC it is the same.
+TEST_F(GatewayTest, AmongRepeatedHeadersThatNameTheClientTheLastCounts) {
+  const CapturedLog log(LogFormat::kJson);
+  options_.access.client_header = "x-client";
+  Start();
+  Get("/v1/digits/7.png?steps=1", "X-Client: mallory\r\nX-Client: alice\r\n");
+  while (log.text().find("drew 1 of digit 7") == std::string::npos) std::this_thread::yield();
+  EXPECT_THAT(log.text(), HasSubstr("\"client\":\"header:alice\""));
+}
+
 TEST_F(GatewayTest, RequestIdsGoThrough) {
   Start();
   EXPECT_EQ(Get("/v1/digits/7.png?steps=1", "X-Request-Id: order-66\r\n").header("X-Request-Id"), "order-66");

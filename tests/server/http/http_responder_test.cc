@@ -128,19 +128,20 @@ TEST_F(HttpResponderTest, HeadIsNotForAnswersThatTakeTheirTime) {
 
 TEST_F(HttpResponderTest, TheRequestHasHeadersAndTheClientsAddress) {
   HttpConnection client = Ask("GET /later HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nX-Two: a\r\nx-two: b\r\n\r\n");
-  EXPECT_EQ(request_.headers.at("x-one"), "1");
-  EXPECT_EQ(request_.headers.at("x-two"), "a, b");
+  EXPECT_EQ(request_.headers.find("x-one")->second, "1");
+  EXPECT_EQ(request_.headers.count("x-two"), 2u);
+  EXPECT_EQ(request_.headers.find("x-two")->second, "a");
   EXPECT_THAT(request_.peer, StartsWith("127.0.0.1:"));
   responder_->Send({});
 }
 
 TEST_F(HttpResponderTest, WaitingForAnswersEndsWithTheLastOne) {
   HttpConnection client = Ask();
-  server_->AwaitAnswers(std::chrono::milliseconds(20));  // in vain
+  EXPECT_FALSE(server_->AwaitAnswers(std::chrono::milliseconds(20)));
   responder_->Begin({});
   responder_->Write("first\n", nullptr);
   responder_->End();
-  server_->AwaitAnswers(std::chrono::hours(1));
+  EXPECT_TRUE(server_->AwaitAnswers(std::chrono::hours(1)));
   EXPECT_THAT(client.ReceiveAll(), HasSubstr("first\n"));
 }
 
