@@ -246,14 +246,14 @@ absl::Status Scheduler::Reject(DropReason reason, absl::Status status) const {
   return status;
 }
 
-// The rounds of images that wait: the turn of each, and how many it has.
-template <typename Function>
-void Scheduler::ForEachRound(const Request& request, Function function) const {
+std::vector<Scheduler::Round> Scheduler::RoundsOf(const Request& request) const {
   const Turns& turns = request.turns;
+  std::vector<Round> rounds;
   for (int64_t first = request.started, end = first; first < request.draw.count; first = end) {
     while (end < request.draw.count && turns.Round(end, step_rows_) == turns.Round(first, step_rows_)) ++end;
-    function(turns.Waiting(first, step_rows_), end - first);
+    rounds.push_back({.turn = turns.Waiting(first, step_rows_), .images = end - first});
   }
+  return rounds;
 }
 
 void Scheduler::Enqueue(const std::shared_ptr<Request>& request) {
@@ -265,22 +265,22 @@ void Scheduler::Enqueue(const std::shared_ptr<Request>& request) {
     deadlines_.emplace(request->judged, turns.request);
   }
   request->flow = order_.Enter(request->draw.client, request->draw.priority, request->WorkOf(request->draw.count));
-  ForEachRound(*request, [&](const Turn& turn, int64_t images) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+  for (const auto& [turn, images] : RoundsOf(*request)) {
     waiting_.Add(turn, request.get(), request->WorkOf(images));
     FairOrder::Entry round = request->EntryOf(turn, request->steps());
     round.images = images;
     order_.AddWaiting(request->flow, round);
-  });
+  }
   came_or_went_ = true;
 }
 
 // Takes out what a request has in the queue.
 void Scheduler::StopWaiting(Request& request) {
   if (request.leaving || queued_.erase(request.turns.request) == 0) return;
-  ForEachRound(request, [&](const Turn& turn, int64_t images) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+  for (const auto& [turn, images] : RoundsOf(request)) {
     waiting_.Take(turn, request.WorkOf(images));
     order_.TakeWaiting(request.flow, turn, images);
-  });
+  }
 }
 
 // Before its time: the loop drops it at the next step.

@@ -396,8 +396,11 @@ class Scheduler {
   static int NetworkRows(absl::Span<const StepRow> rows);
 
   // Into the queue, out of it before its time, and out of the books.
-  template <typename Function>
-  void ForEachRound(const Request& request, Function function) const;
+  struct Round {
+    Turn turn;
+    int64_t images = 0;
+  };
+  std::vector<Round> RoundsOf(const Request& request) const;  // of its images that wait
   void Enqueue(const std::shared_ptr<Request>& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StopWaiting(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Leave(const std::shared_ptr<Request>& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
