@@ -79,10 +79,10 @@ TEST_F(ReloadTest, ManyReloadsUnderChainsLoseNothingAndGiveMemoryBack) {
   EXPECT_LE(Loaded() + Failed(), 2 * kReloads);
   // The generation before is kept until the last one has proved itself, ten seconds at most.
 #ifndef __SANITIZE_ADDRESS__  // which keeps what is freed
-  for (int i = 0; i < 300 && Resident() > at_start + 64; ++i) {
+  for (int i = 0; i < 300 && Resident() > at_start + 48; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  EXPECT_LT(Resident(), at_start + 64);
+  EXPECT_LT(Resident(), at_start + 48);
 #endif
 }
 
