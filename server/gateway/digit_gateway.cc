@@ -178,7 +178,7 @@ std::function<void()> DigitGateway::Draw(const HttpRequest& request, std::shared
 }
 
 // NOTE: what is returned holds the call weakly, since the call holds the connection that holds it.
-std::function<void()> DigitGateway::Run(std::shared_ptr<DigitCall> call, const v1::GenerateDigitRequest& drawing,
+std::function<void()> DigitGateway::Run(const std::shared_ptr<DigitCall>& call, const v1::GenerateDigitRequest& drawing,
                                         const HttpRequest& request) {
   if (const absl::Status entered = Enter(); !entered.ok()) {
     call->Refuse(entered);

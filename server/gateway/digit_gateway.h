@@ -88,7 +88,7 @@ class DigitGateway {
   HttpResponse DescribeStatus(const HttpRequest& request) const;
 
   CallMetadata MetadataOf(const HttpRequest& request) const;
-  std::function<void()> Run(std::shared_ptr<DigitCall> call, const v1::GenerateDigitRequest& drawing,
+  std::function<void()> Run(const std::shared_ptr<DigitCall>& call, const v1::GenerateDigitRequest& drawing,
                             const HttpRequest& request);
   // Whether there may be one more call; it is to be left.
   absl::Status Enter();

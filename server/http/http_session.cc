@@ -88,7 +88,7 @@ class HttpSession::Responder : public HttpResponder {
     });
   }
   void Begin(HttpResponse head) override {
-    Post([head = std::move(head)](HttpSession& session) mutable { session.Begin(std::move(head)); });
+    Post([head = std::move(head)](HttpSession& session) { session.Begin(head); });
   }
   void Write(std::string bytes, std::function<void()> taken) override {
     Post([piece = Piece{std::move(bytes), std::move(taken)}](HttpSession& session) mutable {
@@ -217,7 +217,7 @@ void HttpSession::Write(HttpResponse response) {
   });
 }
 
-void HttpSession::Begin(HttpResponse head) {
+void HttpSession::Begin(const HttpResponse& head) {
   if (phase_ != Phase::kAnswering) return;
   phase_ = Phase::kStreaming;
   pieces_.push_back({.bytes = SerializedHead(head, reader_.request())});

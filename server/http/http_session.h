@@ -76,7 +76,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void Respond();
   void RespondLater(const HttpLaterHandler& handler);
   void Write(HttpResponse response);
-  void Begin(HttpResponse head);
+  void Begin(const HttpResponse& head);
   void Add(Piece piece);
   void End();
   void WritePiece();
