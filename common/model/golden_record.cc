@@ -80,7 +80,7 @@ absl::StatusOr<GoldenRecord> FromJson(const std::vector<GoldenRow>& rows, const 
   DENOISED_RETURN_IF_ERROR(CheckRows(rows, json.at("rows")));
   GoldenRecord record{.drawn_by = Shortened(json.at("drawn_by")), .images = {}};
   for (const Json& row : json.at("rows")) record.images.push_back(PixelsFromJson(row.at("pixels")));
-  if (PixelsSha256(record.images) != json.at("pixels_sha256")) {
+  if (PixelsSha256(record.images) != json.at("pixels_sha256").get<std::string>()) {
     return absl::DataLossError(absl::StrCat(
         "the pixels in golden_draw.json in the checkpoint do not match their SHA-256; the file is damaged: ",
         kWhatToDo));
