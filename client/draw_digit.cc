@@ -214,9 +214,8 @@ absl::Status Draw(DigitClient& client, const ClientOptions& options, OutputFiles
   DigitDrawing drawing(options, files);
   if (options.watch && !drawing.shows_pictures()) {
     return absl::InvalidArgumentError(
-        "watch needs a terminal of 33 columns and 18 lines at least; `denoise 7 --previews_dir frames` keeps the "
-        "frames "
-        "elsewhere");
+        "watch needs a terminal of 33 columns and 18 lines at least; `denoise 7 --previews_dir frames` keeps "
+        "the frames elsewhere");
   }
   DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
   DENOISED_RETURN_IF_ERROR(drawing.Draw(client));

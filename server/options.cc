@@ -70,9 +70,8 @@ void AddPortOptions(CLI::App& app, ServerOptions& options) {
       "Connections to the gRPC port at a time; more are closed at once; never so many that descriptors run short")
       ->check(CLI::Range(1, 1'000'000));
   Add(app, "max_calls", options.transport.max_calls,
-      "Calls that may be open over all connections, whether asked for in full or not; beyond it the connections with "
-      "the "
-      "most are cut; never less than one connection may have")
+      "Calls that may be open over all connections, whether asked for in full or not; beyond it the connections "
+      "with the most are cut; never less than one connection may have")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}));
   Add(app, "max_connection_age", options.transport.max_connection_age_seconds,
       "Seconds, a tenth more or less, after which a client is told to make its next calls on a new connection, "

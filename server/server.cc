@@ -334,16 +334,15 @@ void Server::CompareTimeouts(const ServingModel& model) const {
   const TransportOptions& transport = options_.transport;
   if (transport.max_connection_age_seconds > 0 && seconds > transport.max_connection_age_grace_seconds) {
     spdlog::warn(
-        "--max_connection_age_grace={:.0f} is shorter than that: calls that wait long could be cut; allow more time, "
-        "or "
-        "turn --max_connection_age off by 0",
+        "--max_connection_age_grace={:.0f} is shorter than that: calls that wait long could be cut; allow more "
+        "time, or turn --max_connection_age off by 0",
         transport.max_connection_age_grace_seconds);
   }
   if (seconds > options_.drain_timeout_seconds) {
     spdlog::warn(
-        "--drain_timeout={:.0f} is shorter than that: a stop could drop what was admitted; allow more time, and "
-        "whoever "
-        "starts this process too (terminationGracePeriodSeconds, docker stop --time), or lower --max_queued_images",
+        "--drain_timeout={:.0f} is shorter than that: a stop could drop what was admitted; allow more time, "
+        "and whoever starts this process too (terminationGracePeriodSeconds, docker stop --time), or lower "
+        "--max_queued_images",
         options_.drain_timeout_seconds);
   }
 }

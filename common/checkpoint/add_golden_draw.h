@@ -4,6 +4,8 @@
 // believed any more. Without LibTorch's headers, for programs that only want this.
 //
 //   absl::Status status = AddGoldenDraw("models/mnist.pt");
+//
+// Thread-safe.
 #ifndef DENOISED_COMMON_CHECKPOINT_ADD_GOLDEN_DRAW_H_
 #define DENOISED_COMMON_CHECKPOINT_ADD_GOLDEN_DRAW_H_
 

@@ -6,6 +6,8 @@
 //   absl::StatusOr<GoldenReference> reference = DrawReference(metadata, unet);
 //
 // Whoever writes a checkpoint keeps these images in it (../model/golden_record.h).
+//
+// Thread-safe.
 #ifndef DENOISED_COMMON_CHECKPOINT_GOLDEN_REFERENCE_H_
 #define DENOISED_COMMON_CHECKPOINT_GOLDEN_REFERENCE_H_
 

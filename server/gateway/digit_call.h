@@ -4,10 +4,12 @@
 //
 //   const auto call = std::make_shared<DigitLinesCall>(std::move(answer));
 //   call->Start(stub, request, metadata, [] { /* it is over */ });
-//   return [call] { call->Cancel(); };
+//   return [weak = std::weak_ptr(call)] { ... weak.lock()->Cancel(); };   // when the client goes
 //
 // The next event is asked for when the client has taken the last one, so that a slow client of HTTP is a slow reader to
 // the service, which knows what to do with those.
+//
+// Thread-safe once it is started.
 #ifndef DENOISED_SERVER_GATEWAY_DIGIT_CALL_H_
 #define DENOISED_SERVER_GATEWAY_DIGIT_CALL_H_
 

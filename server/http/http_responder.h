@@ -2,11 +2,12 @@
 //
 // An answer that is given later than its request came, whole or in pieces.
 //
-//   routes.AddLater("POST", "/v1/digits:generate", [](const HttpRequest& request, std::shared_ptr<HttpResponder>
-//   answer) {
-//     const auto call = StartCall(request, std::move(answer));   // and from any thread, whenever there is something:
-//     return [call] { call->Cancel(); };                         //   answer->Begin({...}); answer->Write(line, next);
-//   });                                                          //   answer->End();
+//   routes.AddLater("POST", "/draw", [](const HttpRequest& request, std::shared_ptr<HttpResponder> responder) {
+//     const auto call = StartCall(request, std::move(responder));
+//     return [call] { call->Cancel(); };
+//   });
+//
+// and from any thread, whenever there is something: responder->Begin({...}), Write(piece, next), End().
 //
 // Pieces are kept until the client's system has taken them, so whoever makes them waits for that before the next.
 //

@@ -4,11 +4,9 @@
 // bounded, and a client that behaves is answered:
 //
 // - One thread does all reading and writing, a second one runs the handlers that take a while. No client holds either.
-// - A request has a largest size (413, 431) and a time in which it must be complete (408); reading the answer has one
-// too.
-// - Connections are limited, to an eighth of the process's descriptors at most. When one more comes, the one whose
-// client
-//   has been waited for longest is closed.
+// - A request has a largest size (413, 431) and a time in which it must be complete (408); so has reading the answer.
+// - Connections are limited, to an eighth of the process's descriptors at most. When one more comes, the one that has
+//   waited for its client longest is closed.
 // - When the process has no descriptor left, a few that are held in reserve serve this port.
 // - A connection serves one request.
 //
