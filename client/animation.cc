@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/image/png.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {

@@ -21,6 +21,7 @@
 #include "client/terminal/terminal_picture.h"
 #include "client/terminal/terminal_sheet.h"
 #include "common/image/image.h"
+#include "common/image/resize.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 

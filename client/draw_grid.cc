@@ -23,6 +23,7 @@
 #include "client/terminal/terminal_picture.h"
 #include "client/terminal/terminal_sheet.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 

@@ -2,6 +2,7 @@
 # Installs what denoised is built from, as far as it is missing. Debian 12 and later, as root or through sudo.
 #
 #   scripts/setup.sh            what building and running needs
+#   scripts/setup.sh --serving  only what a build with -DDENOISED_SERVING_ONLY=ON needs: no LibTorch, no OpenCV
 #   scripts/setup.sh --tests    what the tests need as well
 #   scripts/setup.sh --checks   what scripts/check.sh needs as well: compilers, linters
 #   scripts/setup.sh --examples what examples/ needs as well: other languages' tools, and the examples built by
@@ -29,13 +30,8 @@ ninja-build             | Ninja
 ccache                  | ccache (optional: a second build of the same source takes seconds)
 pkg-config              | pkg-config (gRPC's CMake files ask for it)
 git                     | git (the revision that a binary and a checkpoint tell)
-# the network; LibTorch is as fast as the BLAS beside it
-libtorch-dev            | LibTorch 1.13, or pip's PyTorch 2.7
-libgloo-dev             | gloo (optional: training in several processes, if LibTorch is linked with it)
-libdnnl-dev             | oneDNN 2.6 (optional: convolutions on the CPU at four times the speed)
-libopenblas0-pthread    | OpenBLAS 0.3.21, or another fast BLAS
-# PNG and resizing; find_package(OpenCV) wants the whole of it
-libopencv-dev           | OpenCV 4.6 (core, imgproc, imgcodecs)
+# pictures
+libpng-dev              | libpng 1.6
 libgif-dev              | giflib 5.2 (animations)
 # gRPC and what its API shows
 libgrpc++-dev           | gRPC for C++ 1.51
@@ -47,7 +43,8 @@ libabsl-dev             | Abseil 20220623
 prometheus-cpp-dev      | prometheus-cpp 1.0
 civetweb                | civetweb 1.15
 libboost-dev            | Boost 1.74, its headers (Asio and Beast)
-# checkpoints: SHA-256, gzip, metadata
+# checkpoints: archives, SHA-256, gzip, metadata
+libzip-dev              | libzip 1.7
 libssl-dev              | OpenSSL 3.0
 zlib1g-dev              | zlib 1.2
 nlohmann-json3-dev      | nlohmann-json 3.11
@@ -55,6 +52,19 @@ nlohmann-json3-dev      | nlohmann-json 3.11
 libspdlog-dev           | spdlog 1.10
 libcli11-dev            | CLI11 2.1
 END
+  if [[ $serving_only ]]; then
+    echo 'libdnnl-dev | oneDNN 2.6'
+  else
+    cat <<'END'
+# the network; LibTorch is as fast as the BLAS beside it
+libtorch-dev            | LibTorch 1.13, or pip's PyTorch 2.7
+libgloo-dev             | gloo (optional: training in several processes, if LibTorch is linked with it)
+libdnnl-dev             | oneDNN 2.6 (optional: convolutions on the CPU at four times the speed)
+libopenblas0-pthread    | OpenBLAS 0.3.21, or another fast BLAS
+# plots; find_package(OpenCV) wants the whole of it
+libopencv-dev           | OpenCV 4.6 (core, imgproc, imgcodecs)
+END
+  fi
   if [[ $with_tests ]]; then
     cat <<'END'
 # tests; Python opens the checkpoints that C++ writes
@@ -240,10 +250,12 @@ check_by_configuring() {
   local reason=$1 tests=OFF
   shift
   if [[ $with_tests ]]; then tests=ON; fi
+  local serving=OFF
+  if [[ $serving_only ]]; then serving=ON; fi
   if ! command -v cmake >/dev/null; then
     say >&2
     say "$reason, and there is no cmake to look for the rest with." >&2
-  elif stage "Looking for what is needed" configure.log configure release -DDENOISED_BUILD_TESTS=$tests; then
+  elif stage "Looking for what is needed" configure.log configure release -DDENOISED_BUILD_TESTS=$tests -DDENOISED_SERVING_ONLY=$serving; then
     return
   else
     say >&2
@@ -302,9 +314,10 @@ install_page() {
 
 has_page() { cmp --silent "$root/tests/page/package-lock.json" "$root/build/page/ready"; }
 
-with_tests='' with_checks='' with_examples='' with_page='' with_cuda='' with_deploy='' with_prometheus3=''
+serving_only='' with_tests='' with_checks='' with_examples='' with_page='' with_cuda='' with_deploy='' with_prometheus3=''
 for option; do
   case $option in
+    --serving) serving_only=1 ;;
     --tests) with_tests=1 ;;
     --checks) with_checks=1 ;;
     --examples) with_examples=1 ;;
@@ -312,7 +325,7 @@ for option; do
     --cuda) with_cuda=1 ;;
     --deploy) with_deploy=1 ;;
     --prometheus3) with_prometheus3=1 ;;
-    *) die "usage: scripts/setup.sh [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--cuda]" ;;
+    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--cuda]" ;;
   esac
 done
 

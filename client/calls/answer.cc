@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "common/image/png.h"
 #include "common/support/clock.h"
 #include "google/protobuf/util/time_util.h"
 

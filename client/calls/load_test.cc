@@ -15,7 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/calls/answer.h"
-#include "common/image/plot.h"
+#include "common/plot/plot.h"
 #include "common/support/clock.h"
 #include "common/support/quantile.h"
 

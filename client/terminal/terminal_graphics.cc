@@ -11,6 +11,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/image/png.h"
+#include "common/image/resize.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {

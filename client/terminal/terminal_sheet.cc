@@ -9,6 +9,7 @@
 
 #include "client/terminal/terminal_graphics.h"
 #include "client/terminal/terminal_picture.h"
+#include "common/image/resize.h"
 #include "common/support/status_macros.h"
 #include "common/support/terminal.h"
 

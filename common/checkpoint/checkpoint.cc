@@ -15,6 +15,7 @@
 #include "common/checkpoint/tensor_storage.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/checkpoint/unet.h"
+#include "common/model/checkpoint_errors.h"
 #include "common/support/digest.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
@@ -24,11 +25,6 @@ namespace {
 
 using caffe2::serialize::PyTorchStreamReader;
 using torch::jit::Module;
-
-constexpr uint64_t kMaxCheckpointBytes = uint64_t{1} << 30;
-constexpr char kMetadataFile[] = "denoised.json";
-constexpr char kGoldenFile[] = "golden_draw.json";
-constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-train";
 
 // Parameters and buffers, in the module's own order.
 std::vector<std::pair<std::string, at::Tensor>> NamedTensors(const Module& unet) {
@@ -42,12 +38,14 @@ std::vector<std::pair<std::string, at::Tensor>> NamedTensors(const Module& unet)
   return tensors;
 }
 
+std::string BytesOf(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.cpu().contiguous();
+  return {static_cast<const char*>(plain.data_ptr()), plain.nbytes()};
+}
+
 std::string ParametersSha256(const Module& unet) {
   std::string bytes;
-  for (const auto& [name, tensor] : NamedTensors(unet)) {
-    const at::Tensor plain = tensor.cpu().contiguous();
-    bytes.append(static_cast<const char*>(plain.data_ptr()), plain.nbytes());
-  }
+  for (const auto& [name, tensor] : NamedTensors(unet)) bytes += BytesOf(tensor);
   return Sha256Hex(bytes);
 }
 
@@ -68,9 +66,9 @@ std::string Archive(const Module& unet, const ExtraFiles& files) {
   return std::move(stream).str();
 }
 
-// What the archive of `unet` draws, read back: so it is what has been written, by code that nothing has run yet.
-absl::StatusOr<std::string> DrawGolden(const ModelMetadata& metadata, const Module& unet) {
-  std::istringstream written(Archive(unet, {}));
+// What the network of `archive` draws: so it is what has been written, by code that nothing has run yet.
+absl::StatusOr<std::string> DrawGolden(const ModelMetadata& metadata, const std::string& archive) {
+  std::istringstream written(archive);
   DENOISED_ASSIGN_OR_RETURN(const GoldenReference golden, DrawReference(metadata, torch::jit::load(written)));
   return SerializeGoldenRecord(golden.rows, {.drawn_by = ReferenceName(), .images = golden.images});
 }
@@ -89,20 +87,23 @@ std::map<std::string, std::string> CodeRecords(PyTorchStreamReader& reader) {
   return code;
 }
 
+// Which of the archive's records each tensor's bytes are in. Of equal ones any is right: the first.
+std::vector<std::pair<std::string, std::string>> FindRecords(const std::string& archive, const Module& unet) {
+  std::istringstream stream(archive);
+  PyTorchStreamReader reader(&stream);
+  std::map<std::string, std::string> record_of;  // by bytes
+  for (const std::string& name : reader.getAllRecords()) {
+    if (name.starts_with("data/")) record_of.emplace(ReadRecord(reader, name), name);
+  }
+  std::vector<std::pair<std::string, std::string>> records;
+  for (const auto& [name, tensor] : NamedTensors(unet)) records.emplace_back(name, record_of.at(BytesOf(tensor)));
+  return records;
+}
+
 std::map<std::string, std::string> CodeOf(const Module& unet) {
   std::istringstream stream(Archive(unet, {{kMetadataFile, "{}"}}));
   PyTorchStreamReader reader(&stream);
   return CodeRecords(reader);
-}
-
-absl::Status NotAnArchive(const std::string& name, std::string_view bytes) {
-  if (bytes.empty()) return absl::InvalidArgumentError(absl::StrCat(name, " is empty; ", kCopyAgain));
-  if (bytes.starts_with("PK")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, " is a damaged or truncated archive (", bytes.size(), " bytes); ", kCopyAgain));
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, " is not a TorchScript archive; --checkpoint needs a file written by denoise-train"));
 }
 
 absl::Status ForeignCode(const std::string& name, const UnetConfig& unet) {
@@ -111,26 +112,10 @@ absl::Status ForeignCode(const std::string& name, const UnetConfig& unet) {
                    "\"; it was not run. Use a checkpoint written by this version of denoise-train"));
 }
 
-// What a checkpoint of this network has at least: a 3x3 convolution of each resolution, and the labels' embedding.
-uint64_t FewestParameterBytes(const UnetConfig& unet) {
-  uint64_t parameters = uint64_t{static_cast<uint32_t>(unet.num_labels)} * static_cast<uint32_t>(unet.embedding_dim);
-  for (const int channels : unet.channels) parameters += uint64_t{9} * static_cast<uint32_t>(channels * channels);
-  return parameters * sizeof(float);
-}
-
-absl::Status TooSmall(const std::string& name, size_t bytes) {
-  return absl::InvalidArgumentError(absl::StrCat(name, " has ", bytes, " bytes, too few for the network that its ",
-                                                 kMetadataFile, " describes; ", kCopyAgain));
-}
-
 absl::StatusOr<std::optional<GoldenRecord>> ReadGolden(PyTorchStreamReader& reader, const ModelMetadata& metadata) {
   const std::string record = absl::StrCat("extra/", kGoldenFile);
   if (!reader.hasRecord(record)) return std::nullopt;
   return ParseGoldenRecord(GoldenRowsOf(metadata), ReadRecord(reader, record));
-}
-
-absl::Status Named(const std::string& name, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
 }
 
 struct Inspection {
@@ -150,14 +135,13 @@ absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_v
     return NotAnArchive(name, bytes);
   }
   if (!reader->hasRecord(absl::StrCat("extra/", kMetadataFile))) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        name, " holds no ", kMetadataFile, ", so it was not written by denoise-train; train one or name another file"));
+    return NotFromDenoiseTrain(name);
   }
   metadata_json = ReadRecord(*reader, absl::StrCat("extra/", kMetadataFile));
   absl::StatusOr<ModelMetadata> metadata = ParseModelMetadata(metadata_json);
   if (!metadata.ok()) return Named(name, metadata.status());
   // A few kilobytes may describe a network of many gigabytes: it is made only if its parameters can be there.
-  if (FewestParameterBytes(metadata->unet) > bytes.size()) return TooSmall(name, bytes.size());
+  if (!MayHold(metadata->unet, bytes.size())) return TooSmallForItsNetwork(name, bytes.size());
   const Module reference = MakeUnet(metadata->unet);
   if (CodeRecords(*reader) != CodeOf(reference)) return ForeignCode(name, metadata->unet);
   absl::StatusOr<std::optional<GoldenRecord>> golden = std::nullopt;
@@ -170,28 +154,24 @@ absl::Status CheckParameters(const std::string& name, const Inspection& inspecti
   const auto expected = NamedTensors(inspection.reference);
   const auto found = NamedTensors(unet);
   if (found.size() != expected.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, " holds ", found.size(), " tensors, expected ", expected.size(), "; ", kCopyAgain));
+    return WrongNumberOfTensors(name, found.size(), expected.size());
   }
   for (size_t i = 0; i < found.size(); ++i) {
     const at::Tensor& tensor = found[i].second;
     if (found[i].first != expected[i].first || tensor.sizes() != expected[i].second.sizes() ||
         tensor.scalar_type() != expected[i].second.scalar_type()) {
-      return absl::InvalidArgumentError(absl::StrCat(name, ": the tensor ", found[i].first,
-                                                     " does not have the shape or type of ", expected[i].first, "; ",
-                                                     kCopyAgain));
+      return BadTensor(absl::StatusCode::kInvalidArgument, name, found[i].first,
+                       absl::StrCat("does not have the shape or type of ", expected[i].first));
     }
     if (!LiesInItsStorage(tensor)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, ": the tensor ", found[i].first, " goes beyond its data; ", kCopyAgain));
+      return BadTensor(absl::StatusCode::kInvalidArgument, name, found[i].first, "goes beyond its data");
     }
     if (!torch::isfinite(tensor).all().item<bool>()) {
-      return absl::DataLossError(absl::StrCat(name, ": the tensor ", found[i].first, " is not finite; ", kCopyAgain));
+      return BadTensor(absl::StatusCode::kDataLoss, name, found[i].first, "is not finite");
     }
   }
   if (ParametersSha256(unet) != inspection.metadata.parameters_sha256) {
-    return absl::DataLossError(
-        absl::StrCat(name, ": the parameters do not match their SHA-256; the file is damaged, ", kCopyAgain));
+    return DamagedParameters(name);
   }
   return absl::OkStatus();
 }
@@ -216,12 +196,22 @@ absl::StatusOr<Checkpoint> Parse(const std::string& name, std::string_view bytes
 
 }  // namespace
 
+PlainCheckpoint Plain(const Checkpoint& checkpoint) {
+  return {.metadata = checkpoint.metadata,
+          .tensors = HostTensorsOf(checkpoint.unet),
+          .sha256 = checkpoint.sha256,
+          .parameter_count = checkpoint.parameter_count,
+          .golden = checkpoint.golden};
+}
+
 absl::StatusOr<std::string> SerializeCheckpoint(ModelMetadata metadata, const Module& unet) {
   try {
     const Module copy = PlainCopy(unet);
+    const std::string bare = Archive(copy, {});
     metadata.parameters_sha256 = ParametersSha256(copy);
+    metadata.parameter_records = FindRecords(bare, copy);
     ExtraFiles files = {{kMetadataFile, SerializeModelMetadata(metadata)}};
-    absl::StatusOr<std::string> golden = DrawGolden(metadata, copy);
+    absl::StatusOr<std::string> golden = DrawGolden(metadata, bare);
     if (golden.ok()) files[kGoldenFile] = *std::move(golden);
     return Archive(copy, files);
   } catch (const std::exception& e) {
@@ -237,9 +227,7 @@ absl::Status SaveCheckpoint(const std::string& path, ModelMetadata metadata, con
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path, GoldenUse golden_use) {
   const absl::StatusOr<std::string> bytes = ReadFile(path, kMaxCheckpointBytes);
   if (!bytes.ok()) {
-    return absl::Status(bytes.status().code(),
-                        absl::StrCat("cannot load the checkpoint: ", bytes.status().message(),
-                                     "; name an existing one with --checkpoint, or train one with denoise-train"));
+    return UnreadableCheckpoint(bytes.status());
   }
   return Parse(path, *bytes, golden_use);
 }

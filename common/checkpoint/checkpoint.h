@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "common/model/golden_record.h"
 #include "common/model/model_metadata.h"
+#include "common/weights/plain_checkpoint.h"
 
 namespace denoised {
 
@@ -38,9 +39,12 @@ struct Checkpoint {
   std::optional<GoldenRecord> golden;  // none in files of before there were any
 };
 
+// The same for what runs it without LibTorch.
+PlainCheckpoint Plain(const Checkpoint& checkpoint);
+
 // The archive's bytes: the same weights and metadata give the same bytes on the same machine. `unet` must be
-// MakeUnet(metadata.unet) with any weights, on any device; metadata.parameters_sha256 and the golden draw are computed
-// here. A network that draws nothing finite is written without a golden draw.
+// MakeUnet(metadata.unet) with any weights, on any device; metadata.parameters_sha256 and parameter_records and the
+// golden draw are computed here. A network that draws nothing finite is written without a golden draw.
 absl::StatusOr<std::string> SerializeCheckpoint(ModelMetadata metadata, const torch::jit::Module& unet);
 
 // SerializeCheckpoint, then WriteFileAtomically: a crash or a full disk keeps the file that was there.

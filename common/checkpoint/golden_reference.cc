@@ -60,11 +60,29 @@ absl::StatusOr<GoldenReference> DrawOnThisThread(const ModelMetadata& metadata, 
   return reference;
 }
 
+absl::Status ComparedWithTheFile(const Checkpoint& checkpoint, const GoldenReference& reference) {
+  if (!checkpoint.golden.has_value()) return absl::OkStatus();
+  const GoldenRecord& golden = *checkpoint.golden;
+  const absl::Status same =
+      CompareImages(reference.rows, reference.images, golden.images, LargestRms(Precision::kFp32));
+  if (same.ok()) return same;
+  return absl::DataLossError(absl::StrCat(
+      "the checkpoint's network draws something else here, by ", ReferenceName(), ", than when it was written, by ",
+      golden.drawn_by, ": ", same.message(),
+      "; use another machine or LibTorch, or, if this one is to be believed, denoise-train --add_golden_draw FILE"));
+}
+
 }  // namespace
 
 absl::StatusOr<GoldenReference> DrawReference(const ModelMetadata& metadata, const Module& unet) {
   absl::StatusOr<GoldenReference> reference = absl::UnknownError("not drawn");
   std::thread([&] { reference = DrawOnThisThread(metadata, unet); }).join();
+  return reference;
+}
+
+absl::StatusOr<GoldenReference> DrawCheckedReference(const Checkpoint& checkpoint) {
+  DENOISED_ASSIGN_OR_RETURN(GoldenReference reference, DrawReference(checkpoint.metadata, checkpoint.unet));
+  DENOISED_RETURN_IF_ERROR(ComparedWithTheFile(checkpoint, reference));
   return reference;
 }
 

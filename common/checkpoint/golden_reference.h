@@ -14,22 +14,21 @@
 #include <torch/script.h>
 
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/checkpoint/checkpoint.h"
 #include "common/diffusion/golden_draw.h"
 #include "common/model/model_metadata.h"
 
 namespace denoised {
 
-struct GoldenReference {
-  std::vector<GoldenRow> rows;
-  GoldenImages images;
-};
-
 // `unet` is MakeUnet(metadata.unet) with any weights, on the CPU. INTERNAL if LibTorch fails, or draws what is not
 // finite. Works on a thread of its own, as it tells LibTorch to compute on that one alone.
 absl::StatusOr<GoldenReference> DrawReference(const ModelMetadata& metadata, const torch::jit::Module& unet);
+
+// DrawReference, compared with the golden draw that the checkpoint carries, if it carries one. DATA_LOSS, saying which
+// image differs by how much and what to do, if they are further apart than LargestRms in fp32.
+absl::StatusOr<GoldenReference> DrawCheckedReference(const Checkpoint& checkpoint);
 
 // What draws here: "LibTorch 2.6.0".
 std::string ReferenceName();

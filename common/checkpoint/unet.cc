@@ -237,35 +237,6 @@ def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
   return unet;
 }
 
-// All that the network makes of timestep and label: UnetWeights::conditioning.
-at::Tensor ConditioningTable(const UnetConfig& config, torch::jit::Module unet, int num_train_timesteps) {
-  const torch::NoGradGuard no_grad;
-  const auto parameter = [&unet](const std::string& block, const std::string& layer, const std::string& name) {
-    return unet.attr(block).toModule().attr(layer).toModule().attr(name).toTensor();
-  };
-  const at::Tensor t = torch::arange(num_train_timesteps, torch::kInt64);
-  std::vector<at::Tensor> of_labels;
-  for (int64_t label = 0; label < config.num_labels; ++label) {
-    const at::Tensor y = torch::full({num_train_timesteps}, label, torch::kInt64);
-    const at::Tensor e = unet.run_method("embed", t, y).toTensor();
-    std::vector<at::Tensor> columns;
-    if (config.architecture == "seed") {
-      columns.push_back(e);
-    } else {
-      for (const char* block : {"down16", "down8", "down4", "middle", "up4", "up8", "up16"}) {
-        const at::Tensor film =
-            torch::linear(e, parameter(block, "embedding", "weight"), parameter(block, "embedding", "bias"));
-        const std::vector<at::Tensor> scale_and_shift = film.chunk(2, 1);
-        const at::Tensor scale = scale_and_shift[0] + 1;
-        columns.push_back(scale * parameter(block, "norm2", "weight"));
-        columns.push_back(scale * parameter(block, "norm2", "bias") + scale_and_shift[1]);
-      }
-    }
-    of_labels.push_back(torch::cat(columns, 1));
-  }
-  return torch::stack(of_labels);
-}
-
 HostTensor ToHost(const at::Tensor& tensor) {
   const at::Tensor plain = tensor.to(torch::kCPU, torch::kFloat32).contiguous();
   return {.shape = plain.sizes().vec(), .values = {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()}};
@@ -288,13 +259,24 @@ Module MakeUnet(const UnetConfig& config) {
   return config.architecture == "seed" ? MakeSeedUnet(config) : MakeCompactUnet(config);
 }
 
-UnetWeights HostWeights(const UnetConfig& config, const torch::jit::Module& unet, int num_train_timesteps) {
-  UnetWeights weights;
-  weights.config = config;
-  weights.num_train_timesteps = num_train_timesteps;
-  for (const auto& parameter : unet.named_parameters()) weights.tensors[parameter.name] = ToHost(parameter.value);
-  weights.conditioning = ToHost(ConditioningTable(config, unet, num_train_timesteps));
-  return weights;
+Module UnetOf(const UnetConfig& config, const HostTensors& tensors) {
+  Module unet = MakeUnet(config);
+  const torch::NoGradGuard no_grad;
+  const auto set = [&tensors](const std::string& name, const at::Tensor& tensor) {
+    const HostTensor& host = tensors.at(name);
+    // NOTE: only read from, though from_blob has no way to say so.
+    tensor.copy_(torch::from_blob(const_cast<float*>(host.values.data()), host.shape, torch::kFloat32));
+  };
+  for (const auto& parameter : unet.named_parameters()) set(parameter.name, parameter.value);
+  for (const auto& buffer : unet.named_buffers()) set(buffer.name, buffer.value);
+  return unet;
+}
+
+HostTensors HostTensorsOf(const Module& unet) {
+  HostTensors tensors;
+  for (const auto& parameter : unet.named_parameters()) tensors[parameter.name] = ToHost(parameter.value);
+  for (const auto& buffer : unet.named_buffers()) tensors[buffer.name] = ToHost(buffer.value);
+  return tensors;
 }
 
 }  // namespace denoised

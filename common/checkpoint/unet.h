@@ -22,7 +22,7 @@
 #include <torch/script.h>
 
 #include "common/model/model_metadata.h"
-#include "common/model/unet_weights.h"
+#include "common/weights/unet_weights.h"
 
 namespace denoised {
 
@@ -33,9 +33,11 @@ UnetConfig SeedUnetConfig();
 // Uses torch's global random generator: seed it with torch::manual_seed.
 torch::jit::Module MakeUnet(const UnetConfig& config);
 
-// The same network as plain memory, for what runs it without LibTorch; `unet` is MakeUnet(config), on any device, and
-// num_train_timesteps is T.
-UnetWeights HostWeights(const UnetConfig& config, const torch::jit::Module& unet, int num_train_timesteps);
+// The same with these weights, all of UnetParameters(config) (../weights/unet_parameters.h).
+torch::jit::Module UnetOf(const UnetConfig& config, const HostTensors& tensors);
+
+// The inverse: parameters and buffers of a network on any device, in plain memory.
+HostTensors HostTensorsOf(const torch::jit::Module& unet);
 
 }  // namespace denoised
 

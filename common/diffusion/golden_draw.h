@@ -49,6 +49,12 @@ std::vector<GoldenRow> GoldenRows(const NoiseSchedule& schedule, const GoldenOpt
 // Finished images, [rows][kModelPixels].
 using GoldenImages = std::vector<std::vector<float>>;
 
+// Rows, and what they should look like.
+struct GoldenReference {
+  std::vector<GoldenRow> rows;
+  GoldenImages images;
+};
+
 // The network's output e [kModelPixels] for one image x [kModelPixels], by whatever is plainest.
 using PlainNetwork = std::function<void(const float* x, int timestep, int label, float* e)>;
 

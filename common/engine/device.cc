@@ -5,9 +5,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "common/checkpoint/torch_cuda.h"
 #include "common/engine/cpu/onednn_network.h"
 #include "common/engine/cuda/cuda_engine.h"
+#include "common/engine/torch/torch_cuda.h"
 
 namespace denoised {
 namespace {

@@ -1,49 +1,36 @@
 #include "common/engine/make_engine.h"
 
-#include <torch/script.h>
-
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
-#include "common/checkpoint/torch_cuda.h"
-#include "common/checkpoint/torch_error.h"
-#include "common/checkpoint/unet.h"
 #include "common/engine/cpu/cpu_engine.h"
 #include "common/engine/cpu/cpu_network.h"
 #include "common/engine/cpu/onednn_network.h"
 #include "common/engine/cuda/cuda_engine.h"
 #include "common/engine/cuda/network_program.h"
 #include "common/engine/device.h"
-#include "common/engine/torch/batched_engine.h"
-#include "common/engine/torch/torch_script_network.h"
+#include "common/engine/torch/torch_cuda.h"
+#include "common/engine/torch/torch_engines.h"
 #include "common/support/available_cores.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
 namespace {
 
-// A conditioning table of more values than this (1 GiB) is not made.
-constexpr int64_t kMaxTableValues = int64_t{1} << 28;
-
 // UNIMPLEMENTED where the conditioning table would be too large.
-absl::StatusOr<UnetWeights> WeightsOf(const Checkpoint& checkpoint) {
-  const UnetConfig& config = checkpoint.metadata.unet;
-  const int timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps;
-  int64_t width = 0;
-  for (const int channels : config.channels) width += 6 * int64_t{channels};  // at most
-  if (width * timesteps * config.num_labels > kMaxTableValues) {
-    return absl::UnimplementedError("the table of timesteps and labels would be too large");
-  }
-  return HostWeights(config, checkpoint.unet, timesteps);
+absl::StatusOr<UnetWeights> WeightsOf(const PlainCheckpoint& checkpoint) {
+  return MakeUnetWeights(checkpoint.metadata.unet, checkpoint.tensors,
+                         checkpoint.metadata.noise_schedule.num_train_timesteps);
 }
 
-absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const Checkpoint& checkpoint) {
+absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const PlainCheckpoint& checkpoint) {
   DENOISED_ASSIGN_OR_RETURN(UnetWeights weights, WeightsOf(checkpoint));
   return MakeOneDnnModel(std::move(weights));
 }
@@ -53,6 +40,12 @@ absl::Status CheckLibTorchHas(Precision precision, const absl::Status& why) {
   if (precision == Precision::kAuto || precision == Precision::kFp32) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("--precision=", PrecisionName(precision), ": ", why.message(), "; use auto or fp32"));
+}
+
+absl::Status WantsLibTorch(const absl::Status& why) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("this build of denoised, made without LibTorch, cannot run this network: ", why.message(),
+                   "; use a build with LibTorch"));
 }
 
 // What CPU engines of this process chose last when they had the cores to themselves. Thread-safe.
@@ -83,7 +76,7 @@ std::string KindOf(const UnetConfig& unet, const CpuEngineOptions& options) {
                       unet.architecture, " ", absl::StrJoin(unet.channels, ","), " ", unet.norm_groups);
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngineOf(const Checkpoint& checkpoint, bool beside_another,
+absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngineOf(const PlainCheckpoint& checkpoint, bool beside_another,
                                                         const CpuNetworkFactory& make_network,
                                                         CpuEngineOptions options) {
   const std::string kind = KindOf(checkpoint.metadata.unet, options);
@@ -95,7 +88,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngineOf(const Checkpoint& checkp
   return engine;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& checkpoint, const EngineOptions& options) {
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const PlainCheckpoint& checkpoint,
+                                                         const EngineOptions& options) {
   CpuEngineOptions cpu_options = {.runner = "LibTorch in fp32",
                                   .null_label = checkpoint.metadata.null_label.value_or(0),
                                   .num_slots = options.num_slots,
@@ -117,21 +111,17 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const Checkpoint& check
     }
     if (!absl::IsUnimplemented(model.status())) return model.status();
     DENOISED_RETURN_IF_ERROR(CheckLibTorchHas(options.precision, model.status()));
+    if (!HasTorch()) return WantsLibTorch(model.status());
   }
-  const torch::jit::Module unet = OptimizeForCpu(checkpoint.unet);
-  return MakeCpuEngineOf(
-      checkpoint, options.beside_another,
-      [unet](int max_rows, int threads) -> std::unique_ptr<CpuNetwork> {
-        if (threads > 1) return nullptr;  // LibTorch's threads cost more than they bring in a network this small
-        return MakeTorchScriptNetwork(unet, max_rows);
-      },
-      cpu_options);
+  DENOISED_ASSIGN_OR_RETURN(const CpuNetworkFactory make_network,
+                            TorchNetworks(checkpoint.metadata.unet, checkpoint.tensors));
+  return MakeCpuEngineOf(checkpoint, options.beside_another, make_network, cpu_options);
 }
 
 // UNIMPLEMENTED, saying why, where the CUDA kernel cannot run this checkpoint. `device` is a GPU's number, or null for
 // the emulation.
-absl::StatusOr<std::unique_ptr<Engine>> MakeKernelEngine(const Checkpoint& checkpoint, const EngineOptions& options,
-                                                         std::optional<int> device) {
+absl::StatusOr<std::unique_ptr<Engine>> MakeKernelEngine(const PlainCheckpoint& checkpoint,
+                                                         const EngineOptions& options, std::optional<int> device) {
   DENOISED_ASSIGN_OR_RETURN(const Precision precision, ResolvePrecision(options.precision, "cuda"));
   DENOISED_ASSIGN_OR_RETURN(UnetWeights weights, WeightsOf(checkpoint));
   DENOISED_ASSIGN_OR_RETURN(const NetworkProgram program, CompileNetwork(std::move(weights), precision));
@@ -146,23 +136,30 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeKernelEngine(const Checkpoint& check
   return MakeCudaEngine(program, cuda_options);
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeBatched(const Checkpoint& checkpoint, const EngineOptions& options,
+absl::StatusOr<std::unique_ptr<Engine>> MakeBatched(const PlainCheckpoint& checkpoint, const EngineOptions& options,
                                                     const std::string& device) {
   // A guided image takes two network rows.
   const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
-  return MakeBatchedEngine(checkpoint.unet, {.device = device,
-                                             .null_label = checkpoint.metadata.null_label.value_or(0),
-                                             .num_slots = options.num_slots,
-                                             .max_rows = max_rows});
+  return MakeTorchEngine(checkpoint.metadata.unet, checkpoint.tensors,
+                         {.device = device,
+                          .null_label = checkpoint.metadata.null_label.value_or(0),
+                          .num_slots = options.num_slots,
+                          .max_rows = max_rows});
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCuda(const Checkpoint& checkpoint, const EngineOptions& options,
-                                                          const std::string& device) {
+// N of "cuda:N".
+int IndexOf(const std::string& device) {
+  int index = 0;
+  return absl::SimpleAtoi(device.substr(device.find(':') + 1), &index) ? index : 0;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCuda(const PlainCheckpoint& checkpoint,
+                                                          const EngineOptions& options, const std::string& device) {
   if (options.path == EnginePath::kFastest) {
-    absl::StatusOr<std::unique_ptr<Engine>> engine =
-        MakeKernelEngine(checkpoint, options, torch::Device(device).index());
+    absl::StatusOr<std::unique_ptr<Engine>> engine = MakeKernelEngine(checkpoint, options, IndexOf(device));
     if (!absl::IsUnimplemented(engine.status())) return engine;
     DENOISED_RETURN_IF_ERROR(CheckLibTorchHas(options.precision, engine.status()));
+    if (!HasTorch()) return WantsLibTorch(engine.status());
     if (TorchCudaDevices() == 0) {
       return absl::FailedPreconditionError(absl::StrCat("--device=", device, ": ", engine.status().message(),
                                                         "; a LibTorch with CUDA could run it, but this one has none. "
@@ -174,7 +171,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCuda(const Checkpoint& chec
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Checkpoint& checkpoint, const EngineOptions& options) {
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const PlainCheckpoint& checkpoint, const EngineOptions& options) {
   if (options.num_slots < 1) {
     return absl::InvalidArgumentError(absl::StrCat("the engine needs at least 1 slot, got ", options.num_slots));
   }
@@ -185,7 +182,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Checkpoint& checkpoint,
     if (options.path == EnginePath::kBatched) return MakeBatched(checkpoint, options, device);
     return MakeEngineForCpu(checkpoint, options);
   } catch (const std::exception& e) {
-    return absl::InternalError(absl::StrCat("cannot prepare the model on ", device, ": ", TorchErrorText(e)));
+    return absl::InternalError(absl::StrCat("cannot prepare the model on ", device, ": ", e.what()));
   }
 }
 

@@ -10,6 +10,8 @@
 //
 // On CUDA it is the engine of cuda/cuda_engine.h, with the same promise. In a build without that, and for networks of
 // sizes that it cannot run, a LibTorch with CUDA takes its place by the engine of torch/batched_engine.h.
+//
+// A build without LibTorch has what of this needs none.
 #ifndef DENOISED_COMMON_ENGINE_MAKE_ENGINE_H_
 #define DENOISED_COMMON_ENGINE_MAKE_ENGINE_H_
 
@@ -17,9 +19,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "common/checkpoint/checkpoint.h"
 #include "common/diffusion/engine.h"
 #include "common/model/precision.h"
+#include "common/weights/plain_checkpoint.h"
 
 namespace denoised {
 
@@ -45,7 +47,7 @@ struct EngineOptions {
 
 // Copies what it needs from the checkpoint, and warms up: every shape that a step of max_rows rows or less can have has
 // run when it returns. On CUDA a step of more rows is INTERNAL.
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Checkpoint& checkpoint, const EngineOptions& options);
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const PlainCheckpoint& checkpoint, const EngineOptions& options);
 
 }  // namespace denoised
 

@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/engine/device.h"
+#include "common/engine/torch/torch_engines.h"
+#include "common/model/golden_record.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -14,18 +16,6 @@ namespace {
 // second for each.
 constexpr int kCompany = 16;
 constexpr int kEmulatedCompany = 4;
-
-absl::Status ComparedWithTheFile(const Checkpoint& checkpoint, const GoldenReference& reference) {
-  if (!checkpoint.golden.has_value()) return absl::OkStatus();
-  const GoldenRecord& golden = *checkpoint.golden;
-  const absl::Status same =
-      CompareImages(reference.rows, reference.images, golden.images, LargestRms(Precision::kFp32));
-  if (same.ok()) return same;
-  return absl::DataLossError(absl::StrCat(
-      "the checkpoint's network draws something else here, by ", ReferenceName(), ", than when it was written, by ",
-      golden.drawn_by, ": ", same.message(),
-      "; use another machine or LibTorch, or, if this one is to be believed, denoise-train --add_golden_draw FILE"));
-}
 
 GoldenTolerance ToleranceOf(const EngineOptions& options, const Engine& engine, Precision precision) {
   const int widest = options.device == kEmulatedCuda ? kEmulatedCompany : kCompany;
@@ -37,26 +27,7 @@ GoldenTolerance ToleranceOf(const EngineOptions& options, const Engine& engine, 
 
 }  // namespace
 
-absl::StatusOr<GoldenReference> DrawCheckedReference(const Checkpoint& checkpoint) {
-  DENOISED_ASSIGN_OR_RETURN(GoldenReference reference, DrawReference(checkpoint.metadata, checkpoint.unet));
-  DENOISED_RETURN_IF_ERROR(ComparedWithTheFile(checkpoint, reference));
-  return reference;
-}
-
-// Three to five times what the shipped checkpoint's engines are off: 0.028 in bf16, 0.006 in fp16; in fp32 it is 4e-6,
-// but other libraries sum in another order. A lost channel of one convolution is 0.27.
-float LargestRms(Precision precision) {
-  switch (precision) {
-    case Precision::kBf16:
-      return 0.1f;
-    case Precision::kFp16:
-      return 0.03f;
-    default:
-      return 0.002f;
-  }
-}
-
-absl::StatusOr<std::unique_ptr<Engine>> MakeCheckedEngine(const Checkpoint& checkpoint,
+absl::StatusOr<std::unique_ptr<Engine>> MakeCheckedEngine(const PlainCheckpoint& checkpoint,
                                                           const GoldenReference& reference,
                                                           const EngineOptions& options, const EngineMaker& make) {
   DENOISED_ASSIGN_OR_RETURN(const Precision precision,
@@ -81,7 +52,7 @@ absl::StatusOr<std::vector<EngineOptions>> EngineCandidates(const EngineOptions&
     const absl::StatusOr<Precision> first = ResolvePrecision(Precision::kAuto, "cpu");
     if (first.ok() && *first != Precision::kFp32) candidates.push_back(candidate);
   }
-  if (candidate.precision == Precision::kFp32 && candidate.path == EnginePath::kFastest) {
+  if (candidate.precision == Precision::kFp32 && candidate.path == EnginePath::kFastest && HasTorch()) {
     candidate.path = EnginePath::kTorchScript;
     candidates.push_back(candidate);
   }

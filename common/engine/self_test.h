@@ -1,11 +1,9 @@
 // File: self_test.h
 //
 // Engines that have proved themselves before they serve: each draws golden rows (../diffusion/golden_draw.h), which are
-// compared with a run of the same checkpoint by LibTorch's interpreter, in fp32 on the CPU, one image at a time. That
-// run is compared in turn with what the checkpoint says it drew when it was written: so a library or a processor that
-// computes wrongly is found even if all engines here are of one mind.
+// compared with what LibTorch's interpreter drew of them in fp32 on the CPU, one image at a time: when the checkpoint
+// was written (../model/golden_record.h), or here and now (../checkpoint/golden_reference.h).
 //
-//   DENOISED_ASSIGN_OR_RETURN(const GoldenReference reference, DrawCheckedReference(checkpoint));
 //   for (const EngineOptions& candidate : EngineCandidates(options)) {
 //     absl::StatusOr<std::unique_ptr<Engine>> engine = MakeCheckedEngine(checkpoint, reference, candidate);
 //     ...
@@ -19,25 +17,18 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/checkpoint/checkpoint.h"
-#include "common/checkpoint/golden_reference.h"
 #include "common/diffusion/engine.h"
+#include "common/diffusion/golden_draw.h"
 #include "common/engine/make_engine.h"
+#include "common/weights/plain_checkpoint.h"
 
 namespace denoised {
 
-// DrawReference, compared with the golden draw that the checkpoint carries, if it carries one. DATA_LOSS, saying which
-// image differs by how much and what to do, if they are further apart than LargestRms in fp32.
-absl::StatusOr<GoldenReference> DrawCheckedReference(const Checkpoint& checkpoint);
-
-// How far, as a root mean square of an image's pixels in [-1, 1], an engine of this precision may be from the
-// reference.
-float LargestRms(Precision precision);
-
-using EngineMaker = std::function<absl::StatusOr<std::unique_ptr<Engine>>(const Checkpoint&, const EngineOptions&)>;
+using EngineMaker =
+    std::function<absl::StatusOr<std::unique_ptr<Engine>>(const PlainCheckpoint&, const EngineOptions&)>;
 
 // MakeEngine, and CheckEngine with what is made. INTERNAL, saying how it failed, if the engine is not to be trusted.
-absl::StatusOr<std::unique_ptr<Engine>> MakeCheckedEngine(const Checkpoint& checkpoint,
+absl::StatusOr<std::unique_ptr<Engine>> MakeCheckedEngine(const PlainCheckpoint& checkpoint,
                                                           const GoldenReference& reference,
                                                           const EngineOptions& options,
                                                           const EngineMaker& make = MakeEngine);

@@ -1,17 +1,15 @@
 // File: image.h
 //
-// Greyscale pixels and PNG: everything about pictures that training, serving and evaluation must agree on.
+// Greyscale pixels: what training, serving and evaluation must agree on.
 //
 //   GreyImage small = FromModelPixels(pixels, 32, 32);          // [-1, 1] floats to bytes
-//   absl::StatusOr<std::string> png = EncodePng(*Resize(small, 256, Interpolation::kCubic));
+//   absl::StatusOr<std::string> png = EncodePng(*Resize(small, 256, Interpolation::kCubic));   // png.h, resize.h
 //
-// All functions are pure and thread-safe. OpenCV's exceptions end here, as INTERNAL.
+// All functions are pure and thread-safe.
 #ifndef DENOISED_COMMON_IMAGE_IMAGE_H_
 #define DENOISED_COMMON_IMAGE_IMAGE_H_
 
 #include <cstdint>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,23 +30,11 @@ struct GreyImage {
   friend bool operator==(const GreyImage&, const GreyImage&) = default;
 };
 
-enum class Interpolation { kNearest, kLinear, kCubic, kLanczos };
-
 // Pixels in [-1, 1] (clamped) to bytes, rounded to nearest, halves to even: round((x + 1) * 127.5).
 GreyImage FromModelPixels(absl::Span<const float> pixels, int width, int height);
 
 // Bytes to [-1, 1]: x / 127.5 - 1.
 std::vector<float> ToModelPixels(const GreyImage& image);
-
-// Resized to size x size. kLinear uses half-pixel centres and rounds to bytes, as OpenCV and Pillow do. The same size
-// returns the pixels untouched.
-absl::StatusOr<GreyImage> Resize(const GreyImage& image, int size, Interpolation interpolation);
-
-// An 8-bit greyscale PNG. The same pixels always give the same bytes.
-absl::StatusOr<std::string> EncodePng(const GreyImage& image);
-
-// The inverse. INVALID_ARGUMENT for bytes that are not a PNG.
-absl::StatusOr<GreyImage> DecodePng(std::string_view png);
 
 // Pictures of equal size side by side, `columns` to a row, with `padding` pixels of `background` between and around.
 // INVALID_ARGUMENT when there are none or their sizes differ.

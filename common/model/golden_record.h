@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "common/diffusion/golden_draw.h"
 #include "common/model/model_metadata.h"
+#include "common/model/precision.h"
 
 namespace denoised {
 
@@ -49,6 +50,10 @@ std::string SerializeGoldenRecord(const std::vector<GoldenRow>& rows, const Gold
 //   INVALID_ARGUMENT     not JSON, a missing or malformed field, or more than kMaxGoldenRecordBytes
 //   DATA_LOSS            pixels that do not match their SHA-256
 absl::StatusOr<GoldenRecord> ParseGoldenRecord(const std::vector<GoldenRow>& rows, std::string_view json);
+
+// How far, as a root mean square of an image's pixels in [-1, 1], an engine of this precision, kAuto being kFp32, may
+// be from the reference.
+float LargestRms(Precision precision);
 
 }  // namespace denoised
 

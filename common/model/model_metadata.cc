@@ -50,6 +50,12 @@ Json TrainingToJson(const TrainingRecord& training) {
           {"libtorch_version", training.libtorch_version}};
 }
 
+Json RecordsToJson(const ModelMetadata& metadata) {
+  Json records = Json::object();
+  for (const auto& [name, record] : metadata.parameter_records) records[name] = record;
+  return records;
+}
+
 // The readers below throw exceptions for a missing key or a wrong type; ParseModelMetadata turns them into a status.
 
 std::vector<int> Integers(const Json& json) {
@@ -126,6 +132,11 @@ absl::StatusOr<ModelMetadata> FromJson(const Json& json) {
   if (!json.at("null_label").is_null()) metadata.null_label = Integer<int>(json.at("null_label"));
   DENOISED_RETURN_IF_ERROR(ValidateLabels(metadata));
   metadata.parameters_sha256 = json.at("parameters_sha256");
+  if (json.contains("parameters")) {
+    for (const auto& [name, record] : json.at("parameters").items()) {
+      metadata.parameter_records.emplace_back(name, record);
+    }
+  }
   metadata.training = TrainingFromJson(json.at("training"));
   metadata.evaluation_json = json.at("evaluation").dump();
   return metadata;
@@ -177,6 +188,7 @@ std::string SerializeModelMetadata(const ModelMetadata& metadata) {
       {"class_names", metadata.class_names},
       {"null_label", metadata.null_label ? Json(*metadata.null_label) : Json(nullptr)},
       {"parameters_sha256", metadata.parameters_sha256},
+      {"parameters", RecordsToJson(metadata)},
       {"training", TrainingToJson(metadata.training)},
       {"evaluation", Json::parse(metadata.evaluation_json)},
   };

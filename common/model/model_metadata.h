@@ -25,6 +25,13 @@ namespace denoised {
 // The only format this build writes and reads.
 inline constexpr int kCheckpointFormatVersion = 1;
 
+// Names of the extra files in a checkpoint's archive: these metadata, and what the network draws (golden_record.h).
+inline constexpr char kMetadataFile[] = "denoised.json";
+inline constexpr char kGoldenFile[] = "golden_draw.json";
+
+// Larger files are not read.
+inline constexpr uint64_t kMaxCheckpointBytes = uint64_t{1} << 30;
+
 // A U-Net by name and size. Which fields an architecture uses is said in unet.h.
 struct UnetConfig {
   std::string architecture = "compact";       // "compact" or "seed"
@@ -66,6 +73,9 @@ struct ModelMetadata {
   std::string evaluation_json = "{}";  // figures of denoise-eval, where measured: a JSON object
   // SHA-256 of all parameters in order, as little-endian float32: LibTorch itself does not notice a flipped bit.
   std::string parameters_sha256;
+  // Where in the archive each parameter lies, in the same order: its name, and that of the record that holds its bytes,
+  // "data/17". Empty in files of before this was written.
+  std::vector<std::pair<std::string, std::string>> parameter_records;
 
   friend bool operator==(const ModelMetadata&, const ModelMetadata&) = default;
 };

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/image/plot.h"
+#include "common/plot/plot.h"
 #include "common/support/file.h"
 #include "common/support/quantile.h"
 #include "common/support/status_macros.h"

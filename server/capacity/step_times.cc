@@ -4,7 +4,6 @@
 #include <chrono>
 #include <memory>
 
-#include "common/checkpoint/checkpoint.h"
 #include "common/diffusion/engine.h"
 #include "common/diffusion/noise_schedule.h"
 #include "common/diffusion/step_plan.h"
@@ -14,6 +13,7 @@
 #include "common/support/file.h"
 #include "common/support/quantile.h"
 #include "common/support/status_macros.h"
+#include "common/weights/plain_checkpoint.h"
 #include "server/capacity/step_time_statistics.h"
 
 namespace denoised {
@@ -24,11 +24,11 @@ constexpr int kRepeats = 11, kMostRepeats = 44;
 // A team of threads needs some steps before each has a core to itself; the last of these is timed.
 constexpr int kStepsInARow = 16;
 
-absl::StatusOr<Checkpoint> LoadNamedOrShipped(std::string path) {
+absl::StatusOr<PlainCheckpoint> LoadNamedOrShipped(std::string path) {
   if (path.empty()) {
     DENOISED_ASSIGN_OR_RETURN(path, FindShipped("mnist.pt"));
   }
-  return LoadCheckpoint(path);
+  return LoadPlainCheckpoint(path);
 }
 
 absl::StatusOr<double> TimeStep(Engine& engine, const std::vector<StepRow>& rows) {
@@ -41,7 +41,7 @@ absl::StatusOr<double> TimeStep(Engine& engine, const std::vector<StepRow>& rows
 }  // namespace
 
 absl::StatusOr<StepTimes> MeasureStepTimes(const StepTimeOptions& options) {
-  DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadNamedOrShipped(options.checkpoint));
+  DENOISED_ASSIGN_OR_RETURN(const PlainCheckpoint checkpoint, LoadNamedOrShipped(options.checkpoint));
   DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                             MakeEngine(checkpoint, {.device = options.device,
                                                     .num_slots = options.max_rows,

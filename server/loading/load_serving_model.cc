@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/checkpoint/checkpoint.h"
 #include "common/engine/device.h"
 #include "common/engine/make_engine.h"
 #include "common/engine/self_test.h"
@@ -14,6 +13,7 @@
 #include "common/support/available_cores.h"
 #include "common/support/low_priority.h"
 #include "common/support/status_macros.h"
+#include "server/loading/checkpoint_source.h"
 #include "server/loading/faulty_engine.h"
 
 namespace denoised {
@@ -32,39 +32,18 @@ SchedulerOptions MakeSchedulerOptions(const ServingModelOptions& options, int ro
   return scheduler;
 }
 
-// What is read and computed once, whatever engine serves in the end.
-struct Source {
-  Checkpoint checkpoint;
-  GoldenReference reference;
-};
-
 void Tell(const ServingModelOptions& options, const std::string& news) {
   if (options.tell) options.tell(news);
 }
 
-std::string GoldenNews(const Checkpoint& checkpoint) {
-  if (checkpoint.golden.has_value()) {
-    return absl::StrCat("they are as ", checkpoint.golden->drawn_by, " drew them when the checkpoint was written");
-  }
-  return "the checkpoint is older and carries no such images to compare them with; denoise-train --add_golden_draw "
-         "FILE "
-         "adds them";
-}
-
-absl::StatusOr<Source> ReadAtOnce(const ServingModelOptions& options) {
-  Source source;
-  DENOISED_ASSIGN_OR_RETURN(source.checkpoint, LoadCheckpoint(options.checkpoint));
-  Tell(options, "drawing a few images in fp32, which engines are compared with");
-  DENOISED_ASSIGN_OR_RETURN(source.reference, DrawCheckedReference(source.checkpoint));
-  Tell(options, GoldenNews(source.checkpoint));
-  return source;
-}
-
 // This takes most of a second of a core.
-absl::StatusOr<Source> ReadSource(const ServingModelOptions& options) {
-  if (!options.in_background) return ReadAtOnce(options);
-  absl::StatusOr<Source> source = absl::UnknownError("not read");
-  RunAtLowPriority([&] { source = ReadAtOnce(options); });
+absl::StatusOr<CheckpointSource> Read(const ServingModelOptions& options) {
+  const auto read = [&] {
+    return ReadSource(options.checkpoint, [&](const std::string& news) { Tell(options, news); });
+  };
+  if (!options.in_background) return read();
+  absl::StatusOr<CheckpointSource> source = absl::UnknownError("not read");
+  RunAtLowPriority([&] { source = read(); });
   return source;
 }
 
@@ -73,11 +52,11 @@ int BatchRows(const ServingModelOptions& options, const std::string& device) {
   return device == "cpu" ? std::max(kCpuBatchRows, AvailableCores()) : kCudaBatchRows;
 }
 
-absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const Source& source, EngineOptions engine,
+absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const CheckpointSource& source, EngineOptions engine,
                                                          std::vector<std::string> passed_over,
                                                          const ServingModelOptions& options,
                                                          SchedulerObserver* observer) {
-  const Checkpoint& checkpoint = source.checkpoint;
+  const PlainCheckpoint& checkpoint = source.checkpoint;
   const SchedulerOptions scheduler_options = MakeSchedulerOptions(options, engine.max_rows);
   engine.num_slots = UsefulSlots(scheduler_options);
   ModelInfo info{.metadata = checkpoint.metadata,
@@ -86,7 +65,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const Source& source, E
                  .device = engine.device,
                  .passed_over = std::move(passed_over),
                  .golden_drawn_by = checkpoint.golden.has_value() ? checkpoint.golden->drawn_by : ""};
-  const auto make_unchecked = [&](const Checkpoint& drawn,
+  const auto make_unchecked = [&](const PlainCheckpoint& drawn,
                                   const EngineOptions& wanted) -> absl::StatusOr<std::unique_ptr<Engine>> {
     DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Engine> made, MakeEngine(drawn, wanted));
     return InjectFault(options.fault, FaultTime::kSelfTest, std::move(made));
@@ -119,7 +98,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                                               .num_threads = options.threads,
                                               .precision = ParsePrecision(options.precision),
                                               .beside_another = options.in_background}));
-  DENOISED_ASSIGN_OR_RETURN(const Source source, ReadSource(options));
+  DENOISED_ASSIGN_OR_RETURN(const CheckpointSource source, Read(options));
   std::vector<std::string> passed_over;
   absl::Status status;
   for (EngineOptions& candidate : candidates) {

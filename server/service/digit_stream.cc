@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_format.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
+#include "common/image/resize.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/image/resize.h"
 #include "server/service/grpc_status.h"
 
 namespace denoised {

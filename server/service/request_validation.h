@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/diffusion/noise_schedule.h"
-#include "common/image/image.h"
+#include "common/image/resize.h"
 #include "common/model/model_metadata.h"
 #include "denoised/v1/digit_service.pb.h"
 #include "server/scheduler/scheduler.h"

@@ -72,7 +72,7 @@ class Drawing {
   Drawing(const Checkpoint& checkpoint, Precision precision, int rows, int threads = 0)
       : plan_(*MakeStepPlan(*NoiseSchedule::Create({}), {})),
         engine_(OrDie(MakeEngine(
-            checkpoint, {.device = "cpu", .num_slots = rows, .num_threads = threads, .precision = precision}))) {
+            Plain(checkpoint), {.device = "cpu", .num_slots = rows, .num_threads = threads, .precision = precision}))) {
     for (int slot = 0; slot < rows; ++slot) rows_.push_back({.slot = slot, .plan = &plan_});
   }
 

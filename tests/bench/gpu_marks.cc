@@ -119,7 +119,7 @@ void Run(int rounds, const std::string& path) {
   Gpu gpu;
   for (const Precision precision : {Precision::kFp16, Precision::kFp32}) {
     const std::unique_ptr<Engine> engine =
-        OrDie(MakeEngine(checkpoint, {.device = "cuda", .num_slots = sizes.back(), .precision = precision}));
+        OrDie(MakeEngine(Plain(checkpoint), {.device = "cuda", .num_slots = sizes.back(), .precision = precision}));
     std::printf("%s\na network row takes %.3f GFLOP\n", engine->Description().c_str(), operations * 1e-9);
     std::map<int, double> best;
     double matrix_rate = 0, copy_rate = 0;

@@ -13,6 +13,8 @@
 #include "common/diffusion/row_update.h"
 #include "common/engine/make_engine.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
+#include "common/image/resize.h"
 #include "common/model/precision.h"
 #include "common/support/available_cores.h"
 #include "common/support/file.h"
@@ -85,10 +87,10 @@ class Fixture {
       : checkpoint_(
             OrDie(LoadCheckpoint(Environment("DENOISED_BENCH_CHECKPOINT", DENOISED_SOURCE_DIR "/models/mnist.pt")))),
         plan_(*MakeStepPlan(*NoiseSchedule::Create(checkpoint_.metadata.noise_schedule), {})),
-        engine_(OrDie(
-            MakeEngine(checkpoint_, {.device = Environment("DENOISED_BENCH_DEVICE", "cpu"),
-                                     .num_slots = kMaxRows,
-                                     .precision = ParsePrecision(Environment("DENOISED_BENCH_PRECISION", "fp32"))}))),
+        engine_(OrDie(MakeEngine(Plain(checkpoint_),
+                                 {.device = Environment("DENOISED_BENCH_DEVICE", "cpu"),
+                                  .num_slots = kMaxRows,
+                                  .precision = ParsePrecision(Environment("DENOISED_BENCH_PRECISION", "fp32"))}))),
         matrix_rate_(AvailableCores()),
         operations_per_row_(OperationsPerRow(checkpoint_.unet)) {}
 

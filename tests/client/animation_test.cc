@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -602,7 +603,7 @@ TEST_F(DenoiseTest, WatchShowsAHundredFramesAndKeepsNone) {
   const ProgramResult result = RunProgram(
       {"/bin/sh", "-c", "exec script -qec 'stty cols 80 rows 24; exec " DENOISED_BIN_DIR "/denoise watch 7' /dev/null"},
       {"DENOISE_SERVER=" + address_, "XDG_CONFIG_HOME=" + folder_.path(), "TERM=xterm"}, folder_.path());
-  EXPECT_EQ(result.exit_code, 0) << result.out;
+  ASSERT_EQ(result.exit_code, 0) << result.out;
   EXPECT_EQ(service_.requests()[0].preview().every_steps(), 10u);
   EXPECT_THAT(result.out, HasSubstr("step 500/1000"));
   EXPECT_THAT(result.out, HasSubstr("digit-7  256x256, seed 42, 1000 steps"));

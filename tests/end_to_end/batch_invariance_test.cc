@@ -11,6 +11,7 @@
 #include "common/engine/device.h"
 #include "common/engine/make_engine.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
 #include "common/support/digest.h"
 #include "server/scheduler/scheduler.h"
 #include "tests/testing/status_matchers.h"
@@ -51,10 +52,10 @@ class BatchInvarianceTest : public testing::TestWithParam<Case> {
   BatchInvarianceTest()
       : checkpoint_(*LoadCheckpoint(DENOISED_SOURCE_DIR "/models/mnist.pt")),
         schedule_(*NoiseSchedule::Create(checkpoint_.metadata.noise_schedule)),
-        engine_(*MakeEngine(checkpoint_, {.device = GetParam().device,
-                                          .num_slots = UsefulSlots(kOptions),
-                                          .num_threads = 2,
-                                          .precision = GetParam().precision})),
+        engine_(*MakeEngine(Plain(checkpoint_), {.device = GetParam().device,
+                                                 .num_slots = UsefulSlots(kOptions),
+                                                 .num_threads = 2,
+                                                 .precision = GetParam().precision})),
         scheduler_(*engine_, kOptions) {
     if (GetParam().measured) {
       EXPECT_THAT(scheduler_.Calibrate(), IsOk());

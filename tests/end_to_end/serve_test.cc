@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/end_to_end/served.h"
 #include "tests/testing/free_port.h"
 #include "tests/testing/program.h"

@@ -132,6 +132,17 @@ TEST_F(SetupTest, FinishesWhatAnInterruptedDpkgHasLeft) {
   EXPECT_THAT(calls(), HasSubstr("--reinstall libopencv-dev"));
 }
 
+TEST_F(SetupTest, AServingBuildWantsNoLibTorchAndNoOpenCv) {
+  for (const char* package : {"libtorch-dev", "libopencv-dev", "libgloo-dev", "libopenblas0-pthread", "libpng-dev"}) {
+    SetState(package, "");
+  }
+  EXPECT_EQ(RunSetup({"--serving"}).exit_code, 0);
+  EXPECT_THAT(calls(), HasSubstr(" libpng-dev\n"));
+  for (const char* package : {"libtorch", "libopencv", "libgloo", "libopenblas"}) {
+    EXPECT_THAT(calls(), Not(HasSubstr(package)));
+  }
+}
+
 TEST_F(SetupTest, BringsThePagesPackagesOnce) {
   EXPECT_EQ(RunSetup({"--page"}).exit_code, 0);
   EXPECT_THAT(calls(), HasSubstr("npm ci "));
@@ -227,10 +238,8 @@ TEST_F(SetupTest, SaysWhichGoIsNeededWhereThereIsNone) {
 TEST_F(SetupTest, UnknownOptionIsSaid) {
   const ProgramResult result = RunSetup({"--test"});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(
-      result.err,
-      HasSubstr(
-          "usage: scripts/setup.sh [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--cuda]"));
+  EXPECT_THAT(result.err, HasSubstr("usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] "
+                                    "[--deploy] [--prometheus3] [--cuda]"));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/image/image.h"
+#include "common/image/resize.h"
 #include "common/support/digest.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"

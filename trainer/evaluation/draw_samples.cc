@@ -268,7 +268,7 @@ absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options) {
   const int slots = device == "cpu" ? kCpuSlots : kCudaSlots;
   DENOISED_ASSIGN_OR_RETURN(
       const std::unique_ptr<Engine> engine,
-      MakeEngine(checkpoint,
+      MakeEngine(Plain(checkpoint),
                  {.device = device, .num_slots = slots, .num_threads = options.threads, .precision = precision}));
   DENOISED_RETURN_IF_ERROR(SampleDrawer(options, plan, *engine, folder, drawing).Run());
   drawing.labels.resize(drawing.pixels.size() / kModelPixels);

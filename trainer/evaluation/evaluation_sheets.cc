@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
+#include "common/image/resize.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {

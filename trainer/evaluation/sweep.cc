@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/image/plot.h"
+#include "common/plot/plot.h"
 
 namespace denoised {
 namespace {

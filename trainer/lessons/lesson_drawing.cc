@@ -9,6 +9,8 @@
 #include "common/diffusion/row_update.h"
 #include "common/diffusion/step_plan.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
+#include "common/image/resize.h"
 #include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
 

@@ -6,6 +6,8 @@
 
 #include "common/engine/make_engine.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
+#include "common/image/resize.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -16,7 +18,7 @@ absl::StatusOr<std::string> DrawSampleGrid(const Checkpoint& checkpoint, int thr
   const int images = kRows * classes;
   DENOISED_ASSIGN_OR_RETURN(
       const std::unique_ptr<Engine> engine,
-      MakeEngine(checkpoint,
+      MakeEngine(Plain(checkpoint),
                  {.device = "cpu", .num_slots = images, .num_threads = threads, .precision = Precision::kFp32}));
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));
   DENOISED_ASSIGN_OR_RETURN(

@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#include "common/model/activation.h"
+#include "common/weights/activation.h"
 
 namespace denoised {
 

@@ -8,7 +8,7 @@
 
 #include "common/engine/cpu/cpu_kernels.h"
 #include "common/image/image.h"
-#include "common/model/unet_wiring.h"
+#include "common/weights/unet_wiring.h"
 
 namespace denoised {
 namespace {

@@ -25,7 +25,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "common/model/unet_weights.h"
+#include "common/weights/unet_weights.h"
 
 namespace denoised {
 

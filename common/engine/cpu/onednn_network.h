@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "common/engine/cpu/cpu_network.h"
 #include "common/model/precision.h"
-#include "common/model/unet_weights.h"
+#include "common/weights/unet_weights.h"
 
 namespace denoised {
 

@@ -15,8 +15,8 @@
 #include "common/engine/cuda/cuda_threads.h"
 #include "common/engine/cuda/half.h"
 #include "common/engine/cuda/network_program.h"
-#include "common/model/activation.h"
 #include "common/support/host_device.h"
+#include "common/weights/activation.h"
 
 namespace denoised::cuda_step {
 

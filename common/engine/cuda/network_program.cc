@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/image/image.h"
-#include "common/model/unet_wiring.h"
+#include "common/weights/unet_wiring.h"
 
 namespace denoised {
 namespace {

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/model/activation.h"
 #include "common/model/precision.h"
-#include "common/model/unet_weights.h"
+#include "common/weights/activation.h"
+#include "common/weights/unet_weights.h"
 
 namespace denoised {
 

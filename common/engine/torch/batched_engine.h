@@ -12,19 +12,12 @@
 #include <torch/script.h>
 
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "common/diffusion/engine.h"
+#include "common/engine/torch/torch_engines.h"
 
 namespace denoised {
-
-struct BatchedEngineOptions {
-  std::string device = "cpu";  // as LibTorch names it
-  int null_label = 0;          // of guided images' second rows
-  int num_slots = 16;
-  int max_rows = 32;  // of a step; powers of two up to it, and it, are the batch sizes. A step of more is INTERNAL
-};
 
 // Copies `unet`, and returns once every batch size has run. INTERNAL if the network fails; LibTorch's exceptions for a
 // device that is not there.

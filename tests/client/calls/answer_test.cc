@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "absl/strings/escaping.h"
+#include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {

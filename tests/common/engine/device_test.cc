@@ -3,9 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/checkpoint/torch_cuda.h"
 #include "common/engine/cpu/onednn_network.h"
 #include "common/engine/cuda/cuda_engine.h"
+#include "common/engine/torch/torch_cuda.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {

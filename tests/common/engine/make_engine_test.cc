@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/unet.h"
 #include "common/diffusion/noise.h"
 #include "common/diffusion/row_update.h"
@@ -93,7 +94,7 @@ class EveryEngineTest : public testing::TestWithParam<EnginePath> {
  protected:
   std::unique_ptr<Engine> EngineWith(int threads = 2) {
     return *MakeEngine(
-        checkpoint_,
+        Plain(checkpoint_),
         {.device = "cpu", .num_slots = 8, .num_threads = threads, .precision = Precision::kFp32, .path = GetParam()});
   }
 
@@ -197,7 +198,7 @@ INSTANTIATE_TEST_SUITE_P(Paths, EveryEngineTest,
 class BatchSizesTest : public testing::Test {
  protected:
   static std::unique_ptr<Engine> EngineOf(int max_rows) {
-    return *MakeEngine(SmallCheckpoint(),
+    return *MakeEngine(Plain(SmallCheckpoint()),
                        {.device = "cpu", .num_slots = 4, .max_rows = max_rows, .path = EnginePath::kBatched});
   }
 };
@@ -227,7 +228,7 @@ TEST(MakeEngineTest, Bfloat16DrawsNearlyTheSameDigits) {
   const Image image{.plan = *MakeStepPlan(*NoiseSchedule::Create(checkpoint.metadata.noise_schedule),
                                           {.sampler = SamplerType::kDpmSolverPp2M, .steps = 20})};
   const auto draw = [&](Precision precision) {
-    return DrawAlone(**MakeEngine(checkpoint, {.device = "cpu", .num_slots = 1, .precision = precision}), image);
+    return DrawAlone(**MakeEngine(Plain(checkpoint), {.device = "cpu", .num_slots = 1, .precision = precision}), image);
   };
   const std::vector<float> fp32 = draw(Precision::kFp32), bf16 = draw(Precision::kBf16);
   EXPECT_NE(bf16, fp32);
@@ -242,15 +243,15 @@ TEST(MakeEngineTest, Bfloat16WhereTheNetworkHasNoneIsSaid) {
   ModelMetadata metadata;
   metadata.unet.channels = {24, 48, 96};
   const Checkpoint checkpoint = *ParseCheckpoint("odd", *SerializeCheckpoint(metadata, MakeUnet(metadata.unet)));
-  EXPECT_THAT(MakeEngine(checkpoint, {.device = "cpu", .num_slots = 1}), IsOk());
-  EXPECT_THAT(MakeEngine(checkpoint, {.device = "cpu", .num_slots = 1, .precision = Precision::kBf16}),
+  EXPECT_THAT(MakeEngine(Plain(checkpoint), {.device = "cpu", .num_slots = 1}), IsOk());
+  EXPECT_THAT(MakeEngine(Plain(checkpoint), {.device = "cpu", .num_slots = 1, .precision = Precision::kBf16}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        "--precision=bf16: a layer of 24 channels in 8 groups does not divide into vectors of 16; use "
                        "auto or fp32"));
 }
 
 TEST(MakeEngineTest, NeedsASlot) {
-  EXPECT_THAT(MakeEngine(SmallCheckpoint(), {.device = "cpu", .num_slots = 0}),
+  EXPECT_THAT(MakeEngine(Plain(SmallCheckpoint()), {.device = "cpu", .num_slots = 0}),
               StatusIs(absl::StatusCode::kInvalidArgument, "the engine needs at least 1 slot, got 0"));
 }
 

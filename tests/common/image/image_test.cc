@@ -29,42 +29,6 @@ TEST(ModelPixelsTest, EveryByteComesBack) {
   EXPECT_EQ(FromModelPixels(ToModelPixels(image), 16, 16), image);
 }
 
-TEST(ResizeTest, SameSizeIsUntouched) { EXPECT_EQ(*Resize(Ramp(32), 32, Interpolation::kLanczos), Ramp(32)); }
-
-TEST(ResizeTest, NearestRepeatsPixels) {
-  const GreyImage image{.width = 2, .height = 2, .pixels = {1, 2, 3, 4}};
-  EXPECT_THAT(Resize(image, 4, Interpolation::kNearest)->pixels,
-              ElementsAre(1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4));
-}
-
-// Half-pixel centres: output pixel i samples (i + 0.5) / 2 - 0.5, clamped at the edge.
-TEST(ResizeTest, LinearHasHalfPixelCentres) {
-  const GreyImage image{.width = 2, .height = 2, .pixels = {0, 100, 0, 100}};
-  const GreyImage sized = *Resize(image, 4, Interpolation::kLinear);
-  EXPECT_THAT(std::vector<uint8_t>(sized.pixels.begin(), sized.pixels.begin() + 4), ElementsAre(0, 25, 75, 100));
-}
-
-TEST(ResizeTest, EveryInterpolationKeepsAFlatImageFlat) {
-  const GreyImage flat{.width = 32, .height = 32, .pixels = std::vector<uint8_t>(1024, 77)};
-  for (const Interpolation interpolation :
-       {Interpolation::kNearest, Interpolation::kLinear, Interpolation::kCubic, Interpolation::kLanczos}) {
-    EXPECT_THAT(Resize(flat, 100, interpolation)->pixels, testing::Each(77));
-  }
-}
-
-TEST(PngTest, ComesBackAndIsTheSameEachTime) {
-  const std::string png = *EncodePng(Ramp(20));
-  EXPECT_EQ(*DecodePng(png), Ramp(20));
-  EXPECT_EQ(*EncodePng(Ramp(20)), png);
-}
-
-TEST(PngTest, OtherBytesAreRefused) {
-  EXPECT_THAT(DecodePng("GIF89a"),
-              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("these bytes are not a PNG image")));
-  EXPECT_THAT(DecodePng(""), testing::Not(IsOk()));
-  EXPECT_THAT(DecodePng(EncodePng(Ramp(20))->substr(0, 40)), testing::Not(IsOk()));
-}
-
 TEST(MakeGridTest, PlacesPicturesRowByRow) {
   const GreyImage one{.width = 1, .height = 1, .pixels = {1}};
   const GreyImage two{.width = 1, .height = 1, .pixels = {2}};

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
 
@@ -57,12 +57,10 @@ TEST_F(CapacityTest, WhatDoesNotFitIsSaid) {
 
 TEST_F(CapacityTest, HelpShowsTheDefaultsOfFlagsWithSeveralValues) {
   const std::string help = Run({"--help"}).out;
-  // By CLI11's version.
-  EXPECT_THAT(help,
-              testing::AnyOf(HasSubstr("--shares FLOAT:FLOAT in [0.001 - 2]=0.2 0.4 0.6 0.7 0.8 0.9 0.95 ..."),
-                             HasSubstr("--shares FLOAT:FLOAT in [0.001 - 2] [0.2 0.4 0.6 0.7 0.8 0.9 0.95]  ...")));
-  EXPECT_THAT(help, testing::AnyOf(HasSubstr("--replicas INT:INT in [1 - 100000]=1 100 ..."),
-                                   HasSubstr("--replicas INT:INT in [1 - 100000] [1 100]  ...")));
+  // "=1 100 ..." or " [1 100]  ...", by CLI11's version.
+  EXPECT_THAT(help, testing::ContainsRegex(
+                        "--shares FLOAT:FLOAT in .0.001 - 2..{1,2}0.2 0.4 0.6 0.7 0.8 0.9 0.95]? +[.][.][.]"));
+  EXPECT_THAT(help, testing::ContainsRegex("--replicas INT:INT in .1 - 100000..{1,2}1 100]? +[.][.][.]"));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "common/image/resize.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/service/grpc_status.h"

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"

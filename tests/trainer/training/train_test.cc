@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"

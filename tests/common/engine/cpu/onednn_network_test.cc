@@ -40,7 +40,7 @@ class OneDnnNetworkTest : public testing::TestWithParam<Case> {
     if (GetParam().precision == Precision::kBf16 && !HasBfloat16()) {
       GTEST_SKIP() << "this processor has no bfloat16 instructions";
     }
-    const auto model = MakeOneDnnModel(HostWeights(config_, unet_, kTimesteps));
+    const auto model = MakeOneDnnModel(*MakeUnetWeights(config_, HostTensorsOf(unet_), kTimesteps));
     ASSERT_THAT(model, IsOk());
     model_ = *model;
   }
@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, OneDnnNetworkTest,
 TEST(MakeOneDnnModelTest, LeavesOddSizesToLibTorch) {
   UnetConfig config;
   config.channels = {24, 48, 96};
-  const auto model = MakeOneDnnModel(HostWeights(config, MakeUnet(config), kTimesteps));
+  const auto model = MakeOneDnnModel(*MakeUnetWeights(config, HostTensorsOf(MakeUnet(config)), kTimesteps));
   EXPECT_EQ(model.status().code(), absl::StatusCode::kUnimplemented);
 }
 

@@ -35,7 +35,7 @@ Network MakeNetwork(const std::string& architecture) {
   network.unet = MakeUnet(network.config);
   const torch::NoGradGuard no_grad;
   for (const at::Tensor& parameter : network.unet.parameters()) parameter.add_(0.02 * torch::randn_like(parameter));
-  network.weights = HostWeights(network.config, network.unet, kTimesteps);
+  network.weights = *MakeUnetWeights(network.config, HostTensorsOf(network.unet), kTimesteps);
   return network;
 }
 
@@ -194,7 +194,8 @@ class CudaChainTest : public testing::Test {
  protected:
   // Images of a few digits, by 20 steps of two samplers; each alone, or all in one batch.
   std::vector<std::vector<float>> Draw(const std::string& device, Precision precision, bool together) {
-    const auto engine = MakeEngine(checkpoint_, {.device = device, .num_slots = kImages, .precision = precision});
+    const auto engine =
+        MakeEngine(Plain(checkpoint_), {.device = device, .num_slots = kImages, .precision = precision});
     EXPECT_THAT(engine, IsOk());
     std::vector<StepRow> rows;
     for (int i = 0; i < kImages; ++i) {

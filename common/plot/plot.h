@@ -7,8 +7,8 @@
 //                {.title = "Training", .x_label = "epoch", .y_label = "loss", .log_y = true});
 //
 // Each line is named where it ends, so there is no legend to look up. Pure and thread-safe.
-#ifndef DENOISED_COMMON_IMAGE_PLOT_H_
-#define DENOISED_COMMON_IMAGE_PLOT_H_
+#ifndef DENOISED_COMMON_PLOT_PLOT_H_
+#define DENOISED_COMMON_PLOT_PLOT_H_
 
 #include <string>
 #include <vector>
@@ -30,8 +30,11 @@ struct PlotOptions {
   bool log_x = false, log_y = false;  // for values above 0
 };
 
-// A PNG of 1200x720 pixels. INVALID_ARGUMENT when there is nothing to draw, lengths differ, or a logarithmic axis meets
-// a value that is not above 0.
+// Whether this build draws plots: it does with OpenCV.
+bool CanPlot();
+
+// A PNG of 1200x720 pixels. UNIMPLEMENTED if not CanPlot(). INVALID_ARGUMENT when there is nothing to draw, lengths
+// differ, or a logarithmic axis meets a value that is not above 0.
 absl::StatusOr<std::string> DrawPlot(const std::vector<PlotLine>& lines, const PlotOptions& options);
 
 // Round numbers that cover low to high, at most about `count` of them: 1, 2 or 5 times a power of ten apart, or on a
@@ -40,4 +43,4 @@ std::vector<double> AxisTicks(double low, double high, int count, bool logarithm
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_IMAGE_PLOT_H_
+#endif  // DENOISED_COMMON_PLOT_PLOT_H_

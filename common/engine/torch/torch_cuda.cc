@@ -1,4 +1,4 @@
-#include "common/checkpoint/torch_cuda.h"
+#include "common/engine/torch/torch_cuda.h"
 
 #include <dlfcn.h>
 #include <torch/cuda.h>

@@ -1,8 +1,8 @@
 // File: activation.h
 //
 // What follows a normalisation.
-#ifndef DENOISED_COMMON_MODEL_ACTIVATION_H_
-#define DENOISED_COMMON_MODEL_ACTIVATION_H_
+#ifndef DENOISED_COMMON_WEIGHTS_ACTIVATION_H_
+#define DENOISED_COMMON_WEIGHTS_ACTIVATION_H_
 
 namespace denoised {
 
@@ -13,4 +13,4 @@ enum class Activation {
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_MODEL_ACTIVATION_H_
+#endif  // DENOISED_COMMON_WEIGHTS_ACTIVATION_H_

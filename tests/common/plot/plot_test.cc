@@ -1,4 +1,4 @@
-#include "common/image/plot.h"
+#include "common/plot/plot.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {

@@ -1,10 +1,11 @@
-#include "common/image/figure_files.h"
+#include "common/plot/figure_files.h"
 
 #include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/plot/plot.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
 
@@ -34,12 +35,16 @@ std::string FigureFiles::folder() const {
 
 absl::Status FigureFiles::Write(std::string_view figures, const absl::StatusOr<std::string>& plot) const {
   DENOISED_RETURN_IF_ERROR(WriteFigures(figures));
+  if (!CanPlot()) return absl::OkStatus();
   DENOISED_RETURN_IF_ERROR(plot.status());
   return WriteFileAtomically(png_, *plot);
 }
 
 absl::Status FigureFiles::WriteFigures(std::string_view figures) const { return WriteFileAtomically(json_, figures); }
 
-std::string FigureFiles::ToString() const { return absl::StrCat("Figures:  ", json_, "\nPlot:     ", png_, "\n"); }
+std::string FigureFiles::ToString() const {
+  const std::string plot = CanPlot() ? png_ : "none, as this build was made without OpenCV";
+  return absl::StrCat("Figures:  ", json_, "\nPlot:     ", plot, "\n");
+}
 
 }  // namespace denoised

@@ -1,4 +1,4 @@
-#include "common/image/plot.h"
+#include "common/plot/plot.h"
 
 #include <algorithm>
 #include <array>
@@ -182,6 +182,8 @@ std::vector<double> AxisTicks(double low, double high, int count, bool logarithm
   for (double i = std::ceil(low / step); i * step <= high; ++i) ticks.push_back(i * step + 0.0);  // no negative zero
   return ticks;
 }
+
+bool CanPlot() { return true; }
 
 absl::StatusOr<std::string> DrawPlot(const std::vector<PlotLine>& lines, const PlotOptions& options) {
   const Range x_data = RangeOf(lines, &PlotLine::x), y_data = RangeOf(lines, &PlotLine::y);

@@ -19,15 +19,15 @@
 //     Layer Upsampled(const std::string& name, const Layer& in, int channels);  // transposed convolution of stride 2
 //   };
 //   WireUnet(operations);
-#ifndef DENOISED_COMMON_MODEL_UNET_WIRING_H_
-#define DENOISED_COMMON_MODEL_UNET_WIRING_H_
+#ifndef DENOISED_COMMON_WEIGHTS_UNET_WIRING_H_
+#define DENOISED_COMMON_WEIGHTS_UNET_WIRING_H_
 
 #include <string>
 #include <vector>
 
 #include "common/image/image.h"
-#include "common/model/activation.h"
 #include "common/model/model_metadata.h"
+#include "common/weights/activation.h"
 
 namespace denoised {
 
@@ -108,4 +108,4 @@ void WireUnet(Operations& ops) {
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_MODEL_UNET_WIRING_H_
+#endif  // DENOISED_COMMON_WEIGHTS_UNET_WIRING_H_

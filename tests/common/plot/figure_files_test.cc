@@ -1,4 +1,4 @@
-#include "common/image/figure_files.h"
+#include "common/plot/figure_files.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

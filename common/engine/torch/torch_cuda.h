@@ -4,8 +4,8 @@
 // without it: it is loaded when one asks for GPUs, and only where there is a driver.
 //
 // Thread-safe.
-#ifndef DENOISED_COMMON_CHECKPOINT_TORCH_CUDA_H_
-#define DENOISED_COMMON_CHECKPOINT_TORCH_CUDA_H_
+#ifndef DENOISED_COMMON_ENGINE_TORCH_TORCH_CUDA_H_
+#define DENOISED_COMMON_ENGINE_TORCH_TORCH_CUDA_H_
 
 namespace denoised {
 
@@ -17,4 +17,4 @@ bool TorchHasCuda();
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_CHECKPOINT_TORCH_CUDA_H_
+#endif  // DENOISED_COMMON_ENGINE_TORCH_TORCH_CUDA_H_

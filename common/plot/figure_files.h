@@ -7,8 +7,8 @@
 //   std::fputs(files->ToString().c_str(), stdout);  // both names
 //
 // Thread-safe as far as the file system is.
-#ifndef DENOISED_COMMON_IMAGE_FIGURE_FILES_H_
-#define DENOISED_COMMON_IMAGE_FIGURE_FILES_H_
+#ifndef DENOISED_COMMON_PLOT_FIGURE_FILES_H_
+#define DENOISED_COMMON_PLOT_FIGURE_FILES_H_
 
 #include <string>
 #include <string_view>
@@ -29,13 +29,13 @@ class FigureFiles {
   std::string folder() const;  // of both; "." for this one
 
   // Replaces both files, the figures first: these are written even if there is no plot, whose error is then returned.
-  // Only where files are wanted.
+  // A build that draws no plots writes the figures alone. Only where files are wanted.
   absl::Status Write(std::string_view figures, const absl::StatusOr<std::string>& plot) const;
 
   // The figures alone, as long as there is nothing to plot.
   absl::Status WriteFigures(std::string_view figures) const;
 
-  // Two lines with the names, for the person who asked.
+  // Two lines with the names, for the person who asked, or with one and why there is no other.
   std::string ToString() const;
 
  private:
@@ -47,4 +47,4 @@ class FigureFiles {
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_IMAGE_FIGURE_FILES_H_
+#endif  // DENOISED_COMMON_PLOT_FIGURE_FILES_H_

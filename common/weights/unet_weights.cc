@@ -1,9 +1,23 @@
-#include "common/model/unet_weights.h"
+#include "common/weights/unet_weights.h"
 
 #include <algorithm>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "common/weights/conditioning.h"
+
 namespace denoised {
+
+absl::StatusOr<UnetWeights> MakeUnetWeights(const UnetConfig& config, HostTensors tensors, int num_train_timesteps) {
+  constexpr int64_t kMaxTableValues = int64_t{1} << 28;
+  if (ConditioningWidth(config) * num_train_timesteps * config.num_labels > kMaxTableValues) {
+    return absl::UnimplementedError("the table of timesteps and labels would be too large");
+  }
+  UnetWeights weights{.config = config, .num_train_timesteps = num_train_timesteps, .tensors = {}, .conditioning = {}};
+  weights.conditioning = ConditioningTable(config, tensors, num_train_timesteps);
+  weights.tensors = std::move(tensors);
+  return weights;
+}
 
 void AsConvolution(HostTensor& weight, HostTensor& bias) {
   const int64_t in = weight.shape[0], out = weight.shape[1];
