@@ -1,38 +1,57 @@
-# denoised with the shipped checkpoint, on the CPU; with --build-arg CUDA_IMAGE=nvidia/cuda:...-devel-... on a GPU as well.
-ARG CUDA_IMAGE=debian:12-slim
+# syntax=docker/dockerfile:1
+# The server and the client as Debian's packages, on a Debian, with the shipped checkpoint.
+#
+#   docker build -t denoised --build-arg REVISION=$(git rev-parse --short=12 HEAD) .
+#   docker build -t denoised:cuda --target cuda .        serves on GPUs too, where the nvidia runtime lends one
+#
+# BASE is a Debian 12 or 13. Whatever the programs are linked with is a package of it: scanners see them, their licences are
+# in /usr/share/doc, and building anew brings their mends.
+ARG BASE=debian:12-slim
 
-# The CUDA Toolkit's compiler and static runtime, as plain files; nothing where the image has none.
-FROM ${CUDA_IMAGE} AS cuda
-RUN mkdir -p /toolkit && if [ -d /usr/local/cuda/bin ]; then cp -rL /usr/local/cuda/. /toolkit; fi
-
-FROM debian:12-slim AS build
-RUN apt-get update && apt-get install -y --no-install-recommends bash git ca-certificates
+FROM ${BASE} AS tools
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 WORKDIR /src
 COPY scripts scripts
-RUN scripts/setup.sh
-COPY --from=cuda /toolkit /usr/local/cuda
+RUN scripts/setup.sh --serving --packages
+
+FROM tools AS build
 COPY . .
-RUN cmake --preset release -DDENOISED_BUILD_TESTS=OFF \
- && cmake --build --preset release \
- && cmake --install build/release --prefix /opt/denoised --strip \
- && ldd /opt/denoised/bin/* | awk '$3 ~ /^\// { print $3 }' | sort -u > /libraries
+ARG REVISION=
+RUN --mount=type=cache,target=/root/.cache/ccache \
+    scripts/package.sh --serving -DDENOISED_CUDA=OFF -DDENOISED_REVISION=${REVISION}
 
-# The shared libraries that the programs load, and nothing else of the build; the C library is the base image's own.
-FROM build AS libraries
-RUN mkdir /runtime && grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux[^/]*)\.so' /libraries | xargs cp -L -t /runtime
-
-FROM debian:12-slim
-COPY --from=libraries /runtime /usr/local/lib/denoised
-COPY --from=build /opt/denoised /usr/local
-RUN echo /usr/local/lib/denoised > /etc/ld.so.conf.d/denoised.conf && ldconfig \
- && useradd --system --uid 10001 denoised
-USER 10001
-ENV DENOISED_CHECKPOINT=/usr/local/share/denoised/mnist.pt \
-    NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+FROM ${BASE} AS runtime
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin denoised
+ENV DENOISED_CHECKPOINT=/usr/share/denoised/mnist.pt
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 # Asks at --listen, with TLS if it is on, when both come by DENOISED_ variables; where flags set them, `docker run
-# --health-cmd` has to name them too. While it drains a server is unhealthy, which Docker only shows. Kubernetes has probes of its own.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["/usr/local/bin/denoised", "--healthcheck"]
-ENTRYPOINT ["/usr/local/bin/denoised"]
+# --health-cmd` has to name them too. While it drains a server is unhealthy, which Docker only shows. Kubernetes has
+# probes of its own.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["/usr/bin/denoised", "--healthcheck"]
+ENTRYPOINT ["/usr/bin/denoised"]
+ARG REVISION=
+LABEL org.opencontainers.image.title="denoised" \
+      org.opencontainers.image.description="gRPC server that draws handwritten digits by diffusion" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.revision="${REVISION}"
+
+FROM runtime AS cpu
+RUN --mount=type=bind,from=build,source=/src,target=/src /src/deploy/debian/install_in_image.sh
+USER 10001
+
+# The kernel for GPUs is compiled by NVIDIA's compiler from PyPI, of which nothing stays.
+FROM tools AS build-cuda
+RUN scripts/setup.sh --serving --packages --cuda
+COPY . .
+ARG REVISION=
+RUN --mount=type=cache,target=/root/.cache/ccache \
+    scripts/package.sh --serving -DDENOISED_CUDA=ON -DDENOISED_REVISION=${REVISION}
+
+FROM runtime AS cuda
+RUN --mount=type=bind,from=build-cuda,source=/src,target=/src /src/deploy/debian/install_in_image.sh
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 10001
+
+# What a build without --target makes.
+FROM cpu

@@ -3,6 +3,7 @@
 # Adds <template>, which ends in .cc.in, to the sources of <target> with @DENOISED_SOURCE_REVISION@ filled in. git is
 # asked at every build, but the file is written only when the answer changed: a commit recompiles that one file.
 find_package(Git QUIET)
+set(DENOISED_REVISION "" CACHE STRING "The commit, where the sources come without git")
 
 function(denoised_add_source_revision target template)
   cmake_path(GET template STEM LAST_ONLY name)
@@ -13,6 +14,7 @@ function(denoised_add_source_revision target template)
             -DSOURCE_DIR=${PROJECT_SOURCE_DIR}
             -DTEMPLATE=${CMAKE_CURRENT_SOURCE_DIR}/${template}
             -DOUTPUT=${output}
+            -DREVISION=${DENOISED_REVISION}
             -P ${PROJECT_SOURCE_DIR}/cmake/WriteSourceRevision.cmake
     BYPRODUCTS ${output}
     COMMENT "Asking git for the source revision"

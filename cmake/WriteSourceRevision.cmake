@@ -1,7 +1,7 @@
-# A script: cmake -DGIT_EXECUTABLE=... -DSOURCE_DIR=... -DTEMPLATE=... -DOUTPUT=... -P WriteSourceRevision.cmake
+# A script: cmake -DGIT_EXECUTABLE=... -DSOURCE_DIR=... -DTEMPLATE=... -DOUTPUT=... [-DREVISION=...] -P WriteSourceRevision.cmake
 #
 # Fills in @DENOISED_SOURCE_REVISION@ of TEMPLATE: the commit that SOURCE_DIR is at, in 12 digits, and -dirty where
-# tracked files differ from it; "unknown" outside git or without it. Leaves OUTPUT alone when nothing changed.
+# tracked files differ from it; REVISION where that is given; "unknown" outside git or without it. Leaves OUTPUT alone when nothing changed.
 function(git result)
   execute_process(COMMAND ${GIT_EXECUTABLE} --no-optional-locks -C ${SOURCE_DIR} ${ARGN}
                   OUTPUT_VARIABLE output OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE status)
@@ -12,7 +12,9 @@ function(git result)
 endfunction()
 
 set(DENOISED_SOURCE_REVISION unknown)
-if(GIT_EXECUTABLE)
+if(REVISION)
+  set(DENOISED_SOURCE_REVISION ${REVISION})
+elseif(GIT_EXECUTABLE)
   git(commit rev-parse --short=12 HEAD)
   git(changes status --porcelain --untracked-files=no)
   if(commit)

@@ -173,7 +173,7 @@ absl::StatusOr<std::string> FindShipped(const std::string& name) {
   std::error_code error;
   const fs::path bin = fs::read_symlink("/proc/self/exe", error).parent_path();
   std::vector<std::string> places;
-  for (const fs::path& folder : {fs::path("models"), bin / "../../../models", bin / "../share/denoised"}) {
+  for (const fs::path& folder : {bin / "../share/denoised", bin / "../../../models", fs::path("models")}) {
     places.push_back((folder / name).lexically_normal().string());
     if (fs::exists(places.back(), error)) return places.back();
   }

@@ -42,8 +42,8 @@ absl::Status EnsureWritableFile(const std::string& path, const std::string& flag
 // `flag`, the command line's name for the folder.
 absl::Status EnsureWritableFolder(const std::string& path, const std::string& flag = "--out");
 
-// A file or folder that comes with the programs: `name` in models/ of the working folder, in models/ of the source tree
-// that the running program was built in, or in share/denoised/ of its installation. NOT_FOUND lists where it looked.
+// A file or folder that comes with the programs: `name` in share/denoised/ of the running program's installation, in
+// models/ of the source tree that it was built in, or in models/ of the working folder. NOT_FOUND lists where it looked.
 absl::StatusOr<std::string> FindShipped(const std::string& name);
 
 }  // namespace denoised

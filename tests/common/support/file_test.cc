@@ -147,11 +147,28 @@ TEST(FindShippedTest, FindsTheModelOfThisTree) {
   EXPECT_THAT(ReadFile(*path, 16 << 20), IsOk());
 }
 
+// Whoever stands in a folder with another model in it has not asked for that one.
+TEST(FindShippedTest, TheWorkingFolderComesLast) {
+  const TempFolder folder;
+  std::filesystem::create_directories(folder.File("models"));
+  folder.Write("models/mnist.pt", "another");
+  folder.Write("models/mine.pt", "mine");
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  const absl::StatusOr<std::string> shipped = FindShipped("mnist.pt"), own = FindShipped("mine.pt");
+  std::filesystem::current_path(before);
+  ASSERT_THAT(shipped, IsOk());
+  EXPECT_THAT(*shipped, testing::EndsWith("/models/mnist.pt"));
+  EXPECT_TRUE(std::filesystem::path(*shipped).is_absolute());
+  ASSERT_THAT(own, IsOk());
+  EXPECT_EQ(*own, "models/mine.pt");
+}
+
 TEST(FindShippedTest, SaysWhereItLooked) {
   EXPECT_THAT(FindShipped("nothing.pt"),
               StatusIs(absl::StatusCode::kNotFound,
-                       MatchesRegex("there is no models/nothing\\.pt and no .*/models/nothing\\.pt and no "
-                                    ".*/share/denoised/nothing\\.pt")));
+                       MatchesRegex("there is no .*/share/denoised/nothing\\.pt and no .*/models/nothing\\.pt and no "
+                                    "models/nothing\\.pt")));
 }
 
 }  // namespace

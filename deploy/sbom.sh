@@ -1,0 +1,31 @@
+#!/bin/sh
+# Prints a bill of materials of the system it runs on, as CycloneDX 1.5 (https://cyclonedx.org): Debian's packages, what
+# denoised has compiled in of others' headers, denoised itself, and the checkpoint. For images and machines with dpkg.
+set -eu
+here=$(dirname "$0")
+
+quote() { printf '%s' "$1" | sed 's/[\\"]/\\&/g'; }
+
+separator=''
+# component TYPE NAME VERSION [REST]
+component() {
+  printf '%s\n    {"type": "%s", "name": "%s", "version": "%s"%s}' "$separator" "$1" "$(quote "$2")" "$(quote "$3")" "${4-}"
+  separator=,
+}
+
+distribution=$(. /etc/os-release && echo "$ID-$VERSION_ID")
+# package NAME VERSION [SCOPE]
+package() {
+  component library "$1" "$2" "$(printf ', "purl": "pkg:deb/debian/%s@%s?distro=%s"%s' "$1" "$(echo "$2" | sed 's/+/%2B/g; s/:/%3A/g')" "$distribution" "${3-}")"
+}
+
+printf '{\n  "bomFormat": "CycloneDX",\n  "specVersion": "1.5",\n  "version": 1,\n  "metadata": {"timestamp": "%s"},\n  "components": [' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+component application denoised "$(denoised --version | head -n 1)" ', "licenses": [{"license": {"id": "MIT"}}]'
+component machine-learning-model mnist.pt "$(sha256sum "$here/mnist.pt" | cut -c 1-12)" "$(printf ', "hashes": [{"alg": "SHA-256", "content": "%s"}]' "$(sha256sum "$here/mnist.pt" | cut -d ' ' -f 1)")"
+while read -r name version; do
+  package "$name" "$version" ', "properties": [{"name": "denoised:linked", "value": "headers compiled in"}]'
+done <"$here/compiled_in"
+dpkg-query -W -f='${Package} ${Version}\n' >"${TMPDIR:-/tmp}/sbom.$$"
+while read -r name version; do package "$name" "$version"; done <"${TMPDIR:-/tmp}/sbom.$$"
+rm "${TMPDIR:-/tmp}/sbom.$$"
+printf '\n  ]\n}\n'
