@@ -20,7 +20,7 @@ package() {
 }
 
 printf '{\n  "bomFormat": "CycloneDX",\n  "specVersion": "1.5",\n  "version": 1,\n  "metadata": {"timestamp": "%s"},\n  "components": [' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-component application denoised "$(denoised --version | head -n 1)" ', "licenses": [{"license": {"id": "MIT"}}]'
+component application denoised "$(denoised --version | sed -nE '1s/^denoised //p')" ', "licenses": [{"license": {"id": "MIT"}}]'
 component machine-learning-model mnist.pt "$(sha256sum "$here/mnist.pt" | cut -c 1-12)" "$(printf ', "hashes": [{"alg": "SHA-256", "content": "%s"}]' "$(sha256sum "$here/mnist.pt" | cut -d ' ' -f 1)")"
 while read -r name version; do
   package "$name" "$version" ', "properties": [{"name": "denoised:linked", "value": "headers compiled in"}]'

@@ -13,6 +13,7 @@
 #                               Prometheus 3 as well, from source into build/prometheus3, by Go 1.26.7 or later; minutes
 #   scripts/setup.sh --page     what tests/page needs as well: Chromium, Node.js, and packages from npm into build/page
 #   scripts/setup.sh --packages what scripts/package.sh needs as well
+#   scripts/setup.sh --image    what scripts/image.sh needs as well: an image without a daemon
 #   scripts/setup.sh --cuda     NVIDIA's CUDA compiler as well, from PyPI into build/cuda: no GPU or driver is needed
 #
 # On another system nothing is installed, and Debian's relatives may lack a package: then it is told in words what is
@@ -120,6 +121,13 @@ END
 # Debian packages
 dpkg-dev                | dpkg-shlibdeps
 file                    | file
+END
+  fi
+  if [[ $with_image ]]; then
+    cat <<'END'
+# an image without a daemon
+buildah                 | buildah 1.28
+debootstrap             | debootstrap 1.0
 END
   fi
   if [[ $with_cuda ]]; then
@@ -322,11 +330,12 @@ install_page() {
 
 has_page() { cmp --silent "$root/tests/page/package-lock.json" "$root/build/page/ready"; }
 
-serving_only='' with_packages='' with_tests='' with_checks='' with_examples='' with_page='' with_cuda='' with_deploy='' with_prometheus3=''
+serving_only='' with_packages='' with_image='' with_tests='' with_checks='' with_examples='' with_page='' with_cuda='' with_deploy='' with_prometheus3=''
 for option; do
   case $option in
     --serving) serving_only=1 ;;
     --packages) with_packages=1 ;;
+    --image) with_image=1 ;;
     --tests) with_tests=1 ;;
     --checks) with_checks=1 ;;
     --examples) with_examples=1 ;;
@@ -334,7 +343,7 @@ for option; do
     --cuda) with_cuda=1 ;;
     --deploy) with_deploy=1 ;;
     --prometheus3) with_prometheus3=1 ;;
-    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--packages] [--cuda]" ;;
+    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--packages] [--image] [--cuda]" ;;
   esac
 done
 

@@ -110,6 +110,7 @@ if [[ $all ]]; then
   "$root/scripts/setup.sh" --page || say "Without Chromium, Node.js and npm's packages, the page is not tested."
   "$root/scripts/setup.sh" --cuda || say "Without the CUDA compiler, its kernel and the tests that need it are left out."
   stage_times+=("$(table_row Packages ok "$SECONDS")")
+  { "$root/scripts/setup.sh" --image && "$root/scripts/image.sh"; } || say "The container image is neither built nor tested."
   begin=$SECONDS built=ok
   "$root/scripts/setup.sh" --examples || built=failed
   [[ $built == ok ]] || say "The examples that could not be built are not tested."

@@ -43,7 +43,8 @@ absl::Status EnsureWritableFile(const std::string& path, const std::string& flag
 absl::Status EnsureWritableFolder(const std::string& path, const std::string& flag = "--out");
 
 // A file or folder that comes with the programs: `name` in share/denoised/ of the running program's installation, in
-// models/ of the source tree that it was built in, or in models/ of the working folder. NOT_FOUND lists where it looked.
+// models/ of the source tree that it was built in, or in models/ of the working folder. NOT_FOUND lists where it
+// looked.
 absl::StatusOr<std::string> FindShipped(const std::string& name);
 
 }  // namespace denoised

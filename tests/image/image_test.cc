@@ -1,0 +1,202 @@
+// The image of the Dockerfile as scripts/image.sh builds it without a daemon, run by in_image.sh: read-only, as a user
+// without capabilities, as process 1, within 256 MiB and one core where this machine lets such limits be set.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <sstream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+constexpr char kStore[] = DENOISED_SOURCE_DIR "/build/image/storage";
+
+ProgramResult Buildah(std::vector<std::string> arguments) {
+  std::vector<std::string> command = {"/usr/bin/buildah", "--root", kStore, "--runroot",
+                                      DENOISED_SOURCE_DIR "/build/image/run"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return RunProgram(command);
+}
+
+std::string Line(const std::string& text) { return std::string(absl::StripSuffix(text, "\n")); }
+
+// Control groups with the limits of a small container: version 1's, or 2's.
+class SmallGroups {
+ public:
+  SmallGroups() {
+    if (fs::exists("/sys/fs/cgroup/cgroup.controllers")) {
+      Make("/sys/fs/cgroup", {{"memory.max", kBytes}, {"cpu.max", "100000 100000"}});
+    } else {
+      Make("/sys/fs/cgroup/memory", {{"memory.limit_in_bytes", kBytes}});
+      Make("/sys/fs/cgroup/cpu", {{"cpu.cfs_period_us", "100000"}, {"cpu.cfs_quota_us", "100000"}});
+    }
+  }
+  ~SmallGroups() {
+    std::error_code ignored;
+    for (const std::string& group : groups_) fs::remove(group, ignored);
+  }
+  SmallGroups(const SmallGroups&) = delete;
+  SmallGroups& operator=(const SmallGroups&) = delete;
+
+  bool limited() const { return limited_; }
+  std::vector<std::string> groups() const { return limited_ ? groups_ : std::vector<std::string>(); }
+
+ private:
+  static constexpr char kBytes[] = "268435456";
+
+  void Make(const std::string& parent, const std::vector<std::pair<std::string, std::string>>& limits) {
+    const std::string group = absl::StrCat(parent, "/denoised-test-", getpid());
+    std::error_code error;
+    fs::create_directory(group, error);
+    if (!error) groups_.push_back(group);
+    for (const auto& [file, limit] : limits) {
+      std::ofstream out(absl::StrCat(group, "/", file));
+      out << limit << std::flush;
+      limited_ = limited_ && out.good();
+    }
+  }
+
+  bool limited_ = true;
+  std::vector<std::string> groups_;
+};
+
+class ImageTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (getuid() != 0 || !fs::exists("/usr/bin/buildah")) {
+      GTEST_SKIP() << "there is no image: as root, scripts/setup.sh --image and then scripts/image.sh";
+    }
+    const ProgramResult container = Buildah({"from", "localhost/denoised:cpu"});
+    if (container.exit_code != 0) GTEST_SKIP() << "there is no image: scripts/image.sh builds it";
+    container_ = Line(container.out);
+    root_ = Line(Buildah({"mount", container_}).out);
+  }
+  void TearDown() override {
+    if (container_.empty()) return;
+    Buildah({"umount", container_});
+    Buildah({"rm", container_});
+  }
+
+  std::vector<std::string> Command(std::vector<std::string> command, const std::vector<std::string>& groups = {}) {
+    std::vector<std::string> whole = {DENOISED_SOURCE_DIR "/tests/image/in_image.sh", root_};
+    whole.insert(whole.end(), groups.begin(), groups.end());
+    whole.push_back("--");
+    whole.insert(whole.end(), command.begin(), command.end());
+    return whole;
+  }
+  ProgramResult RunInside(std::vector<std::string> command) { return RunProgram(Command(std::move(command))); }
+
+  nlohmann::json Config() {
+    return nlohmann::json::parse(
+        Buildah({"inspect", "--type", "image", "localhost/denoised:cpu"}).out)["Docker"]["config"];
+  }
+
+  std::string container_, root_;
+};
+
+// in_image.sh's own child is process 1 in there.
+pid_t ChildOf(pid_t parent) {
+  std::ifstream children(absl::StrCat("/proc/", parent, "/task/", parent, "/children"));
+  pid_t child = 0;
+  children >> child;
+  return child;
+}
+
+TEST_F(ImageTest, ServesDrawsAndDrainsWithinASmallContainer) {
+  const SmallGroups small;
+  if (!small.limited()) std::puts("no limits can be set here: it runs without");
+  BackgroundProgram server(
+      Command({"/usr/bin/denoised", "--listen=127.0.0.1:0", "--metrics_listen=off", "--lame_duck=0"}, small.groups()));
+  const std::string address = server.AwaitLine("listening on ");
+  EXPECT_TRUE(!small.limited() ||
+              absl::StrContains(server.err(), "threads on a CPU: 1, as this process has 1 core, by the CPU quota"))
+      << server.err();
+  EXPECT_EQ(RunInside({"/usr/bin/denoised", "--healthcheck", "--listen", address}).exit_code, 0);
+  const ProgramResult inside = RunInside({"/usr/bin/denoise", "7", "--seed=42", "--server", address, "--out", "-"});
+  EXPECT_EQ(inside.exit_code, 0) << inside.err;
+  EXPECT_TRUE(absl::StartsWith(inside.out, "\x89PNG")) << inside.err;
+  EXPECT_EQ(RunProgram({"denoise", "7", "--seed=42", "--server", address, "--out", "-"}).out, inside.out);
+  kill(ChildOf(server.pid()), SIGTERM);
+  EXPECT_EQ(server.Wait(), 0) << server.err();
+  EXPECT_THAT(server.err(), HasSubstr("stopped; every request was finished"));
+}
+
+TEST_F(ImageTest, TellsItsRevisionAndHowToAskForItsHealth) {
+  const nlohmann::json config = Config();
+  EXPECT_EQ(config["User"], "10001");
+  EXPECT_EQ(config["Entrypoint"], nlohmann::json({"/usr/bin/denoised"}));
+  EXPECT_EQ(config["Healthcheck"]["Test"], nlohmann::json({"CMD", "/usr/bin/denoised", "--healthcheck"}));
+  EXPECT_EQ(config["StopSignal"], "SIGTERM");
+  const std::string revision = config["Labels"]["org.opencontainers.image.revision"];
+  EXPECT_THAT(RunInside({"/usr/bin/denoised", "--version"}).out, HasSubstr(revision));
+}
+
+TEST_F(ImageTest, NothingIsInItThatServingDoesNotNeed) {
+  const std::string programs = RunInside({"/usr/bin/dpkg-query", "-W", "-f=${Package}\n"}).out;
+  for (const char* absent : {"libtorch", "libopencv", "g++", "libavcodec", "libgdal"}) {
+    EXPECT_THAT(programs, testing::Not(HasSubstr(absent)));
+  }
+}
+
+// What scanners and lawyers look for.
+TEST_F(ImageTest, ListsAllThatIsInsideWithLicences) {
+  const nlohmann::json bill = nlohmann::json::parse(Slurp(root_ + "/usr/share/denoised/sbom.cdx.json"));
+  EXPECT_EQ(bill["bomFormat"], "CycloneDX");
+  std::set<std::string> listed;
+  for (const nlohmann::json& component : bill["components"]) {
+    listed.insert(absl::StrCat(component["name"].get<std::string>(), " ", component["version"].get<std::string>()));
+  }
+  const ProgramResult installed = RunInside({"/usr/bin/dpkg-query", "-W", "-f=${Package} ${Version}\n"});
+  int packages = 0;
+  for (const absl::string_view line : absl::StrSplit(installed.out, '\n', absl::SkipEmpty())) {
+    EXPECT_TRUE(listed.contains(std::string(line))) << line;
+    const std::string package(line.substr(0, line.find(' ')));
+    EXPECT_TRUE(fs::exists(absl::StrCat(root_, "/usr/share/doc/", package, "/copyright"))) << package;
+    ++packages;
+  }
+  EXPECT_GT(packages, 50);
+  EXPECT_THAT(Slurp(root_ + "/usr/share/doc/denoised/copyright"),
+              testing::AllOf(HasSubstr("MIT License"), HasSubstr("libcli11-dev, whose headers are compiled in")));
+}
+
+TEST_F(ImageTest, FailsInWords) {
+  const ProgramResult result = RunInside({"/usr/bin/denoised", "--checkpoint=/nowhere.pt"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("cannot load the checkpoint: cannot open /nowhere.pt: No such file or directory"));
+  EXPECT_THAT(RunInside({"/usr/bin/denoise", "bench", "--server=127.0.0.1:1", "--out=/tmp/x.json"}).err,
+              HasSubstr("denoise: error: "));
+}
+
+// Debian's packages are what the image is made of: removed again, they leave nothing.
+TEST_F(ImageTest, PackagesLeaveNothingBehind) {
+  const ProgramResult purged = Buildah({"run", "--isolation", "chroot", "--user", "0", container_, "--", "dpkg",
+                                        "--purge", "denoised", "denoised-client"});
+  EXPECT_EQ(purged.exit_code, 0) << purged.err;
+  std::vector<std::string> left;
+  for (const char* folder : {"/usr/bin", "/usr/share", "/usr/lib/systemd", "/etc"}) {
+    for (const auto& entry :
+         fs::recursive_directory_iterator(root_ + folder, fs::directory_options::skip_permission_denied)) {
+      const std::string path = entry.path().string().substr(root_.size());
+      if (absl::StrContains(path, "denoise")) left.push_back(path);
+    }
+  }
+  // The list of the image's contents is the image's own.
+  EXPECT_THAT(left, testing::UnorderedElementsAre("/usr/share/denoised", "/usr/share/denoised/sbom.cdx.json"));
+}
+
+}  // namespace
+}  // namespace denoised

@@ -1,0 +1,22 @@
+#!/bin/bash
+# in_image.sh ROOT [GROUP] -- PROGRAM [ARGUMENT...]
+#
+# Runs a program as a container runtime would, without one: as process 1 of its own, in the folder that an image is
+# mounted at, read-only, as user 10001 without capabilities, and in the control group GROUP, whose limits whoever calls
+# this has set. As root.
+set -eu
+root=$1 && shift
+if [[ $1 != -- ]]; then
+  for tasks in "$1"/cgroup.procs; do echo $$ >"$tasks"; done
+  shift
+  while [[ $1 != -- ]]; do echo $$ >"$1/cgroup.procs" && shift; done
+fi
+shift
+# shellcheck disable=SC2016  # for the inner shell
+exec unshare --mount --pid --fork --kill-child bash -c '
+  root=$1 && shift
+  mount --bind "$root" "$root" && mount -o remount,bind,ro "$root"
+  mount -t proc proc "$root/proc"
+  mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup" 2>/dev/null || mount --rbind /sys "$root/sys"
+  exec chroot "$root" setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --bounding-set=-all \
+    --inh-caps=-all "$@"' sh "$root" "$@"
