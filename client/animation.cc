@@ -140,8 +140,9 @@ absl::StatusOr<std::string> EncodeGif(const std::vector<GreyImage>& frames, cons
   DENOISED_RETURN_IF_ERROR(CheckFrames(frames));
   GifWriter gif;
   bool ok = gif.Begin(frames[0].width, frames[0].height);
-  for (size_t i = 0; ok && i < frames.size(); ++i)
+  for (size_t i = 0; ok && i < frames.size(); ++i) {
     ok = gif.Add(frames[i], Milliseconds(timing, i + 1 == frames.size()));
+  }
   if (!ok || !gif.End()) return absl::InternalError("the GIF could not be made");
   return gif.bytes();
 }

@@ -120,10 +120,7 @@ void ShowOwnCertificate(SSL_CTX* context, const TlsFiles& tls) {
 class Handshake {
  public:
   Handshake(const ServerAddress& server, const TlsFiles& tls, int connection)
-      : server_(server),
-        tls_(tls),
-        context_(SSL_CTX_new(TLS_client_method()), &SSL_CTX_free),
-        session_(nullptr, &SSL_free) {
+      : server_(server), context_(SSL_CTX_new(TLS_client_method()), &SSL_CTX_free), session_(nullptr, &SSL_free) {
     Trust(context_.get(), tls.ca);
     ShowOwnCertificate(context_.get(), tls);
     session_.reset(SSL_new(context_.get()));
@@ -150,7 +147,7 @@ class Handshake {
   std::optional<std::string> Distrust() const {
     const std::unique_ptr<X509, decltype(&X509_free)> certificate(SSL_get1_peer_certificate(session_.get()),
                                                                   &X509_free);
-    const long verdict = SSL_get_verify_result(session_.get());
+    const auto verdict = SSL_get_verify_result(session_.get());
     if (verdict != X509_V_OK) return std::string(X509_verify_cert_error_string(verdict));
     const bool named = certificate != nullptr && (X509_check_host(certificate.get(), server_.host.c_str(),
                                                                   server_.host.size(), 0, nullptr) == 1 ||
@@ -166,13 +163,12 @@ class Handshake {
 
  private:
   const ServerAddress& server_;
-  const TlsFiles& tls_;
   Context context_;
   Session session_;
   bool connected_ = false, heard_ = false;
   char first_ = 0;
   int reason_ = 0;
-  unsigned long alert_ = 0;
+  decltype(ERR_peek_error()) alert_ = 0;
 };
 
 Diagnosis TlsObstacle(const std::string& text) { return {Obstacle::kTls, text}; }

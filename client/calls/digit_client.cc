@@ -208,8 +208,9 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
   Wait wait(options);
   for (int unexplained = 0; !TryToConnect(wait.deadline());) {
     if (cancelled()) return absl::CancelledError("cancelled");
-    if (wait.late())
+    if (wait.late()) {
       return absl::DeadlineExceededError(absl::StrCat("--timeout: no connection with ", server_, " in time"));
+    }
     const Diagnosis diagnosis = Diagnose(address_, tls_);
     switch (diagnosis.obstacle) {
       case Obstacle::kNone:  // it may have come just now

@@ -54,10 +54,11 @@ Filter FilterOf(Interpolation interpolation) {
 
 // Weights that sum to one exactly, so that flat stays flat: the largest takes what rounding left.
 void SetWeights(const Filter& filter, double fraction, Taps& taps) {
+  const int before = filter.taps / 2 - 1;  // taps to the left of the one below the position
   std::array<double, kMaxTaps> exact = {};
   double sum = 0;
   for (int i = 0; i < filter.taps; ++i) {
-    exact[i] = filter.weight(std::abs(i - (filter.taps / 2 - 1) - fraction));
+    exact[i] = filter.weight(std::abs(i - before - fraction));
     sum += exact[i];
   }
   int rest = 1 << kWeightBits;

@@ -9,6 +9,7 @@
 #include <locale>
 #include <map>
 #include <random>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -21,6 +22,7 @@
 #include "tests/testing/http_client.h"
 #include "tests/testing/sanitizers.h"
 #include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
 
 namespace denoised {
 namespace {
@@ -95,6 +97,22 @@ TEST(MetricsTest, NamesAndTypesAreTheGoldenOnes) {
   metrics.OnCallStarted(call);
   metrics.OnCallFinished(call, "OK", milliseconds(3));
   EXPECT_EQ(FamilyNames(metrics.Scrape()), kGoldenNames);
+}
+
+// docs/operations.md tells of each what it means when it is bad.
+TEST(MetricsTest, EachIsExplained) {
+  const std::string guide = Slurp(DENOISED_SOURCE_DIR "/docs/operations.md");
+  for (const std::string& family : kGoldenNames) {
+    const std::string name = family.substr(family.find(' ') + 1);
+    EXPECT_THAT(guide, HasSubstr(absl::StrCat("`", name, "`")));
+  }
+  const std::regex named("`((?:denoised|grpc|process)_[a-z_]+)`");
+  for (std::sregex_iterator match(guide.begin(), guide.end(), named), end; match != end; ++match) {
+    const std::string name = (*match)[1].str();
+    EXPECT_TRUE(std::any_of(kGoldenNames.begin(), kGoldenNames.end(), [&name](const std::string& family) {
+      return family.ends_with(absl::StrCat(" ", name));
+    })) << name;
+  }
 }
 
 TEST(MetricsTest, WorkIsCounted) {
