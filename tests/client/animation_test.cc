@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
@@ -25,7 +24,7 @@ struct ReadGif {
     const auto read = [](GifFileType* file, GifByteType* to, int size) {
       std::string& from = *static_cast<std::string*>(file->UserData);
       const size_t count = std::min(from.size(), static_cast<size_t>(size));
-      std::memcpy(to, from.data(), count);
+      std::copy_n(from.begin(), count, to);
       from.erase(0, count);
       return static_cast<int>(count);
     };

@@ -214,12 +214,12 @@ TEST(ExamplesTest, OneSeedGivesTheSameBytesInEveryLanguage) {
 }
 
 // The lines of a document's block from one that begins with `start`, for a server elsewhere than the document says.
-std::string BlockOf(const std::string& document, const std::string& start, const std::string& server) {
+std::string BlockOf(const std::string& document, const std::string& start, const std::string& server,
+                    const std::string& documented = "localhost:50051") {
   const std::string text = Slurp(DENOISED_SOURCE_DIR "/" + document);
   const size_t begin = text.find("\n" + start);
   if (begin == std::string::npos) return "false # " + document + " has no line " + start;
   std::string block = text.substr(begin + 1, text.find("\n```", begin) - begin);
-  const std::string documented = "localhost:50051";
   return block.replace(block.find(documented), documented.size(), server);
 }
 
@@ -240,6 +240,27 @@ TEST(ExamplesTest, DocumentedLinesOfOtherToolsEndInThePngThatDenoiseDraws) {
     std::filesystem::remove(folder.File("digit-7.png"));
     const ProgramResult result = RunProgram({"/bin/bash", "-euo", "pipefail", "-c", "PATH=$TOOLS:$PATH\n" + block},
                                             {"TOOLS=" + bin}, folder.path());
+    EXPECT_EQ(result.exit_code, 0) << block << result.err;
+    EXPECT_TRUE(Slurp(folder.File("digit-7.png")) == Slurp(folder.File("denoise.png"))) << block;
+  }
+}
+
+TEST(ExamplesTest, DocumentedLinesOfCurlEndInThePngThatDenoiseDraws) {
+  Served served(OneThread({"--http_listen=127.0.0.1:0"}));
+  std::string http = served.server().AwaitLine("a page on http://");
+  http.pop_back();  // a slash
+  const TempFolder folder;
+  ASSERT_EQ(
+      RunProgram({"denoise", "7", "--seed=42", "--server", served.address(), "--out", "denoise.png"}, {}, folder.path())
+          .exit_code,
+      0);
+  const bool has_jq = RunProgram({"/bin/sh", "-c", "command -v jq"}).exit_code == 0;
+  for (const char* start : {"curl -fsS -o", "curl -fsSN"}) {
+    const std::string block = BlockOf("docs/clients.md", start, http, "localhost:8080");
+    if (!has_jq && block.find("jq ") != std::string::npos) GTEST_SKIP() << "jq is not installed: the rest is left out";
+    std::filesystem::remove(folder.File("digit-7.png"));
+    const ProgramResult result =
+        RunProgram({"/bin/bash", "-euo", "pipefail", "-c", block}, {"no_proxy=127.0.0.1"}, folder.path());
     EXPECT_EQ(result.exit_code, 0) << block << result.err;
     EXPECT_TRUE(Slurp(folder.File("digit-7.png")) == Slurp(folder.File("denoise.png"))) << block;
   }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {
@@ -42,7 +43,7 @@ TEST(ServerAddressTest, WhatIsNoAddressIsSaid) {
       Target("http://localhost:50051"),
       must + "without a scheme and a path, and with --tls for a server that speaks TLS, got http://localhost:50051");
   for (const std::string text : {"localhost:99999", "localhost:0", "localhost:", "localhost:x", "[::1]:99999"}) {
-    EXPECT_EQ(Target(text), must + "the port must be 1 to 65535, got " + text);
+    EXPECT_EQ(Target(text), absl::StrCat(must, "the port must be 1 to 65535, got ", text));
   }
   EXPECT_EQ(Target(":50051"), must + "the host is missing, got :50051");
   EXPECT_EQ(Target("two words:1"), must + "this is not a host's name, got two words:1");
