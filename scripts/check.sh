@@ -19,7 +19,7 @@ need() { command -v "$1" >/dev/null || { echo "$1 is not installed; scripts/setu
 
 check_format() { need clang-format-14 && sources | xargs clang-format-14 --dry-run -Werror; }
 
-check_shell() { need shellcheck && git ls-files '*.sh' .ci/run | xargs shellcheck --external-sources; }
+check_shell() { need shellcheck && git ls-files '*.sh' .ci/run 'deploy/debian/*' | xargs shellcheck --external-sources; }
 
 # The commit that changes are counted from.
 base() {

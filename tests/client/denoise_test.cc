@@ -733,8 +733,9 @@ TEST_F(DenoiseTest, HelpOfASubcommandHasExamplesOfItsOwn) {
   const std::string main_help = Denoise({"--help"}).out;
   EXPECT_THAT(main_help, HasSubstr("Exit status: 0 done, 1 an error"));
   const std::string all = help + main_help;
-  for (const std::string& line : std::vector<std::string>(absl::StrSplit(all, '\n')))
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(all, '\n'))) {
     EXPECT_LE(line.size(), 80u) << line;
+  }
 }
 
 TEST_F(DenoiseTest, TlsFileThatIsMissingIsSaid) {

@@ -1,16 +1,15 @@
 #!/bin/bash
-# in_image.sh ROOT [GROUP] -- PROGRAM [ARGUMENT...]
+# in_image.sh ROOT [GROUP...] -- PROGRAM [ARGUMENT...]
 #
 # Runs a program as a container runtime would, without one: as process 1 of its own, in the folder that an image is
-# mounted at, read-only, as user 10001 without capabilities, and in the control group GROUP, whose limits whoever calls
-# this has set. As root.
+# mounted at, read-only, as user 10001 without capabilities, and in the control groups GROUP, whose limits whoever
+# calls this has set. As root.
 set -eu
 root=$1 && shift
-if [[ $1 != -- ]]; then
-  for tasks in "$1"/cgroup.procs; do echo $$ >"$tasks"; done
+while [[ $1 != -- ]]; do
+  echo $$ >"$1/cgroup.procs"
   shift
-  while [[ $1 != -- ]]; do echo $$ >"$1/cgroup.procs" && shift; done
-fi
+done
 shift
 # shellcheck disable=SC2016  # for the inner shell
 exec unshare --mount --pid --fork --kill-child bash -c '

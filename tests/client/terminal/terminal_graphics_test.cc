@@ -14,7 +14,6 @@
 namespace denoised {
 namespace {
 
-using testing::HasSubstr;
 using testing::StartsWith;
 
 GreyImage Slope(int size) {

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Makes a release of what is committed, in build/release-VERSION: source, Debian packages of this Debian, sums, and the
+# tag vVERSION in this clone. Publishes nothing.
+#
+#   scripts/release.sh VERSION [--untested]    VERSION as CMakeLists.txt has it; --untested runs no test
+set -euo pipefail
+# shellcheck source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+readonly version=${1-} tested=${2-}
+readonly into=$root/build/release-$version
+
+usage() { die "usage: scripts/release.sh VERSION [--untested]    with a VERSION like 1.2.3"; }
+
+check_version() {
+  local of_tree
+  of_tree=$(sed -nE 's/^project\(denoised VERSION ([0-9.]+).*/\1/p' CMakeLists.txt)
+  [[ $version == "$of_tree" ]] || die "CMakeLists.txt says version $of_tree, not $version. Change it there first, and commit."
+  grep -qE "^## $version( |\$)" CHANGELOG.md ||
+    die "CHANGELOG.md has no section \"## $version\". Give what is listed under \"Unreleased\" that name and a date, and commit."
+}
+
+check_tree() {
+  [[ -z $(git status --porcelain) ]] || die "Not everything is committed: $(git status --porcelain | head -n 3 | paste -sd ' ')"
+  ! git rev-parse --quiet --verify "refs/tags/v$version" >/dev/null || die "The tag v$version is there already."
+}
+
+pack_source() {
+  mkdir -p "$into" && git archive --prefix="denoised-$version/" --output="$into/denoised-$version.tar.gz" HEAD
+}
+
+sum_up() { (cd "$into" && sha256sum -- *.tar.gz *.deb >SHA256SUMS); }
+
+[[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ && ($# -eq 1 || $tested == --untested) ]] || usage
+check_version
+check_tree
+trap stop_ticker EXIT
+[[ $tested ]] || scripts/test.sh --all
+rm -rf "$into"
+stage "Packing the source" release-source.log pack_source
+scripts/package.sh
+cp build/packages/*.deb "$into/"
+sum_up
+git tag --annotate --message "denoised $version" "v$version"
+say "In $into:"
+ls "$into"
+say "Publish it with: git push origin v$version"
