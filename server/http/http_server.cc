@@ -15,6 +15,7 @@
 #include <memory>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
@@ -81,12 +82,21 @@ struct HttpServer::Impl {
         max_connections(ConnectionLimit(options.max_connections)),
         reserve(kReservedDescriptors) {}
 
-  absl::Status Bind() {
-    error_code error;
+  // Of a wildcard IPv6's, which takes IPv4 as well, before IPv4's.
+  std::vector<tcp::endpoint> Endpoints(error_code& error) {
+    const auto number = static_cast<uint16_t>(options.port);
+    if (options.host.empty() || options.host == "0.0.0.0" || options.host == "::") {
+      return {{tcp::v6(), number}, {tcp::v4(), number}};
+    }
     const auto found = tcp::resolver(io).resolve(options.host, absl::StrCat(options.port),
                                                  tcp::resolver::passive | tcp::resolver::numeric_service, error);
-    for (const auto& entry : found) {
-      if (!Listen(acceptor, entry.endpoint())) continue;
+    return {found.begin(), found.end()};
+  }
+
+  absl::Status Bind() {
+    error_code error;
+    for (const tcp::endpoint& endpoint : Endpoints(error)) {
+      if (!Listen(acceptor, endpoint)) continue;
       port = acceptor.local_endpoint().port();
       return absl::OkStatus();
     }

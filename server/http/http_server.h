@@ -29,8 +29,10 @@
 namespace denoised {
 
 struct HttpServerOptions {
-  std::string host = {};  // a name or an address, IPv6 without brackets; empty: every address of this machine
-  int port = 0;           // 0 picks a free one
+  // A name or an address, IPv6 without brackets; empty, 0.0.0.0 and :: are every address of this machine, IPv4 and
+  // IPv6.
+  std::string host = {};
+  int port = 0;  // 0 picks a free one
   int max_connections = 256;
   HttpRequestLimits limits = {};
   std::chrono::milliseconds idle_timeout{5000};       // until the next byte of a request

@@ -58,9 +58,12 @@ std::string PeerOf(const asio::ip::tcp::socket& socket) {
   error_code error;
   const asio::ip::tcp::endpoint peer = socket.remote_endpoint(error);
   if (error) return "";
-  const std::string address = peer.address().to_string();
-  return peer.address().is_v6() ? absl::StrCat("[", address, "]:", peer.port())
-                                : absl::StrCat(address, ":", peer.port());
+  asio::ip::address address = peer.address();
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+  }
+  return address.is_v6() ? absl::StrCat("[", address.to_string(), "]:", peer.port())
+                         : absl::StrCat(address.to_string(), ":", peer.port());
 }
 
 HttpResponse Failed(const std::exception& error) {

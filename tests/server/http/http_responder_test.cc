@@ -135,6 +135,25 @@ TEST_F(HttpResponderTest, TheRequestHasHeadersAndTheClientsAddress) {
   responder_->Send({});
 }
 
+// Whoever comes by IPv4 to a port of both is named by IPv4, in logs and for its share.
+TEST_F(HttpResponderTest, EveryAddressIsIpv4AndIpv6) {
+  for (const char* host : {"", "0.0.0.0", "::"}) {
+    HttpRoutes routes;
+    std::string peer;
+    routes.Add("GET", "/peer", [&peer](const HttpRequest& request) {
+      peer = request.peer;
+      return HttpResponse{.body = "here"};
+    });
+    const auto server = HttpServer::Start({.host = host}, std::move(routes));
+    ASSERT_THAT(server, IsOk());
+    EXPECT_EQ(HttpGet((*server)->port(), "/peer").body, "here");
+    EXPECT_THAT(peer, StartsWith("127.0.0.1:")) << host;
+    if (!HttpConnection((*server)->port(), "::1").connected()) continue;  // a machine without IPv6
+    EXPECT_EQ(HttpGet((*server)->port(), "/peer", "::1").body, "here");
+    EXPECT_THAT(peer, StartsWith("[::1]:")) << host;
+  }
+}
+
 TEST_F(HttpResponderTest, WaitingForAnswersEndsWithTheLastOne) {
   HttpConnection client = Ask();
   EXPECT_FALSE(server_->AwaitAnswers(std::chrono::milliseconds(20)));
