@@ -10,9 +10,9 @@
 #include "client/await_server.h"
 #include "client/calls/load_test.h"
 #include "client/request.h"
+#include "common/command_line/progress_bar.h"
 #include "common/plot/figure_files.h"
 #include "common/support/file.h"
-#include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/support/command_line.h"
+#include "common/command_line/command_line.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
 

@@ -19,7 +19,7 @@
 #include "client/options.h"
 #include "client/show_health.h"
 #include "client/show_model.h"
-#include "common/support/command_line.h"
+#include "common/command_line/command_line.h"
 #include "common/support/signal_queue.h"
 
 namespace denoised {

@@ -11,7 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
-#include "common/support/command_line.h"
+#include "common/command_line/command_line.h"
 #include "common/support/loopback.h"
 
 namespace denoised {

@@ -8,9 +8,9 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "common/command_line/command_line.h"
 #include "common/support/available_cores.h"
 #include "common/support/cgroup_limits.h"
-#include "common/support/command_line.h"
 #include "common/support/file.h"
 #include "common/support/service_manager.h"
 #include "common/support/signal_queue.h"

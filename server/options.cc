@@ -7,8 +7,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/command_line/command_line.h"
 #include "common/model/precision.h"
-#include "common/support/command_line.h"
 
 namespace denoised {
 namespace {

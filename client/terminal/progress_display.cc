@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/support/progress_bar.h"
-#include "common/support/terminal.h"
+#include "common/command_line/progress_bar.h"
+#include "common/command_line/terminal.h"
 
 namespace denoised {
 namespace {

@@ -9,9 +9,9 @@
 
 #include "client/terminal/terminal_graphics.h"
 #include "client/terminal/terminal_picture.h"
+#include "common/command_line/terminal.h"
 #include "common/image/resize.h"
 #include "common/support/status_macros.h"
-#include "common/support/terminal.h"
 
 namespace denoised {
 namespace {

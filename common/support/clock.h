@@ -26,6 +26,9 @@ inline std::chrono::nanoseconds Nanoseconds(double seconds) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
 }
 
+// "42 s", "34 min" or "2 h 05 min".
+std::string FormatDuration(double seconds);
+
 // "less than 1 ms", "80 ms", "0.35 s", "12 s", "3 min", "1 h 05 min".
 std::string DurationText(std::chrono::nanoseconds duration);
 

@@ -14,13 +14,13 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/command_line/progress_bar.h"
 #include "common/engine/device.h"
 #include "common/engine/make_engine.h"
 #include "common/image/image.h"
 #include "common/model/precision.h"
 #include "common/support/clock.h"
 #include "common/support/file.h"
-#include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {

@@ -13,10 +13,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/command_line/progress_bar.h"
 #include "common/image/image.h"
 #include "common/support/build_info.h"
 #include "common/support/file.h"
-#include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
 #include "trainer/evaluation/evaluation_sheets.h"
 #include "trainer/judges/figures.h"

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/support/progress_bar.h"
+#include "common/support/clock.h"
 
 namespace denoised {
 namespace {

@@ -5,13 +5,13 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "common/command_line/progress_bar.h"
 #include "common/diffusion/noise.h"
 #include "common/diffusion/row_update.h"
 #include "common/diffusion/step_plan.h"
 #include "common/image/image.h"
 #include "common/image/png.h"
 #include "common/image/resize.h"
-#include "common/support/progress_bar.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {

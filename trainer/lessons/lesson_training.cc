@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "common/command_line/progress_bar.h"
 #include "common/image/image.h"
-#include "common/support/progress_bar.h"
 
 namespace denoised {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "common/support/command_line.h"
-#include "common/support/progress_bar.h"
+#include "common/command_line/command_line.h"
+#include "common/command_line/progress_bar.h"
 #include "trainer/lessons/lesson.h"
 #include "trainer/lessons/study.h"
 

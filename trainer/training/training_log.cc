@@ -5,8 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/command_line/progress_bar.h"
 #include "common/plot/plot.h"
-#include "common/support/progress_bar.h"
+#include "common/support/clock.h"
 
 namespace denoised {
 namespace {

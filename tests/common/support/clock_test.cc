@@ -22,6 +22,15 @@ TEST(ClockTest, NanosecondsOfSecondsDropTheRest) {
   EXPECT_EQ(Nanoseconds(2.9e-9), std::chrono::nanoseconds(2));
 }
 
+TEST(FormatDurationTest, ChangesItsUnit) {
+  EXPECT_EQ(FormatDuration(0.4), "0 s");
+  EXPECT_EQ(FormatDuration(119), "119 s");
+  EXPECT_EQ(FormatDuration(120), "2 min");
+  EXPECT_EQ(FormatDuration(59 * 60 + 40), "1 h 00 min");
+  EXPECT_EQ(FormatDuration(2 * 3600 + 5 * 60), "2 h 05 min");
+  EXPECT_EQ(FormatDuration(-1), "0 s");
+}
+
 TEST(ClockTest, DurationsReadAsPeopleWriteThem) {
   using std::chrono::microseconds;
   using std::chrono::milliseconds;

@@ -1,4 +1,4 @@
-#include "common/support/terminal.h"
+#include "common/command_line/terminal.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>

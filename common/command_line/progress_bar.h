@@ -2,8 +2,8 @@
 //
 // One line that says how far long work is. Formatting is a pure function; printing goes to stderr, rewritten in place
 // on a terminal and left out elsewhere, where the lines that stay say enough.
-#ifndef DENOISED_COMMON_SUPPORT_PROGRESS_BAR_H_
-#define DENOISED_COMMON_SUPPORT_PROGRESS_BAR_H_
+#ifndef DENOISED_COMMON_COMMAND_LINE_PROGRESS_BAR_H_
+#define DENOISED_COMMON_COMMAND_LINE_PROGRESS_BAR_H_
 
 #include <string>
 
@@ -11,9 +11,6 @@ namespace denoised {
 
 // "[#########-----------]  45%" for 0.456.
 std::string FormatBar(double fraction);
-
-// "42 s", "34 min" or "2 h 05 min".
-std::string FormatDuration(double seconds);
 
 // Shows a line on stderr in place of the last one, cut where the terminal ends; does nothing when stderr is no terminal
 // that can write over it.
@@ -24,4 +21,4 @@ void ClearProgress();
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_SUPPORT_PROGRESS_BAR_H_
+#endif  // DENOISED_COMMON_COMMAND_LINE_PROGRESS_BAR_H_

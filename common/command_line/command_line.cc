@@ -1,4 +1,4 @@
-#include "common/support/command_line.h"
+#include "common/command_line/command_line.h"
 
 #include <algorithm>
 #include <cctype>
@@ -14,8 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "common/command_line/command_line_manual.h"
 #include "common/support/build_info.h"
-#include "common/support/command_line_manual.h"
 
 namespace denoised {
 namespace {

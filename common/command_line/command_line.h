@@ -7,8 +7,8 @@
 //   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
 //   ...
 //   if (!status.ok()) return ReportError("denoise", status);
-#ifndef DENOISED_COMMON_SUPPORT_COMMAND_LINE_H_
-#define DENOISED_COMMON_SUPPORT_COMMAND_LINE_H_
+#ifndef DENOISED_COMMON_COMMAND_LINE_COMMAND_LINE_H_
+#define DENOISED_COMMON_COMMAND_LINE_COMMAND_LINE_H_
 
 #include <CLI/CLI.hpp>
 #include <optional>
@@ -50,4 +50,4 @@ int ReportError(const std::string& program, const absl::Status& error);
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_SUPPORT_COMMAND_LINE_H_
+#endif  // DENOISED_COMMON_COMMAND_LINE_COMMAND_LINE_H_

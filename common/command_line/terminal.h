@@ -6,8 +6,8 @@
 //   const std::string line = FirstColumns(text, TerminalSize(STDERR_FILENO).columns - 1);
 //
 // Thread-safe, as far as the environment is.
-#ifndef DENOISED_COMMON_SUPPORT_TERMINAL_H_
-#define DENOISED_COMMON_SUPPORT_TERMINAL_H_
+#ifndef DENOISED_COMMON_COMMAND_LINE_TERMINAL_H_
+#define DENOISED_COMMON_COMMAND_LINE_TERMINAL_H_
 
 #include <string>
 
@@ -29,4 +29,4 @@ std::string FirstColumns(const std::string& line, int columns);
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_SUPPORT_TERMINAL_H_
+#endif  // DENOISED_COMMON_COMMAND_LINE_TERMINAL_H_

@@ -1,4 +1,4 @@
-#include "common/support/command_line_manual.h"
+#include "common/command_line/command_line_manual.h"
 
 #include <cstddef>
 #include <memory>

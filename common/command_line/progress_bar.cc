@@ -1,4 +1,4 @@
-#include "common/support/progress_bar.h"
+#include "common/command_line/progress_bar.h"
 
 #include <unistd.h>
 
@@ -7,17 +7,9 @@
 #include <cstdio>
 
 #include "absl/strings/str_format.h"
-#include "common/support/terminal.h"
+#include "common/command_line/terminal.h"
 
 namespace denoised {
-
-std::string FormatDuration(double seconds) {
-  const int64_t whole = std::llround(std::max(0.0, seconds));
-  if (whole < 120) return absl::StrFormat("%d s", whole);
-  const int64_t minutes = (whole + 30) / 60;
-  if (minutes < 60) return absl::StrFormat("%d min", minutes);
-  return absl::StrFormat("%d h %02d min", minutes / 60, minutes % 60);
-}
 
 std::string FormatBar(double fraction) {
   constexpr int kWidth = 20;

@@ -8,8 +8,8 @@
 //
 // Every program prints them: PROGRAM --print_manual and PROGRAM --print_completions SHELL, which no help mentions, as
 // installing the programs calls them. Pure functions.
-#ifndef DENOISED_COMMON_SUPPORT_COMMAND_LINE_MANUAL_H_
-#define DENOISED_COMMON_SUPPORT_COMMAND_LINE_MANUAL_H_
+#ifndef DENOISED_COMMON_COMMAND_LINE_COMMAND_LINE_MANUAL_H_
+#define DENOISED_COMMON_COMMAND_LINE_COMMAND_LINE_MANUAL_H_
 
 #include <CLI/CLI.hpp>
 #include <string>
@@ -30,4 +30,4 @@ absl::StatusOr<std::string> Completions(const CLI::App& app, const std::string& 
 
 }  // namespace denoised
 
-#endif  // DENOISED_COMMON_SUPPORT_COMMAND_LINE_MANUAL_H_
+#endif  // DENOISED_COMMON_COMMAND_LINE_COMMAND_LINE_MANUAL_H_

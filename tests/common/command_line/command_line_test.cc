@@ -1,4 +1,4 @@
-#include "common/support/command_line.h"
+#include "common/command_line/command_line.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

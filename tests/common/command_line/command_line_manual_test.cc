@@ -1,4 +1,4 @@
-#include "common/support/command_line_manual.h"
+#include "common/command_line/command_line_manual.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "common/support/command_line.h"
+#include "common/command_line/command_line.h"
 #include "tests/testing/program.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
