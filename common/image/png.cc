@@ -28,11 +28,11 @@ void FlushNothing(png_structp) {}
 void IgnoreWarning(png_structp, png_const_charp) {}
 
 // Filter and strategy are what digits compress by in the least time: runs of pixels that differ from the one before by
-// the same. NOTE: libpng leaves by longjmp, so nothing here has a destructor.
-const char* Write(const GreyImage& image, png_structp png, png_infop info, std::string* bytes) {
-  const char* why = nullptr;
-  png_set_error_fn(png, &why, Fail, IgnoreWarning);
-  if (setjmp(png_jmpbuf(png)) != 0) return why;
+// the same. False for an error, with libpng's text in `why`. NOTE: libpng leaves by longjmp, so nothing here has a
+// destructor.
+bool Write(const GreyImage& image, png_structp png, png_infop info, std::string* bytes, const char** why) {
+  png_set_error_fn(png, why, Fail, IgnoreWarning);
+  if (setjmp(png_jmpbuf(png)) != 0) return false;
   png_set_write_fn(png, bytes, Append, FlushNothing);
   png_set_IHDR(png, info, static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height), 8,
                PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -44,7 +44,7 @@ const char* Write(const GreyImage& image, png_structp png, png_infop info, std::
     png_write_row(png, image.pixels.data() + static_cast<size_t>(y) * static_cast<size_t>(image.width));
   }
   png_write_end(png, info);
-  return nullptr;
+  return true;
 }
 
 }  // namespace
@@ -59,10 +59,13 @@ absl::StatusOr<std::string> EncodePng(const GreyImage& image) {
   bytes.reserve(1024 + image.pixels.size() / 4);
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
   png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);
-  const char* why = info == nullptr ? "out of memory" : Write(image, png, info, &bytes);
-  const std::string message = why == nullptr ? "" : why;  // it may lie within what is destroyed next
-  png_destroy_write_struct(&png, &info);
-  if (!message.empty()) return absl::InternalError(absl::StrCat("cannot encode an image as PNG: ", message));
+  const char* why = "out of memory";
+  absl::Status status;
+  if (info == nullptr || !Write(image, png, info, &bytes, &why)) {
+    status = absl::InternalError(absl::StrCat("cannot encode an image as PNG: ", why));
+  }
+  png_destroy_write_struct(&png, &info);  // and with it what `why` may point to
+  if (!status.ok()) return status;
   return bytes;
 }
 

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "tests/end_to_end/served.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
 
@@ -133,6 +134,26 @@ TEST_F(ImageTest, ServesDrawsAndDrainsWithinASmallContainer) {
   kill(ChildOf(server.pid()), SIGTERM);
   EXPECT_EQ(server.Wait(), 0) << server.err();
   EXPECT_THAT(server.err(), HasSubstr("stopped; every request was finished"));
+}
+
+// The build without LibTorch and OpenCV and the whole one, by whose programs the other tests run.
+TEST_F(ImageTest, DrawsTheBytesOfTheWholeBuild) {
+  BackgroundProgram server(
+      Command({"/usr/bin/denoised", "--listen=127.0.0.1:0", "--metrics_listen=off", "--lame_duck=0"}));
+  const std::string address = server.AwaitLine("listening on ");
+  const Served whole;
+  const std::vector<std::vector<std::string>> requests = {
+      {"7", "--seed=42"},
+      {"3", "--seed=5", "--sampler=ddim", "--steps=20", "--guidance_scale=2", "--size=100", "--interpolation=lanczos"},
+      {"0", "--seed=6", "--sampler=dpm_solver_pp_2m", "--size=32"}};
+  for (std::vector<std::string> request : requests) {
+    request.insert(request.begin(), "denoise");
+    request.insert(request.end(), {"--out", "-", "--server", address});
+    const ProgramResult image = RunProgram(request);
+    request.back() = whole.address();
+    ASSERT_EQ(image.exit_code, 0) << image.err;
+    EXPECT_TRUE(image.out == RunProgram(request).out) << request[1];
+  }
 }
 
 TEST_F(ImageTest, TellsItsRevisionAndHowToAskForItsHealth) {
