@@ -49,8 +49,9 @@ TEST_F(ManualTest, HelpFitsEightyColumns) {
       ->envname("A_VARIABLE_OF_A_LONG_NAME");
   WrapHelp(app_);
   const std::string help = app_.help();
-  for (const std::string& line : std::vector<std::string>(absl::StrSplit(help, '\n')))
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(help, '\n'))) {
     EXPECT_LE(line.size(), 80u) << line;
+  }
   EXPECT_THAT(help, HasSubstr("\n                              A description of so many words that no terminal\n"
                               "                              of eighty columns could show it whole\n"));
 }
