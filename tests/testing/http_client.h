@@ -111,8 +111,9 @@ class HttpConnection {
   int ReceiveHead(std::chrono::milliseconds patience = std::chrono::seconds(20)) {
     std::string text;
     char byte = 0;
-    while (!absl::StrContains(text, "\r\n") && Await(POLLIN, patience) && recv(descriptor_, &byte, 1, 0) == 1)
+    while (!absl::StrContains(text, "\r\n") && Await(POLLIN, patience) && recv(descriptor_, &byte, 1, 0) == 1) {
       text += byte;
+    }
     return absl::StartsWith(text, "HTTP/1.") ? std::atoi(text.c_str() + std::strlen("HTTP/1.1 ")) : 0;
   }
 

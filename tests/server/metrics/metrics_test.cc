@@ -83,8 +83,9 @@ std::set<std::string> FamilyNames(const std::string& page) {
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string hash, keyword, name, type;
-    if (words >> hash >> keyword >> name >> type && hash == "#" && keyword == "TYPE")
+    if (words >> hash >> keyword >> name >> type && hash == "#" && keyword == "TYPE") {
       names.insert(absl::StrCat(type, " ", name));
+    }
   }
   return names;
 }
