@@ -34,9 +34,10 @@ class HttpResponderTest : public testing::Test {
       came_.count_down();
       return [this] { gone_.count_down(); };
     });
-    routes.AddLater("GET", "/broken", [](const HttpRequest&, std::shared_ptr<HttpResponder>) -> std::function<void()> {
-      throw std::runtime_error("no luck");
-    });
+    routes.AddLater("GET", "/broken",
+                    [](const HttpRequest&, const std::shared_ptr<HttpResponder>&) -> std::function<void()> {
+                      throw std::runtime_error("no luck");
+                    });
     auto server = HttpServer::Start(options_, routes);
     ASSERT_THAT(server, IsOk());
     server_ = *std::move(server);
