@@ -25,10 +25,10 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 
 constexpr char kStore[] = DENOISED_SOURCE_DIR "/build/image/storage";
+constexpr char kRun[] = DENOISED_SOURCE_DIR "/build/image/run";
 
 ProgramResult Buildah(std::vector<std::string> arguments) {
-  std::vector<std::string> command = {"/usr/bin/buildah", "--root", kStore, "--runroot",
-                                      DENOISED_SOURCE_DIR "/build/image/run"};
+  std::vector<std::string> command = {"/usr/bin/buildah", "--root", kStore, "--runroot", kRun};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return RunProgram(command);
 }
