@@ -14,7 +14,7 @@ component() {
 }
 
 distribution=$(. /etc/os-release && echo "$ID-$VERSION_ID")
-# package NAME VERSION [SCOPE]
+# package NAME VERSION [REST]
 package() {
   component library "$1" "$2" "$(printf ', "purl": "pkg:deb/debian/%s@%s?distro=%s"%s' "$1" "$(echo "$2" | sed 's/+/%2B/g; s/:/%3A/g')" "$distribution" "${3-}")"
 }
@@ -25,7 +25,5 @@ component machine-learning-model mnist.pt "$(sha256sum "$here/mnist.pt" | cut -c
 while read -r name version; do
   package "$name" "$version" ', "properties": [{"name": "denoised:linked", "value": "headers compiled in"}]'
 done <"$here/compiled_in"
-dpkg-query -W -f='${Package} ${Version}\n' >"${TMPDIR:-/tmp}/sbom.$$"
-while read -r name version; do package "$name" "$version"; done <"${TMPDIR:-/tmp}/sbom.$$"
-rm "${TMPDIR:-/tmp}/sbom.$$"
+dpkg-query -W -f='${Package} ${Version}\n' | while read -r name version; do package "$name" "$version"; done
 printf '\n  ]\n}\n'
