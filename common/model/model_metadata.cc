@@ -15,7 +15,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kPixelRange[] = "[-1, 1]";
-constexpr size_t kMaxJsonBytes = 1 << 20;  // of a few kilobytes that denoise-train writes
 
 Json UnetToJson(const UnetConfig& unet) {
   return {{"name", unet.architecture},
@@ -197,7 +196,7 @@ std::string SerializeModelMetadata(const ModelMetadata& metadata) {
 
 absl::StatusOr<ModelMetadata> ParseModelMetadata(std::string_view json) {
   try {
-    const absl::StatusOr<Json> parsed = ParseFlatJson<Json>(json, kMaxJsonBytes);
+    const absl::StatusOr<Json> parsed = ParseFlatJson<Json>(json, kMaxMetadataBytes);
     if (!parsed.ok()) return NotExpected(std::string(parsed.status().message()));
     absl::StatusOr<ModelMetadata> metadata = FromJson(*parsed);
     if (metadata.ok()) return metadata;

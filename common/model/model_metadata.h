@@ -29,6 +29,9 @@ inline constexpr int kCheckpointFormatVersion = 1;
 inline constexpr char kMetadataFile[] = "denoised.json";
 inline constexpr char kGoldenFile[] = "golden_draw.json";
 
+// About 5 kB are written.
+inline constexpr size_t kMaxMetadataBytes = 1 << 20;
+
 // Larger files are not read.
 inline constexpr uint64_t kMaxCheckpointBytes = uint64_t{1} << 30;
 

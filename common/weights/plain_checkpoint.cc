@@ -21,8 +21,6 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "parameters are stored as little-endian float32");
 
-constexpr size_t kMaxMetadataBytes = 1 << 20;
-
 absl::StatusOr<std::string> ReadExtra(const std::string& name, const Archive& archive, const std::string& file,
                                       size_t max_bytes) {
   absl::StatusOr<std::string> text = archive.Read(absl::StrCat("extra/", file), max_bytes);
