@@ -11,13 +11,14 @@ ARG BASE=debian:12-slim
 FROM ${BASE} AS tools
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 WORKDIR /src
+ENV CCACHE_DIR=/ccache
 COPY scripts scripts
 RUN scripts/setup.sh --serving --packages
 
 FROM tools AS build
 COPY . .
 ARG REVISION=
-RUN --mount=type=cache,target=/root/.cache/ccache \
+RUN --mount=type=cache,target=/ccache \
     scripts/package.sh --serving -DDENOISED_CUDA=OFF -DDENOISED_REVISION=${REVISION}
 
 FROM ${BASE} AS runtime
@@ -45,7 +46,7 @@ FROM tools AS build-cuda
 RUN scripts/setup.sh --serving --packages --cuda
 COPY . .
 ARG REVISION=
-RUN --mount=type=cache,target=/root/.cache/ccache \
+RUN --mount=type=cache,target=/ccache \
     scripts/package.sh --serving -DDENOISED_CUDA=ON -DDENOISED_REVISION=${REVISION}
 
 FROM runtime AS cuda

@@ -15,25 +15,26 @@ in_store() { buildah --root "$into/storage" --runroot "$into/run" "$@"; }
 make_root() {
   local codename
   codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-  rm -rf "$into/root" && mkdir -p "$into" &&
-    debootstrap --variant=minbase --include=ca-certificates "$codename" "$into/root" &&
-    cp /etc/apt/sources.list.d/debian.sources "$into/root/etc/apt/sources.list.d/" 2>/dev/null &&
-    rm -f "$into/root/etc/apt/sources.list"
-  [[ -d $into/root/usr ]] || return 1
-  printf 'path-exclude /usr/share/%s/*\n' doc man info locale >"$into/root/etc/dpkg/dpkg.cfg.d/slim"
-  echo 'path-include /usr/share/doc/*/copyright' >>"$into/root/etc/dpkg/dpkg.cfg.d/slim"
-  find "$into/root/usr/share/doc" -type f ! -name copyright -delete
-  rm -rf "$into"/root/usr/share/{man,info,locale}/* "$into"/root/var/{cache/apt,lib/apt/lists,log}/*
+  rm -rf "$into/debian" && mkdir -p "$into"
+  debootstrap --variant=minbase --include=ca-certificates "$codename" "$into/debian" || return
+  # With security updates, where this machine has them in the newer of the two ways.
+  if cp /etc/apt/sources.list.d/debian.sources "$into/debian/etc/apt/sources.list.d/"; then
+    rm -f "$into/debian/etc/apt/sources.list"
+  fi
+  printf 'path-exclude /usr/share/%s/*\n' doc man info locale >"$into/debian/etc/dpkg/dpkg.cfg.d/slim"
+  echo 'path-include /usr/share/doc/*/copyright' >>"$into/debian/etc/dpkg/dpkg.cfg.d/slim"
+  find "$into/debian/usr/share/doc" -type f ! -name copyright -delete
+  rm -rf "$into"/debian/usr/share/{man,info,locale}/* "$into"/debian/var/{cache/apt,lib/apt/lists,log}/*
 }
 
 # The certificates of this machine: it may reach its package mirror by them alone.
-add_certificates() { cp /etc/ssl/certs/ca-certificates.crt "$into/root/etc/ssl/certs/"; }
+add_certificates() { cp /etc/ssl/certs/ca-certificates.crt "$into/debian/etc/ssl/certs/"; }
 
 make_base() {
   local container
   make_root && add_certificates && container=$(in_store from scratch) &&
-    in_store add --quiet "$container" "$into/root" / && in_store commit --quiet --rm "$container" "$base" &&
-    rm -rf "$into/root"
+    in_store add --quiet "$container" "$into/debian" / && in_store commit --quiet --rm "$container" "$base" &&
+    rm -rf "$into/debian"
 }
 
 make_image() {
