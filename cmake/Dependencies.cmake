@@ -31,7 +31,7 @@ denoised_find(prometheus-cpp "prometheus-cpp-dev civetweb" CONFIG)
 denoised_find(nlohmann_json nlohmann-json3-dev CONFIG)
 denoised_find(spdlog libspdlog-dev CONFIG)
 denoised_find(CLI11 libcli11-dev CONFIG)
-if(DENOISED_BUILD_TESTS)
+if(DENOISED_BUILD_TESTS OR DENOISED_GPU_REPORT)
   denoised_find(GTest "libgtest-dev libgmock-dev")
 endif()
 
