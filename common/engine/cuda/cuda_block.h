@@ -1,15 +1,15 @@
 // File: cuda_block.h
 //
-// What a step is told (Arguments, Row), what a block of threads keeps in shared memory (BlockMemory), and from both a
-// block's images and where all that belongs to them lies (Block).
+// What a launch is told (Arguments, Row), what a block of threads keeps in shared memory (BlockMemory), and from both a
+// block's network rows and where all that belongs to them lies (Block).
 //
-//   const Block<Half> block(arguments, index, shared);
-//   for (int row = 0; row < block.num_rows(); ++row) {
-//     Half* pixel = PixelOf(block.ActivationsOf(row), layout, layout.log2_size, line, column);  // its channels
-//   }
+//   Block<Half, /*kShared=*/true> block(arguments, index, shared);
+//   block.SetRows(first, count);
+//   Half* pixels = block.activations() + block.PlaceOf(row) + layout.offset;
 #ifndef DENOISED_COMMON_ENGINE_CUDA_CUDA_BLOCK_H_
 #define DENOISED_COMMON_ENGINE_CUDA_CUDA_BLOCK_H_
 
+#include <bit>
 #include <cstdint>
 #include <type_traits>
 
@@ -21,16 +21,29 @@
 
 namespace denoised::cuda_step {
 
-// One image's step.
+// One row of the network. An image that is guided has two, one behind the other: with its label, with the null label.
 struct Row {
-  StepCoefficients coefficients;
-  float guidance_scale = 1;  // 1: the second network row is not computed
+  float guidance_scale = 1;  // 1: there is no second row
+  bool null_label = false;   // the second row of the image before
+  int32_t slot = 0;
+  int32_t conditioning = 0;  // row of the table for timestep 0
   uint64_t seed = 0;
   uint32_t image_index = 0;
-  uint32_t stream = 1;  // of the noise; 1, the first step's, first fills the slot with the initial noise
-  int32_t slot = 0;
-  int32_t conditioning[2] = {0, 0};  // rows of the table: the label's, the null label's
+  uint32_t stream =
+      1;  // of the first step's noise; 1, a chain's first step, first fills the slot with the initial noise
 };
+
+// Of a power of two.
+DENOISED_HOST_DEVICE inline int Log2(int value) {
+#if defined(__CUDA_ARCH__)
+  return 31 - __clz(value);
+#else
+  return std::bit_width(static_cast<unsigned>(value)) - 1;
+#endif
+}
+
+// Network rows that a block works on at the same time, at most.
+inline constexpr int kMaxRowsAtOnce = 2;
 
 // T is Half or float. Pointers are to the device's memory.
 template <typename T>
@@ -42,38 +55,56 @@ struct Arguments {
   const float* conditioning = nullptr;  // [rows of the table, conditioning_width]
   int conditioning_width = 0;
   int norm_groups = 0;
-  int64_t values_per_image = 0;
+  int values_per_image = 0;
+  int widest = 0;  // channels of the layer that has most
 
+  int num_steps = 1;
   const Row* rows = nullptr;
   int num_rows = 0;
-  int rows_per_block = 1;
+  const StepCoefficients* coefficients = nullptr;  // [num_steps, num_rows]
+  const int32_t* first_rows = nullptr;             // of each block, and num_rows
+  int num_blocks = 0;
+  int rows_at_once = 1;               // of a block, at most kMaxRowsAtOnce
   float *x = nullptr, *x0 = nullptr;  // [slots, kModelPixels]
-  T* activations = nullptr;           // [num_rows, values_per_image]; null: they are in shared memory
+  float* e = nullptr;                 // [num_rows, kModelPixels], the network's output
+  T* activations = nullptr;           // [num_blocks, StretchValues()] of zeros, where shared memory has no room
 };
 
-// What a block keeps in shared memory, behind one another: the operations, outputs, parts of sums, activations.
+// Values that are zero for ever, before the activations of a block: what lies beside an image.
+template <typename T>
+DENOISED_HOST_DEVICE int ZeroValues(const Arguments<T>& arguments) {
+  return (arguments.widest + 7) / 8 * 8;
+}
+
+// The activations of a block: zeros, then its network rows'.
+template <typename T>
+DENOISED_HOST_DEVICE int64_t StretchValues(const Arguments<T>& arguments) {
+  return ZeroValues(arguments) + int64_t{arguments.rows_at_once} * arguments.values_per_image;
+}
+
+// What a block keeps in shared memory, behind one another: the operations, parts of sums, activations.
 struct BlockMemory {
   static constexpr int kPartsPerWarp = 2;
 
-  // Sums of a normalisation for each image, group and warp: mean, and sum of squared deviations.
+  // Sums of a normalisation for each row, group and warp: mean, and sum of squared deviations.
   static DENOISED_HOST_DEVICE int WarpsPerGroup(int norm_groups) {
     return norm_groups < kWarps ? kWarps / norm_groups : 1;
   }
-  static DENOISED_HOST_DEVICE int64_t NumParts(int rows, int norm_groups) {
-    return int64_t{rows} * norm_groups * WarpsPerGroup(norm_groups) * kPartsPerWarp;
+  static DENOISED_HOST_DEVICE int NumParts(int rows, int norm_groups) {
+    return (rows * norm_groups * WarpsPerGroup(norm_groups) * kPartsPerWarp + 3) / 4 * 4;
   }
-  // e of each image, with its label and with the null label.
-  static DENOISED_HOST_DEVICE int64_t NumOutputs(int rows) { return int64_t{rows} * 2 * kModelPixels; }
 
   static_assert(std::is_trivially_copyable_v<Operation> && alignof(Operation) <= 16);
-  static DENOISED_HOST_DEVICE int64_t OperationBytes(int operations) {
-    return (operations * int64_t{sizeof(Operation)} + 15) / 16 * 16;
+  static DENOISED_HOST_DEVICE int OperationBytes(int operations) {
+    return (operations * static_cast<int>(sizeof(Operation)) + 15) / 16 * 16;
   }
 
-  // All of it, in bytes; values: of the activations.
-  static int64_t Bytes(int operations, int rows, int norm_groups, int64_t values, int64_t bytes_per_value) {
-    return OperationBytes(operations) + (NumOutputs(rows) + NumParts(rows, norm_groups)) * int64_t{sizeof(float)} +
-           values * bytes_per_value;
+  // All of it, in bytes.
+  template <typename T>
+  static int64_t Bytes(const Arguments<T>& arguments, bool with_activations) {
+    return OperationBytes(arguments.num_operations) +
+           NumParts(arguments.rows_at_once, arguments.norm_groups) * int64_t{sizeof(float)} +
+           (with_activations ? StretchValues(arguments) * int64_t{sizeof(T)} : 0);
   }
 };
 
@@ -89,70 +120,74 @@ DENOISED_HOST_DEVICE inline Layout Input(const Operation& operation, int index) 
           .log2_size = index == 0 ? a.log2_size : b.log2_size};
 }
 
-// Pixel (line, column) of an image of 2^log2_size pixels a side, which may be the enlarged layout.
-template <typename T>
-DENOISED_HOST_DEVICE T* PixelOf(T* activations, const Layout& layout, int log2_size, int line, int column) {
+// Where pixel (line, column) of an image of 2^log2_size pixels a side is, which may be the enlarged layout.
+DENOISED_HOST_DEVICE inline int PlaceOfPixel(const Layout& layout, int log2_size, int line, int column) {
   const int shift = log2_size - layout.log2_size;
-  return activations + layout.offset +
-         (((line >> shift) << layout.log2_size) + (column >> shift)) * static_cast<int64_t>(layout.stride);
+  return layout.offset + (((line >> shift) << layout.log2_size) + (column >> shift)) * layout.stride;
 }
 
 // ---- A block ----
 
-// The images of block `index` of a step, and where they lie.
-template <typename T>
+// The network rows that a block works on, and where they lie. Places are counted in values from activations().
+template <typename ValueType, bool kShared>
 class Block {
  public:
+  using T = ValueType;
+  static constexpr bool kActivationsInSharedMemory = kShared;
+
   // shared: BlockMemory::Bytes of the block's shared memory, aligned to 16 bytes.
   DENOISED_HOST_DEVICE Block(const Arguments<T>& arguments, int index, void* shared)
       : arguments_(arguments),
-        first_row_(index * arguments.rows_per_block),
-        num_rows_(arguments.num_rows - first_row_ < arguments.rows_per_block ? arguments.num_rows - first_row_
-                                                                             : arguments.rows_per_block),
         operations_(static_cast<Operation*>(shared)),
-        outputs_(reinterpret_cast<float*>(static_cast<unsigned char*>(shared) +
-                                          BlockMemory::OperationBytes(arguments.num_operations))),
-        parts_(outputs_ + BlockMemory::NumOutputs(arguments.rows_per_block)),
-        activations_(arguments.activations != nullptr
-                         ? arguments.activations + first_row_ * arguments.values_per_image
-                         : reinterpret_cast<T*>(
-                               parts_ + BlockMemory::NumParts(arguments.rows_per_block, arguments.norm_groups))) {}
+        parts_(reinterpret_cast<float*>(static_cast<unsigned char*>(shared) +
+                                        BlockMemory::OperationBytes(arguments.num_operations))),
+        activations_((kShared ? reinterpret_cast<T*>(
+                                    parts_ + BlockMemory::NumParts(arguments.rows_at_once, arguments.norm_groups))
+                              : arguments.activations + index * StretchValues(arguments)) +
+                     ZeroValues(arguments)) {}
 
-  // To shared memory: from the GPU's own, reading an operation can take longer than performing it.
-  DENOISED_HOST_DEVICE void CopyOperations() {
+  // To shared memory: from the GPU's own, reading an operation can take longer than performing it. And the zeros.
+  DENOISED_HOST_DEVICE void Begin() {
     ForEachThread([&](int thread) {
       for (int i = thread; i < arguments_.num_operations; i += kThreads) operations_[i] = arguments_.operations[i];
+      if constexpr (kShared) {
+        for (int i = thread; i < ZeroValues(arguments_); i += kThreads) activations_[i - ZeroValues(arguments_)] = {};
+      }
     });
+  }
+
+  // The rows that it works on from now on, and their step of the launch's.
+  DENOISED_HOST_DEVICE void SetRows(int first, int count, int step) {
+    first_row_ = first;
+    num_rows_ = count;
+    step_ = step;
   }
 
   DENOISED_HOST_DEVICE const Arguments<T>& arguments() const { return arguments_; }
   DENOISED_HOST_DEVICE int num_rows() const { return num_rows_; }
   DENOISED_HOST_DEVICE const Operation& operation(int i) const { return operations_[i]; }
   DENOISED_HOST_DEVICE float* parts() const { return parts_; }
+  DENOISED_HOST_DEVICE T* activations() const { return activations_; }
+  DENOISED_HOST_DEVICE int zeros() const { return -ZeroValues(arguments_); }
 
-  // The pass of the network that is under way. 0: with the images' labels, 1: with the null label.
-  DENOISED_HOST_DEVICE int pass() const { return pass_; }
-  DENOISED_HOST_DEVICE void set_pass(int pass) { pass_ = pass; }
-
-  // Of row `row` of the block.
+  // Of row `row` of num_rows().
+  DENOISED_HOST_DEVICE int PlaceOf(int row) const { return row * arguments_.values_per_image; }
   DENOISED_HOST_DEVICE const Row& RowAt(int row) const { return arguments_.rows[first_row_ + row]; }
-  DENOISED_HOST_DEVICE float* X(int row) const { return arguments_.x + int64_t{RowAt(row).slot} * kModelPixels; }
-  DENOISED_HOST_DEVICE float* X0(int row) const { return arguments_.x0 + int64_t{RowAt(row).slot} * kModelPixels; }
-  DENOISED_HOST_DEVICE T* ActivationsOf(int row) const { return activations_ + row * arguments_.values_per_image; }
-  DENOISED_HOST_DEVICE float* OutputOf(int row, int pass) const { return outputs_ + (2 * row + pass) * kModelPixels; }
+  DENOISED_HOST_DEVICE const float* X(int row) const { return arguments_.x + int64_t{RowAt(row).slot} * kModelPixels; }
+  DENOISED_HOST_DEVICE float* OutputOf(int row) const {
+    return arguments_.e + int64_t{first_row_ + row} * kModelPixels;
+  }
   DENOISED_HOST_DEVICE const float* Conditioning(int row) const {
-    return arguments_.conditioning + int64_t{RowAt(row).conditioning[pass_]} * arguments_.conditioning_width;
+    const int timestep = arguments_.coefficients[step_ * arguments_.num_rows + first_row_ + row].timestep;
+    return arguments_.conditioning + int64_t{RowAt(row).conditioning + timestep} * arguments_.conditioning_width;
   }
 
  private:
   const Arguments<T>& arguments_;
-  const int first_row_;
-  const int num_rows_;
   Operation* const operations_;
-  float* const outputs_;  // [rows, 2, kModelPixels]
-  float* const parts_;    // see BlockMemory
-  T* const activations_;  // [rows, values_per_image]
-  int pass_ = 0;
+  float* const parts_;  // see BlockMemory
+  T* const activations_;
+  int first_row_ = 0, num_rows_ = 0, step_ = 0;
 };
 
 }  // namespace denoised::cuda_step

@@ -1,11 +1,12 @@
 // File: cuda_convolution.h
 //
-// A convolution of a block's images as a product of matrices, [pixels, kernel^2 * in] times [kernel^2 * in, out]:
+// A convolution of a block's rows as a product of matrices, [pixels, 2 * kernel^2 * in] times [2 * kernel^2 * in, out]:
 //
-//   Convolution<T>(block, operation).Run();
+//   Convolution(block, operation).Run();
 //
-// Each warp sums tiles of 16 * kRows pixels and 8 * kColumns output channels. An output is summed by one warp in one
-// order, whatever the tiles' size: for each element of the kernel the channels of a, then those of b.
+// Each warp sums tiles of 16 * kRows pixels and 16 * kColumns output channels. An output is summed in one order,
+// whatever the tiles' size: of a, then of b, for each element of the kernel the channels. Of layers with few pixels
+// several warps share an output's sum: each takes its part of that order, and the parts are then added.
 #ifndef DENOISED_COMMON_ENGINE_CUDA_CUDA_CONVOLUTION_H_
 #define DENOISED_COMMON_ENGINE_CUDA_CUDA_CONVOLUTION_H_
 
@@ -22,178 +23,252 @@
 
 namespace denoised::cuda_step {
 
-// A warp's way through the weights of kColumns columns of tiles, a few products at a time. Weights come from far: those
-// of the next few products are on their way while these are computed. fp32, which is for comparison, has no registers
-// to spare for that.
-template <typename T, int kColumns>
-class WeightReader {
- public:
-  static constexpr bool kReadAhead = std::is_same_v<T, Half>;
-  static constexpr int kProducts = kReadAhead ? kTilesAhead / kColumns : 1;  // at a time, at most
-  using Tiles = PerLane<typename Matrix<T>::B>[kProducts][kColumns];
-
-  DENOISED_HOST_DEVICE WeightReader(const T* tiles, int64_t column_stride)
-      : tiles_(tiles), column_stride_(column_stride) {
-    if constexpr (kReadAhead) Load(tiles_, ahead_);
-  }
-
-  // The weights of the next `products` products.
-  DENOISED_HOST_DEVICE void Read(int products, Tiles& to) {
-    if constexpr (kReadAhead) {
-      DENOISED_UNROLL(kProducts)
-      for (int product = 0; product < kProducts; ++product) {
-        DENOISED_UNROLL(kColumns)
-        for (int column = 0; column < kColumns; ++column) to[product][column] = ahead_[product][column];
-      }
-      Load(tiles_ + products * kTileValues, ahead_);
-    } else {
-      Load(tiles_, to);
-    }
-    tiles_ += products * kTileValues;
-  }
-
- private:
-  DENOISED_HOST_DEVICE void Load(const T* tiles, Tiles& to) const {
-    DENOISED_UNROLL(kProducts)
-    for (int product = 0; product < kProducts; ++product) {
-      DENOISED_UNROLL(kColumns)
-      for (int column = 0; column < kColumns; ++column) {
-        const T* tile = tiles + column * column_stride_ + product * kTileValues;
-        ForEachLane([&](int lane) { to[product][column][lane] = Matrix<T>::LoadB(tile, lane); });
-      }
-    }
-  }
-
-  const T* tiles_;
-  const int64_t column_stride_;  // in values
-  Tiles ahead_;
-};
-
-// `index` counts the output's pixels, through all of the block's images.
-template <typename T>
+// `index` counts the output's pixels, through all of the block's rows. All sizes are powers of two.
+template <typename BlockType>
 class Convolution {
  public:
-  DENOISED_HOST_DEVICE Convolution(const Block<T>& block, const Operation& operation)
+  using T = typename BlockType::T;
+
+  DENOISED_HOST_DEVICE Convolution(const BlockType& block, const Operation& operation)
       : block_(block), operation_(operation) {}
 
   DENOISED_HOST_DEVICE void Run() const {
     // Larger shares of a warp read less; but every warp shall have one. Their size does not change a sum.
     const int rows = block_.num_rows() << 2 * operation_.log2_size >> 4, columns = operation_.column_tiles;
-    const bool two = rows % 2 == 0;
-    if (columns % 4 == 0 && two && rows * columns >= 8 * kWarps) return ConvolveTiles<2, 4>(rows);
-    if (columns % 4 == 0 && rows * columns >= 4 * kWarps) return ConvolveTiles<1, 4>(rows);
-    if (columns % 2 == 0 && two && rows * columns >= 4 * kWarps) return ConvolveTiles<2, 2>(rows);
-    if (columns % 2 == 0 && rows * columns >= 2 * kWarps) return ConvolveTiles<1, 2>(rows);
-    ConvolveTiles<1, 1>(rows);
+    const int shares = rows * columns * operation_.depth_splits;
+    const bool two_rows = rows % 2 == 0, two_columns = columns % 2 == 0;
+    if (operation_.predicts_noise || operation_.spread) {
+      ConvolveTiles<Ending::kOther, 1, 1>(rows);
+    } else if (operation_.depth_splits > 1) {
+      if (two_rows && two_columns && shares >= 4 * kWarps) {
+        ConvolveTiles<Ending::kPartials, 2, 2>(rows);
+      } else if (two_columns && shares >= 2 * kWarps) {
+        ConvolveTiles<Ending::kPartials, 1, 2>(rows);
+      } else {
+        ConvolveTiles<Ending::kPartials, 1, 1>(rows);
+      }
+      AddPartials();
+    } else if (two_rows && two_columns && shares >= 4 * kWarps) {
+      ConvolveTiles<Ending::kLayer, 2, 2>(rows);
+    } else if (two_rows && shares >= 2 * kWarps) {
+      ConvolveTiles<Ending::kLayer, 2, 1>(rows);
+    } else {
+      ConvolveTiles<Ending::kLayer, 1, 1>(rows);
+    }
   }
 
  private:
-  template <int kRows, int kColumns>
-  using TileSums = PerLane<Sums>[kRows][kColumns];
-  template <int kRows>
-  using Pixels = PerLane<PixelPair<T>>[kRows];
+  // What becomes of a sum: a value of a layer, a part of one, or something else.
+  enum class Ending { kLayer, kPartials, kOther };
 
   template <int kRows, int kColumns>
+  using TileSums = PerLane<Sums>[kRows][kColumns];
+
+  // What a lane reads for A of 16 pixels, of which one is its own.
+  struct Pixel {
+    int place = 0;        // of the kernel's first element
+    uint32_t inside = 0;  // bit by bit: whether the kernel's elements are inside the image
+  };
+  template <int kRows>
+  using Pixels = PerLane<Pixel>[kRows];
+  template <int kRows>
+  using Places = PerLane<int>[kRows];
+
+  // Weights of kProducts products, one behind the other. Weights come from far: while some are multiplied, those of the
+  // next kStages - 1 times as many are on their way. fp32, which is for comparison, and networks whose activations lie
+  // far away too have no registers to spare for that.
+  static constexpr bool kReadAhead = std::is_same_v<T, Half> && BlockType::kActivationsInSharedMemory;
+  static constexpr int kProducts = std::is_same_v<T, Half> ? kChannelUnit / kTileDepth : 1;
+  template <int kColumns>
+  static constexpr int kStages = !kReadAhead     ? 1
+                                 : kColumns == 1 ? 4
+                                                 : 2;
+  static_assert((kStages<1> - 1) * kProducts <= kTilesAhead);
+  template <int kColumns>
+  using Weights = PerLane<typename Matrix<T>::B>[kProducts][kColumns];
+
+  template <Ending kEnding, int kRows, int kColumns>
   DENOISED_HOST_DEVICE void ConvolveTiles(int tile_rows) const {
+    const int row_jobs = tile_rows / kRows, column_jobs = operation_.column_tiles / kColumns;
+    const int log2_row_jobs = Log2(row_jobs), log2_column_jobs = Log2(column_jobs);
     ForEachWarp([&](int warp) {
-      const int row_jobs = tile_rows / kRows, column_jobs = operation_.column_tiles / kColumns;
-      for (int job = warp; job < row_jobs * column_jobs; job += kWarps) {
-        const int tile_row = job % row_jobs * kRows, tile_column = job / row_jobs * kColumns;
+      DENOISED_UNROLL(1)
+      for (int job = warp; job < row_jobs * column_jobs * operation_.depth_splits; job += kWarps) {
+        const int tile_row = (job & (row_jobs - 1)) * kRows, rest = job >> log2_row_jobs;
+        const int tile_column = (rest & (column_jobs - 1)) * kColumns, split = rest >> log2_column_jobs;
         TileSums<kRows, kColumns> sums;
-        SumTiles(tile_row, tile_column, sums);
-        StoreTiles(tile_row, tile_column, sums);
+        if (kEnding != Ending::kPartials) AddBias<kRows, kColumns>(tile_column, sums);
+        DENOISED_UNROLL(1)
+        for (int source = 0; source < 2; ++source)
+          SumTiles<kRows, kColumns>(source, tile_row, tile_column, split, sums);
+        if constexpr (kEnding == Ending::kPartials) {
+          StorePartials<kRows, kColumns>(tile_row, tile_column, split, sums);
+        } else {
+          StoreTiles<kEnding, kRows, kColumns>(tile_row, tile_column, sums);
+        }
       }
     });
   }
 
+  // sums += the split's part of what source a (0) or b (1) contributes.
   template <int kRows, int kColumns>
-  DENOISED_HOST_DEVICE void SumTiles(int tile_row, int tile_column, TileSums<kRows, kColumns>& sums) const {
-    using Reader = WeightReader<T, kColumns>;
-    const int depth = (operation_.a.channels + operation_.b.channels) / kTileDepth;
+  DENOISED_HOST_DEVICE void SumTiles(int source, int tile_row, int tile_column, int split,
+                                     TileSums<kRows, kColumns>& sums) const {
+    const Layout in = Input(operation_, source);
+    if (in.channels == 0) return;
     const int taps = operation_.kernel_size * operation_.kernel_size;
-    const int64_t column_stride = int64_t{depth} * taps * kTileValues;
-    Reader weights(block_.arguments().weights + operation_.weights * kTileValues + tile_column * column_stride,
-                   column_stride);
-    for (int tap = 0; tap < taps; ++tap) {
-      for (int source = 0; source < 2; ++source) {
-        const Layout in = Input(operation_, source);
-        if (in.channels == 0) continue;
-        Pixels<kRows> pixels;
-        FindPixels(in, tile_row, tap, pixels);
-        for (int channel = 0; channel < in.channels; channel += Reader::kProducts * kTileDepth) {
-          const int left = (in.channels - channel) / kTileDepth;
-          const int products = left < Reader::kProducts ? left : Reader::kProducts;
-          typename Reader::Tiles b;
-          weights.Read(products, b);
-          Multiply(pixels, channel, products, b, sums);
+    // In portions of kProducts products.
+    const int log2_portions = Log2(in.channels / kTileDepth / kProducts);  // of an element of the kernel
+    const int portions = taps << log2_portions;
+    const int first = portions * split / operation_.depth_splits;
+    int left = portions * (split + 1) / operation_.depth_splits - first;
+    if (left == 0) return;
+
+    const int depth = (operation_.a.channels + operation_.b.channels) / kTileDepth * taps;
+    const int before = source == 0 ? 0 : operation_.a.channels / kTileDepth * taps;
+    const T* tiles = block_.arguments().weights + (operation_.weights + before + first * kProducts) * kTileValues +
+                     int64_t{tile_column} * depth * kTileValues;
+    Weights<kColumns> weights[kStages<kColumns>];
+    DENOISED_UNROLL(4)
+    for (int stage = 0; stage < kStages<kColumns> - 1; ++stage) {
+      LoadWeights<kColumns>(tiles, depth, weights[stage]);
+    }
+
+    Pixels<kRows> pixels;
+    FindPixels<kRows>(in, tile_row, pixels);
+    int tap = first >> log2_portions, channel = (first - (tap << log2_portions)) * kProducts * kTileDepth;
+    Places<kRows> places;
+    Shift<kRows>(in, pixels, tap, places);
+    for (;;) {
+      DENOISED_UNROLL(4)
+      for (int stage = 0; stage < kStages<kColumns>; ++stage) {
+        constexpr int kAhead = kStages<kColumns> - 1;
+        LoadWeights<kColumns>(tiles, depth, weights[(stage + kAhead) % kStages<kColumns>]);
+        Multiply<kRows, kColumns>(places, channel, weights[stage], sums);
+        if (--left == 0) return;
+        channel += kProducts * kTileDepth;
+        if (channel == in.channels) {
+          channel = 0;
+          Shift<kRows>(in, pixels, ++tap, places);
         }
       }
     }
   }
 
-  // Where the input is that element `tap` of the kernel multiplies, for each pixel of the tiles.
+  // The weights of the next products, which end where `tiles` is then; each column's are `depth` tiles.
+  template <int kColumns>
+  static DENOISED_HOST_DEVICE void LoadWeights(const T*& tiles, int depth, Weights<kColumns>& to) {
+    DENOISED_UNROLL(kProducts)
+    for (int product = 0; product < kProducts; ++product) {
+      DENOISED_UNROLL(kColumns)
+      for (int column = 0; column < kColumns; ++column) {
+        const T* tile = tiles + column * depth * kTileValues + product * kTileValues;
+        ForEachLane([&](int lane) { to[product][column][lane] = Matrix<T>::LoadB(tile, lane); });
+      }
+    }
+    tiles += kProducts * kTileValues;
+  }
+
   template <int kRows>
-  DENOISED_HOST_DEVICE void FindPixels(const Layout& source, int tile_row, int tap, Pixels<kRows>& pixels) const {
+  DENOISED_HOST_DEVICE void FindPixels(const Layout& source, int tile_row, Pixels<kRows>& pixels) const {
+    const int log2_size = operation_.log2_size, mask = (1 << log2_size) - 1;
+    const int log2_input = log2_size + operation_.log2_stride, size = 1 << log2_input;
+    const int margin = operation_.kernel_size / 2, shift = log2_input - source.log2_size;
     DENOISED_UNROLL(kRows)
     for (int row = 0; row < kRows; ++row) {
       ForEachLane([&](int lane) {
-        DENOISED_UNROLL(2)
-        for (int i = 0; i < 2; ++i) {
-          pixels[row][lane].pixel[i] = InputPixel(source, (tile_row + row) * kTilePixels + TileRow(lane, 2 * i),
-                                                  tap / operation_.kernel_size, tap % operation_.kernel_size);
-        }
+        const int index = (tile_row + row) * kTilePixels + RowOfLane(lane);
+        const int line = ((index >> log2_size & mask) << operation_.log2_stride) - margin;
+        const int column = ((index & mask) << operation_.log2_stride) - margin;
+        // NOTE: only a kernel of one element, which has no margin, reads an enlarged layout.
+        pixels[row][lane].place = block_.PlaceOf(index >> 2 * log2_size) + source.offset +
+                                  (((line >> shift) << source.log2_size) + (column >> shift)) * source.stride +
+                                  ChannelOfLane(lane);
+        pixels[row][lane].inside = operation_.kernel_size == 1 ? 1 : Inside(line, column, size);
       });
     }
   }
 
-  // The same for one pixel of the output and the kernel's element (kernel_line, kernel_column); null: outside the
-  // image.
-  DENOISED_HOST_DEVICE const T* InputPixel(const Layout& source, int index, int kernel_line, int kernel_column) const {
-    const int log2_size = operation_.log2_size, log2_input = log2_size + operation_.log2_stride;
-    const int row = index >> 2 * log2_size;
-    const int line = (index >> log2_size & ((1 << log2_size) - 1)) << operation_.log2_stride;
-    const int column = (index & ((1 << log2_size) - 1)) << operation_.log2_stride;
-    const int margin = operation_.kernel_size / 2, size = 1 << log2_input;
-    const int from_line = line + kernel_line - margin, from_column = column + kernel_column - margin;
-    if (from_line < 0 || from_line >= size || from_column < 0 || from_column >= size) return nullptr;
-    return PixelOf(static_cast<const T*>(block_.ActivationsOf(row)), source, log2_input, from_line, from_column);
+  // Pixel::inside of a kernel of 3 x 3 elements that begins at (line, column), of which the one in the middle is
+  // inside.
+  static DENOISED_HOST_DEVICE uint32_t Inside(int line, int column, int size) {
+    const uint32_t columns = uint32_t{column >= 0} | 2u | uint32_t{column + 2 < size} << 2;
+    return (line >= 0 ? columns : 0) | columns << 3 | (line + 2 < size ? columns << 6 : 0);
   }
 
-  // sums += the pixels' channels from `channel` on, 16 for each of the products, times their weights.
-  template <int kRows, int kColumns, int kProducts = WeightReader<T, kColumns>::kProducts>
-  static DENOISED_HOST_DEVICE void Multiply(Pixels<kRows>& pixels, int channel, int products,
-                                            typename WeightReader<T, kColumns>::Tiles& b,
-                                            TileSums<kRows, kColumns>& sums) {
+  // Where the kernel's element `tap` is; or zeros.
+  template <int kRows>
+  DENOISED_HOST_DEVICE void Shift(const Layout& source, Pixels<kRows>& pixels, int tap, Places<kRows>& places) const {
+    const int line = operation_.kernel_size == 1 ? 0 : tap * 11 >> 5, column = tap - 3 * line;
+    const int distance = ((line << source.log2_size) + column) * source.stride;
+    DENOISED_UNROLL(kRows)
+    for (int row = 0; row < kRows; ++row) {
+      ForEachLane([&](int lane) {
+        const Pixel& pixel = pixels[row][lane];
+        places[row][lane] = (pixel.inside >> tap & 1) != 0 ? pixel.place + distance : block_.zeros();
+      });
+    }
+  }
+
+  // sums += the pixels' channels from `channel` on, times their weights.
+  template <int kRows, int kColumns>
+  DENOISED_HOST_DEVICE void Multiply(Places<kRows>& places, int channel, Weights<kColumns>& weights,
+                                     TileSums<kRows, kColumns>& sums) const {
+    PerLane<typename Matrix<T>::A> a[kProducts][kRows];
     DENOISED_UNROLL(kProducts)
     for (int product = 0; product < kProducts; ++product) {
-      if (product >= products) continue;
-      PerLane<typename Matrix<T>::A> a[kRows];
       DENOISED_UNROLL(kRows)
       for (int row = 0; row < kRows; ++row) {
-        ForEachLane([&](int lane) {
-          a[row][lane] = Matrix<T>::LoadA(pixels[row][lane], channel + product * kTileDepth, lane);
-        });
+        Matrix<T>::template LoadA<BlockType::kActivationsInSharedMemory>(
+            block_.activations(), places[row], channel + product * kTileDepth, a[product][row]);
       }
+    }
+    DENOISED_UNROLL(kProducts)
+    for (int product = 0; product < kProducts; ++product) {
       DENOISED_UNROLL(kColumns)
       for (int column = 0; column < kColumns; ++column) {
         DENOISED_UNROLL(kRows)
-        for (int row = 0; row < kRows; ++row) Matrix<T>::MultiplyAdd(a[row], b[product][column], sums[row][column]);
+        for (int row = 0; row < kRows; ++row) {
+          Matrix<T>::MultiplyAdd(block_.activations(), a[product][row], weights[product][column], sums[row][column]);
+        }
       }
     }
   }
 
+  // ---- What becomes of the sums ----
+
   template <int kRows, int kColumns>
+  DENOISED_HOST_DEVICE void AddBias(int tile_column, TileSums<kRows, kColumns>& sums) const {
+    ForEachLane([&](int lane) {
+      DENOISED_UNROLL(kColumns)
+      for (int column = 0; column < kColumns; ++column) {
+        DENOISED_UNROLL(8)
+        for (int i = 0; i < 8; ++i) {
+          const float bias = BiasOf((tile_column + column) * kTileChannels + TileColumn(lane, i));
+          DENOISED_UNROLL(kRows)
+          for (int row = 0; row < kRows; ++row) sums[row][column][lane].c[i] += bias;
+        }
+      }
+    });
+  }
+
+  template <Ending kEnding, int kRows, int kColumns>
   DENOISED_HOST_DEVICE void StoreTiles(int tile_row, int tile_column, TileSums<kRows, kColumns>& sums) const {
     ForEachLane([&](int lane) {
       DENOISED_UNROLL(kRows)
       for (int row = 0; row < kRows; ++row) {
-        DENOISED_UNROLL(kColumns)
-        for (int column = 0; column < kColumns; ++column) {
-          DENOISED_UNROLL(2)
-          for (int i = 0; i < 4; i += 2) {
-            const float* c = sums[row][column][lane].c + i;
-            StoreOutputs((tile_row + row) * kTilePixels + TileRow(lane, i),
-                         (tile_column + column) * kTileChannels + TileColumn(lane, i), {{c[0], c[1]}});
+        DENOISED_UNROLL(2)
+        for (int first = 0; first < 4; first += 2) {
+          const int index = (tile_row + row) * kTilePixels + TileRow(lane, first);
+          DENOISED_UNROLL(kColumns)
+          for (int column = 0; column < kColumns; ++column) {
+            DENOISED_UNROLL(2)
+            for (int i = first; i < 8; i += 4) {
+              const int channel = (tile_column + column) * kTileChannels + TileColumn(lane, i);
+              if (channel >= operation_.out_channels) continue;  // there are even numbers of channels
+              const float* c = sums[row][column][lane].c + i;
+              StoreOutputs<kEnding>(index, channel, {{c[0], c[1]}});
+            }
           }
         }
       }
@@ -201,45 +276,95 @@ class Convolution {
   }
 
   // Outputs `channel`, an even one, and the next of a pixel.
-  DENOISED_HOST_DEVICE void StoreOutputs(int index, int channel, Pair pair) const {
+  template <Ending kEnding>
+  DENOISED_HOST_DEVICE void StoreOutputs(int index, int channel, const Values<2>& pair) const {
     const int log2_size = operation_.log2_size, row = index >> 2 * log2_size;
-    const int line = index >> log2_size & ((1 << log2_size) - 1), column = index & ((1 << log2_size) - 1);
-    if (operation_.predicts_noise) return StoreNoise(row, line, column, channel, pair);
-    // Of layers there are even numbers of channels.
-    if (channel < operation_.out_channels) StoreLayer(row, line, column, channel, pair);
+    const int pixel = index & ((1 << 2 * log2_size) - 1);
+    if constexpr (kEnding == Ending::kLayer) {
+      StoreLayer(block_.PlaceOf(row) + operation_.out.offset + pixel * operation_.out.stride + channel, pair);
+    } else {
+      const int line = pixel >> log2_size, column = pixel & ((1 << log2_size) - 1);
+      if (operation_.predicts_noise) return StoreNoise(row, line, column, channel, pair);
+      const int channels = operation_.out_channels / 4, corner = channel / channels;  // of the four pixels
+      StoreLayer(
+          block_.PlaceOf(row) +
+              PlaceOfPixel(operation_.out, operation_.out.log2_size, 2 * line + corner / 2, 2 * column + corner % 2) +
+              channel % channels,
+          pair);
+    }
   }
 
   // To e, the network's output.
-  DENOISED_HOST_DEVICE void StoreNoise(int row, int line, int column, int channel, const Pair& pair) const {
+  DENOISED_HOST_DEVICE void StoreNoise(int row, int line, int column, int channel, const Values<2>& pair) const {
     for (int k = 0; k < 2 && channel + k < operation_.out_channels; ++k) {
       const int corner = channel + k, scale = operation_.spread ? 2 : 1;
-      block_.OutputOf(row, block_.pass())[(scale * line + corner / 2) * kModelSize + scale * column + corner % 2] =
-          pair.values[k] + BiasOf(channel + k);
+      block_.OutputOf(row)[(scale * line + corner / 2) * kModelSize + scale * column + corner % 2] = pair.v[k];
     }
   }
 
-  DENOISED_HOST_DEVICE void StoreLayer(int row, int line, int column, int channel, Pair pair) const {
-    const int channels = operation_.spread ? operation_.out_channels / 4 : operation_.out_channels;
-    const int corner = channel / channels;  // of the four pixels
-    T* to = PixelOf(block_.ActivationsOf(row), operation_.out, operation_.out.log2_size,
-                    operation_.spread ? 2 * line + corner / 2 : line,
-                    operation_.spread ? 2 * column + corner % 2 : column) +
-            channel % channels;
-    const Pair before = operation_.add ? LoadPair(to) : Pair{{0, 0}};
-    DENOISED_UNROLL(2)
-    for (int k = 0; k < 2; ++k) {
-      const float value = pair.values[k] + BiasOf(channel + k);
-      pair.values[k] = operation_.add ? before.values[k] + value : value;
+  template <int kCount>
+  DENOISED_HOST_DEVICE void StoreLayer(int place, Values<kCount> values) const {
+    T* to = block_.activations() + place;
+    if (operation_.add) {
+      const Values<kCount> before = LoadValues<kCount>(to);
+      DENOISED_UNROLL(kCount)
+      for (int k = 0; k < kCount; ++k) values.v[k] += before.v[k];
     }
-    StorePair(pair, to);
+    StoreValues(values, to);
   }
 
   DENOISED_HOST_DEVICE float BiasOf(int channel) const {
-    return block_.arguments().constants[operation_.bias + channel];
+    return channel < operation_.out_channels ? block_.arguments().constants[operation_.bias + channel] : 0.0f;
   }
 
-  const Block<T>& block_;
-  const Operation& operation_;
+  // ---- Sums that several warps share: of layers of 16 pixels a row ----
+
+  DENOISED_HOST_DEVICE float* PartialsOf(int row, int split) const {
+    return reinterpret_cast<float*>(block_.activations() + block_.PlaceOf(row) + operation_.partials) +
+           split * kTilePixels * PartialsStride(operation_.column_tiles);
+  }
+
+  template <int kRows, int kColumns>
+  DENOISED_HOST_DEVICE void StorePartials(int tile_row, int tile_column, int split,
+                                          TileSums<kRows, kColumns>& sums) const {
+    ForEachLane([&](int lane) {
+      DENOISED_UNROLL(kRows)
+      for (int row = 0; row < kRows; ++row) {
+        float* to = PartialsOf(tile_row + row, split);
+        DENOISED_UNROLL(kColumns)
+        for (int column = 0; column < kColumns; ++column) {
+          DENOISED_UNROLL(4)
+          for (int i = 0; i < 8; i += 2) {
+            const float* c = sums[row][column][lane].c + i;
+            StoreValues<2>({{c[0], c[1]}}, to + TileRow(lane, i) * PartialsStride(operation_.column_tiles) +
+                                               (tile_column + column) * kTileChannels + TileColumn(lane, i));
+          }
+        }
+      }
+    });
+  }
+
+  // The outputs: each thread has four channels of some pixels.
+  DENOISED_HOST_DEVICE void AddPartials() const {
+    ForEachThread([&](int thread) {
+      const int quads = operation_.out_channels / 4, log2_quads = Log2(quads);
+      const int stride = PartialsStride(operation_.column_tiles);
+      for (int i = thread; i < block_.num_rows() * kTilePixels * quads; i += kThreads) {
+        const int channel = (i & (quads - 1)) * 4, index = i >> log2_quads;
+        const int row = index / kTilePixels, pixel = index % kTilePixels;
+        Values<4> sum;
+        for (int k = 0; k < 4; ++k) sum.v[k] = BiasOf(channel + k);
+        for (int split = 0; split < operation_.depth_splits; ++split) {
+          const Values<4> part = LoadValues<4>(PartialsOf(row, split) + pixel * stride + channel);
+          for (int k = 0; k < 4; ++k) sum.v[k] += part.v[k];
+        }
+        StoreLayer(block_.PlaceOf(row) + operation_.out.offset + pixel * operation_.out.stride + channel, sum);
+      }
+    });
+  }
+
+  const BlockType& block_;
+  const Operation operation_;  // a copy: what is stored might lie in the original
 };
 
 }  // namespace denoised::cuda_step

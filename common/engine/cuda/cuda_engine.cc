@@ -3,8 +3,9 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <bit>
+#include <cstring>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,7 @@ namespace {
 
 using cuda_step::Arguments;
 using cuda_step::BlockMemory;
+using cuda_step::PackedRows;
 using cuda_step::Row;
 
 constexpr int kOldestMajor = 8;  // compute capability that the kernel is compiled for
@@ -99,9 +101,11 @@ class CudaEngine : public Engine {
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaGetDeviceProperties(&properties_, options_.device)));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)));
     DENOISED_RETURN_IF_ERROR(Upload(program));
-    DENOISED_RETURN_IF_ERROR(ChooseMemory(program));
-    DENOISED_RETURN_IF_ERROR(rows_on_host_.Allocate(max_images_ * sizeof(Row), /*on_host=*/true));
-    DENOISED_RETURN_IF_ERROR(rows_.Allocate(max_images_ * sizeof(Row)));
+    DENOISED_RETURN_IF_ERROR(ChooseMemory());
+    DENOISED_RETURN_IF_ERROR(told_on_host_.Allocate(ToldBytes(), /*on_host=*/true));
+    DENOISED_RETURN_IF_ERROR(told_.Allocate(ToldBytes()));
+    DENOISED_RETURN_IF_ERROR(e_.Allocate(size_t{kModelPixels} * max_rows() * sizeof(float)));
+    arguments_.e = e_.As<float>();
     DENOISED_RETURN_IF_ERROR(begin_.Create());
     DENOISED_RETURN_IF_ERROR(end_.Create());
     DENOISED_RETURN_IF_ERROR(frame_.Allocate(kModelPixels * sizeof(float), /*on_host=*/true));
@@ -117,7 +121,7 @@ class CudaEngine : public Engine {
         "one kernel on %s (sm_%d%d), %s, activations in %s memory, %d image%s to a block; a step of 1 image takes "
         "%.3f ms, of %d %.3f ms",
         properties_.name, properties_.major, properties_.minor, sizeof(T) == sizeof(Half) ? "fp16" : "fp32",
-        activations_in_shared_memory_ ? "shared" : "global", rows_per_block_, rows_per_block_ == 1 ? "" : "s",
+        arguments_.activations == nullptr ? "shared" : "global", rows_per_block_, rows_per_block_ == 1 ? "" : "s",
         1e3 * seconds_of_one_, max_images_, 1e3 * seconds_of_all_);
   }
 
@@ -145,17 +149,11 @@ class CudaEngine : public Engine {
           absl::StrCat("a step of ", rows.size(), " images, where the engine was made for ", max_images_, " at most"));
     }
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
-    Row* to = rows_on_host_.As<Row>();
-    for (const StepRow& row : rows) *to++ = cuda_step::ToRow(row, options_);
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaMemcpyAsync(rows_.As<Row>(), rows_on_host_.As<Row>(),
-                                                      rows.size() * sizeof(Row), cudaMemcpyHostToDevice, stream_)));
+    PackRows(rows, /*num_steps=*/1, RowsPerBlock(cuda_step::NetworkRows(rows)), options_, packed_);
     Arguments<T> arguments = arguments_;
-    arguments.rows = rows_.As<Row>();
-    arguments.num_rows = static_cast<int>(rows.size());
-    arguments.rows_per_block = RowsPerBlock(arguments.num_rows);
+    DENOISED_RETURN_IF_ERROR(Tell(arguments));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(begin_.get(), stream_)));
-    DENOISED_RETURN_IF_ERROR(
-        ToStatus(cuda_step::LaunchStep(arguments, SharedBytes(arguments.rows_per_block), stream_)));
+    DENOISED_RETURN_IF_ERROR(ToStatus(cuda_step::LaunchSteps(arguments, SharedBytes(), stream_)));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(end_.get(), stream_)));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventSynchronize(end_.get())));
     float milliseconds = 0;
@@ -164,12 +162,37 @@ class CudaEngine : public Engine {
     return absl::OkStatus();
   }
 
-  // As few images to a block as all blocks can run at once with, up to what is fastest for many.
-  int RowsPerBlock(int images) const {
+  // packed_, in one copy, and where it is then.
+  absl::Status Tell(Arguments<T>& arguments) {
+    size_t used = 0;
+    const auto put = [&](const auto& values, auto& pointer) {
+      const size_t bytes = values.size() * sizeof(values[0]);
+      std::memcpy(told_on_host_.As<char>() + used, values.data(), bytes);
+      pointer = reinterpret_cast<std::decay_t<decltype(pointer)>>(told_.As<char>() + used);
+      used += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    };
+    put(packed_.rows, arguments.rows);
+    put(packed_.coefficients, arguments.coefficients);
+    put(packed_.first_rows, arguments.first_rows);
+    arguments.num_rows = static_cast<int>(packed_.rows.size());
+    arguments.num_blocks = packed_.num_blocks();
+    return ToStatus(cudaMemcpyAsync(told_.As<char>(), told_on_host_.As<char>(), used, cudaMemcpyHostToDevice, stream_));
+  }
+
+  int max_rows() const { return 2 * max_images_; }
+
+  size_t ToldBytes() const {
+    return max_rows() * (sizeof(Row) + sizeof(StepCoefficients) + sizeof(int32_t)) + sizeof(int32_t) + 3 * kAlignment;
+  }
+
+  // As few network rows to a block as all blocks can run at once with, up to what is fastest for many.
+  int RowsPerBlock(int rows) const {
     if (options_.images_per_block > 0) return rows_per_block_;
-    int rows = 1;
-    while (rows < rows_per_block_ && (images + rows - 1) / rows > blocks_at_once_) rows *= 2;
-    return rows;
+    int per_block = 1;
+    while (per_block < rows_per_block_ && (rows + per_block - 1) / per_block > properties_.multiProcessorCount) {
+      per_block *= 2;
+    }
+    return per_block;
   }
 
   absl::Status Upload(const NetworkProgram& program) {
@@ -191,28 +214,24 @@ class CudaEngine : public Engine {
     return ToStatus(cudaStreamSynchronize(nullptr));
   }
 
-  int SharedBytes(int rows_per_block) const {
-    return static_cast<int>(BlockMemory::Bytes(
-        arguments_.num_operations, rows_per_block, arguments_.norm_groups,
-        activations_in_shared_memory_ ? rows_per_block * arguments_.values_per_image : 0, sizeof(T)));
+  int SharedBytes() const {
+    return static_cast<int>(BlockMemory::Bytes(arguments_, /*with_activations=*/arguments_.activations == nullptr));
   }
 
-  // Where activations lie, and for how many images a block has room.
-  absl::Status ChooseMemory(const NetworkProgram& program) {
-    const auto limit = static_cast<int>(properties_.sharedMemPerBlockOptin);
-    activations_in_shared_memory_ = SharedBytes(1) <= limit;
-    if (!activations_in_shared_memory_) {
-      DENOISED_RETURN_IF_ERROR(activations_.Allocate(max_images_ * program.values_per_image * sizeof(T)));
+  // Where activations lie, and for how many network rows a block has room.
+  absl::Status ChooseMemory() {
+    const auto limit = static_cast<int64_t>(properties_.sharedMemPerBlockOptin);
+    for (arguments_.rows_at_once = cuda_step::kMaxRowsAtOnce; arguments_.rows_at_once > 0; --arguments_.rows_at_once) {
+      if (BlockMemory::Bytes(arguments_, /*with_activations=*/true) <= limit) break;
+    }
+    if (arguments_.rows_at_once == 0) {
+      arguments_.rows_at_once = 1;
+      const size_t bytes = StretchValues(arguments_) * max_rows() * sizeof(T);
+      DENOISED_RETURN_IF_ERROR(activations_.Allocate(bytes));
+      DENOISED_RETURN_IF_ERROR(ToStatus(cudaMemset(activations_.As<T>(), 0, bytes)));
       arguments_.activations = activations_.As<T>();
     }
-    while (most_rows_per_block_ < kMostRowsPerBlock && SharedBytes(2 * most_rows_per_block_) <= limit) {
-      most_rows_per_block_ *= 2;
-    }
-    DENOISED_RETURN_IF_ERROR(ToStatus(cuda_step::AllowSharedMemory<T>(limit)));
-    int blocks = 0;
-    DENOISED_RETURN_IF_ERROR(ToStatus(cuda_step::BlocksPerMultiprocessor<T>(SharedBytes(1), &blocks)));
-    blocks_at_once_ = std::max(blocks, 1) * properties_.multiProcessorCount;
-    return absl::OkStatus();
+    return ToStatus(cuda_step::AllowSharedMemory<T>(static_cast<int>(limit)));
   }
 
   // Runs one image and all of them, the latter with each possible number of images to a block, and keeps the
@@ -223,11 +242,8 @@ class CudaEngine : public Engine {
     for (int slot = 0; slot < max_images_; ++slot) rows.push_back({.slot = slot, .plan = &plan});
     DENOISED_ASSIGN_OR_RETURN(seconds_of_one_, SecondsPerStep(absl::MakeSpan(rows).first(1)));
     int best = 0, wanted = 0;
-    if (options_.images_per_block > 0) {
-      wanted = std::min(static_cast<int>(std::bit_floor(static_cast<unsigned>(options_.images_per_block))),
-                        most_rows_per_block_);
-    }
-    for (rows_per_block_ = 1; rows_per_block_ <= most_rows_per_block_; rows_per_block_ *= 2) {
+    if (options_.images_per_block > 0) wanted = std::min(options_.images_per_block, arguments_.rows_at_once);
+    for (rows_per_block_ = 1; rows_per_block_ <= arguments_.rows_at_once; rows_per_block_ *= 2) {
       if (wanted != 0 && rows_per_block_ != wanted) continue;
       DENOISED_ASSIGN_OR_RETURN(const double seconds, SecondsPerStep(rows));
       if (best != 0 && seconds > 0.97 * seconds_of_all_) continue;
@@ -247,7 +263,7 @@ class CudaEngine : public Engine {
     return (seconds_ - before) / kSteps;
   }
 
-  static constexpr int kMostRowsPerBlock = 4;
+  static constexpr size_t kAlignment = 16;
 
   // Constant after Prepare.
   const CudaEngineOptions options_;
@@ -256,14 +272,14 @@ class CudaEngine : public Engine {
   cudaStream_t stream_ = nullptr;  // everything happens in its order
   Arguments<T> arguments_;         // of every step, but for its rows
   Memory operations_, weights_, constants_, conditioning_, activations_;
-  bool activations_in_shared_memory_ = true;
-  int rows_per_block_ = 1, most_rows_per_block_ = 1;
-  int blocks_at_once_ = 1;  // of one image each
+  int rows_per_block_ = 1;
   double seconds_of_one_ = 0, seconds_of_all_ = 0;
 
   Memory x_, x0_;               // [num_slots, kModelPixels]
   Memory frame_;                // [kModelPixels] on the host
-  Memory rows_on_host_, rows_;  // [max_images] of Row
+  PackedRows packed_;           // of the launch
+  Memory told_on_host_, told_;  // its contents
+  Memory e_;                    // [max_rows(), kModelPixels]
   Event begin_, end_;           // of the kernel of a step
   double seconds_ = 0;
 };

@@ -4,40 +4,41 @@
 namespace denoised::cuda_step {
 namespace {
 
-template <typename T>
+template <typename T, bool kShared>
 __global__ void __launch_bounds__(kThreads, 1) StepKernel(const __grid_constant__ Arguments<T> arguments) {
   extern __shared__ __align__(16) unsigned char shared[];
-  BlockStep<T>(arguments, static_cast<int>(blockIdx.x), shared).Run();
+  BlockStep<T, kShared>(arguments, static_cast<int>(blockIdx.x), shared).Run();
+}
+
+template <typename T>
+const void* KernelFor(bool activations_in_shared_memory) {
+  return activations_in_shared_memory ? reinterpret_cast<const void*>(&StepKernel<T, true>)
+                                      : reinterpret_cast<const void*>(&StepKernel<T, false>);
 }
 
 }  // namespace
 
 template <typename T>
 cudaError_t AllowSharedMemory(int bytes) {
-  return cudaFuncSetAttribute(reinterpret_cast<const void*>(&StepKernel<T>),
-                              cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  for (const bool shared : {false, true}) {
+    const cudaError_t error =
+        cudaFuncSetAttribute(KernelFor<T>(shared), cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 
 template <typename T>
-cudaError_t BlocksPerMultiprocessor(int shared_bytes, int* blocks) {
-  return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, reinterpret_cast<const void*>(&StepKernel<T>), kThreads,
-                                                       shared_bytes);
-}
-
-template <typename T>
-cudaError_t LaunchStep(const Arguments<T>& arguments, int shared_bytes, cudaStream_t stream) {
-  const int blocks = (arguments.num_rows + arguments.rows_per_block - 1) / arguments.rows_per_block;
+cudaError_t LaunchSteps(const Arguments<T>& arguments, int shared_bytes, cudaStream_t stream) {
   Arguments<T> copy = arguments;
   void* parameters[] = {&copy};
-  return cudaLaunchKernel(reinterpret_cast<const void*>(&StepKernel<T>), dim3(blocks), dim3(kThreads), parameters,
-                          shared_bytes, stream);
+  return cudaLaunchKernel(KernelFor<T>(arguments.activations == nullptr), dim3(arguments.num_blocks), dim3(kThreads),
+                          parameters, shared_bytes, stream);
 }
 
 template cudaError_t AllowSharedMemory<Half>(int);
 template cudaError_t AllowSharedMemory<float>(int);
-template cudaError_t BlocksPerMultiprocessor<Half>(int, int*);
-template cudaError_t BlocksPerMultiprocessor<float>(int, int*);
-template cudaError_t LaunchStep<Half>(const Arguments<Half>&, int, cudaStream_t);
-template cudaError_t LaunchStep<float>(const Arguments<float>&, int, cudaStream_t);
+template cudaError_t LaunchSteps<Half>(const Arguments<Half>&, int, cudaStream_t);
+template cudaError_t LaunchSteps<float>(const Arguments<float>&, int, cudaStream_t);
 
 }  // namespace denoised::cuda_step

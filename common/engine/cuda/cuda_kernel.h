@@ -15,14 +15,10 @@ namespace denoised::cuda_step {
 template <typename T>
 cudaError_t AllowSharedMemory(int bytes);
 
-// Blocks with `shared_bytes` of shared memory that a multiprocessor of the current device runs at once.
+// Queues arguments.num_steps steps of arguments.num_rows network rows, at least one, with shared_bytes =
+// BlockMemory::Bytes of a block. Returns at once; pointers in `arguments` are to the device's memory.
 template <typename T>
-cudaError_t BlocksPerMultiprocessor(int shared_bytes, int* blocks);
-
-// Queues one step of arguments.num_rows images, at least one, with shared_bytes = BlockMemory::Bytes of a block.
-// Returns at once; pointers in `arguments` are to the device's memory.
-template <typename T>
-cudaError_t LaunchStep(const Arguments<T>& arguments, int shared_bytes, cudaStream_t stream);
+cudaError_t LaunchSteps(const Arguments<T>& arguments, int shared_bytes, cudaStream_t stream);
 
 }  // namespace denoised::cuda_step
 

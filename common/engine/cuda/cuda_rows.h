@@ -4,10 +4,12 @@
 #ifndef DENOISED_COMMON_ENGINE_CUDA_CUDA_ROWS_H_
 #define DENOISED_COMMON_ENGINE_CUDA_CUDA_ROWS_H_
 
-#include <type_traits>
+#include <cstdint>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "common/diffusion/engine.h"
+#include "common/diffusion/step_plan.h"
 #include "common/engine/cuda/cuda_block.h"
 #include "common/engine/cuda/cuda_engine.h"
 #include "common/engine/cuda/half.h"
@@ -15,16 +17,61 @@
 
 namespace denoised::cuda_step {
 
-inline Row ToRow(const StepRow& row, const CudaEngineOptions& options) {
-  const StepCoefficients& coefficients = (*row.plan)[row.step];
-  const auto conditioning = [&](int label) { return label * options.num_train_timesteps + coefficients.timestep; };
-  return {.coefficients = coefficients,
-          .guidance_scale = row.guidance_scale,
-          .seed = row.seed,
-          .image_index = row.image_index,
-          .stream = static_cast<uint32_t>(row.step) + 1,
-          .slot = row.slot,
-          .conditioning = {conditioning(row.label), conditioning(options.null_label)}};
+// What a launch is told of its images, as Arguments has it.
+struct PackedRows {
+  std::vector<Row> rows;
+  std::vector<StepCoefficients> coefficients;  // [num_steps, rows]
+  std::vector<int32_t> first_rows;             // [blocks + 1]
+
+  int num_blocks() const { return static_cast<int>(first_rows.size()) - 1; }
+};
+
+inline int NetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
+
+inline int NetworkRows(absl::Span<const StepRow> rows) {
+  int total = 0;
+  for (const StepRow& row : rows) total += NetworkRows(row);
+  return total;
+}
+
+// The rows' next num_steps steps, rows_per_block network rows to a block. The two of a guided image are always in one
+// block: those images come first, so that no place beside them stays empty.
+inline void PackRows(absl::Span<const StepRow> rows, int num_steps, int rows_per_block,
+                     const CudaEngineOptions& options, PackedRows& packed) {
+  packed.rows.clear();
+  packed.coefficients.clear();
+  packed.first_rows.clear();
+  int left = 0;  // places in the block
+  for (const bool guided : {true, false}) {
+    for (const StepRow& row : rows) {
+      if ((NetworkRows(row) == 2) != guided) continue;
+      if (left < NetworkRows(row)) {
+        packed.first_rows.push_back(static_cast<int32_t>(packed.rows.size()));
+        left = rows_per_block;
+      }
+      left -= NetworkRows(row);
+      const Row first = {.guidance_scale = row.guidance_scale,
+                         .slot = row.slot,
+                         .conditioning = row.label * options.num_train_timesteps,
+                         .seed = row.seed,
+                         .image_index = row.image_index,
+                         .stream = static_cast<uint32_t>(row.step) + 1};
+      packed.rows.push_back(first);
+      if (!guided) continue;
+      packed.rows.push_back(first);
+      packed.rows.back().null_label = true;
+      packed.rows.back().conditioning = options.null_label * options.num_train_timesteps;
+    }
+  }
+  packed.first_rows.push_back(static_cast<int32_t>(packed.rows.size()));
+  for (int step = 0; step < num_steps; ++step) {
+    for (const bool guided : {true, false}) {
+      for (const StepRow& row : rows) {
+        if ((NetworkRows(row) == 2) != guided) continue;
+        packed.coefficients.insert(packed.coefficients.end(), NetworkRows(row), (*row.plan)[row.step + step]);
+      }
+    }
+  }
 }
 
 // A program's weights as the kernel stores them.
@@ -35,7 +82,7 @@ std::vector<T> RoundedWeights(const NetworkProgram& program) {
   return rounded;
 }
 
-// All but the pointers.
+// All but the pointers and what PackedRows says.
 template <typename T>
 Arguments<T> ShapeOf(const NetworkProgram& program) {
   Arguments<T> arguments;
@@ -43,6 +90,7 @@ Arguments<T> ShapeOf(const NetworkProgram& program) {
   arguments.conditioning_width = static_cast<int>(program.conditioning.shape.back());
   arguments.norm_groups = program.norm_groups;
   arguments.values_per_image = program.values_per_image;
+  arguments.widest = program.widest;
   return arguments;
 }
 

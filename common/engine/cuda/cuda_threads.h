@@ -29,6 +29,13 @@ struct PerLane {
   Value value = {};
 };
 
+// A thread's own, from one ForEachThread to the next.
+template <typename Value>
+struct PerThread {
+  __device__ Value& operator[](int) { return value; }
+  Value value = {};
+};
+
 template <typename Function>
 __device__ void ForEachThread(const Function& function) {
   function(static_cast<int>(threadIdx.x));
@@ -44,6 +51,12 @@ __device__ void ForEachWarp(const Function& function) {
 template <typename Function>
 __device__ void ForEachLane(const Function& function) {
   function(static_cast<int>(threadIdx.x) % kLanes);
+}
+
+// What lane `lane` keeps.
+template <typename Value>
+__device__ Value FromLane(PerLane<Value>& kept, int lane) {
+  return __shfl_sync(0xFFFFFFFFu, kept.value, lane);
 }
 
 // The sum of value(lane) over the warp's lanes, for all of them.
@@ -64,6 +77,12 @@ struct PerLane {
   Value values[kLanes] = {};
 };
 
+template <typename Value>
+struct PerThread {
+  Value& operator[](int thread) { return values[thread]; }
+  Value values[kThreads] = {};
+};
+
 template <typename Function>
 void ForEachThread(const Function& function) {
   for (int thread = 0; thread < kThreads; ++thread) function(thread);
@@ -77,6 +96,11 @@ void ForEachWarp(const Function& function) {
 template <typename Function>
 void ForEachLane(const Function& function) {
   for (int lane = 0; lane < kLanes; ++lane) function(lane);
+}
+
+template <typename Value>
+Value FromLane(PerLane<Value>& kept, int lane) {
+  return kept[lane];
 }
 
 template <typename Value>

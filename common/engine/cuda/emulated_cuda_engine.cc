@@ -15,7 +15,7 @@ namespace {
 using cuda_step::Arguments;
 using cuda_step::BlockMemory;
 using cuda_step::BlockStep;
-using cuda_step::Row;
+using cuda_step::PackedRows;
 
 template <typename T>
 class EmulatedCudaEngine : public Engine {
@@ -36,25 +36,27 @@ class EmulatedCudaEngine : public Engine {
     arguments_.conditioning = conditioning_.data();
     arguments_.x = state_.x(0);
     arguments_.x0 = state_.x0(0);
-    arguments_.rows_per_block = std::max(options.images_per_block, 1);
-    const int64_t bytes = BlockMemory::Bytes(arguments_.num_operations, arguments_.rows_per_block, program.norm_groups,
-                                             arguments_.rows_per_block * program.values_per_image, sizeof(T));
+    arguments_.rows_at_once = std::clamp(options.images_per_block, 1, cuda_step::kMaxRowsAtOnce);
+    e_.resize(size_t{2} * options.num_slots * kModelPixels);
+    arguments_.e = e_.data();
+    const int64_t bytes = BlockMemory::Bytes(arguments_, /*with_activations=*/true);
     for (std::vector<int64_t>& shared : shared_) shared.resize(bytes / sizeof(int64_t) + 1);
   }
 
   int num_slots() const override { return options_.num_slots; }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
-    std::vector<Row> step;
-    for (const StepRow& row : rows) step.push_back(cuda_step::ToRow(row, options_));
-    arguments_.rows = step.data();
-    arguments_.num_rows = static_cast<int>(step.size());
-    const int blocks = (arguments_.num_rows + arguments_.rows_per_block - 1) / arguments_.rows_per_block;
-    const int used = std::min(pool_.size(), blocks);
+    PackRows(rows, /*num_steps=*/1, std::max(options_.images_per_block, 1), options_, packed_);
+    arguments_.rows = packed_.rows.data();
+    arguments_.num_rows = static_cast<int>(packed_.rows.size());
+    arguments_.coefficients = packed_.coefficients.data();
+    arguments_.first_rows = packed_.first_rows.data();
+    arguments_.num_blocks = packed_.num_blocks();
+    const int blocks = arguments_.num_blocks, used = std::min(pool_.size(), blocks);
     if (used == 0) return absl::OkStatus();
     pool_.Run(used, [&](int worker) {
       for (int block = worker; block < blocks; block += used) {
-        BlockStep<T>(arguments_, block, shared_[worker].data()).Run();
+        BlockStep<T, /*kShared=*/true>(arguments_, block, shared_[worker].data()).Run();
       }
     });
     return absl::OkStatus();
@@ -72,6 +74,8 @@ class EmulatedCudaEngine : public Engine {
   const std::vector<T> weights_;
   const std::vector<float> constants_, conditioning_;
   Arguments<T> arguments_;
+  PackedRows packed_;
+  std::vector<float> e_;
   ImageState state_;
   std::vector<std::vector<int64_t>> shared_;  // by worker
   WorkerPool pool_;                           // NOTE: last, so that its threads end before what they use

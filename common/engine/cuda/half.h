@@ -61,30 +61,76 @@ DENOISED_HOST_DEVICE inline float Load(const Half* from) { return ToFloat(*from)
 DENOISED_HOST_DEVICE inline void Store(float value, float* to) { *to = value; }
 DENOISED_HOST_DEVICE inline void Store(float value, Half* to) { *to = ToHalf(value); }
 
-// Two neighbours, of which the first has an even place; Halfs in one access of the memory.
-struct Pair {
-  float values[2];
+// 2 or 4 neighbours, of which the first is at a multiple of as many; in one access of the memory.
+template <int kCount>
+struct Values {
+  float v[kCount] = {};
 };
 
-DENOISED_HOST_DEVICE inline Pair LoadPair(const float* from) { return {{from[0], from[1]}}; }
-DENOISED_HOST_DEVICE inline Pair LoadPair(const Half* from) {
+template <int kCount>
+DENOISED_HOST_DEVICE inline Values<kCount> LoadValues(const float* from) {
+  Values<kCount> values;
 #if defined(__CUDA_ARCH__)
-  const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(from));
-  return {{pair.x, pair.y}};
+  for (int i = 0; i < kCount; i += 2) {
+    const float2 pair = *reinterpret_cast<const float2*>(from + i);
+    values.v[i] = pair.x;
+    values.v[i + 1] = pair.y;
+  }
 #else
-  return {{ToFloat(from[0]), ToFloat(from[1])}};
+  for (int i = 0; i < kCount; ++i) values.v[i] = from[i];
+#endif
+  return values;
+}
+
+template <int kCount>
+DENOISED_HOST_DEVICE inline Values<kCount> LoadValues(const Half* from) {
+  Values<kCount> values;
+#if defined(__CUDA_ARCH__)
+  uint32_t words[kCount / 2];
+  if constexpr (kCount == 4) {
+    const uint2 both = *reinterpret_cast<const uint2*>(from);
+    words[0] = both.x;
+    words[1] = both.y;
+  } else {
+    words[0] = *reinterpret_cast<const uint32_t*>(from);
+  }
+  for (int i = 0; i < kCount / 2; ++i) {
+    const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(&words[i]));
+    values.v[2 * i] = pair.x;
+    values.v[2 * i + 1] = pair.y;
+  }
+#else
+  for (int i = 0; i < kCount; ++i) values.v[i] = ToFloat(from[i]);
+#endif
+  return values;
+}
+
+template <int kCount>
+DENOISED_HOST_DEVICE inline void StoreValues(const Values<kCount>& values, float* to) {
+#if defined(__CUDA_ARCH__)
+  for (int i = 0; i < kCount; i += 2) {
+    *reinterpret_cast<float2*>(to + i) = make_float2(values.v[i], values.v[i + 1]);
+  }
+#else
+  for (int i = 0; i < kCount; ++i) to[i] = values.v[i];
 #endif
 }
-DENOISED_HOST_DEVICE inline void StorePair(const Pair& pair, float* to) {
-  to[0] = pair.values[0];
-  to[1] = pair.values[1];
-}
-DENOISED_HOST_DEVICE inline void StorePair(const Pair& pair, Half* to) {
+
+template <int kCount>
+DENOISED_HOST_DEVICE inline void StoreValues(const Values<kCount>& values, Half* to) {
 #if defined(__CUDA_ARCH__)
-  *reinterpret_cast<__half2*>(to) = __floats2half2_rn(pair.values[0], pair.values[1]);
+  uint32_t words[kCount / 2];
+  for (int i = 0; i < kCount / 2; ++i) {
+    const __half2 pair = __floats2half2_rn(values.v[2 * i], values.v[2 * i + 1]);
+    words[i] = *reinterpret_cast<const uint32_t*>(&pair);
+  }
+  if constexpr (kCount == 4) {
+    *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
+  } else {
+    *reinterpret_cast<uint32_t*>(to) = words[0];
+  }
 #else
-  to[0] = ToHalf(pair.values[0]);
-  to[1] = ToHalf(pair.values[1]);
+  for (int i = 0; i < kCount; ++i) to[i] = ToHalf(values.v[i]);
 #endif
 }
 

@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kPixelPadding = 8;  // values between pixels, so that the pixels of a tile lie in different banks
 constexpr int kMaxGroupChannels = 64, kMaxChannels = 1024;
+constexpr int kTileRows = 16;    // pixels of a matrix product
+constexpr int kDepthSplits = 4;  // of layers that have no more pixels
 
 int RoundUp(int value, int unit) { return (value + unit - 1) / unit * unit; }
 int Log2(int value) { return std::bit_width(static_cast<unsigned>(value)) - 1; }
@@ -36,13 +38,14 @@ class Compiler {
     WireUnet(*this);
     program_.weights.resize(program_.weights.size() + size_t{kTilesAhead} * kTileValues);
     PlaceBuffers();
+    for (const Buffer& buffer : buffers_) program_.widest = std::max(program_.widest, buffer.channels);
     return std::move(program_);
   }
 
   const UnetConfig& config() const { return weights_.config; }
 
   Layer New(const std::string& /*name*/, int channels, int size) {
-    buffers_.push_back({.channels = RoundUp(channels, kTileDepth), .size = size});
+    buffers_.push_back({.channels = RoundUp(channels, kChannelUnit), .size = size});
     return {.channels = channels, .size = size, .a = static_cast<int>(buffers_.size()) - 1};
   }
 
@@ -106,25 +109,26 @@ class Compiler {
  private:
   struct Buffer {
     int channels = 0, size = 0;
+    int other_values = 0;       // of a buffer that is no layer
     int first = -1, last = -1;  // operations that use it
-    int64_t offset = 0;
+    int offset = 0;
 
     int stride() const { return channels + kPixelPadding; }
-    int64_t values() const { return int64_t{size} * size * stride(); }
+    int values() const { return channels > 0 ? size * size * stride() : other_values; }
   };
   struct Uses {
-    int a = -1, b = -1, out = -1;  // buffers of an operation
+    int a = -1, b = -1, out = -1, partials = -1;  // buffers of an operation
   };
 
-  void Add(const Operation& operation, const Layer& in, const Layer& out) {
+  void Add(const Operation& operation, const Layer& in, const Layer& out, int partials = -1) {
     const int index = static_cast<int>(program_.operations.size());
-    for (const int buffer : {in.a, in.b, out.a}) {
+    for (const int buffer : {in.a, in.b, out.a, partials}) {
       if (buffer < 0) continue;
       if (buffers_[buffer].first < 0) buffers_[buffer].first = index;
       buffers_[buffer].last = index;
     }
     program_.operations.push_back(operation);
-    uses_.push_back({.a = in.a, .b = in.b, .out = out.a});
+    uses_.push_back({.a = in.a, .b = in.b, .out = out.a, .partials = partials});
   }
 
   void AddNormalization(Operation operation, const Layer& in, const Layer& out) {
@@ -143,8 +147,19 @@ class Compiler {
     operation.column_tiles = RoundUp(operation.out_channels, kTileChannels) / kTileChannels;
     operation.weights = static_cast<int64_t>(program_.weights.size()) / kTileValues;
     operation.bias = Constants(bias);
-    AppendTiles(weight);
-    Add(operation, in, out);
+    AppendTiles(weight, in.b < 0 ? weight.shape[1] : buffers_[in.a].channels);
+    Add(operation, in, out, SplitDepth(operation));
+  }
+
+  // With as few pixels as one tile has, an image has no work for all warps unless they share the sums. The buffer for
+  // their parts, or -1.
+  int SplitDepth(Operation& operation) {
+    if ((1 << 2 * operation.log2_size) > kTileRows || operation.predicts_noise || operation.spread) return -1;
+    operation.depth_splits = kDepthSplits;
+    const int floats = kDepthSplits * kTileRows * PartialsStride(operation.column_tiles);
+    const int values_per_float = program_.precision == Precision::kFp16 ? 2 : 1;
+    buffers_.push_back({.other_values = floats * values_per_float});
+    return static_cast<int>(buffers_.size()) - 1;
   }
 
   int Constants(const HostTensor& tensor) {
@@ -153,17 +168,21 @@ class Compiler {
     return offset;
   }
 
-  // weight [out, in, kernel, kernel], as a matrix [kernel, kernel, in, out], in tiles.
-  void AppendTiles(const HostTensor& weight) {
+  // weight [out, in, kernel, kernel] in tiles, where the first `in_a` of the input's channels are a's: those of a, then
+  // those of b, each as a matrix [kernel, kernel, in, out].
+  void AppendTiles(const HostTensor& weight, int64_t in_a) {
     const int64_t out = weight.shape[0], in = weight.shape[1], taps = weight.shape[2] * weight.shape[3];
-    const int64_t depth_tiles = (in + kTileDepth - 1) / kTileDepth,
-                  column_tiles = (out + kTileChannels - 1) / kTileChannels;
+    const int64_t depth_a = RoundUp(static_cast<int>(in_a), kChannelUnit) / kTileDepth;
+    const int64_t depth_b = (in - in_a) / kTileDepth;
+    const int64_t depth = taps * (depth_a + depth_b), column_tiles = (out + kTileChannels - 1) / kTileChannels;
     const size_t begin = program_.weights.size();
-    program_.weights.resize(begin + static_cast<size_t>(column_tiles * taps * depth_tiles * kTileValues));
+    program_.weights.resize(begin + static_cast<size_t>(column_tiles * depth * kTileValues));
     for (int64_t o = 0; o < out; ++o) {
       for (int64_t i = 0; i < in; ++i) {
         for (int64_t tap = 0; tap < taps; ++tap) {
-          const int64_t tile = (o / kTileChannels * taps + tap) * depth_tiles + i / kTileDepth;
+          const int64_t row =
+              i < in_a ? tap * depth_a + i / kTileDepth : taps * depth_a + tap * depth_b + (i - in_a) / kTileDepth;
+          const int64_t tile = o / kTileChannels * depth + row;
           const int within = WeightTileIndex(program_.precision, static_cast<int>(i % kTileDepth),
                                              static_cast<int>(o % kTileChannels));
           program_.weights[begin + tile * kTileValues + within] = weight.values[(o * in + i) * taps + tap];
@@ -196,13 +215,14 @@ class Compiler {
       program_.operations[i].a = LayoutOf(uses_[i].a);
       program_.operations[i].b = LayoutOf(uses_[i].b);
       program_.operations[i].out = LayoutOf(uses_[i].out);
+      if (uses_[i].partials >= 0) program_.operations[i].partials = buffers_[uses_[i].partials].offset;
     }
   }
 
   Layout LayoutOf(int index) const {
     if (index < 0) return {};
     const Buffer& buffer = buffers_[index];
-    return {.offset = static_cast<int32_t>(buffer.offset),
+    return {.offset = buffer.offset,
             .channels = buffer.channels,
             .stride = buffer.stride(),
             .log2_size = Log2(buffer.size)};
@@ -221,14 +241,14 @@ absl::Status CheckSizes(const UnetConfig& config) {
   for (const int base : config.channels) {
     for (const int channels : {base, concatenated * base}) {
       const int group = channels / config.norm_groups;
-      if (channels % kTileDepth != 0 || channels > kMaxChannels ||
+      if (channels % kChannelUnit != 0 || channels > kMaxChannels ||
           !std::has_single_bit(static_cast<unsigned>(channels)) || group < 2 || group > kMaxGroupChannels ||
           !std::has_single_bit(static_cast<unsigned>(config.norm_groups))) {
         return absl::UnimplementedError(absl::StrCat("a layer of ", channels, " channels in ", config.norm_groups,
                                                      " groups, where the CUDA kernel wants powers of "
-                                                     "two, 16 to ",
-                                                     kMaxChannels, " channels and 2 to ", kMaxGroupChannels,
-                                                     " of them in a group"));
+                                                     "two, ",
+                                                     kChannelUnit, " to ", kMaxChannels, " channels and 2 to ",
+                                                     kMaxGroupChannels, " of them in a group"));
       }
     }
   }
@@ -239,8 +259,8 @@ absl::Status CheckSizes(const UnetConfig& config) {
 
 int WeightTileIndex(Precision precision, int k, int n) {
   if (precision == Precision::kFp32) return k * kTileChannels + n;
-  const int lane = n * 4 + k % 8 / 2;
-  return lane * 4 + k / 8 * 2 + k % 2;
+  const int lane = n % 8 * 4 + k % 8 / 2;
+  return lane * 8 + n / 8 * 4 + k / 8 * 2 + k % 2;
 }
 
 absl::StatusOr<NetworkProgram> CompileNetwork(UnetWeights weights, Precision precision) {

@@ -20,10 +20,13 @@
 
 namespace denoised {
 
+// Channels of a layer come in so many: two products of matrices.
+inline constexpr int kChannelUnit = 32;
+
 // Activations [size, size, channels] of an image, `stride` values from pixel to pixel.
 struct Layout {
   int32_t offset = 0;    // in the image's memory, in values
-  int32_t channels = 0;  // 0: nothing. A multiple of 16; those that the network does not have are zeros
+  int32_t channels = 0;  // 0: nothing. A multiple of kChannelUnit; those that the network does not have are zeros
   int32_t stride = 0;
   int32_t log2_size = 0;
 };
@@ -48,9 +51,13 @@ struct Operation {
   int32_t kernel_size = 1;      // 1 or 3, padded to keep the size
   int32_t log2_stride = 0;      // of the convolution
   int32_t out_channels = 0;     // of the convolution
-  int32_t column_tiles = 0;     // of 8 output channels each
-  int64_t weights = 0;          // tiles [column_tiles, kernel_size^2 * in channels / 16] of NetworkProgram::weights
+  int32_t column_tiles = 0;     // of kTileChannels output channels each
+  int64_t weights = 0;          // tiles [column_tiles, a or b, kernel_size^2, its channels / kTileDepth] of
+                                // NetworkProgram::weights
   int32_t bias = 0;             // in NetworkProgram::constants
+  int32_t depth_splits = 1;     // parts of an output's sum, which warps share
+  int32_t partials = 0;         // if there are several: where they lie in the image's memory, floats
+                                // [depth_splits, pixels, PartialsStride()]
   bool add = false;             // whether to add to what `out` holds
   bool spread = false;          // the output channels [2, 2, C] are the four pixels of 2x2 blocks of C channels
   bool predicts_noise = false;  // `out` is e, the network's output
@@ -63,15 +70,18 @@ struct Operation {
 };
 
 // A weight tile is a matrix of so many input and output channels.
-inline constexpr int kTileDepth = 16, kTileChannels = 8;
+inline constexpr int kTileDepth = 16, kTileChannels = 16;
 inline constexpr int kTileValues = kTileDepth * kTileChannels;
 
 // So many tiles beyond its own may be read by whoever reads tiles before it needs them; the last weights are followed
 // by as many tiles of zeros.
 inline constexpr int kTilesAhead = 8;
 
-// Where element [k, n] of a weight tile is among its values. In fp16 it is the order of the registers of PTX's
-// mma.m16n8k16: lane by lane, four values each.
+// Floats from pixel to pixel among the parts of sums of so many tiles of channels.
+inline constexpr int PartialsStride(int column_tiles) { return column_tiles * kTileChannels + 8; }
+
+// Where element [k, n] of a weight tile is among its values. In fp16 it is the order of the registers of two of PTX's
+// mma.m16n8k16, for columns 0 to 7 and 8 to 15: lane by lane, four values for each.
 int WeightTileIndex(Precision precision, int k, int n);
 
 struct NetworkProgram {
@@ -81,7 +91,8 @@ struct NetworkProgram {
   std::vector<float> constants;  // biases, scales, shifts
   HostTensor conditioning;       // UnetWeights::conditioning
   int norm_groups = 0;
-  int64_t values_per_image = 0;  // memory for the activations of an image
+  int values_per_image = 0;  // memory for the activations of an image
+  int widest = 0;            // channels of the layer that has most
 };
 
 // INVALID_ARGUMENT for precisions other than kFp32 and kFp16; UNIMPLEMENTED, saying why, for sizes that the kernel

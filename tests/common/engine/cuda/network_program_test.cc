@@ -17,20 +17,21 @@ TEST(WeightTileIndexTest, IsTheMatrixInstructionsOrder) {
   EXPECT_EQ(WeightTileIndex(Precision::kFp16, 1, 0), 1);
   EXPECT_EQ(WeightTileIndex(Precision::kFp16, 8, 0), 2);
   EXPECT_EQ(WeightTileIndex(Precision::kFp16, 9, 0), 3);
-  EXPECT_EQ(WeightTileIndex(Precision::kFp16, 2, 0), 4);     // lane 1
-  EXPECT_EQ(WeightTileIndex(Precision::kFp16, 0, 1), 16);    // lane 4
-  EXPECT_EQ(WeightTileIndex(Precision::kFp16, 15, 7), 127);  // lane 31
+  EXPECT_EQ(WeightTileIndex(Precision::kFp16, 0, 8), 4);      // the second instruction's
+  EXPECT_EQ(WeightTileIndex(Precision::kFp16, 2, 0), 8);      // lane 1
+  EXPECT_EQ(WeightTileIndex(Precision::kFp16, 0, 1), 32);     // lane 4
+  EXPECT_EQ(WeightTileIndex(Precision::kFp16, 15, 15), 255);  // lane 31
 }
 
 TEST(WeightTileIndexTest, GivesEachElementAPlace) {
   for (const Precision precision : {Precision::kFp16, Precision::kFp32}) {
     std::set<int> places;
-    for (int k = 0; k < 16; ++k) {
-      for (int n = 0; n < 8; ++n) places.insert(WeightTileIndex(precision, k, n));
+    for (int k = 0; k < kTileDepth; ++k) {
+      for (int n = 0; n < kTileChannels; ++n) places.insert(WeightTileIndex(precision, k, n));
     }
-    EXPECT_EQ(places.size(), 128u);
+    EXPECT_EQ(places.size(), 256u);
     EXPECT_EQ(*places.begin(), 0);
-    EXPECT_EQ(*places.rbegin(), 127);
+    EXPECT_EQ(*places.rbegin(), 255);
   }
 }
 
@@ -45,7 +46,7 @@ TEST(CompileNetworkTest, RefusesSizesThatDoNotDivideSayingWhich) {
   EXPECT_THAT(
       CompileNetwork(weights, Precision::kFp16),
       StatusIs(absl::StatusCode::kUnimplemented,
-               "a layer of 24 channels in 8 groups, where the CUDA kernel wants powers of two, 16 to 1024 channels "
+               "a layer of 24 channels in 8 groups, where the CUDA kernel wants powers of two, 32 to 1024 channels "
                "and 2 to 64 of them in a group"));
 }
 
