@@ -72,13 +72,13 @@ struct Arguments {
 
 // Values that are zero for ever, before the activations of a block: what lies beside an image.
 template <typename T>
-DENOISED_HOST_DEVICE int ZeroValues(const Arguments<T>& arguments) {
+DENOISED_HOST_DEVICE inline int ZeroValues(const Arguments<T>& arguments) {
   return (arguments.widest + 7) / 8 * 8;
 }
 
 // The activations of a block: zeros, then its network rows'.
 template <typename T>
-DENOISED_HOST_DEVICE int64_t StretchValues(const Arguments<T>& arguments) {
+DENOISED_HOST_DEVICE inline int64_t StretchValues(const Arguments<T>& arguments) {
   return ZeroValues(arguments) + int64_t{arguments.rows_at_once} * arguments.values_per_image;
 }
 

@@ -35,12 +35,14 @@ class Convolution {
   DENOISED_HOST_DEVICE void Run() const {
     // Larger shares of a warp read less; but every warp shall have one. Their size does not change a sum.
     const int rows = block_.num_rows() << 2 * operation_.log2_size >> 4, columns = operation_.column_tiles;
-    const int shares = rows * columns * operation_.depth_splits;
+    const int shares = rows * columns << operation_.log2_splits;
     const bool two_rows = rows % 2 == 0, two_columns = columns % 2 == 0;
+    // Activations that are far away leave no registers for the largest share.
+    const bool largest = BlockType::kActivationsInSharedMemory && two_rows && two_columns && shares >= 4 * kWarps;
     if (operation_.predicts_noise || operation_.spread) {
       ConvolveTiles<Ending::kOther, 1, 1>(rows);
-    } else if (operation_.depth_splits > 1) {
-      if (two_rows && two_columns && shares >= 4 * kWarps) {
+    } else if (operation_.log2_splits > 0) {
+      if (largest) {
         ConvolveTiles<Ending::kPartials, 2, 2>(rows);
       } else if (two_columns && shares >= 2 * kWarps) {
         ConvolveTiles<Ending::kPartials, 1, 2>(rows);
@@ -48,7 +50,7 @@ class Convolution {
         ConvolveTiles<Ending::kPartials, 1, 1>(rows);
       }
       AddPartials();
-    } else if (two_rows && two_columns && shares >= 4 * kWarps) {
+    } else if (largest) {
       ConvolveTiles<Ending::kLayer, 2, 2>(rows);
     } else if (two_rows && shares >= 2 * kWarps) {
       ConvolveTiles<Ending::kLayer, 2, 1>(rows);
@@ -78,7 +80,8 @@ class Convolution {
   // next kStages - 1 times as many are on their way. fp32, which is for comparison, and networks whose activations lie
   // far away too have no registers to spare for that.
   static constexpr bool kReadAhead = std::is_same_v<T, Half> && BlockType::kActivationsInSharedMemory;
-  static constexpr int kProducts = std::is_same_v<T, Half> ? kChannelUnit / kTileDepth : 1;
+  static constexpr int kPortionTiles = kChannelUnit / kTileDepth;
+  static constexpr int kProducts = std::is_same_v<T, Half> ? kPortionTiles : 1;
   template <int kColumns>
   static constexpr int kStages = !kReadAhead     ? 1
                                  : kColumns == 1 ? 4
@@ -93,11 +96,11 @@ class Convolution {
     const int log2_row_jobs = Log2(row_jobs), log2_column_jobs = Log2(column_jobs);
     ForEachWarp([&](int warp) {
       DENOISED_UNROLL(1)
-      for (int job = warp; job < row_jobs * column_jobs * operation_.depth_splits; job += kWarps) {
+      for (int job = warp; job < row_jobs * column_jobs << operation_.log2_splits; job += kWarps) {
         const int tile_row = (job & (row_jobs - 1)) * kRows, rest = job >> log2_row_jobs;
         const int tile_column = (rest & (column_jobs - 1)) * kColumns, split = rest >> log2_column_jobs;
         TileSums<kRows, kColumns> sums;
-        if (kEnding != Ending::kPartials) AddBias<kRows, kColumns>(tile_column, sums);
+        if (split == 0) SetToBias<kRows, kColumns>(tile_column, sums);
         DENOISED_UNROLL(1)
         for (int source = 0; source < 2; ++source)
           SumTiles<kRows, kColumns>(source, tile_row, tile_column, split, sums);
@@ -116,18 +119,15 @@ class Convolution {
                                      TileSums<kRows, kColumns>& sums) const {
     const Layout in = Input(operation_, source);
     if (in.channels == 0) return;
-    const int taps = operation_.kernel_size * operation_.kernel_size;
-    // In portions of kProducts products.
-    const int log2_portions = Log2(in.channels / kTileDepth / kProducts);  // of an element of the kernel
-    const int portions = taps << log2_portions;
-    const int first = portions * split / operation_.depth_splits;
-    int left = portions * (split + 1) / operation_.depth_splits - first;
+    const int log2_portions = Log2(in.channels / kChannelUnit);  // of an element of the kernel
+    const int portions = operation_.kernel_size * operation_.kernel_size << log2_portions;
+    const int first = portions * split >> operation_.log2_splits;
+    int left = (portions * (split + 1) >> operation_.log2_splits) - first;
     if (left == 0) return;
 
-    const int depth = (operation_.a.channels + operation_.b.channels) / kTileDepth * taps;
-    const int before = source == 0 ? 0 : operation_.a.channels / kTileDepth * taps;
-    const T* tiles = block_.arguments().weights + (operation_.weights + before + first * kProducts) * kTileValues +
-                     int64_t{tile_column} * depth * kTileValues;
+    const int depth = operation_.depth, before = source == 0 ? 0 : operation_.depth_a;
+    const T* tiles = block_.arguments().weights + operation_.weights * kTileValues +
+                     (tile_column * depth + before + first * kPortionTiles) * kTileValues;
     Weights<kColumns> weights[kStages<kColumns>];
     DENOISED_UNROLL(4)
     for (int stage = 0; stage < kStages<kColumns> - 1; ++stage) {
@@ -136,7 +136,7 @@ class Convolution {
 
     Pixels<kRows> pixels;
     FindPixels<kRows>(in, tile_row, pixels);
-    int tap = first >> log2_portions, channel = (first - (tap << log2_portions)) * kProducts * kTileDepth;
+    int tap = first >> log2_portions, channel = (first - (tap << log2_portions)) * kChannelUnit;
     Places<kRows> places;
     Shift<kRows>(in, pixels, tap, places);
     for (;;) {
@@ -145,8 +145,8 @@ class Convolution {
         constexpr int kAhead = kStages<kColumns> - 1;
         LoadWeights<kColumns>(tiles, depth, weights[(stage + kAhead) % kStages<kColumns>]);
         Multiply<kRows, kColumns>(places, channel, weights[stage], sums);
-        if (--left == 0) return;
         channel += kProducts * kTileDepth;
+        if (channel % kChannelUnit == 0 && --left == 0) return;
         if (channel == in.channels) {
           channel = 0;
           Shift<kRows>(in, pixels, ++tap, places);
@@ -238,7 +238,7 @@ class Convolution {
   // ---- What becomes of the sums ----
 
   template <int kRows, int kColumns>
-  DENOISED_HOST_DEVICE void AddBias(int tile_column, TileSums<kRows, kColumns>& sums) const {
+  DENOISED_HOST_DEVICE void SetToBias(int tile_column, TileSums<kRows, kColumns>& sums) const {
     ForEachLane([&](int lane) {
       DENOISED_UNROLL(kColumns)
       for (int column = 0; column < kColumns; ++column) {
@@ -246,7 +246,7 @@ class Convolution {
         for (int i = 0; i < 8; ++i) {
           const float bias = BiasOf((tile_column + column) * kTileChannels + TileColumn(lane, i));
           DENOISED_UNROLL(kRows)
-          for (int row = 0; row < kRows; ++row) sums[row][column][lane].c[i] += bias;
+          for (int row = 0; row < kRows; ++row) sums[row][column][lane].c[i] = bias;
         }
       }
     });
@@ -353,8 +353,7 @@ class Convolution {
         const int channel = (i & (quads - 1)) * 4, index = i >> log2_quads;
         const int row = index / kTilePixels, pixel = index % kTilePixels;
         Values<4> sum;
-        for (int k = 0; k < 4; ++k) sum.v[k] = BiasOf(channel + k);
-        for (int split = 0; split < operation_.depth_splits; ++split) {
+        for (int split = 0; split < 1 << operation_.log2_splits; ++split) {
           const Values<4> part = LoadValues<4>(PartialsOf(row, split) + pixel * stride + channel);
           for (int k = 0; k < 4; ++k) sum.v[k] += part.v[k];
         }

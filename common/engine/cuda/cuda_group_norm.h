@@ -5,7 +5,7 @@
 //   GroupNorm(block, operation).Run();
 //
 // Several warps share a group's pixels where there are more warps than groups. First each takes mean and squared
-// deviations of its part; then every thread puts the parts together and normalises four channels of some pixels.
+// deviations of its part; then every thread puts the parts together and normalises eight channels of some pixels.
 #ifndef DENOISED_COMMON_ENGINE_CUDA_CUDA_GROUP_NORM_H_
 #define DENOISED_COMMON_ENGINE_CUDA_CUDA_GROUP_NORM_H_
 
@@ -29,7 +29,9 @@ DENOISED_HOST_DEVICE inline float ReciprocalRoot(float v) {
 #endif
 }
 
-DENOISED_HOST_DEVICE inline float Silu(float v) {
+template <Activation kActivation>
+DENOISED_HOST_DEVICE inline float Activate(float v) {
+  if constexpr (kActivation == Activation::kLeakyRelu) return v > 0 ? v : v * 0.1f;
 #if defined(__CUDA_ARCH__)
   float power, quotient;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(-1.44269504f * v));
@@ -38,11 +40,6 @@ DENOISED_HOST_DEVICE inline float Silu(float v) {
 #else
   return v / (1.0f + std::exp(-v));
 #endif
-}
-
-DENOISED_HOST_DEVICE inline float Activate(Activation activation, float v) {
-  if (activation == Activation::kLeakyRelu) return v > 0 ? v : v * 0.1f;
-  return Silu(v);
 }
 
 // a * b + c, rounded once.
@@ -68,58 +65,53 @@ class GroupNorm {
         pixels_of_part_(pixels_ >> log2_parts_) {}
 
   DENOISED_HOST_DEVICE void Run() const {
-    if (operation_.group_channels % 4 == 0) {
-      RunBy<4>();
+    if (operation_.activation == Activation::kSilu) {
+      operation_.group_channels >= 8 ? RunBy<8, Activation::kSilu>() : RunBy<4, Activation::kSilu>();
     } else {
-      RunBy<2>();
+      operation_.group_channels >= 8 ? RunBy<8, Activation::kLeakyRelu>() : RunBy<4, Activation::kLeakyRelu>();
     }
   }
 
  private:
-  // Of kCount channels.
-  template <int kCount>
+  static constexpr int kVector = 8;  // channels that a thread normalises: always the same ones
+  static_assert(kVector % 8 == 0 && kChannelUnit % kVector == 0);
+
   struct Affine {
-    Values<kCount> scale, shift;
+    Values<kVector> scale, shift;
   };
 
-  // Each thread has kCount channels, always the same ones where there are so many threads.
-  template <int kCount>
+  // kCount of a thread's channels are of one group.
+  template <int kCount, Activation kActivation>
   DENOISED_HOST_DEVICE void RunBy() const {
     // Scale and shift come from far: they are on their way while the sums are taken.
-    PerThread<Affine<kCount>> affine[kMaxRowsAtOnce];
+    static_assert(kMaxRowsAtOnce == 2);
+    PerThread<Affine> affine[kMaxRowsAtOnce];
     ForEachWarp([&](int warp) {
       ForEachLane([&](int lane) {
         const int thread = warp * kLanes + lane;
-        DENOISED_UNROLL(kMaxRowsAtOnce)
-        for (int row = 0; row < kMaxRowsAtOnce; ++row) {
-          if (row < block_.num_rows()) affine[row][thread] = ScaleAndShift<kCount>(row, FirstChannel<kCount>(thread));
-        }
+        affine[0][thread] = ScaleAndShift(0, FirstChannel(thread));
+        if (block_.num_rows() > 1) affine[1][thread] = ScaleAndShift(1, FirstChannel(thread));
       });
       const int jobs = block_.num_rows() << log2_groups_ << log2_parts_;
+      DENOISED_UNROLL(1)
       for (int job = warp; job < jobs; job += kWarps) MeasurePart<kCount>(job);
     });
     ForEachThread([&](int thread) {
-      DENOISED_UNROLL(kMaxRowsAtOnce)
-      for (int row = 0; row < kMaxRowsAtOnce; ++row) {
-        if (row < block_.num_rows()) Normalize<kCount>(thread, row, affine[row][thread]);
+      DENOISED_UNROLL(1)
+      for (int row = 0; row < block_.num_rows(); ++row) {
+        Normalize<kCount, kActivation>(thread, row, row == 0 ? affine[0][thread] : affine[1][thread]);
       }
     });
   }
 
-  template <int kCount>
   DENOISED_HOST_DEVICE int FirstChannel(int thread) const {
-    return (thread & (operation_.out.channels / kCount - 1)) * kCount;
+    return (thread & (operation_.out.channels / kVector - 1)) * kVector;
   }
 
-  template <int kCount>
-  DENOISED_HOST_DEVICE Affine<kCount> ScaleAndShift(int row, int channel) const {
+  DENOISED_HOST_DEVICE Affine ScaleAndShift(int row, int channel) const {
     const float* constants = operation_.conditional ? block_.Conditioning(row) : block_.arguments().constants;
-    Affine<kCount> affine;
-    for (int k = 0; k < kCount; ++k) {
-      affine.scale.v[k] = constants[operation_.scale + channel + k];
-      affine.shift.v[k] = constants[operation_.shift + channel + k];
-    }
-    return affine;
+    return {.scale = LoadValues<kVector>(constants + operation_.scale + channel),
+            .shift = LoadValues<kVector>(constants + operation_.shift + channel)};
   }
 
   // The tensor that holds a channel of the operation's input, and the channel's place in it.
@@ -178,32 +170,39 @@ class GroupNorm {
     return static_cast<float>(pixels_of_part_ * operation_.group_channels);
   }
 
-  template <int kCount>
-  DENOISED_HOST_DEVICE void Normalize(int thread, int row, Affine<kCount> affine) const {
-    const int log2_vectors = Log2(operation_.out.channels / kCount);
-    const int step = kThreads >> log2_vectors > 0 ? kThreads >> log2_vectors : 1;
-    DENOISED_UNROLL(1)
-    for (int first = FirstChannel<kCount>(thread); first < operation_.out.channels; first += kThreads * kCount) {
-      if (first >= kThreads * kCount) affine = ScaleAndShift<kCount>(row, first);
-      PutTogether(row, first >> Log2(operation_.group_channels), affine);
-      int channel = first;
-      const Layout source = SourceOf(channel);
-      T* activations = block_.activations() + block_.PlaceOf(row);
-      for (int pixel = thread >> log2_vectors; pixel < pixels_; pixel += step) {
-        Values<kCount> values = LoadValues<kCount>(activations + PlaceOf(source, pixel) + channel);
-        DENOISED_UNROLL(kCount)
-        for (int k = 0; k < kCount; ++k) {
-          values.v[k] = Activate(operation_.activation, MultiplyAdd(values.v[k], affine.scale.v[k], affine.shift.v[k]));
-        }
-        StoreValues(values, activations + operation_.out.offset + pixel * operation_.out.stride + first);
+  template <int kCount, Activation kActivation>
+  DENOISED_HOST_DEVICE void Normalize(int thread, int row, Affine affine) const {
+    static_assert(kMaxChannels <= kThreads * kVector);  // every channel is some thread's
+    const int log2_vectors = Log2(operation_.out.channels / kVector), first = FirstChannel(thread);
+    DENOISED_UNROLL(kVector / kCount)
+    for (int k = 0; k < kVector; k += kCount) {
+      const Standard standard = PutTogether(row, (first + k) >> Log2(operation_.group_channels));
+      DENOISED_UNROLL(kCount)
+      for (int i = k; i < k + kCount; ++i) {
+        affine.scale.v[i] *= standard.inverse;
+        affine.shift.v[i] -= standard.mean * affine.scale.v[i];
       }
+    }
+    int channel = first;
+    const Layout source = SourceOf(channel);
+    T* activations = block_.activations() + block_.PlaceOf(row);
+    DENOISED_UNROLL(2)
+    for (int pixel = thread >> log2_vectors; pixel < pixels_; pixel += kThreads >> log2_vectors) {
+      Values<kVector> values = LoadValues<kVector>(activations + PlaceOf(source, pixel) + channel);
+      DENOISED_UNROLL(kVector)
+      for (int k = 0; k < kVector; ++k) {
+        values.v[k] = Activate<kActivation>(MultiplyAdd(values.v[k], affine.scale.v[k], affine.shift.v[k]));
+      }
+      StoreValues(values, activations + operation_.out.offset + pixel * operation_.out.stride + first);
     }
   }
 
-  // Makes scale and shift those of values that are not normalised yet: the parts of their group are put together
-  // (Chan, Golub and LeVeque, 1979).
-  template <int kCount>
-  DENOISED_HOST_DEVICE void PutTogether(int row, int group, Affine<kCount>& affine) const {
+  struct Standard {
+    float mean, inverse;  // of the deviation
+  };
+
+  // Of a group, from its parts (Chan, Golub and LeVeque, 1979).
+  DENOISED_HOST_DEVICE Standard PutTogether(int row, int group) const {
     const int parts = 1 << log2_parts_;
     const float* part = block_.parts() + (2 * ((row << log2_groups_) + group) << log2_parts_);
     const float count = CountOfPart(), share = 1.0f / static_cast<float>(parts);
@@ -213,11 +212,7 @@ class GroupNorm {
     for (int i = 0; i < parts; ++i) {
       squares += part[2 * i + 1] + count * (part[2 * i] - mean) * (part[2 * i] - mean);
     }
-    const float inverse = ReciprocalRoot(squares * (share / count) + 1e-5f);
-    for (int k = 0; k < kCount; ++k) {
-      affine.scale.v[k] *= inverse;
-      affine.shift.v[k] -= mean * affine.scale.v[k];
-    }
+    return {.mean = mean, .inverse = ReciprocalRoot(squares * (share / count) + 1e-5f)};
   }
 
   const BlockType& block_;

@@ -38,7 +38,8 @@ namespace denoised::cuda_step {
 // function(activations, conditioning, line, column, channel, to) for each value of the operation's output, with the
 // activations of the value's row.
 template <typename BlockType, typename Function>
-DENOISED_HOST_DEVICE void ForEachValue(const BlockType& block, const Operation& operation, const Function& function) {
+DENOISED_HOST_DEVICE inline void ForEachValue(const BlockType& block, const Operation& operation,
+                                              const Function& function) {
   ForEachThread([&](int thread) {
     const Layout& out = operation.out;
     const int channels = out.channels, step = kThreads / channels > 0 ? kThreads / channels : 1;
@@ -58,7 +59,7 @@ DENOISED_HOST_DEVICE void ForEachValue(const BlockType& block, const Operation& 
 }
 
 template <typename BlockType>
-DENOISED_HOST_DEVICE void MaxPool(const BlockType& block, const Operation& operation) {
+DENOISED_HOST_DEVICE inline void MaxPool(const BlockType& block, const Operation& operation) {
   using T = typename BlockType::T;
   ForEachValue(block, operation, [&](const T* activations, const float*, int line, int column, int channel, T* to) {
     const T* from = activations + channel;
@@ -73,7 +74,7 @@ DENOISED_HOST_DEVICE void MaxPool(const BlockType& block, const Operation& opera
 }
 
 template <typename BlockType>
-DENOISED_HOST_DEVICE void AddConditioning(const BlockType& block, const Operation& operation) {
+DENOISED_HOST_DEVICE inline void AddConditioning(const BlockType& block, const Operation& operation) {
   using T = typename BlockType::T;
   ForEachValue(block, operation, [](const T*, const float* conditioning, int, int, int channel, T* to) {
     Store(Load(to) + conditioning[channel], to);
@@ -81,7 +82,7 @@ DENOISED_HOST_DEVICE void AddConditioning(const BlockType& block, const Operatio
 }
 
 template <typename BlockType>
-DENOISED_HOST_DEVICE void Copy(const BlockType& block, const Operation& operation) {
+DENOISED_HOST_DEVICE inline void Copy(const BlockType& block, const Operation& operation) {
   using T = typename BlockType::T;
   ForEachValue(block, operation, [&](const T* activations, const float*, int line, int column, int channel, T* to) {
     *to = activations[PlaceOfPixel(operation.a, operation.log2_size, line, column) + channel];
@@ -89,7 +90,7 @@ DENOISED_HOST_DEVICE void Copy(const BlockType& block, const Operation& operatio
 }
 
 template <typename BlockType>
-DENOISED_HOST_DEVICE void LoadImage(const BlockType& block, const Operation& operation) {
+DENOISED_HOST_DEVICE inline void LoadImage(const BlockType& block, const Operation& operation) {
   ForEachThread([&](int thread) {
     const Layout& out = operation.out;
     const int pixels = 1 << 2 * out.log2_size;

@@ -61,7 +61,7 @@ DENOISED_HOST_DEVICE inline float Load(const Half* from) { return ToFloat(*from)
 DENOISED_HOST_DEVICE inline void Store(float value, float* to) { *to = value; }
 DENOISED_HOST_DEVICE inline void Store(float value, Half* to) { *to = ToHalf(value); }
 
-// 2 or 4 neighbours, of which the first is at a multiple of as many; in one access of the memory.
+// 2, 4 or 8 neighbours, of which the first is at a multiple of as many, of floats at a multiple of at most 4.
 template <int kCount>
 struct Values {
   float v[kCount] = {};
@@ -71,10 +71,17 @@ template <int kCount>
 DENOISED_HOST_DEVICE inline Values<kCount> LoadValues(const float* from) {
   Values<kCount> values;
 #if defined(__CUDA_ARCH__)
-  for (int i = 0; i < kCount; i += 2) {
-    const float2 pair = *reinterpret_cast<const float2*>(from + i);
-    values.v[i] = pair.x;
-    values.v[i + 1] = pair.y;
+  if constexpr (kCount == 2) {
+    values.v[0] = reinterpret_cast<const float2*>(from)->x;
+    values.v[1] = reinterpret_cast<const float2*>(from)->y;
+  } else {
+    for (int i = 0; i < kCount; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(from + i);
+      values.v[i] = four.x;
+      values.v[i + 1] = four.y;
+      values.v[i + 2] = four.z;
+      values.v[i + 3] = four.w;
+    }
   }
 #else
   for (int i = 0; i < kCount; ++i) values.v[i] = from[i];
@@ -87,7 +94,13 @@ DENOISED_HOST_DEVICE inline Values<kCount> LoadValues(const Half* from) {
   Values<kCount> values;
 #if defined(__CUDA_ARCH__)
   uint32_t words[kCount / 2];
-  if constexpr (kCount == 4) {
+  if constexpr (kCount == 8) {
+    const uint4 all = *reinterpret_cast<const uint4*>(from);
+    words[0] = all.x;
+    words[1] = all.y;
+    words[2] = all.z;
+    words[3] = all.w;
+  } else if constexpr (kCount == 4) {
     const uint2 both = *reinterpret_cast<const uint2*>(from);
     words[0] = both.x;
     words[1] = both.y;
@@ -124,7 +137,9 @@ DENOISED_HOST_DEVICE inline void StoreValues(const Values<kCount>& values, Half*
     const __half2 pair = __floats2half2_rn(values.v[2 * i], values.v[2 * i + 1]);
     words[i] = *reinterpret_cast<const uint32_t*>(&pair);
   }
-  if constexpr (kCount == 4) {
+  if constexpr (kCount == 8) {
+    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+  } else if constexpr (kCount == 4) {
     *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
   } else {
     *reinterpret_cast<uint32_t*>(to) = words[0];

@@ -13,9 +13,10 @@ namespace denoised {
 namespace {
 
 constexpr int kPixelPadding = 8;  // values between pixels, so that the pixels of a tile lie in different banks
-constexpr int kMaxGroupChannels = 64, kMaxChannels = 1024;
-constexpr int kTileRows = 16;    // pixels of a matrix product
-constexpr int kDepthSplits = 4;  // of layers that have no more pixels
+constexpr int kMinGroupChannels = 4, kMaxGroupChannels = 64;
+constexpr int kConstantsUnit = 4;    // which threads load at once
+constexpr int kTileRows = 16;        // pixels of a matrix product
+constexpr int kLog2DepthSplits = 2;  // of layers that have no more pixels
 
 int RoundUp(int value, int unit) { return (value + unit - 1) / unit * unit; }
 int Log2(int value) { return std::bit_width(static_cast<unsigned>(value)) - 1; }
@@ -147,7 +148,11 @@ class Compiler {
     operation.column_tiles = RoundUp(operation.out_channels, kTileChannels) / kTileChannels;
     operation.weights = static_cast<int64_t>(program_.weights.size()) / kTileValues;
     operation.bias = Constants(bias);
-    AppendTiles(weight, in.b < 0 ? weight.shape[1] : buffers_[in.a].channels);
+    const int64_t in_a = in.b < 0 ? weight.shape[1] : buffers_[in.a].channels;
+    AppendTiles(weight, in_a);
+    const int taps = operation.kernel_size * operation.kernel_size;
+    operation.depth_a = taps * buffers_[in.a].channels / kTileDepth;
+    operation.depth = operation.depth_a + (in.b < 0 ? 0 : taps * buffers_[in.b].channels / kTileDepth);
     Add(operation, in, out, SplitDepth(operation));
   }
 
@@ -155,8 +160,8 @@ class Compiler {
   // their parts, or -1.
   int SplitDepth(Operation& operation) {
     if ((1 << 2 * operation.log2_size) > kTileRows || operation.predicts_noise || operation.spread) return -1;
-    operation.depth_splits = kDepthSplits;
-    const int floats = kDepthSplits * kTileRows * PartialsStride(operation.column_tiles);
+    operation.log2_splits = kLog2DepthSplits;
+    const int floats = (kTileRows << kLog2DepthSplits) * PartialsStride(operation.column_tiles);
     const int values_per_float = program_.precision == Precision::kFp16 ? 2 : 1;
     buffers_.push_back({.other_values = floats * values_per_float});
     return static_cast<int>(buffers_.size()) - 1;
@@ -165,6 +170,7 @@ class Compiler {
   int Constants(const HostTensor& tensor) {
     const auto offset = static_cast<int>(program_.constants.size());
     program_.constants.insert(program_.constants.end(), tensor.values.begin(), tensor.values.end());
+    program_.constants.resize(RoundUp(static_cast<int>(program_.constants.size()), kConstantsUnit));
     return offset;
   }
 
@@ -242,13 +248,14 @@ absl::Status CheckSizes(const UnetConfig& config) {
     for (const int channels : {base, concatenated * base}) {
       const int group = channels / config.norm_groups;
       if (channels % kChannelUnit != 0 || channels > kMaxChannels ||
-          !std::has_single_bit(static_cast<unsigned>(channels)) || group < 2 || group > kMaxGroupChannels ||
-          !std::has_single_bit(static_cast<unsigned>(config.norm_groups))) {
+          !std::has_single_bit(static_cast<unsigned>(channels)) || group < kMinGroupChannels ||
+          group > kMaxGroupChannels || !std::has_single_bit(static_cast<unsigned>(config.norm_groups))) {
         return absl::UnimplementedError(absl::StrCat("a layer of ", channels, " channels in ", config.norm_groups,
                                                      " groups, where the CUDA kernel wants powers of "
                                                      "two, ",
-                                                     kChannelUnit, " to ", kMaxChannels, " channels and 2 to ",
-                                                     kMaxGroupChannels, " of them in a group"));
+                                                     kChannelUnit, " to ", kMaxChannels, " channels and ",
+                                                     kMinGroupChannels, " to ", kMaxGroupChannels,
+                                                     " of them in a group"));
       }
     }
   }

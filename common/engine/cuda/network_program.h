@@ -23,6 +23,9 @@ namespace denoised {
 // Channels of a layer come in so many: two products of matrices.
 inline constexpr int kChannelUnit = 32;
 
+// Of the widest layer that the kernel can run.
+inline constexpr int kMaxChannels = 1024;
+
 // Activations [size, size, channels] of an image, `stride` values from pixel to pixel.
 struct Layout {
   int32_t offset = 0;    // in the image's memory, in values
@@ -48,19 +51,20 @@ struct Operation {
   int32_t log2_size = 0;  // of the normalised image, of the convolution's output
 
   // kConvolve
-  int32_t kernel_size = 1;      // 1 or 3, padded to keep the size
-  int32_t log2_stride = 0;      // of the convolution
-  int32_t out_channels = 0;     // of the convolution
-  int32_t column_tiles = 0;     // of kTileChannels output channels each
-  int64_t weights = 0;          // tiles [column_tiles, a or b, kernel_size^2, its channels / kTileDepth] of
-                                // NetworkProgram::weights
-  int32_t bias = 0;             // in NetworkProgram::constants
-  int32_t depth_splits = 1;     // parts of an output's sum, which warps share
-  int32_t partials = 0;         // if there are several: where they lie in the image's memory, floats
-                                // [depth_splits, pixels, PartialsStride()]
-  bool add = false;             // whether to add to what `out` holds
-  bool spread = false;          // the output channels [2, 2, C] are the four pixels of 2x2 blocks of C channels
-  bool predicts_noise = false;  // `out` is e, the network's output
+  int32_t kernel_size = 1;         // 1 or 3, padded to keep the size
+  int32_t log2_stride = 0;         // of the convolution
+  int32_t out_channels = 0;        // of the convolution
+  int32_t column_tiles = 0;        // of kTileChannels output channels each
+  int64_t weights = 0;             // tiles [column_tiles, a or b, kernel_size^2, its channels / kTileDepth] of
+                                   // NetworkProgram::weights
+  int32_t bias = 0;                // in NetworkProgram::constants
+  int32_t depth_a = 0, depth = 0;  // weight tiles of a column of them: of a, of both
+  int32_t log2_splits = 0;         // of the parts of an output's sum, which warps share
+  int32_t partials = 0;            // if there are several: where they lie in the image's memory, floats
+                                   // [2^log2_splits, pixels, PartialsStride()]
+  bool add = false;                // whether to add to what `out` holds
+  bool spread = false;             // the output channels [2, 2, C] are the four pixels of 2x2 blocks of C channels
+  bool predicts_noise = false;     // `out` is e, the network's output
 
   // kNormalize
   int32_t group_channels = 0;

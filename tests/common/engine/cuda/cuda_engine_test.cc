@@ -171,9 +171,7 @@ TEST(CompileNetworkTest, EndsWithTheTilesThatAreReadAhead) {
   int64_t used = 0;  // tiles
   for (const Operation& operation : program.operations) {
     if (operation.kind != Operation::Kind::kConvolve) continue;
-    const int64_t depth = (operation.a.channels + operation.b.channels) / kTileDepth;
-    used = std::max(used,
-                    operation.weights + operation.column_tiles * operation.kernel_size * operation.kernel_size * depth);
+    used = std::max(used, operation.weights + int64_t{operation.column_tiles} * operation.depth);
   }
   EXPECT_GT(used, 0);
   EXPECT_EQ(static_cast<int64_t>(program.weights.size()), (used + kTilesAhead) * kTileValues);

@@ -13,9 +13,6 @@
 namespace denoised {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
-
 class CudaKernelTest : public testing::Test {
  protected:
   // Compiled for `gpu`, with what the build compiles with besides.
@@ -34,13 +31,15 @@ TEST_F(CudaKernelTest, RoundsAsTheCpuDoesAndUsesTheMatrixUnits) {
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const absl::StatusOr<std::string> ptx = ReadFile(path, uint64_t{1} << 30);
   ASSERT_THAT(ptx, IsOk());
-  EXPECT_THAT(*ptx, HasSubstr("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"));
-  EXPECT_THAT(*ptx, HasSubstr("ldmatrix.sync.aligned.m8n8.x4.shared.b16"));
-  // The CPU rounds after a product and after a sum, and takes exact quotients and roots. GroupNorm asks for products
-  // and sums in one; nothing else has any.
-  EXPECT_THAT(*ptx, HasSubstr("div.rn.f32"));
-  EXPECT_THAT(*ptx, HasSubstr("sqrt.rn.f32"));
-  EXPECT_THAT(*ptx, Not(HasSubstr("sqrt.approx")));
+  const auto has = [&](const char* what) {
+    return ptx->find(what) != std::string::npos;
+  };  // it is too long to be shown
+  EXPECT_TRUE(has("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"));
+  EXPECT_TRUE(has("ldmatrix.sync.aligned.m8n8.x4.shared.b16"));
+  // The CPU takes exact quotients and roots; GroupNorm, which has no bits in common with it, does not.
+  EXPECT_TRUE(has("div.rn.f32"));
+  EXPECT_TRUE(has("sqrt.rn.f32"));
+  EXPECT_FALSE(has("\tsqrt.approx"));
 }
 
 // Arrays that are indexed by what is known at run time only, or too many of them, end up in slow memory.
@@ -54,7 +53,7 @@ TEST_F(CudaKernelTest, KeepsEverythingInRegisters) {
     EXPECT_EQ((*i)[1], "0") << told;
     EXPECT_EQ((*i)[2], "0") << told;
   }
-  EXPECT_EQ(kernels, 2) << told;  // fp16 and fp32
+  EXPECT_EQ(kernels, 4) << told;  // fp16 and fp32, with activations in shared memory or not
 }
 
 }  // namespace

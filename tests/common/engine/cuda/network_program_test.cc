@@ -47,7 +47,7 @@ TEST(CompileNetworkTest, RefusesSizesThatDoNotDivideSayingWhich) {
       CompileNetwork(weights, Precision::kFp16),
       StatusIs(absl::StatusCode::kUnimplemented,
                "a layer of 24 channels in 8 groups, where the CUDA kernel wants powers of two, 32 to 1024 channels "
-               "and 2 to 64 of them in a group"));
+               "and 4 to 64 of them in a group"));
 }
 
 }  // namespace
