@@ -158,9 +158,11 @@ class Block {
 
   // The rows that it works on from now on, and their step of the launch's.
   DENOISED_HOST_DEVICE void SetRows(int first, int count, int step) {
+    static_assert(kMaxRowsAtOnce == 2);
     first_row_ = first;
     num_rows_ = count;
-    step_ = step;
+    conditioning_[0] = FindConditioning(first, step);
+    conditioning_[1] = count > 1 ? FindConditioning(first + 1, step) : conditioning_[0];
   }
 
   DENOISED_HOST_DEVICE const Arguments<T>& arguments() const { return arguments_; }
@@ -178,16 +180,23 @@ class Block {
     return arguments_.e + int64_t{first_row_ + row} * kModelPixels;
   }
   DENOISED_HOST_DEVICE const float* Conditioning(int row) const {
-    const int timestep = arguments_.coefficients[step_ * arguments_.num_rows + first_row_ + row].timestep;
-    return arguments_.conditioning + int64_t{RowAt(row).conditioning + timestep} * arguments_.conditioning_width;
+    return row == 0 ? conditioning_[0] : conditioning_[1];
   }
 
  private:
+  // NOTE: it takes two loads, one after the other, from the GPU's own memory.
+  DENOISED_HOST_DEVICE const float* FindConditioning(int row, int step) const {
+    const int timestep = arguments_.coefficients[step * arguments_.num_rows + row].timestep;
+    return arguments_.conditioning +
+           int64_t{arguments_.rows[row].conditioning + timestep} * arguments_.conditioning_width;
+  }
+
   const Arguments<T>& arguments_;
   Operation* const operations_;
   float* const parts_;  // see BlockMemory
   T* const activations_;
-  int first_row_ = 0, num_rows_ = 0, step_ = 0;
+  int first_row_ = 0, num_rows_ = 0;
+  const float* conditioning_[kMaxRowsAtOnce] = {};  // of each row
 };
 
 }  // namespace denoised::cuda_step

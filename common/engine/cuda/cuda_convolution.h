@@ -100,14 +100,18 @@ class Convolution {
         const int tile_row = (job & (row_jobs - 1)) * kRows, rest = job >> log2_row_jobs;
         const int tile_column = (rest & (column_jobs - 1)) * kColumns, split = rest >> log2_column_jobs;
         TileSums<kRows, kColumns> sums;
-        if (split == 0) SetToBias<kRows, kColumns>(tile_column, sums);
+        if (split == 0) SetToBias<kEnding, kRows, kColumns>(tile_column, sums);
         DENOISED_UNROLL(1)
         for (int source = 0; source < 2; ++source)
           SumTiles<kRows, kColumns>(source, tile_row, tile_column, split, sums);
         if constexpr (kEnding == Ending::kPartials) {
           StorePartials<kRows, kColumns>(tile_row, tile_column, split, sums);
+        } else if constexpr (kEnding == Ending::kOther) {
+          StoreOther(tile_row, tile_column, sums);
+        } else if (operation_.add) {
+          StoreLayer<true, kRows, kColumns>(tile_row, tile_column, sums);
         } else {
-          StoreTiles<kEnding, kRows, kColumns>(tile_row, tile_column, sums);
+          StoreLayer<false, kRows, kColumns>(tile_row, tile_column, sums);
         }
       }
     });
@@ -134,11 +138,13 @@ class Convolution {
       LoadWeights<kColumns>(tiles, depth, weights[stage]);
     }
 
+    const int first_tap = first >> log2_portions;
+    int channel = (first - (first_tap << log2_portions)) * kChannelUnit;
     Pixels<kRows> pixels;
     FindPixels<kRows>(in, tile_row, pixels);
-    int tap = first >> log2_portions, channel = (first - (tap << log2_portions)) * kChannelUnit;
+    Tap tap = FindTap(in, first_tap);
     Places<kRows> places;
-    Shift<kRows>(in, pixels, tap, places);
+    Shift<kRows>(tap, pixels, places);
     for (;;) {
       DENOISED_UNROLL(4)
       for (int stage = 0; stage < kStages<kColumns>; ++stage) {
@@ -149,7 +155,8 @@ class Convolution {
         if (channel % kChannelUnit == 0 && --left == 0) return;
         if (channel == in.channels) {
           channel = 0;
-          Shift<kRows>(in, pixels, ++tap, places);
+          tap.Next();
+          Shift<kRows>(tap, pixels, places);
         }
       }
     }
@@ -196,16 +203,37 @@ class Convolution {
     return (line >= 0 ? columns : 0) | columns << 3 | (line + 2 < size ? columns << 6 : 0);
   }
 
-  // Where the kernel's element `tap` is; or zeros.
+  // An element of the kernel.
+  struct Tap {
+    static constexpr uint32_t kLast = 0b100100100;  // those that are the last of their lines
+
+    int distance = 0;              // of its pixels from those of the first, in values
+    uint32_t bit = 1;              // of Pixel::inside
+    int to_next = 0, to_line = 0;  // the way to the next element, in a line and from a last to the next line
+
+    DENOISED_HOST_DEVICE void Next() {
+      distance += (bit & kLast) != 0 ? to_line : to_next;
+      bit <<= 1;
+    }
+  };
+
+  DENOISED_HOST_DEVICE Tap FindTap(const Layout& source, int index) const {
+    const int line = index * 11 >> 5;  // index / 3
+    const int of_line = source.stride << source.log2_size;
+    return {.distance = line * of_line + (index - 3 * line) * source.stride,
+            .bit = 1u << index,
+            .to_next = source.stride,
+            .to_line = of_line - 2 * source.stride};
+  }
+
+  // Where the pixels of the kernel's element `tap` are; or zeros.
   template <int kRows>
-  DENOISED_HOST_DEVICE void Shift(const Layout& source, Pixels<kRows>& pixels, int tap, Places<kRows>& places) const {
-    const int line = operation_.kernel_size == 1 ? 0 : tap * 11 >> 5, column = tap - 3 * line;
-    const int distance = ((line << source.log2_size) + column) * source.stride;
+  DENOISED_HOST_DEVICE void Shift(const Tap& tap, Pixels<kRows>& pixels, Places<kRows>& places) const {
     DENOISED_UNROLL(kRows)
     for (int row = 0; row < kRows; ++row) {
       ForEachLane([&](int lane) {
         const Pixel& pixel = pixels[row][lane];
-        places[row][lane] = (pixel.inside >> tap & 1) != 0 ? pixel.place + distance : block_.zeros();
+        places[row][lane] = (pixel.inside & tap.bit) != 0 ? pixel.place + tap.distance : block_.zeros();
       });
     }
   }
@@ -237,61 +265,88 @@ class Convolution {
 
   // ---- What becomes of the sums ----
 
-  template <int kRows, int kColumns>
+  template <Ending kEnding, int kRows, int kColumns>
   DENOISED_HOST_DEVICE void SetToBias(int tile_column, TileSums<kRows, kColumns>& sums) const {
+    const float* biases = block_.arguments().constants + operation_.bias;
     ForEachLane([&](int lane) {
       DENOISED_UNROLL(kColumns)
       for (int column = 0; column < kColumns; ++column) {
-        DENOISED_UNROLL(8)
-        for (int i = 0; i < 8; ++i) {
-          const float bias = BiasOf((tile_column + column) * kTileChannels + TileColumn(lane, i));
-          DENOISED_UNROLL(kRows)
-          for (int row = 0; row < kRows; ++row) sums[row][column][lane].c[i] = bias;
-        }
-      }
-    });
-  }
-
-  template <Ending kEnding, int kRows, int kColumns>
-  DENOISED_HOST_DEVICE void StoreTiles(int tile_row, int tile_column, TileSums<kRows, kColumns>& sums) const {
-    ForEachLane([&](int lane) {
-      DENOISED_UNROLL(kRows)
-      for (int row = 0; row < kRows; ++row) {
         DENOISED_UNROLL(2)
-        for (int first = 0; first < 4; first += 2) {
-          const int index = (tile_row + row) * kTilePixels + TileRow(lane, first);
-          DENOISED_UNROLL(kColumns)
-          for (int column = 0; column < kColumns; ++column) {
-            DENOISED_UNROLL(2)
-            for (int i = first; i < 8; i += 4) {
-              const int channel = (tile_column + column) * kTileChannels + TileColumn(lane, i);
-              if (channel >= operation_.out_channels) continue;  // there are even numbers of channels
-              const float* c = sums[row][column][lane].c + i;
-              StoreOutputs<kEnding>(index, channel, {{c[0], c[1]}});
-            }
+        for (int i = 0; i < 8; i += 4) {
+          const int channel = (tile_column + column) * kTileChannels + TileColumn(lane, i);
+          // Layers have so many channels that tiles are full.
+          if (kEnding == Ending::kOther && channel >= operation_.out_channels) continue;
+          const Values<2> bias = LoadValues<2>(biases + channel);
+          DENOISED_UNROLL(kRows)
+          for (int row = 0; row < kRows; ++row) {
+            float* c = sums[row][column][lane].c + i;
+            c[0] = c[2] = bias.v[0];
+            c[1] = c[3] = bias.v[1];
           }
         }
       }
     });
   }
 
-  // Outputs `channel`, an even one, and the next of a pixel.
-  template <Ending kEnding>
-  DENOISED_HOST_DEVICE void StoreOutputs(int index, int channel, const Values<2>& pair) const {
-    const int log2_size = operation_.log2_size, row = index >> 2 * log2_size;
-    const int pixel = index & ((1 << 2 * log2_size) - 1);
-    if constexpr (kEnding == Ending::kLayer) {
-      StoreLayer(block_.PlaceOf(row) + operation_.out.offset + pixel * operation_.out.stride + channel, pair);
-    } else {
-      const int line = pixel >> log2_size, column = pixel & ((1 << log2_size) - 1);
-      if (operation_.predicts_noise) return StoreNoise(row, line, column, channel, pair);
-      const int channels = operation_.out_channels / 4, corner = channel / channels;  // of the four pixels
-      StoreLayer(
-          block_.PlaceOf(row) +
-              PlaceOfPixel(operation_.out, operation_.out.log2_size, 2 * line + corner / 2, 2 * column + corner % 2) +
-              channel % channels,
-          pair);
+  // Of a layer: the tiles' pixels are of one row of the network.
+  template <bool kAdd, int kRows, int kColumns>
+  DENOISED_HOST_DEVICE void StoreLayer(int tile_row, int tile_column, TileSums<kRows, kColumns>& sums) const {
+    ForEachLane([&](int lane) {
+      const int log2_pixels = 2 * operation_.log2_size, index = tile_row * kTilePixels + TileRow(lane, 0);
+      T* to = block_.activations() + block_.PlaceOf(index >> log2_pixels) + operation_.out.offset +
+              (index & ((1 << log2_pixels) - 1)) * operation_.out.stride + tile_column * kTileChannels +
+              TileColumn(lane, 0);
+      DENOISED_UNROLL(kRows)
+      for (int row = 0; row < kRows; ++row) {
+        DENOISED_UNROLL(2)
+        for (int first = 0; first < 4; first += 2) {
+          DENOISED_UNROLL(kColumns)
+          for (int column = 0; column < kColumns; ++column) {
+            DENOISED_UNROLL(2)
+            for (int i = first; i < 8; i += 4) {
+              const float* c = sums[row][column][lane].c + i;
+              Store<kAdd, 2>({{c[0], c[1]}}, to + column * kTileChannels + i / 4 * 8);
+            }
+          }
+          to += 8 * operation_.out.stride;
+        }
+      }
+    });
+  }
+
+  template <bool kAdd, int kCount>
+  static DENOISED_HOST_DEVICE void Store(Values<kCount> values, T* to) {
+    if constexpr (kAdd) {
+      const Values<kCount> before = LoadValues<kCount>(to);
+      DENOISED_UNROLL(kCount)
+      for (int k = 0; k < kCount; ++k) values.v[k] += before.v[k];
     }
+    StoreValues(values, to);
+  }
+
+  // To e, or each pixel to four.
+  DENOISED_HOST_DEVICE void StoreOther(int tile_row, int tile_column, TileSums<1, 1>& sums) const {
+    ForEachLane([&](int lane) {
+      const int log2_size = operation_.log2_size;
+      DENOISED_UNROLL(4)
+      for (int i = 0; i < 8; i += 2) {
+        const int index = tile_row * kTilePixels + TileRow(lane, i), row = index >> 2 * log2_size;
+        const int pixel = index & ((1 << 2 * log2_size) - 1);
+        const int line = pixel >> log2_size, column = pixel & ((1 << log2_size) - 1);
+        const int channel = tile_column * kTileChannels + TileColumn(lane, i);
+        if (channel >= operation_.out_channels) continue;
+        const Values<2> pair = {{sums[0][0][lane].c[i], sums[0][0][lane].c[i + 1]}};
+        if (operation_.predicts_noise) {
+          StoreNoise(row, line, column, channel, pair);
+          continue;
+        }
+        const int log2_channels = Log2(operation_.out_channels / 4), corner = channel >> log2_channels;
+        StoreValues(pair, block_.activations() + block_.PlaceOf(row) +
+                              PlaceOfPixel(operation_.out, operation_.out.log2_size, 2 * line + corner / 2,
+                                           2 * column + corner % 2) +
+                              (channel & ((1 << log2_channels) - 1)));
+      }
+    });
   }
 
   // To e, the network's output.
@@ -300,21 +355,6 @@ class Convolution {
       const int corner = channel + k, scale = operation_.spread ? 2 : 1;
       block_.OutputOf(row)[(scale * line + corner / 2) * kModelSize + scale * column + corner % 2] = pair.v[k];
     }
-  }
-
-  template <int kCount>
-  DENOISED_HOST_DEVICE void StoreLayer(int place, Values<kCount> values) const {
-    T* to = block_.activations() + place;
-    if (operation_.add) {
-      const Values<kCount> before = LoadValues<kCount>(to);
-      DENOISED_UNROLL(kCount)
-      for (int k = 0; k < kCount; ++k) values.v[k] += before.v[k];
-    }
-    StoreValues(values, to);
-  }
-
-  DENOISED_HOST_DEVICE float BiasOf(int channel) const {
-    return channel < operation_.out_channels ? block_.arguments().constants[operation_.bias + channel] : 0.0f;
   }
 
   // ---- Sums that several warps share: of layers of 16 pixels a row ----
@@ -357,7 +397,9 @@ class Convolution {
           const Values<4> part = LoadValues<4>(PartialsOf(row, split) + pixel * stride + channel);
           for (int k = 0; k < 4; ++k) sum.v[k] += part.v[k];
         }
-        StoreLayer(block_.PlaceOf(row) + operation_.out.offset + pixel * operation_.out.stride + channel, sum);
+        T* to = block_.activations() + block_.PlaceOf(row) + operation_.out.offset + pixel * operation_.out.stride +
+                channel;
+        operation_.add ? Store<true, 4>(sum, to) : Store<false, 4>(sum, to);
       }
     });
   }
