@@ -53,8 +53,23 @@ class Engine {
   // each row; other slots and later calls are not affected.
   virtual absl::Status Step(absl::Span<const StepRow> rows) = 0;
 
-  // Steps that the image in this slot has undergone, after a call of Step that failed: those of its row, which can then
-  // be tried again; or one more, as if the call had succeeded; or kLost.
+  // Advances every row by `count` steps, at least 1 and no more than the rows have left, as so many calls of Step
+  // would, to the last bit. Errors are Step's: of one step that fails, all are gone.
+  virtual absl::Status Steps(absl::Span<const StepRow> rows, int count) {
+    std::vector<StepRow> next(rows.begin(), rows.end());
+    for (; count > 0; --count) {
+      if (absl::Status status = Step(next); !status.ok() || count == 1) return status;
+      for (StepRow& row : next) ++row.step;
+    }
+    return absl::OkStatus();
+  }
+
+  // How many steps of so many network rows it is worth asking Steps for: more than 1 where a call costs something by
+  // itself. They take about a millisecond at most.
+  virtual int StepsAtOnce(int /*network_rows*/) const { return 1; }
+
+  // Steps that the image in this slot has undergone, after a call of Step or Steps that failed: those of its row, which
+  // can then be tried again; or as many more as it was to be advanced by, as if the call had succeeded; or kLost.
   static constexpr int kLost = -1;
   virtual int StepsDone(int /*slot*/) const { return kLost; }
 

@@ -181,6 +181,28 @@ TEST_P(GpuEngineTest, ChainsEndAsTheCpusDo) {
   }
 }
 
+// Of a whole chain, guided or not.
+TEST_P(GpuEngineTest, SeveralStepsAtOnceAreSoManyStepsToTheLastBit) {
+  constexpr int kSteps = 40, kImages = 3;
+  const NoiseSchedule schedule = *NoiseSchedule::Create(checkpoint_->metadata.noise_schedule);
+  const StepPlan plan = *MakeStepPlan(schedule, {.sampler = SamplerType::kDdpm, .steps = kSteps});
+  std::vector<StepRow> rows;
+  for (int i = 0; i < kImages; ++i) {
+    rows.push_back({.slot = i, .plan = &plan, .label = i, .guidance_scale = i == 1 ? 2.0f : 1, .seed = 9});
+  }
+  const auto one_by_one = OnGpu(GetParam(), kImages), at_once = OnGpu(GetParam(), kImages);
+  for (int step = 0; step < kSteps; ++step) {
+    for (StepRow& row : rows) row.step = step;
+    ASSERT_THAT(one_by_one->Step(rows), IsOk());
+  }
+  for (int step = 0; const int count : {1, 7, 2, 30}) {
+    for (StepRow& row : rows) row.step = step;
+    ASSERT_THAT(at_once->Steps(rows, count), IsOk());
+    step += count;
+  }
+  for (int i = 0; i < kImages; ++i) EXPECT_EQ(Read(*at_once, i), Read(*one_by_one, i)) << i;
+}
+
 TEST_P(GpuEngineTest, TooManySlotsAreRefusedInWords) {
   const absl::StatusOr<std::unique_ptr<Engine>> engine =
       MakeCudaEngine(*CompileNetwork(Weights(), GetParam()), {.num_slots = 200'000'000, .max_images = 8});

@@ -42,6 +42,7 @@ struct Options {
   std::string out;
   bool quick = false;
   int profile = 0;
+  std::vector<std::string> precisions = {"fp16", "fp32"};
 };
 
 template <typename T>
@@ -77,8 +78,9 @@ double OperationsPerRow(const PlainCheckpoint& checkpoint) {
 struct Case {
   std::string name;
   int images = 1;
-  int guided = 0;                                         // of the images
-  int frames = 0;                                         // read after each step
+  int guided = 0;        // of the images
+  int frames = 0;        // read after each step
+  bool by_step = false;  // one call for each step, even if the engine could do several at once
   std::vector<double> seconds = {}, kernel_seconds = {};  // of a step, by round
 };
 
@@ -113,9 +115,12 @@ class Marks {
   }
 
   void Run(const Case& what, std::vector<StepRow> rows, int steps) {
-    for (int i = 0; i < steps; ++i) {
+    const bool single = what.by_step || what.frames > 0;
+    const int at_once = single ? 1 : engine_.StepsAtOnce(what.images + what.guided);
+    for (int i = 0, count = 0; i < steps; i += count) {
+      count = std::min({at_once, steps - i, kSteps - i % kSteps});
       for (StepRow& row : rows) row.step = i % kSteps;
-      OrDie(engine_.Step(rows));
+      OrDie(engine_.Steps(rows, count));
       for (int slot = 0; slot < what.frames; ++slot) {
         OrDie(engine_.Read(slot, FrameKind::kPredictedClean, absl::MakeSpan(frame_)));
       }
@@ -133,6 +138,8 @@ std::vector<Case> Cases(bool quick) {
   for (const int images : {1, 2, 8, 32, 64, 128, 132, 256, 264, 512, 528, 1024}) {
     cases.push_back({std::to_string(images), images});
   }
+  cases.push_back({"1 step by step", 1, 0, 0, true});
+  cases.push_back({"256 step by step", 256, 0, 0, true});
   cases.push_back({"1 guided", 1, 1});
   cases.push_back({"256, 1 guided", 256, 1});
   cases.push_back({"256 guided", 256, 256});
@@ -150,7 +157,7 @@ void PrintMarks(const std::vector<Case>& cases) {
   double most = 0;
   int images = 0;
   for (const Case& each : cases) {
-    if (each.guided > 0 || each.frames > 0) continue;
+    if (each.guided > 0 || each.frames > 0 || each.by_step) continue;
     const double rate = each.images / (kSteps * Median(each.seconds));
     if (rate <= most) continue;
     most = rate;
@@ -170,7 +177,8 @@ void Run(const Options& options) {
   const PlainCheckpoint checkpoint = OrDie(LoadPlainCheckpoint(options.checkpoint));
   const double operations = OperationsPerRow(checkpoint);
   Json report = {{"checkpoint", checkpoint.sha256}, {"operations_per_row", operations}, {"engines", Json::array()}};
-  for (const Precision precision : {Precision::kFp16, Precision::kFp32}) {
+  for (const std::string& name : options.precisions) {
+    const Precision precision = ParsePrecision(name);
     std::vector<Case> cases = Cases(options.quick);
     if (options.profile > 0) cases = {{"profiled", options.profile}};
     int slots = 0;
@@ -216,6 +224,7 @@ int main(int argc, char** argv) {
   app.add_option("--out", options.out, "A file for all figures, as JSON");
   app.add_flag("--quick", options.quick, "A few steps, to see that it runs");
   app.add_option("--profile", options.profile, "Only steps of so many images in fp16, for a profiler");
+  app.add_option("--precision", options.precisions, "fp16, fp32 or both")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   if (denoised::CudaDeviceCount() == 0) {
     std::fprintf(stderr, "gpu_marks: no CUDA device is usable here; nothing was measured\n");

@@ -86,7 +86,7 @@ class Convolution {
   static constexpr int kStages = !kReadAhead     ? 1
                                  : kColumns == 1 ? 4
                                                  : 2;
-  static_assert((kStages<1> - 1) * kProducts <= kTilesAhead);
+  static_assert((kStages<1> - 1) * kProducts * kPairedColumns <= kTilesAhead);
   template <int kColumns>
   using Weights = PerLane<typename Matrix<T>::B>[kProducts][kColumns];
 
@@ -131,12 +131,12 @@ class Convolution {
 
     const int depth = operation_.depth, before = source == 0 ? 0 : operation_.depth_a;
     const T* tiles = block_.arguments().weights + operation_.weights * kTileValues +
-                     (tile_column * depth + before + first * kPortionTiles) * kTileValues;
+                     ((tile_column / kPairedColumns * depth + before + first * kPortionTiles) * kPairedColumns +
+                      tile_column % kPairedColumns) *
+                         kTileValues;
     Weights<kColumns> weights[kStages<kColumns>];
     DENOISED_UNROLL(4)
-    for (int stage = 0; stage < kStages<kColumns> - 1; ++stage) {
-      LoadWeights<kColumns>(tiles, depth, weights[stage]);
-    }
+    for (int stage = 0; stage < kStages<kColumns> - 1; ++stage) LoadWeights<kColumns>(tiles, weights[stage]);
 
     const int first_tap = first >> log2_portions;
     int channel = (first - (first_tap << log2_portions)) * kChannelUnit;
@@ -149,10 +149,10 @@ class Convolution {
       DENOISED_UNROLL(4)
       for (int stage = 0; stage < kStages<kColumns>; ++stage) {
         constexpr int kAhead = kStages<kColumns> - 1;
-        LoadWeights<kColumns>(tiles, depth, weights[(stage + kAhead) % kStages<kColumns>]);
+        LoadWeights<kColumns>(tiles, weights[(stage + kAhead) % kStages<kColumns>]);
         Multiply<kRows, kColumns>(places, channel, weights[stage], sums);
         channel += kProducts * kTileDepth;
-        if (channel % kChannelUnit == 0 && --left == 0) return;
+        if ((kProducts == kPortionTiles || channel % kChannelUnit == 0) && --left == 0) return;
         if (channel == in.channels) {
           channel = 0;
           tap.Next();
@@ -162,18 +162,19 @@ class Convolution {
     }
   }
 
-  // The weights of the next products, which end where `tiles` is then; each column's are `depth` tiles.
+  // The weights of the next products, which end where `tiles` is then.
   template <int kColumns>
-  static DENOISED_HOST_DEVICE void LoadWeights(const T*& tiles, int depth, Weights<kColumns>& to) {
+  static DENOISED_HOST_DEVICE void LoadWeights(const T*& tiles, Weights<kColumns>& to) {
+    static_assert(kColumns <= kPairedColumns);
     DENOISED_UNROLL(kProducts)
     for (int product = 0; product < kProducts; ++product) {
       DENOISED_UNROLL(kColumns)
       for (int column = 0; column < kColumns; ++column) {
-        const T* tile = tiles + column * depth * kTileValues + product * kTileValues;
+        const T* tile = tiles + (product * kPairedColumns + column) * kTileValues;
         ForEachLane([&](int lane) { to[product][column][lane] = Matrix<T>::LoadB(tile, lane); });
       }
     }
-    tiles += kProducts * kTileValues;
+    tiles += kProducts * kPairedColumns * kTileValues;
   }
 
   template <int kRows>

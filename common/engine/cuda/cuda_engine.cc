@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <type_traits>
@@ -125,11 +126,19 @@ class CudaEngine : public Engine {
         1e3 * seconds_of_one_, max_images_, 1e3 * seconds_of_all_);
   }
 
-  absl::Status Step(absl::Span<const StepRow> rows) override {
+  absl::Status Step(absl::Span<const StepRow> rows) override { return Steps(rows, 1); }
+
+  absl::Status Steps(absl::Span<const StepRow> rows, int count) override {
     if (rows.empty()) return absl::OkStatus();
-    const absl::Status status = QueueAndWait(rows);
+    const absl::Status status = QueueAndWait(rows, count);
     if (!status.ok()) cudaStreamSynchronize(stream_);  // what was queued still reads this step's rows
     return status;
+  }
+
+  int StepsAtOnce(int network_rows) const override {
+    const double waves = std::ceil(network_rows / static_cast<double>(max_images_)), seconds = seconds_of_all_ * waves;
+    const bool few = network_rows <= properties_.multiProcessorCount;
+    return std::clamp(static_cast<int>(kSecondsAtOnce / (few ? seconds_of_one_ : seconds)), 1, kMostStepsAtOnce);
   }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
@@ -143,13 +152,19 @@ class CudaEngine : public Engine {
   }
 
  private:
-  absl::Status QueueAndWait(absl::Span<const StepRow> rows) {
+  absl::Status QueueAndWait(absl::Span<const StepRow> rows, int steps) {
+    if (steps > kMostStepsAtOnce) {
+      DENOISED_RETURN_IF_ERROR(QueueAndWait(rows, kMostStepsAtOnce));
+      std::vector<StepRow> rest(rows.begin(), rows.end());
+      for (StepRow& row : rest) row.step += kMostStepsAtOnce;
+      return QueueAndWait(rest, steps - kMostStepsAtOnce);
+    }
     if (static_cast<int>(rows.size()) > max_images_) {
       return absl::InternalError(
           absl::StrCat("a step of ", rows.size(), " images, where the engine was made for ", max_images_, " at most"));
     }
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
-    PackRows(rows, /*num_steps=*/1, RowsPerBlock(cuda_step::NetworkRows(rows)), options_, packed_);
+    PackRows(rows, steps, RowsPerBlock(cuda_step::NetworkRows(rows)), options_, packed_);
     Arguments<T> arguments = arguments_;
     DENOISED_RETURN_IF_ERROR(Tell(arguments));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(begin_.get(), stream_)));
@@ -174,6 +189,7 @@ class CudaEngine : public Engine {
     put(packed_.rows, arguments.rows);
     put(packed_.coefficients, arguments.coefficients);
     put(packed_.first_rows, arguments.first_rows);
+    arguments.num_steps = static_cast<int>(packed_.coefficients.size() / packed_.rows.size());
     arguments.num_rows = static_cast<int>(packed_.rows.size());
     arguments.num_blocks = packed_.num_blocks();
     return ToStatus(cudaMemcpyAsync(told_.As<char>(), told_on_host_.As<char>(), used, cudaMemcpyHostToDevice, stream_));
@@ -182,7 +198,8 @@ class CudaEngine : public Engine {
   int max_rows() const { return 2 * max_images_; }
 
   size_t ToldBytes() const {
-    return max_rows() * (sizeof(Row) + sizeof(StepCoefficients) + sizeof(int32_t)) + sizeof(int32_t) + 3 * kAlignment;
+    return max_rows() * (sizeof(Row) + kMostStepsAtOnce * sizeof(StepCoefficients) + sizeof(int32_t)) +
+           sizeof(int32_t) + 3 * kAlignment;
   }
 
   // As few network rows to a block as all blocks can run at once with, up to what is fastest for many.
@@ -264,6 +281,9 @@ class CudaEngine : public Engine {
   }
 
   static constexpr size_t kAlignment = 16;
+  // Of one launch: joining it takes as long.
+  static constexpr double kSecondsAtOnce = 0.9e-3;
+  static constexpr int kMostStepsAtOnce = 16;
 
   // Constant after Prepare.
   const CudaEngineOptions options_;

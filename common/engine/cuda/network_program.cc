@@ -180,15 +180,17 @@ class Compiler {
     const int64_t out = weight.shape[0], in = weight.shape[1], taps = weight.shape[2] * weight.shape[3];
     const int64_t depth_a = RoundUp(static_cast<int>(in_a), kChannelUnit) / kTileDepth;
     const int64_t depth_b = (in - in_a) / kTileDepth;
-    const int64_t depth = taps * (depth_a + depth_b), column_tiles = (out + kTileChannels - 1) / kTileChannels;
+    const int64_t depth = taps * (depth_a + depth_b);
+    const int64_t columns = RoundUp(static_cast<int>(out), kTileChannels * kPairedColumns) / kTileChannels;
     const size_t begin = program_.weights.size();
-    program_.weights.resize(begin + static_cast<size_t>(column_tiles * depth * kTileValues));
+    program_.weights.resize(begin + static_cast<size_t>(columns * depth * kTileValues));
     for (int64_t o = 0; o < out; ++o) {
       for (int64_t i = 0; i < in; ++i) {
         for (int64_t tap = 0; tap < taps; ++tap) {
           const int64_t row =
               i < in_a ? tap * depth_a + i / kTileDepth : taps * depth_a + tap * depth_b + (i - in_a) / kTileDepth;
-          const int64_t tile = o / kTileChannels * depth + row;
+          const int64_t column = o / kTileChannels;
+          const int64_t tile = (column / kPairedColumns * depth + row) * kPairedColumns + column % kPairedColumns;
           const int within = WeightTileIndex(program_.precision, static_cast<int>(i % kTileDepth),
                                              static_cast<int>(o % kTileChannels));
           program_.weights[begin + tile * kTileValues + within] = weight.values[(o * in + i) * taps + tap];

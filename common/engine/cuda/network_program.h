@@ -77,9 +77,12 @@ struct Operation {
 inline constexpr int kTileDepth = 16, kTileChannels = 16;
 inline constexpr int kTileValues = kTileDepth * kTileChannels;
 
+// Columns of tiles lie in pairs; the last has a partner of zeros where their number is odd.
+inline constexpr int kPairedColumns = 2;
+
 // So many tiles beyond its own may be read by whoever reads tiles before it needs them; the last weights are followed
 // by as many tiles of zeros.
-inline constexpr int kTilesAhead = 8;
+inline constexpr int kTilesAhead = 16;
 
 // Floats from pixel to pixel among the parts of sums of so many tiles of channels.
 inline constexpr int PartialsStride(int column_tiles) { return column_tiles * kTileChannels + 8; }
