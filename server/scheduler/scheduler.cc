@@ -489,8 +489,8 @@ bool Scheduler::Abandon(const absl::Status& status) {
 // ---- Scheduler, on its own thread ----
 
 absl::Status Scheduler::Calibrate() {
-  DENOISED_RETURN_IF_ERROR(measurement_.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows); }, now_,
-                                            [] { return false; }));
+  DENOISED_RETURN_IF_ERROR(measurement_.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows, 1); },
+                                            now_, [] { return false; }));
   const absl::MutexLock lock(&mu_);
   TakeMeasurement();
   return absl::OkStatus();
@@ -498,7 +498,7 @@ absl::Status Scheduler::Calibrate() {
 
 absl::Status Scheduler::CalibrateLike(const Scheduler& other) {
   const StepPlan plan = {StepCoefficients{}};
-  DENOISED_RETURN_IF_ERROR(CallEngine({{.slot = 0, .plan = &plan}}));
+  DENOISED_RETURN_IF_ERROR(CallEngine({{.slot = 0, .plan = &plan}}, 1));
   const StepMeasurement measured = other.measurement();
   const absl::MutexLock lock(&mu_);
   measurement_ = measured;
@@ -550,7 +550,7 @@ bool Scheduler::MeasureAgain() {
   StepMeasurement measurement(options_.max_batch_rows);
   absl::Status status = absl::AbortedError("abandoned");
   if (LetEngineChooseAgain()) {
-    status = measurement.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows); }, now_,
+    status = measurement.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows, 1); }, now_,
                              [this] { return HasToGiveWay(); });
   }
   working_ = false;
@@ -741,7 +741,7 @@ void Scheduler::StepChosen() {
   rows_.clear();
   for (ActiveImage* image : chosen_) {
     const DrawRequest& draw = image->request->draw;
-    image->advanced = false;
+    image->advanced = 0;
     rows_.push_back({.slot = image->slot.index,
                      .plan = draw.plan.get(),
                      .step = image->step,
@@ -751,12 +751,24 @@ void Scheduler::StepChosen() {
                      .image_index = image->number()});
   }
   rows_advanced_ = rows_failed_ = 0;
+  steps_at_once_ = StepsAtOnce();
   const absl::Status status = StepRows(rows_);
   if (!status.ok() && !abandoned()) Salvage(rows_, status);
   failed_steps_ = rows_advanced_ > 0 ? 0 : failed_steps_ + 1;
   if (rows_advanced_ > 0) return;
   const absl::MutexLock lock(&mu_);
   ++lost_steps_;
+}
+
+// Up to the next frame that somebody wants, or the end of a chain.
+int Scheduler::StepsAtOnce() const {
+  int steps = engine_.StepsAtOnce(NetworkRows(rows_));
+  for (const ActiveImage* image : chosen_) {
+    steps = std::min(steps, image->request->steps() - image->step);
+    const auto every = static_cast<int>(image->request->draw.preview_every);
+    if (every > 0) steps = std::min(steps, every - image->step % every);
+  }
+  return std::max(steps, 1);
 }
 
 absl::Status Scheduler::InEngine(absl::FunctionRef<absl::Status()> use_engine) {
@@ -768,25 +780,25 @@ absl::Status Scheduler::InEngine(absl::FunctionRef<absl::Status()> use_engine) {
   return status;
 }
 
-absl::Status Scheduler::CallEngine(absl::Span<const StepRow> rows) {
-  return InEngine([&] { return engine_.Step(rows); });
+absl::Status Scheduler::CallEngine(absl::Span<const StepRow> rows, int steps) {
+  return InEngine([&] { return steps == 1 ? engine_.Step(rows) : engine_.Steps(rows, steps); });
 }
 
-// One step of these, with all that is to be known of it.
+// steps_at_once_ steps of these, with all that is to be known of each.
 absl::Status Scheduler::StepRows(absl::Span<const StepRow> rows) {
   const int network_rows = NetworkRows(rows);
   const double network_before = engine_.network_seconds();
   const SteadyTime start = now_();
-  DENOISED_RETURN_IF_ERROR(CallEngine(rows));
-  const std::chrono::nanoseconds duration = now_() - start;
+  DENOISED_RETURN_IF_ERROR(CallEngine(rows, steps_at_once_));
+  const std::chrono::nanoseconds duration = (now_() - start) / steps_at_once_;
+  const std::chrono::nanoseconds network = Nanoseconds(engine_.network_seconds() - network_before) / steps_at_once_;
   for (const StepRow& row : rows) OnAdvanced(row);
-  if (observer_ != nullptr) {
-    observer_->OnStep(network_rows, engine_.ComputedRows(network_rows) - network_rows, duration,
-                      Nanoseconds(engine_.network_seconds() - network_before));
+  for (int step = 0; observer_ != nullptr && step < steps_at_once_; ++step) {
+    observer_->OnStep(network_rows, engine_.ComputedRows(network_rows) - network_rows, duration, network);
   }
   const absl::MutexLock lock(&mu_);
   step_times_.Record(network_rows, duration);
-  ++steps_;
+  steps_ += steps_at_once_;
   return absl::OkStatus();
 }
 
@@ -797,7 +809,7 @@ void Scheduler::Salvage(absl::Span<const StepRow> rows, const absl::Status& erro
   for (const StepRow& row : rows) {
     const int done = engine_.StepsDone(row.slot);
     const bool hopeless = rows_failed_ >= kHopeless && rows_advanced_ == 0;
-    if (done == row.step + 1) {
+    if (done == row.step + steps_at_once_) {
       OnAdvanced(row);
     } else if (done == row.step && rows.size() > 1 && !hopeless) {
       again.push_back(row);
@@ -817,14 +829,14 @@ void Scheduler::Salvage(absl::Span<const StepRow> rows, const absl::Status& erro
 
 void Scheduler::OnAdvanced(const StepRow& row) {
   ActiveImage& image = active_[static_cast<size_t>(row.slot)];
-  image.advanced = true;
+  image.advanced = steps_at_once_;
   ++rows_advanced_;
   if (engine_.Finite(row.slot)) return;
   image.request->drop = Drop{
       DropReason::kEngineError,
       absl::InternalError(absl::StrFormat("image %d is not made of finite numbers after step %d of %d; try another "
                                           "seed, or a lower guidance_scale if it has one",
-                                          row.image_index, row.step + 1, row.plan->size()))};
+                                          row.image_index, row.step + steps_at_once_, row.plan->size()))};
 }
 
 void Scheduler::FailImage(const StepRow& row, absl::Status status) {
@@ -834,16 +846,18 @@ void Scheduler::FailImage(const StepRow& row, absl::Status status) {
 
 void Scheduler::AdvanceChosen() {
   const SteadyTime now = now_();
-  for (ActiveImage* image : chosen_) image->finished = image->advanced && HandOut(*image, now);
+  for (ActiveImage* image : chosen_) image->finished = image->advanced > 0 && HandOut(*image, now);
   std::vector<std::shared_ptr<Request>> done;
   {
     const absl::MutexLock lock(&mu_);
     for (const ActiveImage* image : chosen_) {
-      if (image->advanced) order_.Charge(image->request->flow, image->request->rows_per_image());
+      if (image->advanced > 0) {
+        order_.Charge(image->request->flow, image->advanced * image->request->rows_per_image());
+      }
     }
     came_or_went_ = order_.EndStep() || came_or_went_;
     std::erase_if(chosen_, [&](ActiveImage* image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      if (image->advanced) ++image->step;
+      image->step += image->advanced;
       const std::shared_ptr<Request> request = image->request;
       if (request->drop.has_value()) Leave(request);
       if (!image->finished) return false;
@@ -866,7 +880,7 @@ void Scheduler::AdvanceChosen() {
 bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
   Request& request = *image.request;
   if (request.drop.has_value()) return false;
-  const uint32_t step = static_cast<uint32_t>(image.step) + 1;
+  const uint32_t step = static_cast<uint32_t>(image.step + image.advanced);
   const uint32_t total_steps = static_cast<uint32_t>(request.steps());
   const auto read = [&](FrameKind kind, ModelPixels& pixels) {
     const absl::Status status = engine_.Read(image.slot.index, kind, absl::MakeSpan(pixels));

@@ -32,6 +32,10 @@
 // step and take a long one's from the sums. Threads that call hold the mutex for about a microsecond each, the loop for
 // as long as it takes to choose.
 //
+// Where a call of the engine costs something by itself, it is asked for several steps in one, about a millisecond's
+// work at most: as many as nobody has to hear of before they are over. Whoever comes or leaves meanwhile waits for
+// them.
+//
 // A step that fails is tried again with halves of its rows, where the engine says that they are as they were, so that a
 // row that makes steps fail costs its own request alone. heartbeat() tells others whether the loop goes on; an engine
 // that hangs in a step is beyond help, but Abandon ends its requests.
@@ -365,8 +369,8 @@ class Scheduler {
     SlotHandle slot;
     int step = 0;  // rows of the plan done
     SteadyTime started;
-    bool in_step = false;   // one of chosen_
-    bool advanced = false;  // by the last step; of the scheduler's thread alone, as
+    bool in_step = false;  // one of chosen_
+    int advanced = 0;      // steps, by the last call of the engine; of the scheduler's thread alone, as
     bool finished = false;
   };
 
@@ -384,7 +388,8 @@ class Scheduler {
   void Free(ActiveImage& image) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StepChosen() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status InEngine(absl::FunctionRef<absl::Status()> use) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status CallEngine(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);
+  int StepsAtOnce() const;
+  absl::Status CallEngine(absl::Span<const StepRow> rows, int steps) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status StepRows(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);
   void Salvage(absl::Span<const StepRow> rows, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mu_);
   void OnAdvanced(const StepRow& row);
@@ -456,6 +461,7 @@ class Scheduler {
   // Of the scheduler's thread alone, but for its size.
   SlotTable slots_;
   std::vector<StepRow> rows_;  // of the step
+  int steps_at_once_ = 1;      // that they are advanced by
   int rows_advanced_ = 0;      // by it
   int rows_failed_ = 0;        // alone, in it
 

@@ -77,6 +77,19 @@ class PuppetEngine : public Engine {
     return absl::OkStatus();
   }
 
+  absl::Status Steps(absl::Span<const StepRow> rows, int count) override {
+    {
+      const absl::MutexLock lock(&mu_);
+      counts_.push_back(count);
+    }
+    return Engine::Steps(rows, count);
+  }
+
+  int StepsAtOnce(int /*network_rows*/) const override {
+    const absl::MutexLock lock(&mu_);
+    return steps_at_once_;
+  }
+
   int StepsDone(int slot) const override {
     const absl::MutexLock lock(&mu_);
     return forgetful_ ? kLost : steps_done_[slot];
@@ -110,6 +123,11 @@ class PuppetEngine : public Engine {
   // What ChooseAgain shall do. Before there is a thread that calls it.
   void SetChooseAgain(std::function<bool(const std::function<bool()>&)> choose_again) {
     choose_again_ = std::move(choose_again);
+  }
+  // So many steps are worth asking for at once.
+  void SetStepsAtOnce(int steps) {
+    const absl::MutexLock lock(&mu_);
+    steps_at_once_ = steps;
   }
   // The next Step fails.
   void FailNextStep(absl::Status error) {
@@ -175,6 +193,11 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     keeps_batches_ = false;
   }
+  // What calls of Steps asked for so far.
+  std::vector<int> counts() const {
+    const absl::MutexLock lock(&mu_);
+    return counts_;
+  }
   // Calls of Step so far.
   int64_t steps() const {
     const absl::MutexLock lock(&mu_);
@@ -223,6 +246,8 @@ class PuppetEngine : public Engine {
   uint64_t not_finite_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
   bool forgetful_ ABSL_GUARDED_BY(mu_) = false;
   bool keeps_batches_ ABSL_GUARDED_BY(mu_) = true;
+  int steps_at_once_ ABSL_GUARDED_BY(mu_) = 1;
+  std::vector<int> counts_ ABSL_GUARDED_BY(mu_);
   int64_t steps_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t reads_ ABSL_GUARDED_BY(mu_) = 0;
   int unreadable_slot_ ABSL_GUARDED_BY(mu_) = -1;

@@ -253,6 +253,58 @@ TEST_F(SchedulerTest, BatchMixesSamplersAndStepCounts) {
   EXPECT_TRUE(b.heard->done.has_value());
 }
 
+// ---- Several steps in one call of the engine ----
+
+TEST_F(SchedulerTest, StepsAtOnceEndWhereAFrameIsDueOrAChainEnds) {
+  engine_.SetStepsAtOnce(8);
+  DrawRequest with_frames = Draw(20, 1, 1);
+  with_frames.preview_every = 6;
+  Client watched = Submit(with_frames);
+  Client other = Submit(Draw(11, 1, 2));
+  RunUntilIdle();
+  EXPECT_THAT(engine_.counts(),
+              ElementsAre(6, 5, 6, 2));  // a frame; the other's end, a step alone; two frames; the end
+  EXPECT_EQ(engine_.steps(), 20);
+  EXPECT_THAT(observer_.rows_per_step, SizeIs(20));
+  ASSERT_THAT(watched.heard->previews, SizeIs(3));
+  for (uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(watched.heard->previews[i].step, 6 * (i + 1));
+    EXPECT_EQ(watched.heard->previews[i].pixels[0], PuppetPixel(1, 42, 0, static_cast<int>(6 * (i + 1))));
+  }
+  EXPECT_EQ(watched.heard->images.at(0).pixels[0], PuppetPixel(1, 42, 0, 20));
+  EXPECT_EQ(other.heard->images.at(0).pixels[0], PuppetPixel(2, 42, 0, 11));
+}
+
+TEST_F(SchedulerTest, WhoComesWaitsForTheStepsUnderWayAndNoMore) {
+  engine_.SetStepsAtOnce(4);
+  Client first = Submit(Draw(100, 1, 1));
+  RunSteps(1);
+  Client second = Submit(Draw(100, 1, 2));
+  RunSteps(1);
+  EXPECT_THAT(Labels(3), ElementsAre(1));
+  EXPECT_THAT(Labels(4), ElementsAre(1, 2));
+}
+
+TEST_F(SchedulerTest, StepsAtOnceThatFailAreTriedAgainWithoutTheRowAtFault) {
+  engine_.SetStepsAtOnce(5);
+  DrawRequest poisonous = Draw(10, 1, 2);
+  poisonous.seed = 666;
+  engine_.Poison(666);
+  Client good = Submit(Draw(10, 1, 1)), bad = Submit(poisonous);
+  RunUntilIdle();
+  EXPECT_THAT(*good.heard->done, IsOk());
+  EXPECT_EQ(good.heard->images.at(0).pixels[0], PuppetPixel(1, 42, 0, 10));
+  EXPECT_THAT(*bad.heard->done, StatusIs(absl::StatusCode::kInternal, "the puppet chokes on this row"));
+}
+
+TEST_F(SchedulerTest, StepsAtOnceAreChargedAsSoManyAndTimedAsOneEach) {
+  engine_.SetStepsAtOnce(5);
+  Client client = Submit(Draw(10));
+  RunSteps(1);
+  EXPECT_EQ(scheduler_.stats().steps, 5);
+  EXPECT_EQ(scheduler_.UntilIdle(), milliseconds(5));
+}
+
 TEST_F(SchedulerTest, CancelledRowLeavesAtNextStep) {
   Client gone = Submit(Draw(1000, 1, 1));
   Client stays = Submit(Draw(1000, 1, 2));
