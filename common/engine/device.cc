@@ -44,8 +44,9 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
   if (device == kEmulatedCuda) return device;
   const int count = std::max(CudaDeviceCount(), TorchCudaDevices());
   if (TorchHasCuda()) return Resolve(device, count, kCheckDriver);
-  return Resolve(device, count,
-                 HasCudaKernel() ? kCheckGpu : "This build of denoised was made without the CUDA Toolkit");
+  const std::string trouble = count > 0 ? "" : CudaTrouble();
+  const std::string check = trouble.empty() ? kCheckGpu : absl::StrCat(trouble, ". ", kCheckGpu);
+  return Resolve(device, count, HasCudaKernel() ? check : "This build of denoised was made without the CUDA Toolkit");
 }
 
 absl::StatusOr<Precision> ResolvePrecision(Precision precision, const std::string& device) {

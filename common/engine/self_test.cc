@@ -15,10 +15,12 @@ namespace {
 // Network rows of the step in company: enough for several calls on several workers. The emulation takes a tenth of a
 // second for each.
 constexpr int kCompany = 16;
+constexpr int kGpuCompany = 600;  // so that every multiprocessor has as much as it can, and some a second time
 constexpr int kEmulatedCompany = 4;
 
 GoldenTolerance ToleranceOf(const EngineOptions& options, const Engine& engine, Precision precision) {
-  const int widest = options.device == kEmulatedCuda ? kEmulatedCompany : kCompany;
+  const bool on_gpu = options.device != "cpu" && options.device != kEmulatedCuda;
+  const int widest = on_gpu ? kGpuCompany : options.device == kEmulatedCuda ? kEmulatedCompany : kCompany;
   const int max_rows = options.max_rows > 0 ? options.max_rows : 2 * options.num_slots;
   return {.largest_rms = LargestRms(precision),
           .exact_in_company = engine.ComputedRows(3) == 3,  // an engine that pads has a network for each size

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/engine/cuda/cuda_engine.h"
 #include "common/engine/device.h"
 #include "common/engine/make_engine.h"
 #include "common/engine/self_test.h"
@@ -100,6 +101,9 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                                               .beside_another = options.in_background}));
   DENOISED_ASSIGN_OR_RETURN(const CheckpointSource source, Read(options));
   std::vector<std::string> passed_over;
+  // A GPU that seems to be here and is not among them is told of like those that are tried in vain.
+  const std::string trouble = options.device == "auto" && candidates.front().device == "cpu" ? CudaTrouble() : "";
+  if (!trouble.empty()) passed_over.push_back(absl::StrCat("cuda: ", trouble));
   absl::Status status;
   for (EngineOptions& candidate : candidates) {
     if (options.give_up && options.give_up()) return absl::CancelledError("loading was given up");

@@ -70,10 +70,13 @@ struct Arguments {
   T* activations = nullptr;           // [num_blocks, StretchValues()] of zeros, where shared memory has no room
 };
 
+// Values after which the banks of shared memory begin again, of Half; of float they begin again there, too.
+inline constexpr int kBankValues = 64;
+
 // Values that are zero for ever, before the activations of a block: what lies beside an image.
 template <typename T>
 DENOISED_HOST_DEVICE inline int ZeroValues(const Arguments<T>& arguments) {
-  return (arguments.widest + 7) / 8 * 8;
+  return (arguments.widest + 2 * kBankValues - 1) / kBankValues * kBankValues;
 }
 
 // The activations of a block: zeros, then its network rows'.

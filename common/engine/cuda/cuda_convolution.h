@@ -234,7 +234,9 @@ class Convolution {
     for (int row = 0; row < kRows; ++row) {
       ForEachLane([&](int lane) {
         const Pixel& pixel = pixels[row][lane];
-        places[row][lane] = (pixel.inside & tap.bit) != 0 ? pixel.place + tap.distance : block_.zeros();
+        const int place = pixel.place + tap.distance;
+        // Zeros in those banks of the memory where the pixel would have been: no other lane reads there.
+        places[row][lane] = (pixel.inside & tap.bit) != 0 ? place : block_.zeros() + (place & (kBankValues - 1));
       });
     }
   }

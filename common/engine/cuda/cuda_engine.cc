@@ -3,10 +3,15 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +19,7 @@
 #include "common/diffusion/image_state.h"
 #include "common/engine/cuda/cuda_kernel.h"
 #include "common/engine/cuda/cuda_rows.h"
+#include "common/engine/cuda/cuda_trouble.h"
 #include "common/image/image.h"
 #include "common/support/status_macros.h"
 
@@ -25,13 +31,14 @@ using cuda_step::BlockMemory;
 using cuda_step::PackedRows;
 using cuda_step::Row;
 
-constexpr int kOldestMajor = 8;  // compute capability that the kernel is compiled for
-
 absl::Status ToStatus(cudaError_t error) {
   if (error == cudaSuccess) return absl::OkStatus();
   return absl::InternalError(
       absl::StrCat("the GPU failed: ", cudaGetErrorString(error), " (", cudaGetErrorName(error), ")"));
 }
+
+// Whether a launch of this process has never ended: whoever frees something of the GPU's would wait for it for ever.
+std::atomic<bool> gpu_hangs = false;
 
 // Memory of the GPU, or of the host where the GPU reads it without the CPU's help.
 class Memory {
@@ -40,7 +47,7 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
   ~Memory() {
-    if (data_ == nullptr) return;
+    if (data_ == nullptr || gpu_hangs) return;
     on_host_ ? cudaFreeHost(data_) : cudaFree(data_);
   }
 
@@ -75,7 +82,7 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
   ~Event() {
-    if (event_ != nullptr) cudaEventDestroy(event_);
+    if (event_ != nullptr && !gpu_hangs) cudaEventDestroy(event_);
   }
   absl::Status Create() { return ToStatus(cudaEventCreate(&event_)); }
   cudaEvent_t get() const { return event_; }
@@ -91,13 +98,14 @@ class CudaEngine : public Engine {
       : options_(options),
         max_images_(options.max_images > 0 ? std::min(options.max_images, options.num_slots) : options.num_slots) {}
   ~CudaEngine() override {
-    if (stream_ == nullptr) return;
+    if (stream_ == nullptr || gpu_hangs) return;
     cudaSetDevice(options_.device);
     cudaStreamSynchronize(stream_);
     cudaStreamDestroy(stream_);
   }
 
   absl::Status Prepare(const NetworkProgram& program) {
+    if (gpu_hangs) return HangsStatus();
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaGetDeviceProperties(&properties_, options_.device)));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)));
@@ -130,8 +138,9 @@ class CudaEngine : public Engine {
 
   absl::Status Steps(absl::Span<const StepRow> rows, int count) override {
     if (rows.empty()) return absl::OkStatus();
+    if (gpu_hangs) return HangsStatus();
     const absl::Status status = QueueAndWait(rows, count);
-    if (!status.ok()) cudaStreamSynchronize(stream_);  // what was queued still reads this step's rows
+    if (!status.ok() && !gpu_hangs) cudaStreamSynchronize(stream_);  // what was queued still reads this step's rows
     return status;
   }
 
@@ -142,6 +151,7 @@ class CudaEngine : public Engine {
   }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
+    if (gpu_hangs) return HangsStatus();
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
     const float* from = kind == FrameKind::kNoisy ? arguments_.x : arguments_.x0;
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaMemcpyAsync(frame_.As<float>(), from + int64_t{slot} * kModelPixels,
@@ -170,11 +180,30 @@ class CudaEngine : public Engine {
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(begin_.get(), stream_)));
     DENOISED_RETURN_IF_ERROR(ToStatus(cuda_step::LaunchSteps(arguments, SharedBytes(), stream_)));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(end_.get(), stream_)));
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventSynchronize(end_.get())));
+    DENOISED_RETURN_IF_ERROR(AwaitEnd());
     float milliseconds = 0;
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get())));
     seconds_ += milliseconds / 1e3;
     return absl::OkStatus();
+  }
+
+  // Asks again and again, as the CUDA runtime does by itself, but not for ever.
+  absl::Status AwaitEnd() {
+    const auto give_up = std::chrono::steady_clock::now() + kPatience;
+    for (;;) {
+      const cudaError_t state = cudaEventQuery(end_.get());
+      if (state != cudaErrorNotReady) return ToStatus(state);
+      if (std::chrono::steady_clock::now() < give_up) continue;
+      gpu_hangs = true;
+      return HangsStatus();
+    }
+  }
+
+  static absl::Status HangsStatus() {
+    return absl::InternalError(
+        absl::StrFormat("the GPU has not ended a launch of a few steps within %d s and is not used any more; see what "
+                        "nvidia-smi and the kernel's log say of it",
+                        kPatience.count()));
   }
 
   // packed_, in one copy, and where it is then.
@@ -281,6 +310,7 @@ class CudaEngine : public Engine {
   }
 
   static constexpr size_t kAlignment = 16;
+  static constexpr std::chrono::seconds kPatience{10};
   // Of one launch: joining it takes as long.
   static constexpr double kSecondsAtOnce = 0.9e-3;
   static constexpr int kMostStepsAtOnce = 16;
@@ -323,9 +353,29 @@ int CudaDeviceCount() {
   for (int device = 0; device < count; ++device) {
     int major = 0;
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-    if (major < kOldestMajor) return device;
+    if (major < kOldestCudaMajor) return device;
   }
   return count;
+}
+
+std::string CudaTrouble() {
+  CudaFacts facts;
+  std::error_code ignored;
+  facts.has_device_file = std::filesystem::exists("/dev/nvidiactl", ignored);
+  cudaDriverGetVersion(&facts.driver_version);
+  cudaRuntimeGetVersion(&facts.runtime_version);
+  const cudaError_t error = cudaGetDeviceCount(&facts.devices);
+  cudaDeviceProp properties = {};
+  if (error != cudaSuccess) {
+    facts.devices = 0;
+    facts.error = cudaGetErrorString(error);
+  } else if (facts.devices > 0 && cudaGetDeviceProperties(&properties, 0) == cudaSuccess) {
+    facts.name = properties.name;
+    facts.major = properties.major;
+    facts.minor = properties.minor;
+  }
+  cudaGetLastError();  // it is dealt with
+  return DescribeTrouble(facts);
 }
 
 bool HasCudaKernel() { return true; }
@@ -333,8 +383,11 @@ bool HasCudaKernel() { return true; }
 absl::StatusOr<std::unique_ptr<Engine>> MakeCudaEngine(const NetworkProgram& program,
                                                        const CudaEngineOptions& options) {
   if (options.device >= CudaDeviceCount()) {
+    const std::string trouble = CudaTrouble();
     return absl::UnimplementedError(
-        "the CUDA kernel needs a GPU of compute capability 8.0 or later and a driver as new as its CUDA Toolkit");
+        absl::StrCat("the CUDA kernel needs a GPU of compute capability 8.0 or later and a driver as new as its CUDA "
+                     "Toolkit",
+                     trouble.empty() ? "" : absl::StrCat(": ", trouble)));
   }
   return program.precision == Precision::kFp32 ? Make<float>(program, options) : Make<Half>(program, options);
 }

@@ -12,6 +12,7 @@
 #define DENOISED_COMMON_ENGINE_CUDA_CUDA_ENGINE_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "common/diffusion/engine.h"
@@ -32,11 +33,15 @@ struct CudaEngineOptions {
 // GPUs that this build of denoised and this machine's driver can use together; 0 in a build without CUDA.
 int CudaDeviceCount();
 
+// What keeps a GPU that seems to be here from being used, in words; "" if nothing does, or nothing hints at a GPU.
+std::string CudaTrouble();
+
 // Whether this build has the kernel.
 bool HasCudaKernel();
 
 // Warms up: the kernel has run with one image and with max_images when it returns. UNIMPLEMENTED in a build without
-// CUDA and for a GPU or driver that is too old; INTERNAL, with the runtime's words, when the GPU fails.
+// CUDA and for a GPU or driver that is too old; INTERNAL, with the runtime's words, when the GPU fails. A launch that
+// has not ended within ten seconds is such a failure too; the engine then fails for good.
 absl::StatusOr<std::unique_ptr<Engine>> MakeCudaEngine(const NetworkProgram& program, const CudaEngineOptions& options);
 
 // The kernel's arithmetic on the CPU, thread by thread: for tests, and to judge its rounding where there is no GPU.
