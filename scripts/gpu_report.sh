@@ -60,13 +60,13 @@ see_machine() {
 
 # sanitize TOOL: one test of the kernel in fp16, at hundreds of times its duration.
 sanitize() {
-  timeout 120 compute-sanitizer --error-exitcode 1 --tool "$1" "$programs/gpu_tests" \
+  timeout 90 compute-sanitizer --error-exitcode 1 --tool "$1" "$programs/gpu_tests" \
     --gtest_filter='*NoiseAndUpdate*/fp16'
 }
 
 # profile IMAGES: hardware counters of one step.
 profile() {
-  timeout 60 ncu --clock-control none --launch-skip 80 --launch-count 1 --csv --page raw --metrics \
+  timeout 60 ncu --clock-control none --launch-skip 35 --launch-count 1 --csv --page raw --metrics \
 "gpu__time_duration.sum,sm__inst_executed.sum,sm__inst_executed.avg.per_cycle_active,\
 sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active,l1tex__t_sector_hit_rate.pct,lts__t_bytes.sum,\
 launch__registers_per_thread,launch__shared_mem_per_block_dynamic,launch__grid_size" \

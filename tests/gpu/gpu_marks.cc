@@ -180,7 +180,7 @@ void Run(const Options& options) {
   for (const std::string& name : options.precisions) {
     const Precision precision = ParsePrecision(name);
     std::vector<Case> cases = Cases(options.quick);
-    if (options.profile > 0) cases = {{"profiled", options.profile}};
+    if (options.profile > 0) cases = {{.name = "profiled", .images = options.profile, .by_step = true}};
     int slots = 0;
     for (const Case& each : cases) slots = std::max(slots, each.images);
     const std::unique_ptr<Engine> engine =

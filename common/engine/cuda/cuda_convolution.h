@@ -40,7 +40,11 @@ class Convolution {
     // Activations that are far away leave no registers for the largest share.
     const bool largest = BlockType::kActivationsInSharedMemory && two_rows && two_columns && shares >= 4 * kWarps;
     if (operation_.predicts_noise || operation_.spread) {
-      ConvolveTiles<Ending::kOther, 1, 1>(rows);
+      if (two_rows && shares >= 2 * kWarps) {
+        ConvolveTiles<Ending::kOther, 2, 1>(rows);
+      } else {
+        ConvolveTiles<Ending::kOther, 1, 1>(rows);
+      }
     } else if (operation_.log2_splits > 0) {
       if (largest) {
         ConvolveTiles<Ending::kPartials, 2, 2>(rows);
@@ -107,7 +111,7 @@ class Convolution {
         if constexpr (kEnding == Ending::kPartials) {
           StorePartials<kRows, kColumns>(tile_row, tile_column, split, sums);
         } else if constexpr (kEnding == Ending::kOther) {
-          StoreOther(tile_row, tile_column, sums);
+          StoreOther<kRows>(tile_row, tile_column, sums);
         } else if (operation_.add) {
           StoreLayer<true, kRows, kColumns>(tile_row, tile_column, sums);
         } else {
@@ -328,26 +332,30 @@ class Convolution {
   }
 
   // To e, or each pixel to four.
-  DENOISED_HOST_DEVICE void StoreOther(int tile_row, int tile_column, TileSums<1, 1>& sums) const {
+  template <int kRows>
+  DENOISED_HOST_DEVICE void StoreOther(int tile_row, int tile_column, TileSums<kRows, 1>& sums) const {
     ForEachLane([&](int lane) {
-      const int log2_size = operation_.log2_size;
-      DENOISED_UNROLL(4)
-      for (int i = 0; i < 8; i += 2) {
-        const int index = tile_row * kTilePixels + TileRow(lane, i), row = index >> 2 * log2_size;
-        const int pixel = index & ((1 << 2 * log2_size) - 1);
-        const int line = pixel >> log2_size, column = pixel & ((1 << log2_size) - 1);
-        const int channel = tile_column * kTileChannels + TileColumn(lane, i);
-        if (channel >= operation_.out_channels) continue;
-        const Values<2> pair = {{sums[0][0][lane].c[i], sums[0][0][lane].c[i + 1]}};
-        if (operation_.predicts_noise) {
-          StoreNoise(row, line, column, channel, pair);
-          continue;
+      const int log2_size = operation_.log2_size, log2_channels = Log2(operation_.out_channels / 4);
+      DENOISED_UNROLL(kRows)
+      for (int tile = 0; tile < kRows; ++tile) {
+        DENOISED_UNROLL(4)
+        for (int i = 0; i < 8; i += 2) {
+          const int index = (tile_row + tile) * kTilePixels + TileRow(lane, i), row = index >> 2 * log2_size;
+          const int pixel = index & ((1 << 2 * log2_size) - 1);
+          const int line = pixel >> log2_size, column = pixel & ((1 << log2_size) - 1);
+          const int channel = tile_column * kTileChannels + TileColumn(lane, i);
+          if (channel >= operation_.out_channels) continue;
+          const Values<2> pair = {{sums[tile][0][lane].c[i], sums[tile][0][lane].c[i + 1]}};
+          if (operation_.predicts_noise) {
+            StoreNoise(row, line, column, channel, pair);
+            continue;
+          }
+          const int corner = channel >> log2_channels;
+          StoreValues(pair, block_.activations() + block_.PlaceOf(row) +
+                                PlaceOfPixel(operation_.out, operation_.out.log2_size, 2 * line + corner / 2,
+                                             2 * column + corner % 2) +
+                                (channel & ((1 << log2_channels) - 1)));
         }
-        const int log2_channels = Log2(operation_.out_channels / 4), corner = channel >> log2_channels;
-        StoreValues(pair, block_.activations() + block_.PlaceOf(row) +
-                              PlaceOfPixel(operation_.out, operation_.out.log2_size, 2 * line + corner / 2,
-                                           2 * column + corner % 2) +
-                              (channel & ((1 << log2_channels) - 1)));
       }
     });
   }

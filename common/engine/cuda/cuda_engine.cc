@@ -302,7 +302,7 @@ class CudaEngine : public Engine {
 
   // The mean of a few steps, after one that is not counted.
   absl::StatusOr<double> SecondsPerStep(absl::Span<const StepRow> rows) {
-    constexpr int kSteps = 20;
+    constexpr int kSteps = 8;
     DENOISED_RETURN_IF_ERROR(Step(rows));
     const double before = seconds_;
     for (int i = 0; i < kSteps; ++i) DENOISED_RETURN_IF_ERROR(Step(rows));

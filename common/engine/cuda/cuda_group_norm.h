@@ -4,12 +4,15 @@
 //
 //   GroupNorm(block, operation).Run();
 //
-// Several warps share a group's pixels where there are more warps than groups. First each takes mean and squared
-// deviations of its part; then every thread puts the parts together and normalises eight channels of some pixels.
+// Several warps share a group's pixels where there are more warps than groups, but for small layers. First each takes
+// mean and squared deviations of its part; then every thread puts the parts together and normalises eight channels of
+// some pixels.
 #ifndef DENOISED_COMMON_ENGINE_CUDA_CUDA_GROUP_NORM_H_
 #define DENOISED_COMMON_ENGINE_CUDA_CUDA_GROUP_NORM_H_
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 
 #include "common/engine/cuda/cuda_block.h"
 #include "common/engine/cuda/cuda_threads.h"
@@ -42,6 +45,11 @@ DENOISED_HOST_DEVICE inline float Activate(float v) {
 #endif
 }
 
+// 2^-exponent.
+DENOISED_HOST_DEVICE inline float InversePower(int exponent) {
+  return std::bit_cast<float>(static_cast<uint32_t>(127 - exponent) << 23);
+}
+
 // a * b + c, rounded once.
 DENOISED_HOST_DEVICE inline float MultiplyAdd(float a, float b, float c) {
 #if defined(__CUDA_ARCH__)
@@ -60,7 +68,9 @@ class GroupNorm {
       : block_(block),
         operation_(operation),
         log2_groups_(Log2(block.arguments().norm_groups)),
-        log2_parts_(Log2(BlockMemory::WarpsPerGroup(block.arguments().norm_groups))),
+        log2_parts_((operation.group_channels << 2 * operation.log2_size) <= kLanes * kVector
+                        ? 0
+                        : Log2(BlockMemory::WarpsPerGroup(block.arguments().norm_groups))),
         pixels_(1 << 2 * operation.log2_size),
         pixels_of_part_(pixels_ >> log2_parts_) {}
 
@@ -156,16 +166,17 @@ class GroupNorm {
       sums[lane] = sum;
       squares[lane] = square;
     });
-    const float count = CountOfPart();
-    const float mean = WarpSum([&](int lane) { return sums[lane]; }) / count;
+    const float mean = WarpSum([&](int lane) { return sums[lane]; }) * InversePower(Log2OfPart());
     const float square = WarpSum([&](int lane) { return squares[lane]; });
     ForEachLane([&](int lane) {
       if (lane != 0) return;
       block_.parts()[2 * job] = pivot + mean;
-      block_.parts()[2 * job + 1] = square - count * mean * mean;
+      block_.parts()[2 * job + 1] = square - CountOfPart() * mean * mean;
     });
   }
 
+  // Values of a part: a power of two.
+  DENOISED_HOST_DEVICE int Log2OfPart() const { return Log2(pixels_of_part_ * operation_.group_channels); }
   DENOISED_HOST_DEVICE float CountOfPart() const {
     return static_cast<float>(pixels_of_part_ * operation_.group_channels);
   }
@@ -174,6 +185,10 @@ class GroupNorm {
   DENOISED_HOST_DEVICE void Normalize(int thread, int row, Affine affine) const {
     static_assert(kMaxChannels <= kThreads * kVector);  // every channel is some thread's
     const int log2_vectors = Log2(operation_.out.channels / kVector), first = FirstChannel(thread);
+    // Of layers that have less pixels than there are threads for, each has pixels of one row only.
+    const int step = kThreads >> log2_vectors, mine = thread >> log2_vectors;
+    const int first_pixel = step > pixels_ ? mine - row * pixels_ : mine;
+    if (first_pixel < 0 || first_pixel >= pixels_) return;
     DENOISED_UNROLL(kVector / kCount)
     for (int k = 0; k < kVector; k += kCount) {
       const Standard standard = PutTogether(row, (first + k) >> Log2(operation_.group_channels));
@@ -187,7 +202,7 @@ class GroupNorm {
     const Layout source = SourceOf(channel);
     T* activations = block_.activations() + block_.PlaceOf(row);
     DENOISED_UNROLL(2)
-    for (int pixel = thread >> log2_vectors; pixel < pixels_; pixel += kThreads >> log2_vectors) {
+    for (int pixel = first_pixel; pixel < pixels_; pixel += step) {
       Values<kVector> values = LoadValues<kVector>(activations + PlaceOf(source, pixel) + channel);
       DENOISED_UNROLL(kVector)
       for (int k = 0; k < kVector; ++k) {
@@ -205,14 +220,14 @@ class GroupNorm {
   DENOISED_HOST_DEVICE Standard PutTogether(int row, int group) const {
     const int parts = 1 << log2_parts_;
     const float* part = block_.parts() + (2 * ((row << log2_groups_) + group) << log2_parts_);
-    const float count = CountOfPart(), share = 1.0f / static_cast<float>(parts);
+    const float count = CountOfPart(), share = InversePower(log2_parts_);
     float mean = 0, squares = 0;
     for (int i = 0; i < parts; ++i) mean += part[2 * i];
     mean *= share;
     for (int i = 0; i < parts; ++i) {
       squares += part[2 * i + 1] + count * (part[2 * i] - mean) * (part[2 * i] - mean);
     }
-    return {.mean = mean, .inverse = ReciprocalRoot(squares * (share / count) + 1e-5f)};
+    return {.mean = mean, .inverse = ReciprocalRoot(squares * InversePower(Log2OfPart() + log2_parts_) + 1e-5f)};
   }
 
   const BlockType& block_;
