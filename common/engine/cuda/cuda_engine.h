@@ -27,7 +27,8 @@ struct CudaEngineOptions {
   int max_images = 0;           // of a step; 0: num_slots
   int num_threads = 1;          // of the emulation
   int num_train_timesteps = 1;  // T
-  int images_per_block = 0;     // that share the weights a block reads; a power of two; 0: what is fastest
+  int disorder = 0;          // of the emulation; if not 0, a seed: threads take turns at random, memory holds rubbish
+  int images_per_block = 0;  // that share the weights a block reads; a power of two; 0: what is fastest
 };
 
 // GPUs that this build of denoised and this machine's driver can use together; 0 in a build without CUDA.

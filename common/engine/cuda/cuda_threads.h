@@ -2,7 +2,7 @@
 //
 // The threads of a block, on a GPU and by hand. A block is asked to run a function for each thread, or each warp, and
 // waits for all of them; within a warp a function is run for each lane, and what a lane keeps is a PerLane. On a GPU
-// these are the threads themselves; on a CPU, where tests can reach what they do, the threads take turns.
+// these are the threads themselves; on a CPU, where tests can reach what they do, the threads take turns, in any order.
 //
 //   ForEachWarp([&](int warp) {
 //     PerLane<float> kept;
@@ -13,6 +13,9 @@
 #define DENOISED_COMMON_ENGINE_CUDA_CUDA_THREADS_H_
 
 #include <algorithm>
+#include <array>
+#include <numeric>
+#include <random>
 
 namespace denoised::cuda_step {
 
@@ -83,14 +86,25 @@ struct PerThread {
   Value values[kThreads] = {};
 };
 
+// Of this thread of the CPU: in which order the block's threads and warps take their turns. Null: one after the other.
+inline thread_local std::minstd_rand* turns_at_random = nullptr;
+
+template <int kCount, typename Function>
+void ForEachInTurn(const Function& function) {
+  std::array<int, kCount> turns;
+  std::iota(turns.begin(), turns.end(), 0);
+  if (turns_at_random != nullptr) std::shuffle(turns.begin(), turns.end(), *turns_at_random);
+  for (const int turn : turns) function(turn);
+}
+
 template <typename Function>
 void ForEachThread(const Function& function) {
-  for (int thread = 0; thread < kThreads; ++thread) function(thread);
+  ForEachInTurn<kThreads>(function);
 }
 
 template <typename Function>
 void ForEachWarp(const Function& function) {
-  for (int warp = 0; warp < kWarps; ++warp) function(warp);
+  ForEachInTurn<kWarps>(function);
 }
 
 template <typename Function>

@@ -1,5 +1,7 @@
 // MakeEmulatedCudaEngine of cuda_engine.h.
 #include <algorithm>
+#include <cstdint>
+#include <random>
 #include <vector>
 
 #include "common/diffusion/image_state.h"
@@ -16,6 +18,8 @@ using cuda_step::Arguments;
 using cuda_step::BlockMemory;
 using cuda_step::BlockStep;
 using cuda_step::PackedRows;
+
+constexpr int64_t kRubbish = -1;  // no numbers, as Halfs or floats
 
 template <typename T>
 class EmulatedCudaEngine : public Engine {
@@ -55,7 +59,10 @@ class EmulatedCudaEngine : public Engine {
     const int blocks = arguments_.num_blocks, used = std::min(pool_.size(), blocks);
     if (used == 0) return absl::OkStatus();
     pool_.Run(used, [&](int worker) {
+      std::minstd_rand random(static_cast<uint32_t>(options_.disorder + worker));
+      cuda_step::turns_at_random = options_.disorder != 0 ? &random : nullptr;
       for (int block = worker; block < blocks; block += used) {
+        if (options_.disorder != 0) std::fill(shared_[worker].begin(), shared_[worker].end(), kRubbish);
         BlockStep<T, /*kShared=*/true>(arguments_, block, shared_[worker].data()).Run();
       }
     });

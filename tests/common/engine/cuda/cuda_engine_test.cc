@@ -12,8 +12,10 @@
 #include "common/checkpoint/unet.h"
 #include "common/diffusion/noise.h"
 #include "common/diffusion/row_update.h"
+#include "common/engine/cuda/cuda_rows.h"
 #include "common/engine/make_engine.h"
 #include "common/image/image.h"
+#include "common/weights/plain_checkpoint.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {
@@ -149,6 +151,34 @@ TEST_P(CudaEngineTest, AnImagesBitsDependNeitherOnItsCompanyNorOnItsSlot) {
   }
 }
 
+// Threads that take turns in another order would find out a barrier that is missing, and rubbish in memory what is read
+// before it is written.
+TEST_P(CudaEngineTest, BitsDependNeitherOnTheOrderOfThreadsNorOnWhatMemoryHeld) {
+  if (GetParam().on_gpu) GTEST_SKIP() << "a GPU has its own order";
+  const absl::StatusOr<NetworkProgram> program = CompileNetwork(network_.weights, GetParam().precision);
+  ASSERT_THAT(program, IsOk());
+  std::vector<std::vector<float>> images;
+  for (const int disorder : {0, 1, 2}) {
+    const auto engine = MakeEmulatedCudaEngine(*program, {.null_label = NullLabel(),
+                                                          .num_slots = 3,
+                                                          .num_threads = 2,
+                                                          .num_train_timesteps = kTimesteps,
+                                                          .disorder = disorder,
+                                                          .images_per_block = 2});
+    for (const int step : {0, 1}) {
+      ASSERT_THAT(engine->Step({Row(0, step), Row(1, step, 2.5f), Row(2, step)}), IsOk());
+    }
+    std::vector<float> all;
+    for (const int slot : {0, 1, 2}) {
+      const std::vector<float> image = Read(*engine, slot);
+      all.insert(all.end(), image.begin(), image.end());
+    }
+    images.push_back(all);
+  }
+  EXPECT_EQ(images[1], images[0]);
+  EXPECT_EQ(images[2], images[0]);
+}
+
 // The emulation, and the kernel itself where there is a GPU: the original's activations lie in global memory there.
 std::vector<Case> Cases() {
   const std::vector<Case> emulated = {
@@ -175,6 +205,44 @@ TEST(CompileNetworkTest, EndsWithTheTilesThatAreReadAhead) {
   }
   EXPECT_GT(used, 0);
   EXPECT_EQ(static_cast<int64_t>(program.weights.size()), (used + kTilesAhead) * kTileValues);
+}
+
+// What a block may have of a multiprocessor's: 99 KB on GPUs for pictures (sm_86, 89 and 120), 163 KB on sm_80, 227 KB
+// on sm_90 and sm_100 (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+TEST(BlockMemoryTest, ShippedNetworkFitsOnEveryGpuThatTheKernelIsFor) {
+  const absl::StatusOr<PlainCheckpoint> checkpoint = LoadPlainCheckpoint(DENOISED_SOURCE_DIR "/models/mnist.pt");
+  ASSERT_THAT(checkpoint, IsOk());
+  cuda_step::Arguments<Half> shape = cuda_step::ShapeOf<Half>(
+      *CompileNetwork(*MakeUnetWeights(checkpoint->metadata.unet, checkpoint->tensors, kTimesteps), Precision::kFp16));
+  shape.rows_at_once = 1;
+  EXPECT_LE(cuda_step::BlockMemory::Bytes(shape, /*with_activations=*/true), 99 << 10);
+  shape.rows_at_once = 2;
+  EXPECT_LE(cuda_step::BlockMemory::Bytes(shape, /*with_activations=*/true), 227 << 10);
+}
+
+// Guided images come first, so that with two rows to a block nothing stays empty.
+TEST(PackRowsTest, RowsOfAGuidedImageShareABlock) {
+  const StepPlan plan = {{.timestep = 9}, {.timestep = 4}};
+  const StepRow plain = {.slot = 1, .plan = &plan, .label = 3, .seed = 7, .image_index = 5};
+  StepRow guided = plain;
+  guided.slot = 2;
+  guided.guidance_scale = 2;
+  cuda_step::PackedRows packed;
+  const CudaEngineOptions options = {.null_label = 10, .num_train_timesteps = 100};
+  cuda_step::PackRows({plain, guided, plain}, /*num_steps=*/2, /*rows_per_block=*/2, options, packed);
+  ASSERT_EQ(packed.rows.size(), 4u);
+  EXPECT_THAT(packed.first_rows, testing::ElementsAre(0, 2, 4));
+  EXPECT_EQ(packed.rows[0].slot, 2);
+  EXPECT_EQ(packed.rows[0].conditioning, 300);
+  EXPECT_TRUE(packed.rows[1].null_label);
+  EXPECT_EQ(packed.rows[1].conditioning, 1000);
+  EXPECT_EQ(packed.rows[2].slot, 1);
+  ASSERT_EQ(packed.coefficients.size(), 8u);  // of both steps
+  EXPECT_EQ(packed.coefficients[3].timestep, 9);
+  EXPECT_EQ(packed.coefficients[4].timestep, 4);
+
+  cuda_step::PackRows({plain, guided, plain}, 1, /*rows_per_block=*/1, options, packed);
+  EXPECT_THAT(packed.first_rows, testing::ElementsAre(0, 2, 3, 4)) << "its two rows are one after the other in a block";
 }
 
 // ---- Whole chains with the shipped checkpoint ----

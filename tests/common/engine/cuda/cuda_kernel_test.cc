@@ -2,9 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <regex>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "common/support/file.h"
 #include "tests/testing/program.h"
 #include "tests/testing/status_matchers.h"
@@ -54,6 +57,29 @@ TEST_F(CudaKernelTest, KeepsEverythingInRegisters) {
     EXPECT_EQ((*i)[2], "0") << told;
   }
   EXPECT_EQ(kernels, 4) << told;  // fp16 and fp32, with activations in shared memory or not
+}
+
+// Machine code tells what the compiler knows: LD and ST are for addresses that might be of any memory, and take longer.
+TEST_F(CudaKernelTest, KnowsWhereActivationsLie) {
+  const std::string tool = DENOISED_CUOBJDUMP;
+  if (!std::filesystem::exists(tool))
+    GTEST_SKIP() << "there is no cuobjdump beside nvcc; scripts/setup.sh --cuda gets it";
+  const std::string path = folder_.File("kernel.cubin");
+  ASSERT_EQ(Compile("-cubin", "sm_90", path).exit_code, 0);
+  const ProgramResult dump = RunProgram({tool, "--dump-sass", path});
+  ASSERT_EQ(dump.exit_code, 0) << dump.err;
+  int kernels = 0;
+  const std::vector<std::string> functions = absl::StrSplit(dump.out, "Function : ");
+  for (size_t i = 1; i < functions.size(); ++i) {
+    const std::string name = functions[i].substr(0, functions[i].find('\n'));
+    if (name.find("Lb1E") == std::string::npos) continue;  // with activations in the GPU's own memory
+    ++kernels;
+    for (const char* slow : {" LD.", " ST.", " LDL", " STL"}) {
+      EXPECT_EQ(functions[i].find(slow), std::string::npos) << name << " has" << slow;
+    }
+    EXPECT_NE(functions[i].find(" LDS"), std::string::npos) << name;
+  }
+  EXPECT_EQ(kernels, 2);  // fp16 and fp32
 }
 
 }  // namespace
