@@ -1,25 +1,20 @@
 // File: machine.h
 //
-// What a network costs and what this machine can do, for the benchmarks: operations counted as LibTorch runs them, and
-// the rate of matrix products.
+// What a network costs, for the benchmarks: operations counted as LibTorch runs them.
 #ifndef DENOISED_TESTS_BENCH_MACHINE_H_
 #define DENOISED_TESTS_BENCH_MACHINE_H_
 
 #include <ATen/record_function.h>
 #include <torch/script.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/checkpoint/torch_threads.h"
 #include "common/image/image.h"
-#include "common/support/worker_pool.h"
 
 namespace denoised {
 
@@ -84,38 +79,6 @@ inline double OperationsPerRow(torch::jit::Module unet) {
                 torch::zeros({1}, torch::kInt64)});
   return counter.total();
 }
-
-// Single-precision matrix products, one on each core at the same time.
-class MatrixRate {
- public:
-  explicit MatrixRate(int cores) : pool_(cores), products_(cores) {
-    for (int i = 0; i < cores; ++i) {
-      a_.push_back(torch::randn({kSize, kSize}));
-      b_.push_back(torch::randn({kSize, kSize}));
-    }
-  }
-
-  // Multiplications and additions a second, the best of five.
-  double Measure() {
-    double best = 0;
-    for (int i = 0; i < 5; ++i) {
-      const BenchClock::time_point start = BenchClock::now();
-      pool_.Run(pool_.size(), [&](int worker) {
-        ComputeOnThisThreadAlone();
-        const torch::NoGradGuard no_grad;
-        products_[worker] = torch::mm(a_[worker], b_[worker]);
-      });
-      best = std::max(best, 2.0 * kSize * kSize * kSize * pool_.size() / SecondsSince(start));
-    }
-    return best;
-  }
-
- private:
-  static constexpr int64_t kSize = 768;
-
-  WorkerPool pool_;
-  std::vector<at::Tensor> a_, b_, products_;  // by worker
-};
 
 }  // namespace denoised
 

@@ -1,7 +1,7 @@
 // The parts of a digit, timed one by one: noise, row update, PNG, and a step of the engine by its rows, with the share
-// of the machine's matrix rate that it reaches. Run with --benchmark_filter=Step for the steps alone;
-// DENOISED_BENCH_CHECKPOINT names another checkpoint than the shipped one, DENOISED_BENCH_DEVICE another device,
-// DENOISED_BENCH_PRECISION another precision than fp32, which is that of the matrix rate.
+// of the machine's matrix rate in the same precision that it reaches. Run with --benchmark_filter=Step for the steps
+// alone; DENOISED_BENCH_CHECKPOINT names another checkpoint than the shipped one, DENOISED_BENCH_PRECISION another
+// precision than fp32.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
@@ -19,6 +19,7 @@
 #include "common/support/available_cores.h"
 #include "common/support/file.h"
 #include "tests/bench/machine.h"
+#include "tests/bench/matrix_rate.h"
 
 namespace denoised {
 namespace {
@@ -80,24 +81,23 @@ class Fixture {
   const StepPlan& plan() const { return plan_; }
   double operations_per_row() const { return operations_per_row_; }
 
-  double SgemmRate() { return matrix_rate_.Measure(); }
+  double MatrixRate() { return matrix_rates_.Measure(precision_).best(); }
 
  private:
   Fixture()
       : checkpoint_(
             OrDie(LoadCheckpoint(Environment("DENOISED_BENCH_CHECKPOINT", DENOISED_SOURCE_DIR "/models/mnist.pt")))),
         plan_(*MakeStepPlan(*NoiseSchedule::Create(checkpoint_.metadata.noise_schedule), {})),
-        engine_(OrDie(MakeEngine(Plain(checkpoint_),
-                                 {.device = Environment("DENOISED_BENCH_DEVICE", "cpu"),
-                                  .num_slots = kMaxRows,
-                                  .precision = ParsePrecision(Environment("DENOISED_BENCH_PRECISION", "fp32"))}))),
-        matrix_rate_(AvailableCores()),
+        engine_(
+            OrDie(MakeEngine(Plain(checkpoint_), {.device = "cpu", .num_slots = kMaxRows, .precision = precision_}))),
+        matrix_rates_(AvailableCores()),
         operations_per_row_(OperationsPerRow(checkpoint_.unet)) {}
 
+  const Precision precision_ = ParsePrecision(Environment("DENOISED_BENCH_PRECISION", "fp32"));
   const Checkpoint checkpoint_;
   const StepPlan plan_;
   const std::unique_ptr<Engine> engine_;
-  MatrixRate matrix_rate_;
+  MatrixRates matrix_rates_;
   const double operations_per_row_;
 };
 
@@ -108,7 +108,7 @@ void BM_Step(benchmark::State& state) {
   for (int slot = 0; slot < rows; ++slot) batch.push_back({.slot = slot, .plan = &fixture.plan()});
   int step = 0;
   // The matrix rate before and after: this machine's speed may change in between.
-  double sgemm = fixture.SgemmRate();
+  double matrix_rate = fixture.MatrixRate();
   const BenchClock::time_point start = BenchClock::now();
   for (auto _ : state) {
     for (StepRow& row : batch) row.step = step;
@@ -116,14 +116,14 @@ void BM_Step(benchmark::State& state) {
     if (!fixture.engine().Step(batch).ok()) state.SkipWithError("the step failed");
   }
   const double seconds = SecondsSince(start);
-  sgemm = (sgemm + fixture.SgemmRate()) / 2;
+  matrix_rate = (matrix_rate + fixture.MatrixRate()) / 2;
   const double rate = fixture.operations_per_row() * rows * static_cast<double>(state.iterations()) / seconds;
   state.counters["rows/s"] =
       benchmark::Counter(static_cast<double>(state.iterations()) * rows, benchmark::Counter::kIsRate);
   state.counters["ms/row"] = 1e3 * seconds / static_cast<double>(state.iterations()) / rows;
   state.counters["GFLOP/s"] = rate * 1e-9;
-  state.counters["sgemm_GFLOP/s"] = sgemm * 1e-9;
-  state.counters["share_of_sgemm"] = rate / sgemm;
+  state.counters["matrix_GFLOP/s"] = matrix_rate * 1e-9;
+  state.counters["share_of_matrix_rate"] = rate / matrix_rate;
 }
 BENCHMARK(BM_Step)
     ->Arg(1)

@@ -1,6 +1,6 @@
 // File: cuda_convolution.h
 //
-// A convolution of a block's rows as a product of matrices, [pixels, 2 * kernel^2 * in] times [2 * kernel^2 * in, out]:
+// A convolution of a block's rows as a product of matrices, [pixels, kernel^2 * in] times [kernel^2 * in, out]:
 //
 //   Convolution(block, operation).Run();
 //
@@ -106,8 +106,9 @@ class Convolution {
         TileSums<kRows, kColumns> sums;
         if (split == 0) SetToBias<kEnding, kRows, kColumns>(tile_column, sums);
         DENOISED_UNROLL(1)
-        for (int source = 0; source < 2; ++source)
+        for (int source = 0; source < 2; ++source) {
           SumTiles<kRows, kColumns>(source, tile_row, tile_column, split, sums);
+        }
         if constexpr (kEnding == Ending::kPartials) {
           StorePartials<kRows, kColumns>(tile_row, tile_column, split, sums);
         } else if constexpr (kEnding == Ending::kOther) {

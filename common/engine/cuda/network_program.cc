@@ -199,10 +199,14 @@ class Compiler {
     }
   }
 
-  // Each buffer, by its first use, at the lowest place where nothing lies that is in use at the same time.
+  // Each buffer, the largest first, at the lowest place where nothing lies that is in use at the same time.
   void PlaceBuffers() {
-    std::vector<Buffer*> placed;
-    for (Buffer& buffer : buffers_) {
+    std::vector<Buffer*> by_size, placed;
+    for (Buffer& buffer : buffers_) by_size.push_back(&buffer);
+    std::stable_sort(by_size.begin(), by_size.end(),
+                     [](const Buffer* a, const Buffer* b) { return a->values() > b->values(); });
+    for (Buffer* const next : by_size) {
+      Buffer& buffer = *next;
       bool moved = true;
       while (moved) {
         moved = false;
@@ -216,7 +220,7 @@ class Compiler {
           }
         }
       }
-      placed.push_back(&buffer);
+      placed.push_back(next);
       program_.values_per_image = std::max(program_.values_per_image, buffer.offset + buffer.values());
     }
     for (size_t i = 0; i < uses_.size(); ++i) {

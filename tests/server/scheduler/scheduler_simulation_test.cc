@@ -88,12 +88,14 @@ class FaultyPuppet : public Engine {
   int num_slots() const override { return static_cast<int>(slots_.size()); }
 
   absl::Status Step(absl::Span<const StepRow> rows) override {
+    if (gone_) return absl::OkStatus();
     if (std::exchange(first_of_pass_, false)) look_(rows);
     const Fault fault = std::exchange(next_, Fault::kNone);
     CheckRows(rows);
     books_.now += milliseconds(1) + microseconds(100) * static_cast<int>(rows.size());
     if (fault == Fault::kStall) books_.now += std::chrono::seconds(5);
-    if (fault == Fault::kAbandon && abandon_()) return absl::OkStatus();  // too late: nobody is there any more
+    gone_ = fault == Fault::kAbandon && abandon_();
+    if (gone_) return absl::OkStatus();  // too late: nobody is there any more
     lost_ = fault == Fault::kLost;
     if (fault == Fault::kRow) poison_ = rows[rows.size() / 2].seed;
     for (const StepRow& row : rows) slots_[row.slot].done = row.step;
@@ -110,6 +112,7 @@ class FaultyPuppet : public Engine {
     return absl::OkStatus();
   }
 
+  int StepsAtOnce(int) const override { return steps_at_once_; }
   int StepsDone(int slot) const override { return lost_ ? kLost : slots_[static_cast<size_t>(slot)].done; }
   bool Finite(int slot) const override { return slot != not_finite_; }
   absl::Status Read(int slot, FrameKind, absl::Span<float> pixels) override {
@@ -121,6 +124,7 @@ class FaultyPuppet : public Engine {
   void NextStep(Fault fault) { next_ = fault; }
   void OnAbandon(std::function<bool()> abandon) { abandon_ = std::move(abandon); }
   void SetStepRows(int rows) { step_rows_ = rows; }
+  void SetStepsAtOnce(int steps) { steps_at_once_ = steps; }
   // What is to be checked at the first call of a pass; those after it try again what failed.
   void OnPass(std::function<void(absl::Span<const StepRow>)> look) { look_ = std::move(look); }
   void BeginPass() { first_of_pass_ = true; }
@@ -162,10 +166,10 @@ class FaultyPuppet : public Engine {
   Books& books_;
   std::vector<Slot> slots_;
   Fault next_ = Fault::kNone;
-  bool lost_ = false;
+  bool lost_ = false, gone_ = false;
   uint64_t poison_ = ~uint64_t{0};
   int not_finite_ = -1, unreadable_ = -1;
-  int step_rows_ = 0;
+  int step_rows_ = 0, steps_at_once_ = 1;
   bool first_of_pass_ = false;
   std::function<void(absl::Span<const StepRow>)> look_;
   std::function<bool()> abandon_;
@@ -347,7 +351,10 @@ class Schedule {
     }
   }
 
-  void LoadModel() { generations_.push_back(std::make_unique<Generation>(books_, observer_, options_)); }
+  void LoadModel() {
+    generations_.push_back(std::make_unique<Generation>(books_, observer_, options_));
+    current().engine.SetStepsAtOnce(1 + random_.UpTo(3));
+  }
 
   void StepAll() {
     for (const auto& generation : generations_) {
