@@ -96,7 +96,7 @@ void AddChannelz(CLI::App& app, ServerOptions& options) {
 void AddQueueOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "max_batch_rows", options.model.max_batch_rows,
       "Network rows in one denoising step at most, 2 to 4096; a guided image takes two; how many pay, up to that, is "
-      "measured at start; 0: 16 on the CPU, or as many as cores, 256 on CUDA")
+      "measured at start; 0: 16 on the CPU, or as many as cores, on CUDA two for each multiprocessor")
       ->check(CLI::Range(0, 4096));
   Add(app, "max_queued_images", options.model.max_queued_images,
       "Images that may wait beyond those that can be drawn at once; more are refused with RESOURCE_EXHAUSTED")

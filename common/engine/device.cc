@@ -49,6 +49,11 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
   return Resolve(device, count, HasCudaKernel() ? check : "This build of denoised was made without the CUDA Toolkit");
 }
 
+int CudaIndexOf(const std::string& device) {
+  int index = 0;
+  return absl::SimpleAtoi(device.substr(device.find(':') + 1), &index) ? index : 0;
+}
+
 absl::StatusOr<Precision> ResolvePrecision(Precision precision, const std::string& device) {
   if (device != "cpu") {
     if (precision == Precision::kAuto) return Precision::kFp16;

@@ -22,6 +22,9 @@ inline constexpr char kEmulatedCuda[] = "emulated-cuda";
 // malformed name; FAILED_PRECONDITION, saying why, for a device that is not there.
 absl::StatusOr<std::string> ResolveDevice(const std::string& device);
 
+// N of "cuda:N"; 0 for another name.
+int CudaIndexOf(const std::string& device);
+
 // "cpu" or "cuda:N" likewise, of the devices that LibTorch itself can use: those that can train.
 absl::StatusOr<std::string> ResolveTorchDevice(const std::string& device);
 

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
@@ -147,16 +146,10 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeBatched(const PlainCheckpoint& check
                           .max_rows = max_rows});
 }
 
-// N of "cuda:N".
-int IndexOf(const std::string& device) {
-  int index = 0;
-  return absl::SimpleAtoi(device.substr(device.find(':') + 1), &index) ? index : 0;
-}
-
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCuda(const PlainCheckpoint& checkpoint,
                                                           const EngineOptions& options, const std::string& device) {
   if (options.path == EnginePath::kFastest) {
-    absl::StatusOr<std::unique_ptr<Engine>> engine = MakeKernelEngine(checkpoint, options, IndexOf(device));
+    absl::StatusOr<std::unique_ptr<Engine>> engine = MakeKernelEngine(checkpoint, options, CudaIndexOf(device));
     if (!absl::IsUnimplemented(engine.status())) return engine;
     DENOISED_RETURN_IF_ERROR(CheckLibTorchHas(options.precision, engine.status()));
     if (!HasTorch()) return WantsLibTorch(engine.status());

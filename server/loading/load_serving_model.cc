@@ -21,7 +21,7 @@ namespace denoised {
 namespace {
 
 constexpr int kCpuBatchRows = 16;
-constexpr int kCudaBatchRows = 256;
+constexpr int kCudaBatchRows = 256;  // of a GPU that the kernel cannot run on
 
 SchedulerOptions MakeSchedulerOptions(const ServingModelOptions& options, int rows) {
   SchedulerOptions scheduler = {.max_batch_rows = rows, .max_queued_images = options.max_queued_images};
@@ -50,7 +50,9 @@ absl::StatusOr<CheckpointSource> Read(const ServingModelOptions& options) {
 
 int BatchRows(const ServingModelOptions& options, const std::string& device) {
   if (options.max_batch_rows > 0) return options.max_batch_rows;
-  return device == "cpu" ? std::max(kCpuBatchRows, AvailableCores()) : kCudaBatchRows;
+  if (device == "cpu") return std::max(kCpuBatchRows, AvailableCores());
+  const int filling = CudaRowsThatFill(CudaIndexOf(device));
+  return filling > 0 ? filling : kCudaBatchRows;
 }
 
 absl::StatusOr<std::shared_ptr<ServingModel>> StartModel(const CheckpointSource& source, EngineOptions engine,

@@ -358,6 +358,15 @@ int CudaDeviceCount() {
   return count;
 }
 
+int CudaRowsThatFill(int device) {
+  int multiprocessors = 0;
+  if (cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) {
+    cudaGetLastError();  // it is dealt with
+    return 0;
+  }
+  return cuda_step::kMaxRowsAtOnce * multiprocessors;
+}
+
 std::string CudaTrouble() {
   CudaFacts facts;
   std::error_code ignored;

@@ -34,6 +34,10 @@ struct CudaEngineOptions {
 // GPUs that this build of denoised and this machine's driver can use together; 0 in a build without CUDA.
 int CudaDeviceCount();
 
+// Network rows of a step that fill a GPU: two for each of its multiprocessors, which is what a block works on at the
+// same time. 0 if there is no such GPU.
+int CudaRowsThatFill(int device);
+
 // What keeps a GPU that seems to be here from being used, in words; "" if nothing does, or nothing hints at a GPU.
 std::string CudaTrouble();
 

@@ -65,6 +65,7 @@ class EmulatedCudaEngine : public Engine {
         if (options_.disorder != 0) std::fill(shared_[worker].begin(), shared_[worker].end(), kRubbish);
         BlockStep<T, /*kShared=*/true>(arguments_, block, shared_[worker].data()).Run();
       }
+      cuda_step::turns_at_random = nullptr;
     });
     return absl::OkStatus();
   }

@@ -9,6 +9,8 @@ namespace denoised {
 
 int CudaDeviceCount() { return 0; }
 
+int CudaRowsThatFill(int /*device*/) { return 0; }
+
 std::string CudaTrouble() {
   std::error_code ignored;
   return DescribeTrouble({.has_kernel = false, .has_device_file = std::filesystem::exists("/dev/nvidiactl", ignored)});

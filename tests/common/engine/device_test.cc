@@ -29,6 +29,20 @@ TEST(ResolveDeviceTest, MalformedNamesAreSaid) {
   }
 }
 
+TEST(CudaIndexOfTest, IsTheNumberBehindTheColon) {
+  EXPECT_EQ(CudaIndexOf("cuda:0"), 0);
+  EXPECT_EQ(CudaIndexOf("cuda:12"), 12);
+  EXPECT_EQ(CudaIndexOf(kEmulatedCuda), 0);
+}
+
+// Two images to a block, a block to a multiprocessor: 264 on an H100.
+TEST(CudaRowsThatFillTest, AreTwoForEachMultiprocessorOrNone) {
+  const int rows = CudaRowsThatFill(0);
+  EXPECT_EQ(rows % 2, 0);
+  EXPECT_EQ(rows > 0, CudaDeviceCount() > 0 || CudaTrouble().find("compute capability") != std::string::npos);
+  EXPECT_EQ(CudaRowsThatFill(1000), 0);
+}
+
 TEST(ResolveDeviceTest, AbsentDeviceIsSaid) {
   EXPECT_THAT(ResolveDevice("cuda:77"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--device")));
 }
