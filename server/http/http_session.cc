@@ -237,10 +237,12 @@ void HttpSession::Add(Piece piece) {
 void HttpSession::End() {
   if (phase_ != Phase::kStreaming || ended_) return;
   on_gone_ = nullptr;
-  if (!reader_.request().http_1_0) pieces_.push_back({.bytes = kLastChunk});
   ended_ = true;
+  const bool writing = !pieces_.empty();
+  if (!reader_.request().http_1_0) pieces_.push_back({.bytes = kLastChunk});
+  if (writing) return;  // what is under way goes on to the end
   if (pieces_.empty()) return Linger();
-  if (pieces_.size() == 1) WritePiece();
+  WritePiece();
 }
 
 void HttpSession::WritePiece() {

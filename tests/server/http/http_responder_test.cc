@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <latch>
 #include <memory>
 #include <stdexcept>
@@ -55,6 +56,20 @@ class HttpResponderTest : public testing::Test {
     return client;
   }
 
+  // More than the system takes of a client that does not read, so that the piece is under way when the end is told.
+  static constexpr int64_t kManyLetters = 16 << 20;
+  int64_t LettersOfAPieceUnderWayAtTheEnd(const std::string& request) {
+    HttpConnection client = Ask(request);
+    std::latch taken(1);
+    responder_->Begin({});
+    responder_->Write("first\n", [&taken] { taken.count_down(); });
+    taken.wait();
+    responder_->Write(std::string(kManyLetters, '#'), nullptr);
+    responder_->End();
+    const std::string answer = client.ReceiveAll();
+    return std::count(answer.begin(), answer.end(), '#');
+  }
+
   HttpServerOptions options_;
   HttpRequest request_;
   std::shared_ptr<HttpResponder> responder_;
@@ -94,6 +109,14 @@ TEST_F(HttpResponderTest, Http10GetsPiecesAsTheyAre) {
   const std::string answer = client.ReceiveAll();
   EXPECT_THAT(answer, StartsWith("HTTP/1.0 200 OK\r\n"));
   EXPECT_THAT(answer, EndsWith("\r\n\r\nfirst\nsecond\n"));
+}
+
+TEST_F(HttpResponderTest, APieceThatIsUnderWayAtTheEndComesOnce) {
+  EXPECT_EQ(LettersOfAPieceUnderWayAtTheEnd(kGet), kManyLetters);
+}
+
+TEST_F(HttpResponderTest, APieceThatIsUnderWayAtTheEndComesOnceToHttp10Too) {
+  EXPECT_EQ(LettersOfAPieceUnderWayAtTheEnd("GET /later HTTP/1.0\r\n\r\n"), kManyLetters);
 }
 
 TEST_F(HttpResponderTest, TheHandlerHearsThatTheClientWentBeforeTheAnswer) {
