@@ -50,4 +50,4 @@ for tool in buildah debootstrap; do
 done
 in_store images --quiet "$base" >/dev/null 2>&1 || stage "Making a base" image-base.log make_base
 stage "Building the image" "image-$target.log" make_image
-in_store images "localhost/denoised"
+in_store images "localhost/denoised:$target"
