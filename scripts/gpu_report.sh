@@ -94,7 +94,7 @@ draw() {
     --guidance_scale "$guidance" "$@"
 }
 
-# A thousand requests of mixed samplers at the same time; then some of their images again, each alone.
+# Ten requests of a hundred images each, of mixed samplers, at the same time; then some of the images again, each alone.
 compare_with_alone() {
   local work=$raw/pictures image alone i compared=0
   local -a mixed=("ddpm 1000 1" "ddpm 1000 2" "ddim 50 1" "ddim 20 1.5" "dpm_solver_pp_2m 20 1" "ddpm 200 1"
