@@ -26,12 +26,17 @@ done
 raw=$(mktemp -d)
 failed=0
 
-clean_up() {
-  stop_ticker
+stop_server() {
   if [[ -n $server ]]; then
     kill -KILL "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
   fi
+  server=
+}
+
+clean_up() {
+  stop_ticker
+  stop_server
   rm -rf "$raw"
 }
 trap clean_up EXIT
@@ -126,7 +131,12 @@ bench() {
     --duration 4 --warmup 1
 }
 
-serve() { start_server && compare_with_alone && bench; }
+serve() {
+  local status=0
+  { start_server && compare_with_alone && bench; } || status=$?
+  stop_server
+  return "$status"
+}
 
 if ! see_machine >"$raw/machine.csv" 2>/dev/null; then
   say "There is no NVIDIA GPU that nvidia-smi can see here: nothing was measured."

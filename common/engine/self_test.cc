@@ -15,7 +15,7 @@ namespace {
 // Network rows of the step in company: enough for several calls on several workers. The emulation takes a tenth of a
 // second for each.
 constexpr int kCompany = 16;
-constexpr int kGpuCompany = 600;  // so that every multiprocessor has as much as it can, and some a second time
+constexpr int kGpuCompany = 600;  // or as many as a step may have: so that every multiprocessor has two
 constexpr int kEmulatedCompany = 4;
 
 GoldenTolerance ToleranceOf(const EngineOptions& options, const Engine& engine, Precision precision) {

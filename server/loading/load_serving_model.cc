@@ -21,7 +21,7 @@ namespace denoised {
 namespace {
 
 constexpr int kCpuBatchRows = 16;
-constexpr int kCudaBatchRows = 256;  // of a GPU that the kernel cannot run on
+constexpr int kCudaBatchRows = 256;  // in a build without the kernel
 
 SchedulerOptions MakeSchedulerOptions(const ServingModelOptions& options, int rows) {
   SchedulerOptions scheduler = {.max_batch_rows = rows, .max_queued_images = options.max_queued_images};

@@ -3,7 +3,7 @@ rates. Prints a table, and writes all figures as JSON.
 
     python3 tests/gpu/torch_marks.py --checkpoint models/mnist.pt --out torch.json
 
-A step is the network and the DDPM update with fresh noise, for one timestep and a label for each image.
+PyTorch is as it comes: its convolutions of fp32 may use the matrix units' TF32. A step is the network and the DDPM update with fresh noise, for one timestep and a label for each image.
 """
 
 import argparse

@@ -174,7 +174,8 @@ def main():
         {"machine": before, "machine_busy": busy, "stages": stages(raw), "marks": marks, "torch": torch,
          "counters": profiles}, indent=1) + "\n", "utf-8")
     try:
-        plot(out / "cuda.png", marks, torch)
+        if marks:
+            plot(out / "cuda.png", marks, torch)
     except ImportError:
         print("there is no matplotlib here: cuda.png is left as it is")
 

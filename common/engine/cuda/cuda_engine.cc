@@ -190,13 +190,16 @@ class CudaEngine : public Engine {
   // Asks again and again, as the CUDA runtime does by itself, but not for ever.
   absl::Status AwaitEnd() {
     const auto give_up = std::chrono::steady_clock::now() + kPatience;
+    bool in_time = true;
     for (;;) {
+      // NOTE: asked once more after the time is up: this process may have been stopped, and not the GPU.
       const cudaError_t state = cudaEventQuery(end_.get());
       if (state != cudaErrorNotReady) return ToStatus(state);
-      if (std::chrono::steady_clock::now() < give_up) continue;
-      gpu_hangs = true;
-      return HangsStatus();
+      if (!in_time) break;
+      in_time = std::chrono::steady_clock::now() < give_up;
     }
+    gpu_hangs = true;
+    return HangsStatus();
   }
 
   static absl::Status HangsStatus() {
@@ -275,6 +278,8 @@ class CudaEngine : public Engine {
       const size_t bytes = StretchValues(arguments_) * max_rows() * sizeof(T);
       DENOISED_RETURN_IF_ERROR(activations_.Allocate(bytes));
       DENOISED_RETURN_IF_ERROR(ToStatus(cudaMemset(activations_.As<T>(), 0, bytes)));
+      DENOISED_RETURN_IF_ERROR(
+          ToStatus(cudaStreamSynchronize(nullptr)));  // which the kernel's stream does not wait for
       arguments_.activations = activations_.As<T>();
     }
     return ToStatus(cuda_step::AllowSharedMemory<T>(static_cast<int>(limit)));

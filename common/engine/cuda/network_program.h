@@ -51,13 +51,13 @@ struct Operation {
   int32_t log2_size = 0;  // of the normalised image, of the convolution's output
 
   // kConvolve
-  int32_t kernel_size = 1;         // 1 or 3, padded to keep the size
-  int32_t log2_stride = 0;         // of the convolution
-  int32_t out_channels = 0;        // of the convolution
-  int32_t column_tiles = 0;        // of kTileChannels output channels each
-  int64_t weights = 0;             // tiles [column_tiles, a or b, kernel_size^2, its channels / kTileDepth] of
-                                   // NetworkProgram::weights
-  int32_t bias = 0;                // in NetworkProgram::constants
+  int32_t kernel_size = 1;   // 1 or 3, padded to keep the size
+  int32_t log2_stride = 0;   // of the convolution
+  int32_t out_channels = 0;  // of the convolution
+  int32_t column_tiles = 0;  // of kTileChannels output channels each
+  int64_t weights = 0;       // tiles [pairs of columns, depth, 2] of NetworkProgram::weights; depth counts a's, then
+                             // b's: for each element of the kernel the channels / kTileDepth
+  int32_t bias = 0;          // in NetworkProgram::constants
   int32_t depth_a = 0, depth = 0;  // weight tiles of a column of them: of a, of both
   int32_t log2_splits = 0;         // of the parts of an output's sum, which warps share
   int32_t partials = 0;            // if there are several: where they lie in the image's memory, floats
