@@ -255,7 +255,8 @@ absl::Status CheckSizes(const UnetConfig& config) {
       const int group = channels / config.norm_groups;
       if (channels % kChannelUnit != 0 || channels > kMaxChannels ||
           !std::has_single_bit(static_cast<unsigned>(channels)) || group < kMinGroupChannels ||
-          group > kMaxGroupChannels || !std::has_single_bit(static_cast<unsigned>(config.norm_groups))) {
+          config.norm_groups < concatenated || group > kMaxGroupChannels ||
+          !std::has_single_bit(static_cast<unsigned>(config.norm_groups))) {
         return absl::UnimplementedError(absl::StrCat("a layer of ", channels, " channels in ", config.norm_groups,
                                                      " groups, where the CUDA kernel wants powers of "
                                                      "two, ",
