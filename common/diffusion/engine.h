@@ -36,6 +36,16 @@ struct StepRow {
   uint32_t image_index = 0;
 };
 
+// Rows of the network that a step of this image takes.
+inline int NetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
+
+// Of all these together.
+inline int NetworkRows(absl::Span<const StepRow> rows) {
+  int total = 0;
+  for (const StepRow& row : rows) total += NetworkRows(row);
+  return total;
+}
+
 enum class FrameKind {
   kNoisy,           // x: the image as it is after the last step; the finished image after the last row of a plan
   kPredictedClean,  // x0: the clean image that the last step predicted
@@ -57,8 +67,8 @@ class Engine {
   // would, to the last bit. Errors are Step's: of one step that fails, all are gone.
   virtual absl::Status Steps(absl::Span<const StepRow> rows, int count) {
     std::vector<StepRow> next(rows.begin(), rows.end());
-    for (; count > 0; --count) {
-      if (absl::Status status = Step(next); !status.ok() || count == 1) return status;
+    for (int i = 0; i < count; ++i) {
+      if (absl::Status status = Step(next); !status.ok()) return status;
       for (StepRow& row : next) ++row.step;
     }
     return absl::OkStatus();

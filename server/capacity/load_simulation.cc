@@ -44,8 +44,7 @@ class TimedEngine : public Engine {
     return UsefulSlots({.max_batch_rows = server_.max_batch_rows, .max_queued_images = server_.max_queued_images});
   }
   absl::Status Step(absl::Span<const StepRow> rows) override {
-    int network_rows = 0;
-    for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
+    const int network_rows = NetworkRows(rows);
     clock_.Set(clock_.seconds() + server_.step_seconds[network_rows - 1]);
     ++steps_;
     rows_ += network_rows;

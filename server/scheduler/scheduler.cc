@@ -909,10 +909,4 @@ void Scheduler::Conclude(Request& request, const absl::Status& status) {
   --unfinished_requests_;
 }
 
-int Scheduler::NetworkRows(absl::Span<const StepRow> rows) {
-  int network_rows = 0;
-  for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
-  return network_rows;
-}
-
 }  // namespace denoised

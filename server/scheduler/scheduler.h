@@ -398,7 +398,6 @@ class Scheduler {
   void AdvanceChosen() ABSL_LOCKS_EXCLUDED(mu_);
   bool HandOut(const ActiveImage& image, SteadyTime now);
   void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
-  static int NetworkRows(absl::Span<const StepRow> rows);
 
   // Into the queue, out of it before its time, and out of the books.
   struct Round {

@@ -216,12 +216,6 @@ class PuppetEngine : public Engine {
  private:
   static constexpr uint64_t kNobodysSeed = 0xDEAD0BEEF;
 
-  static int NetworkRows(absl::Span<const StepRow> rows) {
-    int network_rows = 0;
-    for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
-    return network_rows;
-  }
-
   void WaitForPermission() {
     const absl::MutexLock lock(&mu_);
     const auto free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !held_ || allowed_ > 0; };

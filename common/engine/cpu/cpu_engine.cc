@@ -150,8 +150,6 @@ class CpuEngine : public Engine {
     return std::clamp((max_rows + options.num_threads - 1) / options.num_threads, 2, kMaxRowsPerCall);
   }
 
-  static int NumNetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
-
   // Calls work(0) .. work(used-1) on the workers. The first error, by worker.
   template <typename Work>
   absl::Status OnWorkers(int used, const Work& work) {
@@ -164,14 +162,13 @@ class CpuEngine : public Engine {
   // number of network rows.
   int PlanCalls(absl::Span<const StepRow> rows) {
     calls_.clear();
-    int total = 0;
-    for (const StepRow& row : rows) total += NumNetworkRows(row);
+    const int total = NetworkRows(rows);
     const int workers = total <= choices_.team_rows ? 1 : pool_.size();
     const int rounds = (total + workers * choices_.rows_per_call - 1) / (workers * choices_.rows_per_call);
     const int target = (total + workers * rounds - 1) / (workers * rounds);
     int first = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
-      const int count = NumNetworkRows(rows[i]);
+      const int count = NetworkRows(rows[i]);
       if (calls_.empty() || calls_.back().count + count > target) {
         calls_.push_back({.begin = i, .end = i, .first = first, .count = 0});
       }
@@ -187,7 +184,7 @@ class CpuEngine : public Engine {
     for (const StepRow& row : rows.subspan(call.begin, call.end - call.begin)) {
       if (row.step == 0) state_.Start(row);
       worker.rows.push_back({.x = state_.x(row.slot), .t = (*row.plan)[row.step].timestep, .y = row.label});
-      if (NumNetworkRows(row) == 2) {
+      if (NetworkRows(row) == 2) {
         worker.rows.push_back(worker.rows.back());
         worker.rows.back().y = options_.null_label;
       }
@@ -201,9 +198,9 @@ class CpuEngine : public Engine {
     }
     worker.network_seconds += SecondsSince(start);
     for (size_t i = call.begin; i < call.end; ++i) {
-      if (NumNetworkRows(rows[i]) == 2) Guide(rows[i].guidance_scale, e + kModelPixels, e);
+      if (NetworkRows(rows[i]) == 2) Guide(rows[i].guidance_scale, e + kModelPixels, e);
       state_.Update(rows[i], e);
-      e += int64_t{NumNetworkRows(rows[i])} * kModelPixels;
+      e += int64_t{NetworkRows(rows[i])} * kModelPixels;
     }
   }
 

@@ -174,7 +174,7 @@ class CudaEngine : public Engine {
           absl::StrCat("a step of ", rows.size(), " images, where the engine was made for ", max_images_, " at most"));
     }
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
-    PackRows(rows, steps, RowsPerBlock(cuda_step::NetworkRows(rows)), options_, packed_);
+    PackRows(rows, steps, RowsPerBlock(NetworkRows(rows)), options_, packed_);
     Arguments<T> arguments = arguments_;
     DENOISED_RETURN_IF_ERROR(Tell(arguments));
     DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(begin_.get(), stream_)));

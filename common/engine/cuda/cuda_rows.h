@@ -26,50 +26,42 @@ struct PackedRows {
   int num_blocks() const { return static_cast<int>(first_rows.size()) - 1; }
 };
 
-inline int NetworkRows(const StepRow& row) { return row.guidance_scale == 1 ? 1 : 2; }
-
-inline int NetworkRows(absl::Span<const StepRow> rows) {
-  int total = 0;
-  for (const StepRow& row : rows) total += NetworkRows(row);
-  return total;
-}
-
 // The rows' next num_steps steps, rows_per_block network rows to a block. The two of a guided image are always in one
 // block: those images come first, so that no place beside them stays empty.
 inline void PackRows(absl::Span<const StepRow> rows, int num_steps, int rows_per_block,
                      const CudaEngineOptions& options, PackedRows& packed) {
+  std::vector<const StepRow*> in_order;
+  for (const bool guided : {true, false}) {
+    for (const StepRow& row : rows) {
+      if ((NetworkRows(row) == 2) == guided) in_order.push_back(&row);
+    }
+  }
   packed.rows.clear();
   packed.coefficients.clear();
   packed.first_rows.clear();
   int left = 0;  // places in the block
-  for (const bool guided : {true, false}) {
-    for (const StepRow& row : rows) {
-      if ((NetworkRows(row) == 2) != guided) continue;
-      if (left < NetworkRows(row)) {
-        packed.first_rows.push_back(static_cast<int32_t>(packed.rows.size()));
-        left = rows_per_block;
-      }
-      left -= NetworkRows(row);
-      const Row first = {.guidance_scale = row.guidance_scale,
-                         .slot = row.slot,
-                         .conditioning = row.label * options.num_train_timesteps,
-                         .seed = row.seed,
-                         .image_index = row.image_index,
-                         .stream = static_cast<uint32_t>(row.step) + 1};
-      packed.rows.push_back(first);
-      if (!guided) continue;
-      packed.rows.push_back(first);
-      packed.rows.back().null_label = true;
-      packed.rows.back().conditioning = options.null_label * options.num_train_timesteps;
+  for (const StepRow* row : in_order) {
+    if (left < NetworkRows(*row)) {
+      packed.first_rows.push_back(static_cast<int32_t>(packed.rows.size()));
+      left = rows_per_block;
     }
+    left -= NetworkRows(*row);
+    Row next = {.guidance_scale = row->guidance_scale,
+                .slot = row->slot,
+                .conditioning = row->label * options.num_train_timesteps,
+                .seed = row->seed,
+                .image_index = row->image_index,
+                .stream = static_cast<uint32_t>(row->step) + 1};
+    packed.rows.push_back(next);
+    if (NetworkRows(*row) == 1) continue;
+    next.null_label = true;
+    next.conditioning = options.null_label * options.num_train_timesteps;
+    packed.rows.push_back(next);
   }
   packed.first_rows.push_back(static_cast<int32_t>(packed.rows.size()));
   for (int step = 0; step < num_steps; ++step) {
-    for (const bool guided : {true, false}) {
-      for (const StepRow& row : rows) {
-        if ((NetworkRows(row) == 2) != guided) continue;
-        packed.coefficients.insert(packed.coefficients.end(), NetworkRows(row), (*row.plan)[row.step + step]);
-      }
+    for (const StepRow* row : in_order) {
+      packed.coefficients.insert(packed.coefficients.end(), NetworkRows(*row), (*row->plan)[row->step + step]);
     }
   }
 }

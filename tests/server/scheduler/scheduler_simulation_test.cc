@@ -129,12 +129,6 @@ class FaultyPuppet : public Engine {
   void OnPass(std::function<void(absl::Span<const StepRow>)> look) { look_ = std::move(look); }
   void BeginPass() { first_of_pass_ = true; }
 
-  static int NetworkRows(absl::Span<const StepRow> rows) {
-    int network_rows = 0;
-    for (const StepRow& row : rows) network_rows += row.guidance_scale == 1 ? 1 : 2;
-    return network_rows;
-  }
-
  private:
   struct Slot {
     uint64_t seed = 0;
@@ -256,7 +250,7 @@ struct Generation {
     engine.OnPass([this, &books](absl::Span<const StepRow> rows) {
       const SchedulerStats stats = scheduler.stats();
       const bool others_wait = stats.waiting_images + stats.denoising_images > static_cast<int>(rows.size());
-      books.Expect(!others_wait || FaultyPuppet::NetworkRows(rows) >= scheduler.step_rows() - 1,
+      books.Expect(!others_wait || NetworkRows(rows) >= scheduler.step_rows() - 1,
                    "no row is idle while somebody waits, but one that a guided image has no use for");
     });
     engine.OnAbandon([this, &books] {
