@@ -4,7 +4,7 @@
 // block's network rows and where all that belongs to them lies (Block).
 //
 //   Block<Half, /*kShared=*/true> block(arguments, index, shared);
-//   block.SetRows(first, count);
+//   block.SetRows(first, count, step);
 //   Half* pixels = block.activations() + block.PlaceOf(row) + layout.offset;
 #ifndef DENOISED_COMMON_ENGINE_CUDA_CUDA_BLOCK_H_
 #define DENOISED_COMMON_ENGINE_CUDA_CUDA_BLOCK_H_
@@ -29,8 +29,7 @@ struct Row {
   int32_t conditioning = 0;  // row of the table for timestep 0
   uint64_t seed = 0;
   uint32_t image_index = 0;
-  uint32_t stream =
-      1;  // of the first step's noise; 1, a chain's first step, first fills the slot with the initial noise
+  uint32_t stream = 1;  // of the first step's noise; 1, where a chain begins, first fills the slot with initial noise
 };
 
 // Of a power of two.
@@ -93,6 +92,7 @@ struct BlockMemory {
   static DENOISED_HOST_DEVICE int WarpsPerGroup(int norm_groups) {
     return norm_groups < kWarps ? kWarps / norm_groups : 1;
   }
+  // As many floats as keep what follows aligned.
   static DENOISED_HOST_DEVICE int NumParts(int rows, int norm_groups) {
     return (rows * norm_groups * WarpsPerGroup(norm_groups) * kPartsPerWarp + 3) / 4 * 4;
   }
