@@ -5,7 +5,7 @@
 // reads no memory. OpenBLAS alone is no ruler: its environment can hold it to older kernels.
 //
 //   MatrixRates rates(AvailableCores());
-//   const MatrixRate rate = rates.Measure(Precision::kFp32);   // rate.best(), rate.text()
+//   const MatrixRate rate = rates.Measure(Precision::kFp32);   // of each in rate.by; rate.best()
 #ifndef DENOISED_TESTS_BENCH_MATRIX_RATE_H_
 #define DENOISED_TESTS_BENCH_MATRIX_RATE_H_
 
