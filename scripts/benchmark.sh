@@ -19,20 +19,6 @@ clean_up() {
 
 configure_with_tests() { configure release -DDENOISED_BUILD_TESTS=ON; }
 
-start_server() {
-  local deadline=$((SECONDS + 120))
-  "$bin/denoised" --checkpoint="$root/models/mnist.pt" --device=auto --lame_duck=0 --listen=127.0.0.1:0 \
-    --metrics_listen=127.0.0.1:0 --max_queued_images=1024 >"$work/server.log" 2>&1 </dev/null &
-  server=$!
-  until grep -q 'metrics on' "$work/server.log"; do
-    kill -0 "$server" 2>/dev/null || { show_log "$work/server.log"; die "The server did not start."; }
-    ((SECONDS < deadline)) || die "The server was not ready within 120 s."
-    sleep 0.2
-  done
-  address=$(sed -nE 's/.*listening on ([^ ]+).*/\1/p' "$work/server.log" | head -n 1)
-  metrics=$(sed -nE 's/.*metrics on ([^ ]+).*/\1/p' "$work/server.log" | head -n 1)
-}
-
 # metric NAME: its value, summed over labels.
 metric() { curl -sf "$metrics" | awk -v name="$1" '{ split($1, a, "{") } a[1] == name { sum += $2 } END { printf "%.6f", sum }'; }
 
@@ -90,7 +76,8 @@ fi
 
 say
 say "${bold}A server under load${plain}"
-start_server
+start_and_await "$work/server.log" "$bin/denoised" --checkpoint="$root/models/mnist.pt" --device=auto --lame_duck=0 \
+  --listen=127.0.0.1:0 --metrics_listen=127.0.0.1:0 --max_queued_images=1024
 grep -oE 'engine: .*' "$work/server.log" || true
 few=() many=()
 for _ in 1 2 3; do

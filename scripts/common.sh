@@ -122,3 +122,21 @@ build() {
   export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(build_jobs)}
   (cd "$root" && cmake --build --preset "$preset" "$@")
 }
+
+# start_and_await LOG COMMAND...: a denoised in the background, with its output in LOG, and waits until it serves. Sets
+# server, its process; address; and metrics, the URL of that page.
+start_and_await() {
+  local log=$1 deadline=$((SECONDS + 120))
+  shift
+  "$@" >"$log" 2>&1 </dev/null &
+  server=$!
+  until grep -q 'metrics on' "$log"; do
+    kill -0 "$server" 2>/dev/null || { show_log "$log"; say "The server did not start."; return 1; }
+    ((SECONDS < deadline)) || { say "The server was not ready within 120 s."; return 1; }
+    sleep 0.2
+  done
+  # shellcheck disable=SC2034 # for whoever calls
+  address=$(sed -nE 's/.*listening on ([^ ]+).*/\1/p' "$log" | head -n 1)
+  # shellcheck disable=SC2034
+  metrics=$(sed -nE 's/.*metrics on ([^ ]+).*/\1/p' "$log" | head -n 1)
+}

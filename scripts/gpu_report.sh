@@ -78,19 +78,6 @@ launch__registers_per_thread,launch__shared_mem_per_block_dynamic,launch__grid_s
     "$programs/gpu_marks" --checkpoint "$model" --profile "$1"
 }
 
-start_server() {
-  local deadline=$((SECONDS + 60))
-  "$programs/denoised" --checkpoint="$model" --device=cuda --lame_duck=0 --listen=127.0.0.1:0 \
-    --metrics_listen=127.0.0.1:0 --max_queued_images=2048 >"$raw/server.txt" 2>&1 </dev/null &
-  server=$!
-  until grep -q 'metrics on' "$raw/server.txt"; do
-    kill -0 "$server" 2>/dev/null || { cat "$raw/server.txt"; return 1; }
-    ((SECONDS < deadline)) || { echo "The server was not ready within 60 s."; return 1; }
-    sleep 0.1
-  done
-  address=$(sed -nE 's/.*listening on ([^ ]+).*/\1/p' "$raw/server.txt" | head -n 1)
-}
-
 # draw DIGIT SEED SAMPLER STEPS GUIDANCE OPTION...
 draw() {
   local digit=$1 seed=$2 sampler=$3 steps=$4 guidance=$5
@@ -133,7 +120,10 @@ bench() {
 
 serve() {
   local status=0
-  { start_server && compare_with_alone && bench; } || status=$?
+  {
+    start_and_await "$raw/server.txt" "$programs/denoised" --checkpoint="$model" --device=cuda --lame_duck=0 \
+      --listen=127.0.0.1:0 --metrics_listen=127.0.0.1:0 --max_queued_images=2048 && compare_with_alone && bench
+  } || status=$?
   stop_server
   return "$status"
 }
