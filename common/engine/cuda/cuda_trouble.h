@@ -20,7 +20,7 @@ struct CudaFacts {
   int runtime_version = 0;       // this build's
   std::string error = {};        // the runtime's words when asked for devices; "" if it had none to say
   int devices = 0;
-  std::string name;  // of the first, and its compute capability:
+  std::string name = {};  // of the first, and its compute capability:
   int major = 0, minor = 0;
 };
 
