@@ -30,6 +30,12 @@ namespace denoised {
 // Of MNIST's 60,000 training images: as many as its test set has.
 inline constexpr int64_t kHeldOutImages = 10'000;
 
+// As many as the judges never see (judges.h), of a training set with so many images: kHeldOutImages, or a sixth of a
+// smaller set.
+inline constexpr int64_t JudgesHeldOut(int64_t images) {
+  return images / 6 < kHeldOutImages ? images / 6 : kHeldOutImages;
+}
+
 // Places in a data set, from 0, ascending. Every image is in one of the two.
 struct SplitIndices {
   std::vector<int64_t> kept;

@@ -21,7 +21,7 @@ namespace {
 
 constexpr uint32_t kImagesMagic = 0x00000803;  // unsigned bytes, three dimensions
 constexpr uint32_t kLabelsMagic = 0x00000801;  // unsigned bytes, one dimension
-constexpr int kSourceSize = 28;
+constexpr uint32_t kSourceSize = 28;
 constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
 
 // MNIST's own files, unpacked.
@@ -115,10 +115,12 @@ absl::StatusOr<std::vector<uint32_t>> ReadHeader(const IdxFile& file, uint32_t m
   return dimensions;
 }
 
+// `count` images of kSourceSize.
 absl::StatusOr<std::vector<uint8_t>> ResizeAll(std::string_view source, size_t count) {
   std::vector<uint8_t> pixels;
   pixels.reserve(count * kModelPixels);
-  GreyImage image{.width = kSourceSize, .height = kSourceSize, .pixels = {}};
+  constexpr int kSize = kSourceSize;
+  GreyImage image{.width = kSize, .height = kSize, .pixels = {}};
   constexpr size_t kSourcePixels = size_t{kSourceSize} * kSourceSize;
   for (size_t i = 0; i < count; ++i) {
     const std::string_view one = source.substr(i * kSourcePixels, kSourcePixels);
@@ -132,20 +134,20 @@ absl::StatusOr<std::vector<uint8_t>> ResizeAll(std::string_view source, size_t c
 }  // namespace
 
 absl::StatusOr<Dataset> LoadMnist(const std::string& folder, Split split, const MnistOptions& options) {
-  const std::string prefix = split == Split::kTrain ? "train" : "t10k";
+  const std::string prefix = split == Split::kTrain ? "train" : split == Split::kTest ? "t10k" : "samples";
   const std::string images_name = prefix + "-images-idx3-ubyte";
   const std::string labels_name = prefix + "-labels-idx1-ubyte";
   DENOISED_ASSIGN_OR_RETURN(const IdxFile images, ReadIdxFile(folder, images_name));
   DENOISED_ASSIGN_OR_RETURN(const IdxFile labels, ReadIdxFile(folder, labels_name));
   DENOISED_ASSIGN_OR_RETURN(const std::vector<uint32_t> shape, ReadHeader(images, kImagesMagic, 3));
   DENOISED_ASSIGN_OR_RETURN(const std::vector<uint32_t> count, ReadHeader(labels, kLabelsMagic, 1));
-  if (options.verify_checksums) {
+  if (options.verify_checksums && split != Split::kDrawn) {
     DENOISED_RETURN_IF_ERROR(VerifyChecksum(images_name, images));
     DENOISED_RETURN_IF_ERROR(VerifyChecksum(labels_name, labels));
   }
-  if (shape[1] != kSourceSize || shape[2] != kSourceSize) {
+  if (shape[1] != shape[2] || (shape[1] != kSourceSize && shape[1] != kModelSize)) {
     return absl::InvalidArgumentError(
-        absl::StrCat(images.path, " holds images of ", shape[1], "x", shape[2], " pixels, expected 28x28"));
+        absl::StrCat(images.path, " holds images of ", shape[1], "x", shape[2], " pixels, expected 28x28 or 32x32"));
   }
   if (shape[0] != count[0] || shape[0] == 0) {
     return absl::InvalidArgumentError(
@@ -158,7 +160,11 @@ absl::StatusOr<Dataset> LoadMnist(const std::string& folder, Split split, const 
     return absl::InvalidArgumentError(absl::StrCat(labels.path, ": label ", bad - data.labels.begin(), " is ",
                                                    static_cast<int>(*bad), ", expected 0 to 9"));
   }
-  DENOISED_ASSIGN_OR_RETURN(data.pixels, ResizeAll(std::string_view(images.bytes).substr(16), shape[0]));
+  if (shape[1] == kModelSize) {
+    data.pixels.assign(images.bytes.begin() + 16, images.bytes.end());
+  } else {
+    DENOISED_ASSIGN_OR_RETURN(data.pixels, ResizeAll(std::string_view(images.bytes).substr(16), shape[0]));
+  }
   data.sha256 = {{images_name, images.sha256}, {labels_name, labels.sha256}};
   return data;
 }

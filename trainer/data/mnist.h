@@ -17,10 +17,14 @@
 
 namespace denoised {
 
-enum class Split { kTrain, kTest };
+enum class Split {
+  kTrain,  // files "train-..."
+  kTest,   // "t10k-..."
+  kDrawn,  // "samples-...", as denoise-eval keeps what it has drawn; there are no sums to check
+};
 
 struct Dataset {
-  // [N, 32, 32] bytes: each 28x28 image resized bilinearly.
+  // [N, 32, 32] bytes: each 28x28 image resized bilinearly, 32x32 images as they are.
   std::vector<uint8_t> pixels;
   std::vector<uint8_t> labels;  // [N], 0 to 9
   // File name without .gz and SHA-256 of its unpacked bytes, for the checkpoint's record.
@@ -34,7 +38,7 @@ struct MnistOptions {
   bool verify_checksums = true;
 };
 
-// Reads <prefix>-images-idx3-ubyte and <prefix>-labels-idx1-ubyte, prefix "train" or "t10k", gzipped (.gz) or not, from
+// Reads <prefix>-images-idx3-ubyte and <prefix>-labels-idx1-ubyte, the prefix as Split says, gzipped (.gz) or not, from
 // `folder`. Errors name the file, what is wrong and what to do:
 //   NOT_FOUND         a file is missing
 //   DATA_LOSS         truncated, a gzip error, or a checksum that is not MNIST's

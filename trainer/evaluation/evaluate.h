@@ -1,31 +1,28 @@
 // File: evaluate.h
 //
-// Scores a checkpoint: draws images with it (draw_samples.h), asks the judges (judges.h), compares them with real
-// digits (figures.h), and leaves a report and two pictures beside the images.
+// Scores a checkpoint: draws images with it (draw_samples.h), measures them (ruler.h), and leaves a report and two
+// pictures beside the images.
 //
-//   absl::StatusOr<EvaluationReport> report = Evaluate({.draw = {.checkpoint = "run/best.pt", .out = "eval"}});
-//   std::fputs(FormatTable(*report).c_str(), stdout);
+//   absl::StatusOr<std::unique_ptr<Ruler>> ruler = Ruler::Make({.data = "data", .judges = "models/judges"});
+//   absl::StatusOr<EvaluationReport> report = Evaluate({.draw = {.checkpoint = "run/best.pt", .out = "eval"}},
+//   **ruler); std::fputs(FormatTable(*report).c_str(), stdout);
 //
-// Labels come in the proportions of the test images, and the reference is all of those: the first half of MNIST's test
-// images differs from the second. Beside every figure stands that of real digits, counted in the same way.
+// Labels come in the proportions of the reference. One ruler serves several evaluations.
 #ifndef DENOISED_TRAINER_EVALUATION_EVALUATE_H_
 #define DENOISED_TRAINER_EVALUATION_EVALUATE_H_
 
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "trainer/data/mnist.h"
 #include "trainer/evaluation/draw_samples.h"
 #include "trainer/evaluation/evaluation_report.h"
+#include "trainer/evaluation/ruler.h"
 
 namespace denoised {
 
 struct EvaluationOptions {
   DrawOptions draw;    // draw.counts is decided here
   int count = 10'000;  // images, 10 to 100,000
-  std::string data = "data";
-  MnistOptions mnist;
-  std::string judges;  // folder
 };
 
 // What an evaluation leaves in its folder, besides SampleFiles.
@@ -40,9 +37,12 @@ struct EvaluationFiles {
   std::string nearest_neighbours;
 };
 
-// Shows how far it is on stderr. CANCELLED, saying how to go on, when draw.stop_requested ended it; INVALID_ARGUMENT
-// for a count out of range; and the errors of LoadMnist, LoadJudge and DrawSamples.
-absl::StatusOr<EvaluationReport> Evaluate(EvaluationOptions options);
+// INVALID_ARGUMENT for a count out of range; asked before hours of drawing.
+absl::Status CheckCount(int count);
+
+// Shows how far it is on stderr. CANCELLED, saying how to go on, when stop_requested ended it; and the errors of
+// CheckCount, DrawSamples and Ruler::Measure.
+absl::StatusOr<EvaluationReport> Evaluate(EvaluationOptions options, Ruler& ruler);
 
 }  // namespace denoised
 

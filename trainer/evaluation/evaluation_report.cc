@@ -40,6 +40,23 @@ std::string DistanceRow(const std::string& name, const Compared& distance) {
              Number(distance.times_floor(), 2) + " times the floor");
 }
 
+// The three ways to look at it.
+std::string DistanceRows(const EvaluationReport& report) {
+  const Compared& limit = report.distance_limit;
+  std::string rows = absl::StrCat(DistanceRow("Frechet distance", report.distance),
+                                  Row("  of infinitely many", Number(limit.generated, 2), Number(limit.real.mean, 2),
+                                      Range(limit.real, 2), absl::StrFormat("%+.2f", limit.above_floor())));
+  if (report.distance_of_all.has_value())
+    absl::StrAppend(&rows, DistanceRow("  of all images", *report.distance_of_all));
+  return rows;
+}
+
+std::string IntervalOf(const Accuracy& accuracy) {
+  if (accuracy.of == 0) return "-";
+  const Interval interval = WilsonInterval(accuracy.right, accuracy.of);
+  return absl::StrFormat("%.2f-%.2f", 100 * interval.low, 100 * interval.high);
+}
+
 std::string ShareRow(const std::string& name, const Compared& share) {
   return Row(name, Number(share.generated, 3), Number(share.real.mean, 3), Range(share.real, 3),
              absl::StrFormat("%+.3f", share.generated - share.real.mean));
@@ -68,18 +85,18 @@ std::string NeighbourRows(const NeighbourFigures& generated, const NeighbourFigu
 }
 
 std::string MainTable(const EvaluationReport& report) {
-  const Accuracy &ours = report.reading.accuracy, &real = report.reading_test.accuracy;
-  return absl::StrCat(Row("", "generated", "real"),
-                      DistanceRow("Frechet distance to test images", report.distance_to_test),
-                      DistanceRow("Frechet distance to training images", report.distance_to_training),
-                      ShareRow("Precision", report.precision), ShareRow("Recall", report.recall),
+  const Accuracy &ours = report.reading.accuracy, &real = report.reading_real.accuracy;
+  return absl::StrCat(Row("", "generated", "real"), DistanceRows(report), ShareRow("Precision", report.precision),
+                      ShareRow("Recall", report.recall), ShareRow("Density", report.density),
+                      ShareRow("Coverage", report.coverage),
                       Row("Class accuracy", Percent(ours.overall), Percent(real.overall)),
+                      Row("  95 % interval, %", IntervalOf(ours), IntervalOf(real)),
                       Row("  of the worst digit", DigitAndPercent(ours), DigitAndPercent(real)),
-                      NeighbourRows(report.neighbours, report.neighbours_test),
-                      PlainRow("Mean of pixels", report.pixels, report.pixels_test, &PixelStatistics::mean, 4),
-                      PlainRow("Standard deviation of pixels", report.pixels, report.pixels_test,
+                      NeighbourRows(report.neighbours, report.neighbours_real),
+                      PlainRow("Mean of pixels", report.pixels, report.pixels_real, &PixelStatistics::mean, 4),
+                      PlainRow("Standard deviation of pixels", report.pixels, report.pixels_real,
                                &PixelStatistics::standard_deviation, 4),
-                      Row("Pixels that are black", Percent(report.pixels.black), Percent(report.pixels_test.black)));
+                      Row("Pixels that are black", Percent(report.pixels.black), Percent(report.pixels_real.black)));
 }
 
 // A row with a value for each digit; "-" where there is none.
@@ -104,35 +121,42 @@ std::string DigitTable(const EvaluationReport& report) {
   return absl::StrCat(DigitRow("Digit", digits, 0), DigitRow("Images", Scaled(report.reading.labels, 1), 0),
                       DigitRow("Read as", Scaled(report.reading.read_as, 1), 0),
                       DigitRow("Accuracy, %", Scaled(report.reading.accuracy.by_digit, 100), 1),
-                      DigitRow("  of test images, %", Scaled(report.reading_test.accuracy.by_digit, 100), 1),
+                      DigitRow("  of real images, %", Scaled(report.reading_real.accuracy.by_digit, 100), 1),
                       DigitRow("Nearest distance, median", report.neighbours.distance_median_by_digit, 2),
-                      DigitRow("  of test images", report.neighbours_test.distance_median_by_digit, 2));
+                      DigitRow("  of real images", report.neighbours_real.distance_median_by_digit, 2));
+}
+
+std::string ReferenceText(const EvaluationReport& report) {
+  return report.reference == "test" ? absl::StrCat("all ", report.reference_images, " test images")
+                                    : absl::StrCat(report.reference_images, " held-out training images");
 }
 
 std::string Notes(const EvaluationReport& report) {
   std::string notes = absl::StrFormat(
-      "Real, in the first row, precision and recall: %d draws of %d training images, mean (lowest to\n"
-      "highest); in the second row, of %d test images; in the others, all %d test images.\n"
-      "Judges: lenet5, which reads %s of the test images, for the first four rows; convnet, which\n"
+      "Reference: %s, which these judges have not learnt from if they are the\n"
+      "program's own. Distances are means of %d draws, the four shares of %d: %d drawn and as many\n"
+      "held-out digits, each with %s; real: mean (lowest to highest).\n",
+      ReferenceText(report), report.draws, report.prdc_draws, report.draw_count,
+      report.reference == "test" ? "the test images" : "the held-out images that are left");
+  absl::StrAppendFormat(&notes, "Below: all %d generated and all reference images.%s\n", report.count,
+                        report.distance_of_all.has_value()
+                            ? absl::StrFormat(" Distance of all: with a floor of %d.", report.floor_count_of_all)
+                            : "");
+  absl::StrAppendFormat(
+      &notes,
+      "Judges: lenet5, which reads %s of the reference, for distances and shares; convnet, which\n"
       "reads %s, for class accuracy. Distances to images: Euclidean, of pixels from 0 to 1; medians.\n",
-      report.floor_draws, report.floor_count, report.test_floor_count, report.test_images,
-      Percent(report.lenet5.test_accuracy), Percent(report.convnet.test_accuracy));
+      Percent(report.lenet5.accuracy), Percent(report.convnet.accuracy));
   if (!report.lenet5.pinned || !report.convnet.pinned) {
     absl::StrAppend(&notes,
                     "NOTE: these are not the judges that come with denoise-eval; figures cannot be compared across\n"
                     "judges.\n");
   }
   if (report.count < kFullCount) {
-    absl::StrAppend(
-        &notes,
-        absl::StrFormat("NOTE: the Frechet distances of as few as %d images are too high, real or generated, so that\n"
-                        "their ratio is too close to 1: compare equal counts only. For a claim, draw %d.\n",
-                        report.count, kFullCount));
-  }
-  if (report.floor_count < report.count) {
-    absl::StrAppend(&notes, absl::StrFormat("NOTE: there are not enough real images for a floor of %d; that of %d is a "
-                                            "little too high.\n",
-                                            report.count, report.floor_count));
+    absl::StrAppendFormat(&notes,
+                          "NOTE: the distances of as few as %d images are too high, real or generated, so that their\n"
+                          "ratio is too close to 1: compare equal counts only. For a claim, draw %d, with --seeds 3.\n",
+                          report.draw_count, kFullCount);
   }
   return notes;
 }
@@ -141,7 +165,10 @@ std::string Notes(const EvaluationReport& report) {
 
 // nlohmann writes null for numbers that JSON does not have.
 Json ToJson(const Spread& spread) {
-  return {{"mean", spread.mean}, {"lowest", spread.lowest}, {"highest", spread.highest}};
+  return {{"mean", spread.mean},
+          {"lowest", spread.lowest},
+          {"highest", spread.highest},
+          {"standard_deviation", spread.deviation}};
 }
 
 Json ToJson(const Compared& compared) { return {{"generated", compared.generated}, {"real", ToJson(compared.real)}}; }
@@ -154,7 +181,10 @@ Json DistanceToJson(const Compared& distance) {
 }
 
 Json ToJson(const ReadingFigures& reading) {
+  const Interval interval = reading.accuracy.of > 0 ? WilsonInterval(reading.accuracy.right, reading.accuracy.of)
+                                                    : Interval{.low = NAN, .high = NAN};
   return {{"overall", reading.accuracy.overall},
+          {"interval_95", {interval.low, interval.high}},
           {"by_digit", reading.accuracy.by_digit},
           {"worst_digit", reading.accuracy.worst_digit},
           {"worst", reading.accuracy.by_digit[reading.accuracy.worst_digit]},
@@ -174,34 +204,48 @@ Json ToJson(const PixelStatistics& pixels) {
 }
 
 Json ToJson(const JudgeFigures& judge) {
-  return {
-      {"path", judge.path}, {"sha256", judge.sha256}, {"pinned", judge.pinned}, {"test_accuracy", judge.test_accuracy}};
+  return {{"path", judge.path}, {"sha256", judge.sha256}, {"pinned", judge.pinned}, {"accuracy", judge.accuracy}};
 }
 
-// The same figure of generated and of test images.
+// The same figure of generated images and of the reference.
 template <typename Figures>
-Json Pair(const Figures& generated, const Figures& test) {
-  return {{"generated", ToJson(generated)}, {"test", ToJson(test)}};
+Json Pair(const Figures& generated, const Figures& real) {
+  return {{"generated", ToJson(generated)}, {"real", ToJson(real)}};
 }
 
 Json DataToJson(const EvaluationReport& report) {
   Json sha256 = Json::object();
   for (const auto& [file, digest] : report.data_sha256) sha256[file] = digest;
   return {{"sha256", sha256},
+          {"reference", report.reference},
+          {"reference_images", report.reference_images},
           {"training_images", report.training_images},
-          {"test_images", report.test_images},
-          {"floor_draws", report.floor_draws},
-          {"floor_count", report.floor_count},
-          {"test_floor_count", report.test_floor_count},
-          {"precision_recall_count", report.precision_recall_count}};
+          {"held_out_images", report.held_out_images},
+          {"draws", report.draws},
+          {"prdc_draws", report.prdc_draws},
+          {"draw_count", report.draw_count}};
+}
+
+Json DistancesToJson(const EvaluationReport& report) {
+  Json json = {{"of_a_draw", DistanceToJson(report.distance)}, {"limit", DistanceToJson(report.distance_limit)}};
+  if (report.distance_of_all.has_value()) {
+    json["of_all"] = DistanceToJson(*report.distance_of_all);
+    json["of_all"]["floor_count"] = report.floor_count_of_all;
+  }
+  return json;
 }
 
 }  // namespace
 
 Spread SpreadOf(const std::vector<double>& values) {
-  return {.mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()),
+  const auto count = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return {.mean = mean,
           .lowest = *std::min_element(values.begin(), values.end()),
-          .highest = *std::max_element(values.begin(), values.end())};
+          .highest = *std::max_element(values.begin(), values.end()),
+          .deviation = std::sqrt(squares / (count - 1))};
 }
 
 std::string FormatTable(const EvaluationReport& report) {
@@ -216,7 +260,7 @@ std::string FormatTable(const EvaluationReport& report) {
 }
 
 std::string ToJson(const EvaluationReport& report) {
-  const Json json = {{"format_version", 1},
+  const Json json = {{"format_version", 2},
                      {"checkpoint",
                       {{"path", report.checkpoint},
                        {"sha256", report.checkpoint_sha256},
@@ -233,14 +277,14 @@ std::string ToJson(const EvaluationReport& report) {
                        {"network_calls", report.network_calls}}},
                      {"data", DataToJson(report)},
                      {"judges", {{"lenet5", ToJson(report.lenet5)}, {"convnet", ToJson(report.convnet)}}},
-                     {"frechet_distance",
-                      {{"to_test", DistanceToJson(report.distance_to_test)},
-                       {"to_training", DistanceToJson(report.distance_to_training)}}},
+                     {"frechet_distance", DistancesToJson(report)},
                      {"precision", ToJson(report.precision)},
                      {"recall", ToJson(report.recall)},
-                     {"class_accuracy", Pair(report.reading, report.reading_test)},
-                     {"nearest_training_image", Pair(report.neighbours, report.neighbours_test)},
-                     {"pixels", Pair(report.pixels, report.pixels_test)},
+                     {"density", ToJson(report.density)},
+                     {"coverage", ToJson(report.coverage)},
+                     {"class_accuracy", Pair(report.reading, report.reading_real)},
+                     {"nearest_training_image", Pair(report.neighbours, report.neighbours_real)},
+                     {"pixels", Pair(report.pixels, report.pixels_real)},
                      {"seconds", {{"drawing", report.drawing_seconds}, {"scoring", report.scoring_seconds}}},
                      {"source_revision", report.source_revision},
                      {"libtorch_version", report.libtorch_version}};

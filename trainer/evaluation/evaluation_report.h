@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,15 +21,16 @@
 
 namespace denoised {
 
-// A figure of real images that were drawn several times at random.
+// A figure that was found several times.
 struct Spread {
   double mean = 0, lowest = 0, highest = 0;
+  double deviation = 0;  // of the sample (N-1); not a number for one value
 };
 Spread SpreadOf(const std::vector<double>& values);  // at least one
 
-// A figure beside the same one of real images.
+// A figure beside the same one of real images, over the ruler's draws.
 struct Compared {
-  double generated = 0;
+  double generated = 0;  // mean
   Spread real;
 
   // Readings of a distance, which is too high by about the floor however good the images: the ratio falls towards 1
@@ -56,7 +58,7 @@ struct JudgeFigures {
   std::string path;
   std::string sha256;
   bool pinned = false;
-  double test_accuracy = 0;
+  double accuracy = 0;  // on the reference
 };
 
 struct EvaluationReport {
@@ -78,21 +80,24 @@ struct EvaluationReport {
   std::string source_revision;
   std::string libtorch_version;
 
-  // With what it was compared.
+  // With what it was compared (ruler.h).
   std::vector<std::pair<std::string, std::string>> data_sha256;  // file, SHA-256 of its unpacked bytes
-  int training_images = 0;
-  int test_images = 0;
-  int floor_draws = 0;
-  int floor_count = 0;             // training images in each draw
-  int test_floor_count = 0;        // test images in each draw that is compared with the training images
-  int precision_recall_count = 0;  // images on each side
+  std::string reference;                                         // "held_out" or "test"
+  int reference_images = 0;
+  int training_images = 0;  // among which neighbours are looked for
+  int held_out_images = 0;
+  int draws = 0, prdc_draws = 0;
+  int draw_count = 0;  // images on each side of a draw
   JudgeFigures lenet5, convnet;
 
-  Compared distance_to_test, distance_to_training;  // squared Frechet, in lenet5's features
-  Compared precision, recall;                       // against the test images
-  ReadingFigures reading, reading_test;             // of the generated images, and of the test images
-  NeighbourFigures neighbours, neighbours_test;
-  PixelStatistics pixels, pixels_test;
+  // Squared Frechet distances, in lenet5's features: of a draw, and of infinitely many images.
+  Compared distance, distance_limit;
+  std::optional<Compared> distance_of_all;  // for the test images: all there are
+  int floor_count_of_all = 0;               // real images in its floor
+  Compared precision, recall, density, coverage;
+  ReadingFigures reading, reading_real;  // of the generated images, and of the reference
+  NeighbourFigures neighbours, neighbours_real;
+  PixelStatistics pixels, pixels_real;
 };
 
 // A table of at most 100 columns, with notes that say what stands in it.

@@ -1,12 +1,17 @@
-// denoise-eval: scores a checkpoint against real digits, and trains the judges that do. See --help.
+// denoise-eval: scores checkpoints against real digits, trains the judges that do, and finds out what a classifier
+// learns from drawn digits alone. See --help.
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,7 +24,10 @@
 #include "common/support/file.h"
 #include "common/support/signal_queue.h"
 #include "common/support/status_macros.h"
+#include "trainer/data/held_out_split.h"
 #include "trainer/evaluation/evaluate.h"
+#include "trainer/evaluation/ruler.h"
+#include "trainer/evaluation/seeds.h"
 #include "trainer/evaluation/sweep.h"
 #include "trainer/judges/judge_training.h"
 
@@ -28,52 +36,74 @@ namespace {
 
 constexpr int kInterrupted = 130;  // as shells have it
 
+constexpr int kMaxSeeds = 100;
+
 struct Flags {
   bool train_judges = false;
+  std::string train_on;  // folder of drawn digits
+  std::vector<std::string> checkpoints = {""};
   std::vector<std::string> samplers = {SamplerName(SamplerType::kDdpm)};
   std::vector<int> steps = {0};
   std::vector<double> guidance_scales = {1};
+  int seeds = 1;
+  int count = 10'000;
+  std::string reference = ReferenceName(Reference::kHeldOut);
 
-  bool is_sweep() const { return samplers.size() * steps.size() * guidance_scales.size() > 1; }
+  DrawOptions draw;
+  RulerOptions ruler;
+
+  bool is_sweep() const { return checkpoints.size() * samplers.size() * steps.size() * guidance_scales.size() > 1; }
 };
 
-void AddOptions(CLI::App& app, Flags& flags, EvaluationOptions& options) {
+void AddOptions(CLI::App& app, Flags& flags) {
   app.option_defaults()->always_capture_default();
-  app.add_option("--checkpoint", options.draw.checkpoint,
-                 "Checkpoint written by denoise-train; none: models/mnist.pt of this installation");
-  app.add_option("--data", options.data, "Folder with MNIST's IDX files, gzipped or not");
-  app.add_flag("--verify_data,!--noverify_data", options.mnist.verify_checksums,
+  // Several values, and every combination is scored.
+  const auto add_list = [&app](const std::string& name, auto& values, const std::string& help) {
+    app.add_option(name, values, help)->delimiter(',')->allow_extra_args(false);
+  };
+  add_list("--checkpoint", flags.checkpoints,
+           "Checkpoint written by denoise-train, or several, with commas; none: models/mnist.pt of this installation");
+  app.add_option("--data", flags.ruler.data, "Folder with MNIST's IDX files, gzipped or not");
+  app.add_flag("--verify_data,!--noverify_data", flags.ruler.mnist.verify_checksums,
                "Check the data against MNIST's SHA-256 sums");
-  app.add_option("--judges", options.judges,
+  app.add_option("--judges", flags.ruler.judges,
                  "Folder with lenet5.pt and convnet.pt; none: models/judges of this installation");
-  app.add_option("--out", options.draw.out,
+  app.add_option("--reference", flags.reference,
+                 "Real digits to compare with: held_out, 10000 training images that the judges never saw, for choices; "
+                 "test, the test images, for a claim when all choices are made")
+      ->check(CLI::IsMember({ReferenceName(Reference::kHeldOut), ReferenceName(Reference::kTest)}));
+  app.add_option("--out", flags.draw.out,
                  "Folder for the images, report.json, contact_sheet.png and nearest_neighbours.png; an interrupted run "
                  "goes on from it");
-  app.add_option("--count", options.count, "Images to draw, 10 to 100000, in the proportions of the test images");
-  // Several values, and every combination is scored.
-  app.add_option("--sampler", flags.samplers, "ddpm, ddim or dpm_solver_pp_2m; several, with commas, for a sweep")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app.add_option("--steps", flags.steps, "Denoising steps, or several; 0: the sampler's own, 1000, 50 or 20")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app.add_option("--eta", options.draw.eta, "DDIM's stochasticity, 0 to 1");
-  app.add_option("--guidance_scale", flags.guidance_scales, "Classifier-free guidance, 1 (off) to 10, or several")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app.add_option("--seed", options.draw.seed, "Seed of the noise; with --train_judges, of the judges");
-  app.add_option("--device", options.draw.device,
+  app.add_option("--count", flags.count, "Images to draw, 10 to 100000, in the proportions of the reference");
+  add_list("--sampler", flags.samplers, "ddpm, ddim or dpm_solver_pp_2m; several, with commas, for a sweep");
+  add_list("--steps", flags.steps, "Denoising steps, or several; 0: the sampler's own, 1000, 50 or 20");
+  app.add_option("--eta", flags.draw.eta, "DDIM's stochasticity, 0 to 1");
+  add_list("--guidance_scale", flags.guidance_scales, "Classifier-free guidance, 1 (off) to 10, or several");
+  app.add_option("--seed", flags.draw.seed, "Seed of the noise; with --train_judges and --train_on, of the learning");
+  app.add_option("--seeds", flags.seeds,
+                 "How many seeds, from --seed on, each with --count images: figures get a mean and a deviation")
+      ->check(CLI::Range(1, kMaxSeeds));
+  app.add_option("--device", flags.draw.device,
                  "Where images are drawn: auto, cpu, cuda or cuda:N; emulated-cuda: on the CPU, as CUDA would, slowly");
-  app.add_option("--precision", options.draw.precision,
+  app.add_option("--precision", flags.draw.precision,
                  "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they can), fp32, fp16 or bf16")
       ->check(CLI::IsMember(PrecisionNames()));
-  app.add_option("--threads", options.draw.threads, "Worker threads on the CPU; 0: one per core");
+  app.add_option("--threads", flags.draw.threads, "Worker threads on the CPU; 0: one per core");
   CLI::Option* train_judges =
-      app.add_flag("--train_judges", flags.train_judges, "Train the judges on --data, write them to --judges, and end");
-  for (const char* drawing : {"--checkpoint", "--out", "--count", "--sampler", "--steps", "--eta", "--guidance_scale",
-                              "--device", "--precision"}) {
+      app.add_flag("--train_judges", flags.train_judges,
+                   "Train the judges on --data, all but the held-out images, write them to --judges, and end");
+  CLI::Option* train_on = app.add_option(
+      "--train_on", flags.train_on,
+      "Train a classifier on the drawn digits of this folder alone (of denoise-eval's --out, or files as "
+      "MNIST's training set has them), read the real test images with it, and end");
+  for (const char* drawing : {"--checkpoint", "--reference", "--count", "--sampler", "--steps", "--eta",
+                              "--guidance_scale", "--device", "--precision"}) {
     train_judges->excludes(drawing);
+    train_on->excludes(drawing);
   }
+  train_judges->excludes("--out")->excludes("--seeds")->excludes(train_on);
+  train_on->excludes("--judges");
 }
 
 int Fail(const absl::Status& status) {
@@ -89,36 +119,102 @@ absl::StatusOr<SamplerType> ParseSampler(const std::string& name) {
       absl::StrCat("--sampler must be ddpm, ddim or dpm_solver_pp_2m, got \"", name, "\""));
 }
 
-int RunTraining(const EvaluationOptions& options) {
+int TrainJudges(const Flags& flags) {
   ShowProgress("reading data");
-  const absl::StatusOr<Dataset> train = LoadMnist(options.data, Split::kTrain, options.mnist);
+  const absl::StatusOr<Dataset> train = LoadMnist(flags.ruler.data, Split::kTrain, flags.ruler.mnist);
   if (!train.ok()) return Fail(train.status());
-  const absl::StatusOr<Dataset> test = LoadMnist(options.data, Split::kTest, options.mnist);
-  if (!test.ok()) return Fail(test.status());
+  const absl::StatusOr<SplitIndices> split =
+      HeldOutSplit(train->labels, JudgesHeldOut(static_cast<int64_t>(train->size())));
+  if (!split.ok()) return Fail(split.status());
+  const Dataset kept = Subset(*train, split->kept), held_out = Subset(*train, split->held_out);
   for (const JudgeKind kind : {JudgeKind::kLeNet5, JudgeKind::kConvNet}) {
     const absl::StatusOr<TrainedJudge> judge = TrainJudge(
-        kind, *train, *test, {.folder = options.judges, .seed = options.draw.seed, .threads = options.draw.threads});
+        kind, kept, held_out, {.folder = flags.ruler.judges, .seed = flags.draw.seed, .threads = flags.draw.threads});
     if (!judge.ok()) return Fail(judge.status());
-    absl::PrintF("%s: reads %.2f %% of %d test images, trained in %s, SHA-256 %s\n", judge->info.path,
-                 100 * judge->test_accuracy, test->size(), FormatDuration(judge->seconds), judge->info.sha256);
+    absl::PrintF("%s: reads %.2f %% of %d held-out images, trained on %d in %s, SHA-256 %s\n", judge->info.path,
+                 100 * judge->accuracy.overall, held_out.size(), kept.size(), FormatDuration(judge->seconds),
+                 judge->info.sha256);
     std::fflush(stdout);
   }
   return EXIT_SUCCESS;
 }
 
-absl::Status EvaluateOne(EvaluationOptions options, const Flags& flags) {
-  DENOISED_ASSIGN_OR_RETURN(options.draw.sampler, ParseSampler(flags.samplers[0]));
-  options.draw.steps = flags.steps[0];
-  options.draw.guidance_scale = flags.guidance_scales[0];
-  DENOISED_ASSIGN_OR_RETURN(const EvaluationReport report, Evaluate(options));
-  const EvaluationFiles files(options.draw.out);
-  absl::PrintF("%s\nLook at:  %s, %s\nFigures:  %s\n", FormatTable(report), files.contact_sheet,
+// What denoise-eval has drawn, or a training set.
+absl::StatusOr<Dataset> LoadDrawn(const std::string& folder) {
+  std::error_code ignored;
+  const bool samples = std::filesystem::exists(SampleFiles(folder).images, ignored);
+  absl::StatusOr<Dataset> data =
+      LoadMnist(folder, samples ? Split::kDrawn : Split::kTrain, {.verify_checksums = false});
+  if (data.ok()) return data;
+  return absl::Status(data.status().code(), absl::StrCat("cannot learn from --train_on: ", data.status().message()));
+}
+
+// Classification accuracy score: Ravuri and Vinyals, arXiv 1905.10887.
+absl::Status TrainOnDrawn(const Flags& flags) {
+  ShowProgress("reading data");
+  DENOISED_ASSIGN_OR_RETURN(const Dataset drawn, LoadDrawn(flags.train_on));
+  DENOISED_ASSIGN_OR_RETURN(const Dataset test, LoadMnist(flags.ruler.data, Split::kTest, flags.ruler.mnist));
+  std::vector<double> accuracies;
+  for (int i = 0; i < flags.seeds; ++i) {
+    const uint64_t seed = flags.draw.seed + i;
+    DENOISED_ASSIGN_OR_RETURN(const TrainedJudge classifier,
+                              TrainJudge(JudgeKind::kConvNet, drawn, test,
+                                         {.folder = absl::StrCat(flags.draw.out, "/classifier-", seed),
+                                          .seed = seed,
+                                          .threads = flags.draw.threads,
+                                          .folder_flag = "--out"}));
+    const Accuracy& accuracy = classifier.accuracy;
+    const Interval interval = WilsonInterval(accuracy.right, accuracy.of);
+    absl::PrintF(
+        "%s: learnt from %d drawn digits alone in %s, reads %.2f %% of %d real test images (95 %% interval %.2f to "
+        "%.2f; worst digit %d, %.2f %%)\n",
+        classifier.info.path, drawn.size(), FormatDuration(classifier.seconds), 100 * accuracy.overall, test.size(),
+        100 * interval.low, 100 * interval.high, accuracy.worst_digit, 100 * accuracy.by_digit[accuracy.worst_digit]);
+    std::fflush(stdout);
+    accuracies.push_back(100 * accuracy.overall);
+  }
+  if (flags.seeds > 1) {
+    absl::PrintF("Mean and standard deviation of %d: %s %%\n", flags.seeds, MeanAndDeviation(SpreadOf(accuracies), 2));
+  }
+  return absl::OkStatus();
+}
+
+// ---- Evaluation -----------------------------------------------------------------------------------------------------
+
+// With one seed in `folder` itself, with several in folders of their own below.
+absl::StatusOr<std::vector<EvaluationReport>> EvaluateSeeds(const Flags& flags, DrawOptions draw, Ruler& ruler) {
+  const std::string folder = draw.out;
+  const uint64_t first = draw.seed;
+  std::vector<EvaluationReport> reports;
+  for (int i = 0; i < flags.seeds; ++i) {
+    draw.seed = first + i;
+    if (flags.seeds > 1) draw.out = absl::StrCat(folder, "/seed-", draw.seed);
+    DENOISED_ASSIGN_OR_RETURN(const EvaluationReport report, Evaluate({.draw = draw, .count = flags.count}, ruler));
+    reports.push_back(report);
+  }
+  if (flags.seeds > 1) DENOISED_RETURN_IF_ERROR(WriteFileAtomically(folder + "/seeds.json", SeedsToJson(reports)));
+  return reports;
+}
+
+absl::Status EvaluateOne(const Flags& flags, DrawOptions draw, Ruler& ruler) {
+  draw.checkpoint = flags.checkpoints[0];
+  DENOISED_ASSIGN_OR_RETURN(draw.sampler, ParseSampler(flags.samplers[0]));
+  draw.steps = flags.steps[0];
+  draw.guidance_scale = flags.guidance_scales[0];
+  DENOISED_ASSIGN_OR_RETURN(const std::vector<EvaluationReport> reports, EvaluateSeeds(flags, draw, ruler));
+  if (reports.size() > 1) {
+    absl::PrintF("%s\nFigures:  %s/seeds.json, and those of each seed beside it\n", FormatSeeds(reports), draw.out);
+    return absl::OkStatus();
+  }
+  const EvaluationFiles files(draw.out);
+  absl::PrintF("%s\nLook at:  %s, %s\nFigures:  %s\n", FormatTable(reports[0]), files.contact_sheet,
                files.nearest_neighbours, files.report);
   return absl::OkStatus();
 }
 
 // Mistyped values are found before hours of drawing.
-absl::Status CheckSweep(const Flags& flags) {
+absl::Status CheckFlags(const Flags& flags) {
+  DENOISED_RETURN_IF_ERROR(CheckCount(flags.count));
   for (const std::string& sampler : flags.samplers) DENOISED_RETURN_IF_ERROR(ParseSampler(sampler).status());
   const NoiseSchedule schedule = *NoiseSchedule::Create({});
   for (const int steps : flags.steps) {
@@ -132,77 +228,118 @@ absl::Status CheckSweep(const Flags& flags) {
   return absl::OkStatus();
 }
 
+// Folders' names: "a/run/best.pt" is "run-best", and a second one "run-best-2".
+std::vector<std::string> NamesOf(const std::vector<std::string>& checkpoints) {
+  std::vector<std::string> names;
+  for (const std::string& path : checkpoints) {
+    const std::filesystem::path file = std::filesystem::absolute(path).lexically_normal();
+    const std::string name = absl::StrCat(file.parent_path().filename().string(), "-", file.stem().string());
+    const auto same = [&name](const std::string& other) { return other == name || other.starts_with(name + "-"); };
+    const auto before = std::count_if(names.begin(), names.end(), same);
+    names.push_back(before == 0 ? name : absl::StrCat(name, "-", before + 1));
+  }
+  return names;
+}
+
+absl::Status WriteSweep(const std::string& folder, const std::vector<Variant>& variants) {
+  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(folder + "/sweep.md", FormatSweep(variants)));
+  DENOISED_ASSIGN_OR_RETURN(const std::string distances, PlotDistances(variants));
+  DENOISED_RETURN_IF_ERROR(WriteFileAtomically(folder + "/distances.png", distances));
+  DENOISED_ASSIGN_OR_RETURN(const std::string misread, PlotMisread(variants));
+  return WriteFileAtomically(folder + "/misread.png", misread);
+}
+
 // Every combination, each in a folder of its own below --out; the table and the plots grow with it.
-absl::Status Sweep(const EvaluationOptions& options, const Flags& flags) {
-  DENOISED_RETURN_IF_ERROR(CheckSweep(flags));
-  std::vector<EvaluationReport> reports;
-  const std::string folder = options.draw.out;
-  const std::string table = folder + "/sweep.md", distances = folder + "/distances.png",
-                    misread = folder + "/misread.png";
-  for (const std::string& sampler : flags.samplers) {
-    for (const int steps : flags.steps) {
-      for (const double guidance_scale : flags.guidance_scales) {
-        EvaluationOptions one = options;
-        DENOISED_ASSIGN_OR_RETURN(one.draw.sampler, ParseSampler(sampler));
-        one.draw.steps = steps;
-        one.draw.guidance_scale = guidance_scale;
-        one.draw.out = absl::StrCat(folder, "/", SweepName(sampler, steps, guidance_scale));
-        DENOISED_ASSIGN_OR_RETURN(const EvaluationReport report, Evaluate(one));
-        reports.push_back(report);
-        DENOISED_RETURN_IF_ERROR(WriteFileAtomically(table, FormatSweep(reports)));
-        DENOISED_ASSIGN_OR_RETURN(const std::string distance_plot, PlotDistances(reports));
-        DENOISED_RETURN_IF_ERROR(WriteFileAtomically(distances, distance_plot));
-        DENOISED_ASSIGN_OR_RETURN(const std::string misread_plot, PlotMisread(reports));
-        DENOISED_RETURN_IF_ERROR(WriteFileAtomically(misread, misread_plot));
+absl::Status Sweep(const Flags& flags, const DrawOptions& all, Ruler& ruler) {
+  std::vector<Variant> variants;
+  const std::vector<std::string> names = NamesOf(flags.checkpoints);
+  for (size_t i = 0; i < names.size(); ++i) {
+    for (const std::string& sampler : flags.samplers) {
+      for (const int steps : flags.steps) {
+        for (const double guidance_scale : flags.guidance_scales) {
+          DrawOptions draw = all;
+          draw.checkpoint = flags.checkpoints[i];
+          DENOISED_ASSIGN_OR_RETURN(draw.sampler, ParseSampler(sampler));
+          draw.steps = steps;
+          draw.guidance_scale = guidance_scale;
+          std::string name = SweepName(sampler, steps, guidance_scale);
+          if (names.size() > 1) name = absl::StrCat(names[i], "-", name);
+          draw.out = absl::StrCat(all.out, "/", name);
+          DENOISED_ASSIGN_OR_RETURN(std::vector<EvaluationReport> seeds, EvaluateSeeds(flags, draw, ruler));
+          variants.push_back({.name = name, .seeds = std::move(seeds)});
+          DENOISED_RETURN_IF_ERROR(WriteSweep(all.out, variants));
+        }
       }
     }
   }
+  const EvaluationReport& first = variants[0].seeds[0];
   absl::PrintF(
-      "%s: %d images each, seed %d\n\n%s\nDistance: Frechet, to the test images; floor: that of as many "
-      "training images.\nReal test images are read with an accuracy of %.2f %%.\nLook at:  %s, %s\nTable:    %s\n",
-      reports[0].checkpoint, reports[0].count, reports[0].seed, FormatSweep(reports),
-      100 * reports[0].reading_test.accuracy.overall, distances, misread, table);
+      "%s: %d times %d images each, seeds from %d\n\n%s\nDistance: Frechet, to %s; floor: that of as many real "
+      "digits.\n%s: difference of the distances, pair by pair of seeds, with its standard error.\nReal digits of the "
+      "reference are read with an accuracy of %.2f %%.\nLook at:  %s/distances.png, %s/misread.png\n"
+      "Table:    %s/sweep.md\n",
+      first.checkpoint, flags.seeds, first.count, first.seed, FormatSweep(variants),
+      first.reference == "test" ? "the test images" : "held-out training images", "To the first",
+      100 * first.reading_real.accuracy.overall, all.out, all.out, all.out);
   return absl::OkStatus();
 }
 
-int RunEvaluation(EvaluationOptions options, const Flags& flags) {
+absl::Status FindShippedFiles(Flags& flags) {
   const std::tuple<std::string*, const char*, const char*> shipped[] = {
-      {&options.draw.checkpoint, "mnist.pt", "checkpoint"}, {&options.judges, "judges", "judges"}};
+      {flags.checkpoints.data(), "mnist.pt", "checkpoint"}, {&flags.ruler.judges, "judges", "judges"}};
   for (const auto& [path, name, flag] : shipped) {
     if (!path->empty()) continue;
     absl::StatusOr<std::string> found = FindShipped(name);
     if (!found.ok()) {
-      return Fail(absl::NotFoundError(absl::StrCat(found.status().message(), "; name it with --", flag)));
+      return absl::NotFoundError(absl::StrCat(found.status().message(), "; name it with --", flag));
     }
     *path = *std::move(found);
   }
+  return absl::OkStatus();
+}
+
+absl::Status Score(Flags flags) {
+  DENOISED_RETURN_IF_ERROR(CheckFlags(flags));
+  DENOISED_RETURN_IF_ERROR(FindShippedFiles(flags));
   SignalQueue signals({SIGINT, SIGTERM});
-  options.draw.stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };
-  const absl::Status status = flags.is_sweep() ? Sweep(options, flags) : EvaluateOne(options, flags);
-  if (absl::IsCancelled(status)) {
-    absl::FPrintF(stderr, "%s\n", status.message());
-    return kInterrupted;
-  }
-  return status.ok() ? EXIT_SUCCESS : Fail(status);
+  bool stopped = false;  // once a signal has come, it is no longer in the queue
+  const auto stop_requested = [&] {
+    stopped = stopped || signals.WaitFor(std::chrono::milliseconds(0)).has_value();
+    return stopped;
+  };
+  flags.draw.stop_requested = flags.ruler.stop_requested = stop_requested;
+  flags.ruler.threads = flags.draw.threads;
+  flags.ruler.reference = flags.reference == ReferenceName(Reference::kTest) ? Reference::kTest : Reference::kHeldOut;
+  DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Ruler> ruler, Ruler::Make(flags.ruler));
+  return flags.is_sweep() ? Sweep(flags, flags.draw, *ruler) : EvaluateOne(flags, flags.draw, *ruler);
 }
 
 int Main(int argc, char** argv) {
   Flags flags;
-  EvaluationOptions options;
-  CLI::App app("Scores a checkpoint of denoise-train: draws images with it and compares them with real digits.",
+  CLI::App app("Scores checkpoints of denoise-train: draws images with them and compares these with real digits.",
                "denoise-eval");
   app.footer(
       "Examples:\n"
       "  denoise-eval --checkpoint run/best.pt        10000 images by the full chain\n"
       "  denoise-eval --sampler ddim --count 1000     a quick look\n"
-      "  denoise-eval --sampler ddim,dpm_solver_pp_2m --steps 10,20,50 --count 2000\n"
+      "  denoise-eval --sampler ddim,dpm_solver_pp_2m --steps 10,20,50 --seeds 3\n"
       "                                               which sampler, how many steps\n"
+      "  denoise-eval --checkpoint a/best.pt,b/best.pt --steps 20 --sampler ddim --seeds 3\n"
+      "                                               which checkpoint\n"
+      "  denoise-eval --reference test --seeds 3      a claim, when all choices are made\n"
+      "  denoise-eval --train_on eval                 what a classifier learns from them\n"
       "  denoise-eval --train_judges --judges judges  judges of one's own\n"
       "Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag, 130 interrupted.");
-  AddOptions(app, flags, options);
+  AddOptions(app, flags);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
-  if (flags.train_judges) return RunTraining(options);
-  return RunEvaluation(options, flags);
+  if (flags.train_judges) return TrainJudges(flags);
+  const absl::Status status = flags.train_on.empty() ? Score(flags) : TrainOnDrawn(flags);
+  if (absl::IsCancelled(status)) {
+    ClearProgress();
+    absl::FPrintF(stderr, "%s\n", status.message());
+    return kInterrupted;
+  }
+  return status.ok() ? EXIT_SUCCESS : Fail(status);
 }
 
 }  // namespace

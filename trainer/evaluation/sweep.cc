@@ -1,63 +1,94 @@
 #include "trainer/evaluation/sweep.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/plot/plot.h"
+#include "trainer/evaluation/seeds.h"
 
 namespace denoised {
 namespace {
 
-using Figure = std::function<double(const EvaluationReport&)>;
+const EvaluationReport& First(const Variant& variant) { return variant.seeds[0]; }
 
-bool SameSteps(const std::vector<EvaluationReport>& reports) {
-  return std::all_of(reports.begin(), reports.end(),
-                     [&](const EvaluationReport& report) { return report.steps == reports[0].steps; });
+bool SameInAll(const std::vector<Variant>& variants, const std::function<std::string(const EvaluationReport&)>& key) {
+  return std::all_of(variants.begin(), variants.end(),
+                     [&](const Variant& variant) { return key(First(variant)) == key(First(variants[0])); });
 }
 
-std::string WithGuidance(const std::string& sampler, double guidance_scale) {
-  return guidance_scale == 1 ? sampler : absl::StrFormat("%s, guidance %g", sampler, guidance_scale);
-}
+std::string Steps(const EvaluationReport& report) { return absl::StrCat(report.steps); }
+std::string Checkpoint(const EvaluationReport& report) { return report.checkpoint_sha256; }
 
 // A line per name, its points in ascending order.
-std::vector<PlotLine> LinesOf(const std::vector<EvaluationReport>& reports, const Figure& x, const Figure& y,
+std::vector<PlotLine> LinesOf(const std::vector<Variant>& variants, const Figure& x, const Figure& y,
                               const std::function<std::string(const EvaluationReport&)>& name) {
-  std::vector<const EvaluationReport*> sorted;
-  for (const EvaluationReport& report : reports) sorted.push_back(&report);
+  std::vector<const Variant*> sorted;
+  for (const Variant& variant : variants) sorted.push_back(&variant);
   std::stable_sort(sorted.begin(), sorted.end(),
-                   [&](const EvaluationReport* a, const EvaluationReport* b) { return x(*a) < x(*b); });
+                   [&](const Variant* a, const Variant* b) { return x(First(*a)) < x(First(*b)); });
   std::vector<PlotLine> lines;
-  for (const EvaluationReport* report : sorted) {
-    auto line = std::find_if(lines.begin(), lines.end(), [&](const PlotLine& l) { return l.name == name(*report); });
-    if (line == lines.end()) line = lines.insert(line, {.name = name(*report), .points = true});
-    line->x.push_back(x(*report));
-    line->y.push_back(y(*report));
+  for (const Variant* variant : sorted) {
+    const EvaluationReport& first = First(*variant);
+    auto line = std::find_if(lines.begin(), lines.end(), [&](const PlotLine& l) { return l.name == name(first); });
+    if (line == lines.end()) line = lines.insert(line, {.name = name(first), .points = true});
+    line->x.push_back(x(first));
+    line->y.push_back(OverSeeds(variant->seeds, y).mean);
   }
   return lines;
 }
 
-absl::StatusOr<std::string> Plot(const std::vector<EvaluationReport>& reports, const Figure& figure,
+absl::StatusOr<std::string> Plot(const std::vector<Variant>& variants, const Figure& figure,
                                  const Figure& of_real_digits, PlotOptions options) {
-  if (reports.empty()) return absl::InvalidArgumentError("there is nothing to plot");
-  const bool by_guidance = SameSteps(reports);
+  if (variants.empty()) return absl::InvalidArgumentError("there is nothing to plot");
+  const bool by_guidance = SameInAll(variants, Steps), one_checkpoint = SameInAll(variants, Checkpoint);
   const Figure x = [by_guidance](const EvaluationReport& r) { return by_guidance ? r.guidance_scale : r.steps; };
-  std::vector<PlotLine> lines = LinesOf(reports, x, figure, [by_guidance](const EvaluationReport& r) {
-    return by_guidance ? r.sampler : WithGuidance(r.sampler, r.guidance_scale);
+  std::vector<PlotLine> lines = LinesOf(variants, x, figure, [&](const EvaluationReport& r) {
+    std::string name = one_checkpoint ? r.sampler : absl::StrCat(r.checkpoint, ", ", r.sampler);
+    if (!by_guidance && r.guidance_scale != 1) absl::StrAppendFormat(&name, ", guidance %g", r.guidance_scale);
+    return name;
   });
-  const auto [first, last] =
-      std::minmax_element(reports.begin(), reports.end(),
-                          [&x](const EvaluationReport& a, const EvaluationReport& b) { return x(a) < x(b); });
+  const auto [low, high] = std::minmax_element(
+      variants.begin(), variants.end(), [&x](const Variant& a, const Variant& b) { return x(First(a)) < x(First(b)); });
+  const EvaluationReport &first = First(*low), &last = First(*high);
   lines.push_back({.name = "real digits",
-                   .x = {x(*first), x(*last)},
-                   .y = {of_real_digits(*first), of_real_digits(*last)},
+                   .x = {x(first), x(last)},
+                   .y = {of_real_digits(first), of_real_digits(last)},
                    .dashed = true});
-  options.title += absl::StrFormat(", %d images%s", reports[0].count,
-                                   by_guidance ? absl::StrFormat(", %d steps", reports[0].steps) : "");
+  options.title +=
+      absl::StrFormat(", %d images%s", first.count, by_guidance ? absl::StrFormat(", %d steps", first.steps) : "");
   options.x_label = by_guidance ? "guidance scale" : "denoising steps";
   options.log_x = !by_guidance;
   return DrawPlot(lines, options);
+}
+
+// Seed by seed, `variant`'s distance less the first one's: its mean and the mean's standard error.
+std::string AgainstFirst(const Variant& variant, const Variant& first) {
+  if (&variant == &first) return "";
+  std::vector<double> differences;
+  for (size_t i = 0; i < std::min(variant.seeds.size(), first.seeds.size()); ++i) {
+    differences.push_back(variant.seeds[i].distance.generated - first.seeds[i].distance.generated);
+  }
+  Spread spread = SpreadOf(differences);
+  spread.deviation /= std::sqrt(static_cast<double>(differences.size()));
+  return absl::StrCat(spread.mean < 0 ? "" : "+", MeanAndDeviation(spread, 2));
+}
+
+std::string Row(const Variant& variant, const Variant& first) {
+  using R = EvaluationReport;
+  const Accuracy pooled = PooledAccuracy(variant.seeds);
+  const Interval interval = WilsonInterval(pooled.right, pooled.of);
+  const auto mean = [&](const Figure& figure) { return OverSeeds(variant.seeds, figure).mean; };
+  return absl::StrFormat(
+      "| %-24s | %13s | %5.2f | %5.2f | %14s | %9.3f | %6.3f | %8.3f | %6.2f (%.2f-%.2f) | %d: %8.2f |\n", variant.name,
+      MeanAndDeviation(OverSeeds(variant.seeds, [](const R& r) { return r.distance.generated; }), 2),
+      First(variant).distance.real.mean, mean([](const R& r) { return r.distance.times_floor(); }),
+      AgainstFirst(variant, first), mean([](const R& r) { return r.precision.generated; }),
+      mean([](const R& r) { return r.recall.generated; }), mean([](const R& r) { return r.coverage.generated; }),
+      100 * pooled.overall, 100 * interval.low, 100 * interval.high, pooled.worst_digit,
+      100 * pooled.by_digit[pooled.worst_digit]);
 }
 
 }  // namespace
@@ -67,36 +98,28 @@ std::string SweepName(const std::string& sampler, int steps, double guidance_sca
   return guidance_scale == 1 ? name : absl::StrFormat("%s-g%g", name, guidance_scale);
 }
 
-std::string FormatSweep(const std::vector<EvaluationReport>& reports) {
+std::string FormatSweep(const std::vector<Variant>& variants) {
   std::string table =
-      "| Sampler          | Steps | Guidance | Distance | Floor | Times | Precision | Recall | Accuracy | Worst digit "
-      "|\n"
-      "| ---------------- | ----: | -------: | -------: | ----: | ----: | --------: | -----: | -------: | ----------: "
-      "|\n";
-  for (const EvaluationReport& report : reports) {
-    const Compared& distance = report.distance_to_test;
-    const Accuracy& accuracy = report.reading.accuracy;
-    absl::StrAppendFormat(&table,
-                          "| %-16s | %5d | %8g | %8.2f | %5.2f | %5.2f | %9.3f | %6.3f | %6.2f %% | %d: %6.2f %% |\n",
-                          report.sampler, report.steps, report.guidance_scale, distance.generated, distance.real.mean,
-                          distance.times_floor(), report.precision.generated, report.recall.generated,
-                          100 * accuracy.overall, accuracy.worst_digit, 100 * accuracy.by_digit[accuracy.worst_digit]);
-  }
+      "| Variant                  | Distance      | Floor | Times | To the first   | Precision | Recall | Coverage | "
+      "Accuracy, % (95 %)   | Worst digit |\n"
+      "| ------------------------ | ------------: | ----: | ----: | -------------: | --------: | -----: | -------: | "
+      "-------------------: | ----------: |\n";
+  for (const Variant& variant : variants) absl::StrAppend(&table, Row(variant, variants[0]));
   return table;
 }
 
-absl::StatusOr<std::string> PlotDistances(const std::vector<EvaluationReport>& reports) {
+absl::StatusOr<std::string> PlotDistances(const std::vector<Variant>& variants) {
   return Plot(
-      reports, [](const EvaluationReport& r) { return r.distance_to_test.generated; },
-      [](const EvaluationReport& r) { return r.distance_to_test.real.mean; },
-      {.title = "Frechet distance to MNIST's test images", .y_label = "Frechet distance", .log_y = true});
+      variants, [](const EvaluationReport& r) { return r.distance.generated; },
+      [](const EvaluationReport& r) { return r.distance.real.mean; },
+      {.title = "Frechet distance to real digits", .y_label = "Frechet distance", .log_y = true});
 }
 
-absl::StatusOr<std::string> PlotMisread(const std::vector<EvaluationReport>& reports) {
+absl::StatusOr<std::string> PlotMisread(const std::vector<Variant>& variants) {
   const auto misread = [](const ReadingFigures& figures) { return 100 * (1 - figures.accuracy.overall); };
   return Plot(
-      reports, [misread](const EvaluationReport& r) { return misread(r.reading); },
-      [misread](const EvaluationReport& r) { return misread(r.reading_test); },
+      variants, [misread](const EvaluationReport& r) { return misread(r.reading); },
+      [misread](const EvaluationReport& r) { return misread(r.reading_real); },
       {.title = "Digits read as another", .y_label = "%"});
 }
 

@@ -57,7 +57,8 @@ at::Tensor SquareRoot(const at::Tensor& matrix) {
   return vectors.mm(torch::diag(values.clamp_min(0).sqrt())).mm(vectors.t());
 }
 
-// ---- Precision and recall -------------------------------------------------------------------------------------------
+// ---- Precision, recall, density and coverage
+// -------------------------------------------------------------------------------------------
 
 // Rows of a distance matrix that are in memory at once.
 constexpr int64_t kDistanceRows = 1000;
@@ -71,13 +72,26 @@ at::Tensor Radii(const at::Tensor& points, int k) {
   return torch::cat(radii);
 }
 
-// Share of `points` within the radius of at least one centre.
-double Covered(const at::Tensor& points, const at::Tensor& centres, const at::Tensor& radii) {
-  int64_t covered = 0;
-  for (const at::Tensor& rows : points.split(kDistanceRows)) {
-    covered += (torch::cdist(rows, centres) <= radii).any(/*dim=*/1).sum().item<int64_t>();
+// real [N,D], generated [M,D]; each side's radii.
+Prdc CountWithinBalls(const at::Tensor& real, const at::Tensor& real_radii, const at::Tensor& generated,
+                      const at::Tensor& generated_radii, int k) {
+  const auto share = [](const at::Tensor& hits) { return hits.to(torch::kFloat64).mean().item<double>(); };
+  at::Tensor recalled = torch::zeros({real.size(0)}, torch::kBool), covered = recalled.clone();
+  int64_t inside_some = 0, pairs = 0;
+  for (int64_t begin = 0; begin < generated.size(0); begin += kDistanceRows) {
+    const int64_t end = std::min(generated.size(0), begin + kDistanceRows);
+    const at::Tensor distances = torch::cdist(generated.slice(0, begin, end), real);  // [rows,N]
+    const at::Tensor in_real_ball = distances <= real_radii;
+    inside_some += in_real_ball.any(/*dim=*/1).sum().item<int64_t>();
+    pairs += in_real_ball.sum().item<int64_t>();
+    covered |= in_real_ball.any(/*dim=*/0);
+    recalled |= (distances <= generated_radii.slice(0, begin, end).unsqueeze(1)).any(/*dim=*/0);
   }
-  return static_cast<double>(covered) / static_cast<double>(points.size(0));
+  const auto generated_count = static_cast<double>(generated.size(0));
+  return {.precision = static_cast<double>(inside_some) / generated_count,
+          .recall = share(recalled),
+          .density = static_cast<double>(pairs) / (k * generated_count),
+          .coverage = share(covered)};
 }
 
 // ---- Nearest neighbours ---------------------------------------------------------------------------------------------
@@ -104,16 +118,21 @@ int64_t SquaredDistance(const uint8_t* a, const uint8_t* b) {
 // Proposes candidates by matrix products in single precision, and decides among them by exact distances.
 class NeighbourSearch {
  public:
-  NeighbourSearch(absl::Span<const uint8_t> queries, absl::Span<const uint8_t> references, int threads)
-      : queries_(queries),
+  NeighbourSearch(absl::Span<const uint8_t> queries, absl::Span<const uint8_t> references,
+                  const NeighbourOptions& options)
+      : stop_requested_(options.stop_requested),
+        queries_(queries),
         references_(references),
         num_queries_(static_cast<int64_t>(queries.size() / kModelPixels)),
         num_references_(static_cast<int64_t>(references.size() / kModelPixels)),
         candidates_(num_queries_),
-        pool_(threads > 0 ? threads : AvailableCores()) {}
+        pool_(options.threads > 0 ? options.threads : AvailableCores()) {}
 
   absl::StatusOr<std::vector<Neighbours>> Run() {
     for (int64_t begin = 0; begin < num_references_; begin += kReferenceRows) {
+      if (stop_requested_ != nullptr && stop_requested_()) {
+        return absl::CancelledError("stopped while looking for neighbours");
+      }
       DENOISED_ASSIGN_OR_RETURN(const Block block, Guarded([&] { return MakeBlock(begin); }));
       DENOISED_RETURN_IF_ERROR(ForEachQueryBlock([&](int64_t first, int64_t last) { Propose(first, last, block); }));
     }
@@ -181,6 +200,7 @@ class NeighbourSearch {
             .second_distance = distance(found[1].first)};
   }
 
+  const std::function<bool()> stop_requested_;
   const absl::Span<const uint8_t> queries_, references_;
   const int64_t num_queries_, num_references_;
   std::vector<std::vector<int64_t>> candidates_;
@@ -229,7 +249,7 @@ absl::StatusOr<double> FrechetDistance(const Gaussian& a, const Gaussian& b) {
   });
 }
 
-absl::StatusOr<PrecisionRecall> ComputePrecisionRecall(const Features& real, const Features& generated, int k) {
+absl::StatusOr<Prdc> ComputePrdc(const Features& real, const Features& generated, int k) {
   if (real.dim != generated.dim || k < 1 || std::min(real.size(), generated.size()) <= static_cast<size_t>(k)) {
     return absl::InvalidArgumentError(absl::StrCat("precision and recall need more than ", k,
                                                    " points of one kind on each side, got ", real.size(), " of ",
@@ -237,16 +257,17 @@ absl::StatusOr<PrecisionRecall> ComputePrecisionRecall(const Features& real, con
   }
   return Guarded([&] {
     const at::Tensor r = ToTensor(real), g = ToTensor(generated);
-    return PrecisionRecall{.precision = Covered(g, r, Radii(r, k)), .recall = Covered(r, g, Radii(g, k))};
+    return CountWithinBalls(r, Radii(r, k), g, Radii(g, k), k);
   });
 }
 
 absl::StatusOr<std::vector<Neighbours>> FindNeighbours(absl::Span<const uint8_t> queries,
-                                                       absl::Span<const uint8_t> references, int threads) {
+                                                       absl::Span<const uint8_t> references,
+                                                       const NeighbourOptions& options) {
   if (references.size() < size_t{2} * kModelPixels) {
     return absl::InvalidArgumentError("nearest neighbours need at least 2 reference images");
   }
-  return NeighbourSearch(queries, references, threads).Run();
+  return NeighbourSearch(queries, references, options).Run();
 }
 
 Accuracy ClassAccuracy(absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels) {
@@ -254,7 +275,9 @@ Accuracy ClassAccuracy(absl::Span<const uint8_t> classes, absl::Span<const uint8
   for (size_t i = 0; i < labels.size(); ++i) right[labels[i]] += classes[i] == labels[i] ? 1 : 0;
   const DigitCounts all = CountDigits(labels);
   Accuracy accuracy;
-  accuracy.overall = std::accumulate(right.begin(), right.end(), 0.0) / std::accumulate(all.begin(), all.end(), 0.0);
+  accuracy.right = std::accumulate(right.begin(), right.end(), int64_t{0});
+  accuracy.of = std::accumulate(all.begin(), all.end(), int64_t{0});
+  accuracy.overall = static_cast<double>(accuracy.right) / static_cast<double>(accuracy.of);
   double lowest = std::numeric_limits<double>::infinity();
   for (int digit = 0; digit < kDigits; ++digit) {
     accuracy.by_digit[digit] = static_cast<double>(right[digit]) / all[digit];
@@ -263,6 +286,14 @@ Accuracy ClassAccuracy(absl::Span<const uint8_t> classes, absl::Span<const uint8
     accuracy.worst_digit = digit;
   }
   return accuracy;
+}
+
+Interval WilsonInterval(int64_t hits, int64_t trials) {
+  constexpr double kZ = 1.959964;  // of a normal distribution, 95 % lie within so many standard deviations
+  const auto n = static_cast<double>(trials);
+  const double share = static_cast<double>(hits) / n, z2n = kZ * kZ / n;
+  const double centre = share + z2n / 2, reach = kZ * std::sqrt(share * (1 - share) / n + z2n / (4 * n));
+  return {.low = std::max(0.0, (centre - reach) / (1 + z2n)), .high = std::min(1.0, (centre + reach) / (1 + z2n))};
 }
 
 DigitCounts CountDigits(absl::Span<const uint8_t> labels) {

@@ -3,8 +3,8 @@
 // The figures by which drawings are judged: pure functions of features, classes and pixels.
 //
 //   absl::StatusOr<double> distance = FrechetDistance(*FitGaussian(real), *FitGaussian(generated));
-//   absl::StatusOr<PrecisionRecall> both = ComputePrecisionRecall(real, generated, /*k=*/5);
-//   absl::StatusOr<std::vector<Neighbours>> nearest = FindNeighbours(generated_pixels, training_pixels, threads);
+//   absl::StatusOr<Prdc> shares = ComputePrdc(real, generated, /*k=*/5);
+//   absl::StatusOr<std::vector<Neighbours>> nearest = FindNeighbours(generated_pixels, training_pixels, {});
 //
 // Sums are taken in double precision. INVALID_ARGUMENT for shapes that do not fit; INTERNAL when LibTorch fails.
 // Thread-safe.
@@ -14,6 +14,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -48,14 +49,18 @@ absl::StatusOr<Gaussian> FitGaussian(const Features& features);
 // eigendecomposition, eigenvalues that rounding made negative taken as 0.
 absl::StatusOr<double> FrechetDistance(const Gaussian& a, const Gaussian& b);
 
-// Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991): the share of generated points that are no
-// further from some real point than that one's k-th nearest real neighbour, and the same with the roles exchanged.
-struct PrecisionRecall {
-  double precision = 0;
-  double recall = 0;
+// Shares of points, by balls around points that reach their k-th nearest neighbour of the same set. Improved precision
+// and recall (Kynkaanniemi et al., arXiv 1904.06991): generated points in some real point's ball, and real points in
+// some generated point's. Density and coverage (Naeem et al., arXiv 2002.09797, equations 3 and 4), which one stray
+// point cannot inflate: how many real balls a generated point lies in, divided by k; and real points whose ball holds a
+// generated point.
+struct Prdc {
+  double precision = 0, recall = 0;  // 0 to 1
+  double density = 0;                // 0 or more; about 1 for equal distributions
+  double coverage = 0;               // 0 to 1
 };
 // Each side needs more than k points.
-absl::StatusOr<PrecisionRecall> ComputePrecisionRecall(const Features& real, const Features& generated, int k);
+absl::StatusOr<Prdc> ComputePrdc(const Features& real, const Features& generated, int k);
 
 // ---- Nearest neighbours ---------------------------------------------------------------------------------------------
 
@@ -70,9 +75,14 @@ struct Neighbours {
 
 // For each of N query images the two closest of M reference images, at least 2; images of kModelPixels bytes. The
 // distances are exact; of references whose distances differ by less than a millionth, the further may be taken.
-// `threads` share the queries; 0: one per core.
+// CANCELLED when stop_requested said so.
+struct NeighbourOptions {
+  int threads = 0;                            // they share the queries; 0: one per core
+  std::function<bool()> stop_requested = {};  // asked every few seconds, on the caller's thread; null: never
+};
 absl::StatusOr<std::vector<Neighbours>> FindNeighbours(absl::Span<const uint8_t> queries,
-                                                       absl::Span<const uint8_t> references, int threads);
+                                                       absl::Span<const uint8_t> references,
+                                                       const NeighbourOptions& options);
 
 // ---- Counts ---------------------------------------------------------------------------------------------------------
 
@@ -80,9 +90,16 @@ struct Accuracy {
   double overall = 0;                         // 0 to 1
   std::array<double, kDigits> by_digit = {};  // not a number where there is no such label
   int worst_digit = 0;                        // the lowest of by_digit
+  int64_t right = 0, of = 0;                  // images
 };
 // Of `classes` against `labels`, equally many, 0 to 9, at least one.
 Accuracy ClassAccuracy(absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels);
+
+// Wilson's score interval of a share, 95 % (Wilson 1927, JASA 22): `hits` of `trials`, at least one.
+struct Interval {
+  double low = 0, high = 0;
+};
+Interval WilsonInterval(int64_t hits, int64_t trials);
 
 using DigitCounts = std::array<int, kDigits>;
 DigitCounts CountDigits(absl::Span<const uint8_t> labels);

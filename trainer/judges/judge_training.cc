@@ -187,29 +187,29 @@ class JudgeTrainer {
 };
 
 // The judge is asked as it was written, so that its accuracy is the file's.
-absl::StatusOr<TrainedJudge> TrainAndAsk(JudgeKind kind, const Dataset& train, const Dataset& test,
+absl::StatusOr<TrainedJudge> TrainAndAsk(JudgeKind kind, const Dataset& train, const Dataset& unseen,
                                          const JudgeTrainingOptions& options) {
   const Clock::time_point start = Clock::now();
   const JudgeNetwork network = JudgeTrainer(kind, train, options).Run();
   ClearProgress();
   DENOISED_RETURN_IF_ERROR(WriteFileAtomically(JudgePath(kind, options.folder), SerializeJudge(kind, network)));
   DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Judge> judge, LoadJudge(kind, options.folder, options.threads));
-  DENOISED_ASSIGN_OR_RETURN(const Verdicts verdicts, judge->Look(test.pixels));
+  DENOISED_ASSIGN_OR_RETURN(const Verdicts verdicts, judge->Look(unseen.pixels));
   return TrainedJudge{.info = judge->info(),
-                      .test_accuracy = ClassAccuracy(verdicts.classes, test.labels).overall,
+                      .accuracy = ClassAccuracy(verdicts.classes, unseen.labels),
                       .seconds = SecondsSince(start)};
 }
 
 }  // namespace
 
-absl::StatusOr<TrainedJudge> TrainJudge(JudgeKind kind, const Dataset& train, const Dataset& test,
+absl::StatusOr<TrainedJudge> TrainJudge(JudgeKind kind, const Dataset& train, const Dataset& unseen,
                                         const JudgeTrainingOptions& options) {
   if (options.folder.empty()) {
     return absl::InvalidArgumentError("--train_judges writes two files: name their folder with --judges");
   }
-  DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(options.folder, "--judges"));
+  DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(options.folder, options.folder_flag));
   try {
-    return TrainAndAsk(kind, train, test, options);
+    return TrainAndAsk(kind, train, unseen, options);
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("training a judge failed: ", TorchErrorText(e)));
   }

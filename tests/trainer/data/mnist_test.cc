@@ -127,13 +127,28 @@ TEST_F(MnistTest, WrongChecksum) {
 
 TEST_F(MnistTest, WrongSizeCountAndLabel) {
   Write(ImagesFile(2, 0x803, 27), LabelsFile({"\x01\x02"}));
-  EXPECT_THAT(Load(),
-              StatusIs(absl::StatusCode::kInvalidArgument, images() + " holds images of 27x27 pixels, expected 28x28"));
+  EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kInvalidArgument,
+                               images() + " holds images of 27x27 pixels, expected 28x28 or 32x32"));
   Write(ImagesFile(3), LabelsFile({"\x01\x02"}));
   EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kInvalidArgument,
                                images() + " holds 3 images, but " + labels() + " holds 2 labels"));
   Write(ImagesFile(2), LabelsFile({"\x01\x0a"}));
   EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kInvalidArgument, labels() + ": label 1 is 10, expected 0 to 9"));
+}
+
+TEST_F(MnistTest, DrawnDigitsOf32PixelsStayAsTheyAre) {
+  const std::string pixels = [] {
+    std::string bytes(size_t{2} * kModelPixels, '\0');
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i % 251);
+    return bytes;
+  }();
+  folder_.Write("samples-images-idx3-ubyte",
+                BigEndian(0x803) + BigEndian(2) + BigEndian(kModelSize) + BigEndian(kModelSize) + pixels);
+  folder_.Write("samples-labels-idx1-ubyte", LabelsFile({"\x07\x02"}));
+  const absl::StatusOr<Dataset> data = LoadMnist(folder_.path(), Split::kDrawn, {.verify_checksums = true});
+  ASSERT_THAT(data, IsOk()) << "nobody knows their sums";
+  EXPECT_EQ(std::string(data->pixels.begin(), data->pixels.end()), pixels);
+  EXPECT_THAT(data->labels, testing::ElementsAre(7, 2));
 }
 
 // A header may promise more than memory holds.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -19,38 +20,50 @@ EvaluationReport SomeReport() {
   report.sampler = "ddim";
   report.steps = 50;
   report.seed = 1;
-  report.count = report.floor_count = report.test_floor_count = report.test_images = 10'000;
-  report.training_images = 60'000;
-  report.floor_draws = 3;
+  report.count = report.reference_images = report.held_out_images = 10'000;
+  report.training_images = 50'000;
+  report.reference = "held_out";
+  report.draws = 30;
+  report.prdc_draws = 5;
+  report.draw_count = 5000;
   report.network_calls = 500'000;
   report.drawing_seconds = 600;
   report.scoring_seconds = 42;
-  report.lenet5 = {.path = "judges/lenet5.pt", .sha256 = "ab", .pinned = true, .test_accuracy = 0.99};
-  report.convnet = {.path = "judges/convnet.pt", .sha256 = "cd", .pinned = true, .test_accuracy = 0.995};
-  report.distance_to_test = {.generated = 1.5, .real = {.mean = 0.6, .lowest = 0.5, .highest = 0.7}};
-  report.distance_to_training = {.generated = 1.2, .real = {.mean = 0.5, .lowest = 0.5, .highest = 0.5}};
+  report.lenet5 = {.path = "judges/lenet5.pt", .sha256 = "ab", .pinned = true, .accuracy = 0.99};
+  report.convnet = {.path = "judges/convnet.pt", .sha256 = "cd", .pinned = true, .accuracy = 0.995};
+  report.distance = {.generated = 1.5, .real = {.mean = 0.6, .lowest = 0.5, .highest = 0.7}};
+  report.distance_limit = {.generated = 1.2, .real = {.mean = 0.2, .lowest = 0.1, .highest = 0.3}};
   report.precision = {.generated = 0.94, .real = {.mean = 0.95, .lowest = 0.948, .highest = 0.952}};
   report.recall = {.generated = 0.93, .real = {.mean = 0.95, .lowest = 0.948, .highest = 0.952}};
-  report.reading.accuracy = {.overall = 0.9912, .by_digit = {}, .worst_digit = 8};
+  report.density = {.generated = 1.01, .real = {.mean = 1, .lowest = 0.99, .highest = 1.02}};
+  report.coverage = {.generated = 0.92, .real = {.mean = 0.93, .lowest = 0.92, .highest = 0.94}};
+  report.reading.accuracy = {.overall = 0.9912, .by_digit = {}, .worst_digit = 8, .right = 9912, .of = 10'000};
   report.reading.accuracy.by_digit.fill(0.99);
   report.reading.accuracy.by_digit[8] = 0.975;
   report.neighbours = {.distance_median = 5.5, .ratio_median = 0.96, .copies = 0};
   return report;
 }
 
-TEST(SpreadOfTest, MeanLowestAndHighest) {
+TEST(SpreadOfTest, MeanExtremesAndDeviation) {
   const Spread spread = SpreadOf({3, 1, 5});
   EXPECT_EQ(spread.mean, 3);
   EXPECT_EQ(spread.lowest, 1);
   EXPECT_EQ(spread.highest, 5);
+  EXPECT_EQ(spread.deviation, 2) << "of the sample: the sum of squares is divided by two";
+  EXPECT_TRUE(std::isnan(SpreadOf({7}).deviation));
 }
 
 TEST(FormatTableTest, FiguresStandBesideRealOnes) {
   const std::string table = FormatTable(SomeReport());
   EXPECT_THAT(table, testing::StartsWith("run/best.pt: 10000 images, ddim in 50 steps, no guidance, seed 1\n"
                                          "500000 network calls, drawn in 10 min, scored in 42 s\n"));
-  EXPECT_THAT(table, testing::ContainsRegex("Frechet distance to test images +1.50 +0.60 +\\(0.50 to 0.70\\) +2.50 "
+  EXPECT_THAT(table, testing::ContainsRegex("Frechet distance +1.50 +0.60 +\\(0.50 to 0.70\\) +2.50 "
                                             "times the floor\n"));
+  EXPECT_THAT(table, testing::ContainsRegex("of infinitely many +1.20 +0.20 +\\(0.10 to 0.30\\) +\\+1.00\n"));
+  EXPECT_THAT(table, testing::ContainsRegex("95 % interval, % +98.92-99.29 "));
+  EXPECT_THAT(table, testing::ContainsRegex("Coverage +0.920 +0.930 +\\(0.920 to 0.940\\) +-0.010\n"));
+  EXPECT_THAT(table, HasSubstr("Reference: 10000 held-out training images, which these judges have not learnt from"));
+  EXPECT_THAT(table, Not(HasSubstr("of all images"))) << "there is no floor for them";
   EXPECT_THAT(table, testing::ContainsRegex("Precision +0.940 +0.950 +\\(0.948 to 0.952\\) +-0.010\n"));
   EXPECT_THAT(table, testing::ContainsRegex("of the worst digit +8: 97.50 %"));
   EXPECT_THAT(table, Not(HasSubstr("NOTE"))) << "nothing to beware of";
@@ -60,7 +73,9 @@ TEST(FormatTableTest, FitsATerminal) {
   EvaluationReport report = SomeReport();
   report.lenet5.pinned = false;  // every note
   report.count = 9000;
-  report.floor_count = 8000;
+  report.reference = "test";
+  report.distance_of_all = report.distance;
+  report.floor_count_of_all = 9622;
   std::istringstream lines(FormatTable(report));
   for (std::string line; std::getline(lines, line);) {
     EXPECT_LE(line.size(), 100u) << line;
@@ -68,22 +83,22 @@ TEST(FormatTableTest, FitsATerminal) {
   }
 }
 
-TEST(FormatTableTest, RangeThatIsNoneIsLeftOut) {
-  EXPECT_THAT(FormatTable(SomeReport()),
-              testing::ContainsRegex("Frechet distance to training images +1.20 +0.50 +2.40 times the floor\n"));
+TEST(FormatTableTest, AllTestImagesHaveARowOfTheirOwn) {
+  EvaluationReport report = SomeReport();
+  report.reference = "test";
+  report.distance_of_all = Compared{.generated = 1.3, .real = SpreadOf({0.5})};
+  report.floor_count_of_all = 9622;
+  const std::string table = FormatTable(report);
+  EXPECT_THAT(table, testing::ContainsRegex("of all images +1.30 +0.50 +2.60 times the floor\n"))
+      << "a range of one value is left out";
+  EXPECT_THAT(table, HasSubstr("Reference: all 10000 test images"));
+  EXPECT_THAT(table, HasSubstr("Distance of all: with a floor of 9622."));
 }
 
 TEST(FormatTableTest, FewImagesAreABias) {
   EvaluationReport report = SomeReport();
-  report.count = report.floor_count = report.test_floor_count = 1000;
-  EXPECT_THAT(FormatTable(report), HasSubstr("NOTE: the Frechet distances of as few as 1000 images are too high"));
-}
-
-TEST(FormatTableTest, MoreImagesThanThereAreRealOnes) {
-  EvaluationReport report = SomeReport();
-  report.count = 100'000;
-  report.floor_count = 58'000;
-  EXPECT_THAT(FormatTable(report), HasSubstr("NOTE: there are not enough real images for a floor of 100000"));
+  report.count = report.draw_count = 1000;
+  EXPECT_THAT(FormatTable(report), HasSubstr("NOTE: the distances of as few as 1000 images are too high"));
 }
 
 TEST(FormatTableTest, OtherJudgesAreSaid) {
@@ -102,12 +117,15 @@ TEST(ToJsonTest, HoldsWhatTheTableSaysAndMore) {
   EvaluationReport report = SomeReport();
   report.reading.accuracy.by_digit[9] = std::numeric_limits<double>::quiet_NaN();
   const nlohmann::json json = nlohmann::json::parse(ToJson(report));
-  EXPECT_EQ(json["format_version"], 1);
+  EXPECT_EQ(json["format_version"], 2);
   EXPECT_EQ(json["sampling"]["network_calls"], 500'000);
   EXPECT_EQ(json["judges"]["convnet"]["pinned"], true);
-  EXPECT_EQ(json["frechet_distance"]["to_test"]["generated"], 1.5);
-  EXPECT_DOUBLE_EQ(json["frechet_distance"]["to_test"]["times_floor"], 2.5);
-  EXPECT_DOUBLE_EQ(json["frechet_distance"]["to_test"]["above_floor"], 0.9);
+  EXPECT_EQ(json["frechet_distance"]["of_a_draw"]["generated"], 1.5);
+  EXPECT_DOUBLE_EQ(json["frechet_distance"]["of_a_draw"]["times_floor"], 2.5);
+  EXPECT_DOUBLE_EQ(json["frechet_distance"]["limit"]["above_floor"], 1.0);
+  EXPECT_FALSE(json["frechet_distance"].contains("of_all"));
+  EXPECT_NEAR(json["class_accuracy"]["generated"]["interval_95"][0].get<double>(), 0.98917, 1e-5);
+  EXPECT_TRUE(json["class_accuracy"]["real"]["interval_95"][0].is_null()) << "of no images";
   EXPECT_EQ(json["precision"]["real"]["lowest"], 0.948);
   EXPECT_EQ(json["class_accuracy"]["generated"]["worst"], 0.975);
   EXPECT_TRUE(json["class_accuracy"]["generated"]["by_digit"][9].is_null());

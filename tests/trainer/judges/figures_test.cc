@@ -88,44 +88,61 @@ TEST(FrechetDistanceTest, DifferentFeaturesCannotBeCompared) {
               StatusIs(absl::StatusCode::kInvalidArgument, "features of 1 and 2 numbers cannot be compared"));
 }
 
-// ---- Precision and recall -------------------------------------------------------------------------------------------
+// ---- Precision, recall, density and coverage ----------------------------------------------------------------------
 
-TEST(PrecisionRecallTest, SameSetsAndSetsFarApart) {
+TEST(PrdcTest, SameSetsAndSetsFarApart) {
   const Features cloud = Cloud(1200, 3, 0, 1);  // more than are in memory at once
-  const absl::StatusOr<PrecisionRecall> same = ComputePrecisionRecall(cloud, cloud, 5);
+  const absl::StatusOr<Prdc> same = ComputePrdc(cloud, cloud, 5);
   ASSERT_THAT(same, IsOk());
   EXPECT_EQ(same->precision, 1);
   EXPECT_EQ(same->recall, 1);
-  const absl::StatusOr<PrecisionRecall> apart = ComputePrecisionRecall(cloud, Cloud(1200, 3, 100, 2), 5);
+  EXPECT_EQ(same->coverage, 1);
+  EXPECT_NEAR(same->density, 1.2, 0.01) << "each ball holds its centre, five more, and ends at the last: rounding";
+  const absl::StatusOr<Prdc> apart = ComputePrdc(cloud, Cloud(1200, 3, 100, 2), 5);
   EXPECT_EQ(apart->precision, 0);
   EXPECT_EQ(apart->recall, 0);
+  EXPECT_EQ(apart->density, 0);
+  EXPECT_EQ(apart->coverage, 0);
 }
 
 // Real points on a line, 1 apart: with k = 1 each one's ball reaches its neighbours.
-TEST(PrecisionRecallTest, BallsOnALine) {
+TEST(PrdcTest, BallsOnALine) {
   const Features real = Points(1, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
   const Features generated = Points(1, {-0.5F, 0.5F, 9.9F, 11, 20});
-  const absl::StatusOr<PrecisionRecall> both = ComputePrecisionRecall(real, generated, 1);
-  ASSERT_THAT(both, IsOk());
-  EXPECT_DOUBLE_EQ(both->precision, 3. / 5) << "11 and 20 are outside";
+  const absl::StatusOr<Prdc> shares = ComputePrdc(real, generated, 1);
+  ASSERT_THAT(shares, IsOk());
+  EXPECT_DOUBLE_EQ(shares->precision, 3. / 5) << "11 and 20 are outside";
   // Radii 1, 1, 1.1, 1.1 and 9: 0 and 1 lie in the first two balls, 9 in the third, none of 2 to 8 but in the fifth's,
   // which reaches from 11 on.
-  EXPECT_DOUBLE_EQ(both->recall, 3. / 10);
+  EXPECT_DOUBLE_EQ(shares->recall, 3. / 10);
+  EXPECT_DOUBLE_EQ(shares->density, (1 + 2 + 1) / 5.)
+      << "-0.5 lies in the ball of 0, 0.5 in those of 0 and 1, 9.9 in 9's";
+  EXPECT_DOUBLE_EQ(shares->coverage, 3. / 10) << "the balls of 0, 1 and 9";
 }
 
-TEST(PrecisionRecallTest, OneModeOfTwoIsPreciseButRecallsHalf) {
+TEST(PrdcTest, OneModeOfTwoIsPreciseButRecallsAndCoversHalf) {
   Features real = Cloud(300, 2, 0, 1);
   const Features other = Cloud(300, 2, 50, 2);
   real.values.insert(real.values.end(), other.values.begin(), other.values.end());
-  const absl::StatusOr<PrecisionRecall> both = ComputePrecisionRecall(real, Cloud(300, 2, 0, 3), 5);
-  ASSERT_THAT(both, IsOk());
-  EXPECT_GT(both->precision, 0.9);
-  EXPECT_NEAR(both->recall, 0.5, 0.05);
+  const absl::StatusOr<Prdc> shares = ComputePrdc(real, Cloud(300, 2, 0, 3), 5);
+  ASSERT_THAT(shares, IsOk());
+  EXPECT_GT(shares->precision, 0.9);
+  EXPECT_NEAR(shares->recall, 0.5, 0.05);
+  EXPECT_NEAR(shares->coverage, 0.5, 0.05);
 }
 
-TEST(PrecisionRecallTest, TooFewPointsAreSaid) {
+// One stray generated point opens a ball over all real points: recall believes it, coverage does not.
+TEST(PrdcTest, OneStrayPointRecallsEverythingAndCoversNothing) {
+  const Features real = Cloud(100, 2, 0, 1);
+  const absl::StatusOr<Prdc> shares = ComputePrdc(real, Points(2, {50, 50, 51, 51, -60, -60}), 1);
+  ASSERT_THAT(shares, IsOk());
+  EXPECT_EQ(shares->recall, 1);
+  EXPECT_EQ(shares->coverage, 0);
+}
+
+TEST(PrdcTest, TooFewPointsAreSaid) {
   EXPECT_THAT(
-      ComputePrecisionRecall(Cloud(9, 2, 0, 1), Cloud(5, 2, 0, 2), 5),
+      ComputePrdc(Cloud(9, 2, 0, 1), Cloud(5, 2, 0, 2), 5),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("need more than 5 points of one kind on each side, "
                                                              "got 9 of 2 numbers and 5 of 2")));
 }
@@ -137,7 +154,7 @@ TEST(FindNeighboursTest, DistancesAreOfPixelsInZeroToOne) {
   std::fill_n(references.begin(), 4, uint8_t{255});                                     // distance 2 from black
   std::fill_n(references.begin() + std::ptrdiff_t{2} * kModelPixels, 9, uint8_t{255});  // distance 3
   query[0] = 255;
-  const absl::StatusOr<std::vector<Neighbours>> found = FindNeighbours(query, references, 1);
+  const absl::StatusOr<std::vector<Neighbours>> found = FindNeighbours(query, references, {.threads = 1});
   ASSERT_THAT(found, IsOk());
   EXPECT_EQ(found->at(0).nearest, 1u);
   EXPECT_DOUBLE_EQ(found->at(0).nearest_distance, 1);
@@ -162,7 +179,7 @@ TEST(FindNeighboursTest, FindsWhatIsHiddenAmongThousands) {
     far[i + 1] += 20;
     far[i + 2] += 20;
   }
-  const absl::StatusOr<std::vector<Neighbours>> found = FindNeighbours(queries, references, 2);
+  const absl::StatusOr<std::vector<Neighbours>> found = FindNeighbours(queries, references, {.threads = 2});
   ASSERT_THAT(found, IsOk());
   for (size_t i = 0; i < kQueries; ++i) {
     ASSERT_EQ(found->at(i).nearest, i);
@@ -174,12 +191,18 @@ TEST(FindNeighboursTest, FindsWhatIsHiddenAmongThousands) {
 
 TEST(FindNeighboursTest, CopyOfAReferenceThatIsThereTwiceHasRatioZero) {
   const std::vector<uint8_t> references(size_t{2} * kModelPixels, 7), query(kModelPixels, 7);
-  EXPECT_EQ(FindNeighbours(query, references, 1)->at(0).ratio(), 0);
+  EXPECT_EQ(FindNeighbours(query, references, {.threads = 1})->at(0).ratio(), 0);
+}
+
+TEST(FindNeighboursTest, StopsWhenAsked) {
+  const std::vector<uint8_t> images(size_t{2} * kModelPixels, 7);
+  EXPECT_THAT(FindNeighbours(images, images, {.stop_requested = [] { return true; }}),
+              StatusIs(absl::StatusCode::kCancelled, "stopped while looking for neighbours"));
 }
 
 TEST(FindNeighboursTest, OneReferenceIsNotEnough) {
   const std::vector<uint8_t> one(kModelPixels, 0);
-  EXPECT_THAT(FindNeighbours(one, one, 1),
+  EXPECT_THAT(FindNeighbours(one, one, {}),
               StatusIs(absl::StatusCode::kInvalidArgument, "nearest neighbours need at least 2 reference images"));
 }
 
@@ -188,11 +211,25 @@ TEST(FindNeighboursTest, OneReferenceIsNotEnough) {
 TEST(ClassAccuracyTest, OverallByDigitAndTheWorst) {
   const Accuracy accuracy = ClassAccuracy({0, 0, 1, 7, 2, 2, 9}, {0, 0, 1, 1, 2, 3, 9});
   EXPECT_DOUBLE_EQ(accuracy.overall, 5. / 7);
+  EXPECT_EQ(accuracy.right, 5);
+  EXPECT_EQ(accuracy.of, 7);
   EXPECT_DOUBLE_EQ(accuracy.by_digit[0], 1);
   EXPECT_DOUBLE_EQ(accuracy.by_digit[1], 0.5);
   EXPECT_DOUBLE_EQ(accuracy.by_digit[3], 0);
   EXPECT_TRUE(std::isnan(accuracy.by_digit[4])) << "there is no four";
   EXPECT_EQ(accuracy.worst_digit, 3);
+}
+
+// Against figures of a table: 8 of 10 gives 0.490 to 0.943 (Newcombe 1998, Statistics in Medicine 17, method 3).
+TEST(WilsonIntervalTest, NeverLeavesZeroToOneAndShrinksWithTrials) {
+  EXPECT_NEAR(WilsonInterval(8, 10).low, 0.490, 5e-4);
+  EXPECT_NEAR(WilsonInterval(8, 10).high, 0.943, 5e-4);
+  EXPECT_NEAR(WilsonInterval(0, 10).low, 0, 1e-12);
+  EXPECT_NEAR(WilsonInterval(0, 10).high, 0.278, 5e-4);
+  EXPECT_NEAR(WilsonInterval(10, 10).high, 1, 1e-12);
+  EXPECT_NEAR(WilsonInterval(10, 10).low, 0.722, 5e-4);
+  EXPECT_NEAR(WilsonInterval(2979, 3000).low, 0.9893, 5e-5);
+  EXPECT_NEAR(WilsonInterval(2979, 3000).high, 0.9954, 5e-5);
 }
 
 TEST(InProportionTest, WholeHistogramAndLargestRemainders) {

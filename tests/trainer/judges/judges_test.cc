@@ -33,8 +33,8 @@ double AccuracyOn(const Dataset& data, Judge& judge) {
 TEST(ShippedJudgesTest, ReadTheTestImagesAsWellAsReported) {
   if (WholeMnistFolder().empty()) GTEST_SKIP() << "the whole of MNIST is not here; see tests/data/README.md";
   const Dataset test = *LoadMnist(WholeMnistFolder(), Split::kTest, {});
-  EXPECT_NEAR(AccuracyOn(test, *Shipped(JudgeKind::kLeNet5, 2)), 0.9925, 2e-4);
-  EXPECT_NEAR(AccuracyOn(test, *Shipped(JudgeKind::kConvNet, 2)), 0.9949, 2e-4);
+  EXPECT_NEAR(AccuracyOn(test, *Shipped(JudgeKind::kLeNet5, 2)), 0.9913, 2e-4);
+  EXPECT_NEAR(AccuracyOn(test, *Shipped(JudgeKind::kConvNet, 2)), 0.9954, 2e-4);
 }
 
 // What 64 images can tell: they are read, not guessed.
@@ -147,7 +147,7 @@ TEST(TrainJudgeTest, LearnsAndTheSameSeedGivesTheSameBytes) {
     };
     const absl::StatusOr<TrainedJudge> judge = train_into("a", 1, 30);
     ASSERT_THAT(judge, IsOk());
-    EXPECT_GT(judge->test_accuracy, 0.5) << JudgeName(kind) << " must learn";
+    EXPECT_GT(judge->accuracy.overall, 0.5) << JudgeName(kind) << " must learn";
     EXPECT_FALSE(judge->info.pinned);
     ASSERT_THAT(train_into("b", 1, 1), IsOk());
     ASSERT_THAT(train_into("c", 1, 1), IsOk());

@@ -1,0 +1,117 @@
+// File: ruler.h
+//
+// The ruler that drawings are measured with: real digits, the judges' opinion of them, and what real digits score in
+// the place of drawn ones.
+//
+//   absl::StatusOr<std::unique_ptr<Ruler>> ruler = Ruler::Make({.data = "data", .judges = "models/judges"});
+//   draw.counts = InProportion((*ruler)->proportions(), 10'000);
+//   ...
+//   absl::StatusOr<Nearest> nearest = (*ruler)->Measure(drawing, report);
+//
+// The reference is one of two sets that the pinned judges have never seen:
+//   held_out  a sixth of the training images (held_out_split.h): for choices, be it of checkpoints or of samplers
+//   test      the test images: for a claim, when all choices are made
+//
+// Distances, precision, recall, density and coverage are means over draws. In each draw, as many drawn digits and as
+// many held-out ones, in the reference's proportions of digits, are compared with the same reference: the test images,
+// or the half of the held-out ones that is not in the draw. So the floor, which is the held-out digits' own figure, is
+// of images that neither the judges nor the reference know, and what a count adds to a distance is in both.
+#ifndef DENOISED_TRAINER_EVALUATION_RULER_H_
+#define DENOISED_TRAINER_EVALUATION_RULER_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "trainer/data/mnist.h"
+#include "trainer/evaluation/draw_samples.h"
+#include "trainer/evaluation/evaluation_report.h"
+#include "trainer/judges/figures.h"
+#include "trainer/judges/judges.h"
+
+namespace denoised {
+
+enum class Reference { kHeldOut, kTest };
+
+// "held_out" and "test".
+std::string ReferenceName(Reference reference);
+
+struct RulerOptions {
+  std::string data = "data";
+  MnistOptions mnist;
+  std::string judges;  // folder
+  Reference reference = Reference::kHeldOut;
+  int threads = 0;  // 0: one per core
+  // Asked between stages, and while neighbours are looked for. Null: never.
+  std::function<bool()> stop_requested;
+};
+
+// Each image's neighbours among the training images.
+struct Nearest {
+  std::vector<Neighbours> drawn;
+  absl::Span<const Neighbours> reference;  // the ruler's
+};
+
+// Not thread-safe.
+class Ruler {
+ public:
+  // Reads the data and the judges, and says so on stderr. The errors of LoadMnist and LoadJudge.
+  static absl::StatusOr<std::unique_ptr<Ruler>> Make(const RulerOptions& options);
+
+  const Dataset& reference() const { return options_.reference == Reference::kTest ? test_ : held_out_; }
+  DigitCounts proportions() const { return CountDigits(reference().labels); }
+  // What drawings may be copies of: all training images but for the reference.
+  absl::Span<const uint8_t> training_pixels() const { return training_.pixels; }
+
+  // Fills in the figures of a drawing, and with what it was compared. What concerns real digits alone is found out
+  // once. INVALID_ARGUMENT for too few images, drawn or real; CANCELLED when stop_requested said so; INTERNAL when
+  // LibTorch fails.
+  absl::StatusOr<Nearest> Measure(const Drawing& drawing, EvaluationReport& report);
+
+ private:
+  // Some images as indices, in two halves.
+  struct Halves {
+    std::vector<size_t> first, second;
+    std::vector<size_t> both() const;
+  };
+  // What real digits score in each draw.
+  struct Floor {
+    std::vector<Gaussian> references;
+    std::vector<double> distances, limits;
+    std::vector<Features> prdc_references;  // of the first draws
+    std::vector<Prdc> prdc;
+  };
+  // Of a set of images to one reference: with all images, and the limit for infinitely many.
+  struct Distances {
+    double of_all = 0, limit = 0;
+  };
+
+  explicit Ruler(const RulerOptions& options) : options_(options) {}
+  absl::Status Load();
+  absl::Status Begin(const std::string& stage) const;
+  DigitCounts HalfOfADraw(const DigitCounts& drawn) const;
+  absl::StatusOr<const Floor*> FloorOf(const DigitCounts& half);
+  absl::Status AddDraw(int draw, const DigitCounts& half, Floor& floor) const;
+  static absl::StatusOr<Distances> Measure(const Features& features, const Halves& halves, const Gaussian& reference);
+  absl::Status CompareDistributions(const Drawing& drawing, EvaluationReport& report);
+  absl::Status CompareAll(const Features& drawn, EvaluationReport& report) const;
+  absl::Status ReadDigits(const Drawing& drawing, EvaluationReport& report) const;
+  absl::StatusOr<Nearest> FindNearest(const Drawing& drawing, EvaluationReport& report);
+
+  const RulerOptions options_;
+  Dataset training_, held_out_, test_;  // test_ is empty unless it is the reference
+  std::unique_ptr<Judge> lenet5_, convnet_;
+  Features held_out_features_, test_features_;             // by lenet5
+  std::vector<uint8_t> lenet5_classes_, convnet_classes_;  // of the reference
+  std::vector<Neighbours> reference_neighbours_;
+  std::map<DigitCounts, Floor> floors_;  // by the images in half a draw
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_EVALUATION_RULER_H_
