@@ -43,9 +43,10 @@ class GridDrawing {
       : client_(client),
         options_(options),
         seed_(seed),
+        per_digit_(options.per_digit.value_or(1)),
         display_(!options.quiet, /*pictures=*/false, TerminalPalette::kAscii),
-        counter_(kDigits, options.per_digit, ExpectedSteps(options)),
-        images_(kDigits, std::vector<GreyImage>(options.per_digit)) {}
+        counter_(kDigits, per_digit_, ExpectedSteps(options)),
+        images_(kDigits, std::vector<GreyImage>(per_digit_)) {}
 
   // The images by digit, then by number.
   absl::StatusOr<std::vector<std::vector<GreyImage>>> Draw() {
@@ -69,7 +70,7 @@ class GridDrawing {
   void DrawOne(int digit) {
     v1::GenerateDigitRequest request = MakeRequest(options_);
     request.set_digit(digit);
-    request.set_count(options_.per_digit);
+    request.set_count(per_digit_);
     request.set_seed(seed_);
     request.mutable_image()->set_size(options_.size.value_or(kGridCellSize));
     if (display_.enabled()) AskForPreviews(options_, request);
@@ -80,7 +81,7 @@ class GridDrawing {
     const absl::MutexLock lock(&mu_);
     const auto drawn = std::count_if(images_[digit].begin(), images_[digit].end(),
                                      [](const GreyImage& image) { return !image.pixels.empty(); });
-    if (status.ok()) status = CheckComplete(drawn, options_.per_digit);
+    if (status.ok()) status = CheckComplete(drawn, per_digit_);
     if (status.ok() || !first_error_.ok()) return;
     first_error_ = status;
     client_.Cancel();  // the other nine
@@ -102,7 +103,7 @@ class GridDrawing {
     DrawingProgress progress;
     progress.what = "ten digits";
     progress.fraction = counter_.fraction();
-    progress.done = DrawnText(finished_, uint64_t{kDigits} * options_.per_digit);
+    progress.done = DrawnText(finished_, uint64_t{kDigits} * per_digit_);
     progress.seconds_left = counter_.SecondsLeft(seconds());
     display_.Show(progress, nullptr);
     return absl::OkStatus();
@@ -111,6 +112,7 @@ class GridDrawing {
   DigitClient& client_;
   const ClientOptions& options_;
   const uint64_t seed_;
+  const uint32_t per_digit_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
   absl::Mutex mu_;
@@ -140,7 +142,8 @@ absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
   GridDrawing drawing(client, options, seed);
   DENOISED_ASSIGN_OR_RETURN(const std::vector<std::vector<GreyImage>> images, drawing.Draw());
   const std::vector<GreyImage> cells = RowByRow(images);
-  const int columns = options.per_digit == 1 ? kGridColumns : kDigits;
+  const auto per_digit = static_cast<uint32_t>(images[0].size());
+  const int columns = per_digit == 1 ? kGridColumns : kDigits;
   DENOISED_ASSIGN_OR_RETURN(const GreyImage grid, MakeGrid(cells, columns, kGridPadding, kGridBackground));
   DENOISED_ASSIGN_OR_RETURN(const std::string png, EncodePng(grid));
   DENOISED_RETURN_IF_ERROR(files.WriteImage(0, png));
@@ -148,15 +151,14 @@ absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
   if (!files.to_stdout() && !options.json) DENOISED_RETURN_IF_ERROR(PrintPictures(cells, options.picture));
   std::FILE* const out = files.to_stdout() ? stderr : stdout;
   if (options.json) {
-    const nlohmann::ordered_json json = {{"file", files.image(0)},      {"per_digit", options.per_digit},
-                                         {"seed", absl::StrCat(seed)},  {"steps", drawing.steps()},
-                                         {"width", grid.width},         {"height", grid.height},
-                                         {"seconds", drawing.seconds()}};
+    const nlohmann::ordered_json json = {
+        {"file", files.image(0)}, {"per_digit", per_digit}, {"seed", absl::StrCat(seed)},  {"steps", drawing.steps()},
+        {"width", grid.width},    {"height", grid.height},  {"seconds", drawing.seconds()}};
     absl::FPrintF(out, "%s\n", json.dump());
     return absl::OkStatus();
   }
   absl::FPrintF(out, "%s  %dx%d, %d of each digit, seed %d, %d steps, in %.1f s\n", files.image(0), grid.width,
-                grid.height, options.per_digit, seed, drawing.steps(), drawing.seconds());
+                grid.height, per_digit, seed, drawing.steps(), drawing.seconds());
   return absl::OkStatus();
 }
 

@@ -11,11 +11,14 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/bench.h"
 #include "client/calls/digit_client.h"
 #include "client/config_file.h"
 #include "client/draw_digit.h"
 #include "client/draw_grid.h"
+#include "client/make_dataset.h"
 #include "client/options.h"
 #include "client/show_health.h"
 #include "client/show_model.h"
@@ -58,6 +61,8 @@ absl::Status Run(DigitClient& client, const ClientOptions& options) {
       return ShowHealth(client, options);
     case Command::kGrid:
       return DrawGrid(client, options);
+    case Command::kDataset:
+      return MakeDataset(client, options);
     default:
       return DrawDigit(client, options);
   }
@@ -72,6 +77,7 @@ int Main(int argc, char** argv) {
       "  denoise 7 --seed 42 --sampler ddim   the same seven each time, in 50 steps\n"
       "  denoise --grid --out grid.png        draws all ten digits\n"
       "  denoise watch 7                      shows how a seven emerges\n"
+      "  denoise dataset --out synthetic      draws a training set, in MNIST's format\n"
       "  denoise bench --concurrency 1,8      measures the server\n"
       "An option with (Env:...) can also be set by that environment variable, or in\n"
       "~/.config/denoise.toml, as in server = \"denoised.example.org\"; the command line\n"
@@ -97,7 +103,8 @@ int Main(int argc, char** argv) {
   Interruption interruption(**client);
   const absl::Status status = Run(**client, options);
   if (interruption.happened()) {
-    std::fputs("denoise: interrupted\n", stderr);
+    const bool tells = options.command() == Command::kDataset && absl::IsCancelled(status);
+    absl::FPrintF(stderr, "denoise: interrupted%s\n", tells ? absl::StrCat("; ", status.message()) : "");
     return kInterrupted;
   }
   return status.ok() ? EXIT_SUCCESS : ReportError("denoise", status);

@@ -18,6 +18,7 @@ namespace denoised {
 namespace {
 
 constexpr char kEnvironmentPrefix[] = "DENOISE";
+constexpr uint32_t kMaxGridRows = 1000;
 
 template <typename Value>
 CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
@@ -91,6 +92,20 @@ void AddWatch(CLI::App& app, ClientOptions& options) {
       "  denoise watch 7 --preview_kind clean --out 7.gif     the network's guesses, kept as an animation");
 }
 
+void AddDataset(CLI::App& app, ClientOptions& options) {
+  CLI::App* dataset = app.add_subcommand(
+      "dataset", "Draw a training set into a folder, in MNIST's format; the same command again goes on where it ended");
+  dataset->fallthrough();
+  dataset->callback([&options] { options.dataset = true; });
+  dataset->footer(
+      "Examples:\n"
+      "  denoise dataset --out synthetic                      6000 of each digit, by the full chain\n"
+      "  denoise dataset --out synthetic --per_digit 100 --sampler dpm_solver_pp_2m --seed 1\n"
+      "  denoise dataset --out synthetic --size 28            as small as MNIST's own\n"
+      "manifest.json in the folder says with what they were drawn. Image i of digit d is what\n"
+      "`denoise d --index i --seed S` draws, where S is the manifest's seed plus d.");
+}
+
 void AddPictureOptions(CLI::App& app, ClientOptions& options) {
   const std::string picture = "Picture";
   Add(app, "count", options.count, "How many images of the digit [1]")->check(CLI::Range(1, 1'000'000))->group(picture);
@@ -98,8 +113,9 @@ void AddPictureOptions(CLI::App& app, ClientOptions& options) {
       "Draw one image of a --seed alone, the one that --count would have given this number")
       ->check(CLI::Range(0, 1'000'000))
       ->group(picture);
-  Add(app, "per_digit", options.per_digit, "With --grid: images of each digit; 1 makes two rows of five [1]")
-      ->check(CLI::Range(1, 1000))
+  Add(app, "per_digit", options.per_digit,
+      "Images of each digit: with --grid, where 1 makes two rows of five, or dataset [1 or 6000]")
+      ->check(CLI::Range(1, 1'000'000))
       ->group(picture);
   Add(app, "seed", options.seed, "Makes the picture reproducible [drawn at random, and told]")->group(picture);
   AddChoice(
@@ -178,7 +194,7 @@ void AddServerOptions(CLI::App& app, ClientOptions& options) {
 // ---- What belongs together ----
 
 constexpr Command kDraw = Command::kDraw, kGrid = Command::kGrid, kModel = Command::kModel, kBench = Command::kBench,
-                  kHealth = Command::kHealth, kWatch = Command::kWatch;
+                  kHealth = Command::kHealth, kWatch = Command::kWatch, kDataset = Command::kDataset;
 
 // Flags that not every command obeys, and the commands that do.
 const std::map<std::string, std::set<Command>>& CommandsOf() {
@@ -186,21 +202,21 @@ const std::map<std::string, std::set<Command>>& CommandsOf() {
       {"--digit", {kDraw, kWatch, kBench}},
       {"--count", {kDraw, kBench}},
       {"--index", {kDraw, kWatch}},
-      {"--per_digit", {kGrid}},
-      {"--seed", {kDraw, kWatch, kGrid, kBench}},
-      {"--sampler", {kDraw, kWatch, kGrid, kBench}},
-      {"--steps", {kDraw, kWatch, kGrid, kBench}},
-      {"--eta", {kDraw, kWatch, kGrid, kBench}},
-      {"--guidance_scale", {kDraw, kWatch, kGrid, kBench}},
-      {"--size", {kDraw, kWatch, kGrid, kBench}},
+      {"--per_digit", {kGrid, kDataset}},
+      {"--seed", {kDraw, kWatch, kGrid, kBench, kDataset}},
+      {"--sampler", {kDraw, kWatch, kGrid, kBench, kDataset}},
+      {"--steps", {kDraw, kWatch, kGrid, kBench, kDataset}},
+      {"--eta", {kDraw, kWatch, kGrid, kBench, kDataset}},
+      {"--guidance_scale", {kDraw, kWatch, kGrid, kBench, kDataset}},
+      {"--size", {kDraw, kWatch, kGrid, kBench, kDataset}},
       {"--interpolation", {kDraw, kWatch, kGrid, kBench}},
-      {"--out", {kDraw, kWatch, kGrid, kBench}},
+      {"--out", {kDraw, kWatch, kGrid, kBench, kDataset}},
       {"--previews_dir", {kDraw, kWatch}},
       {"--preview_every", {kDraw, kWatch}},
       {"--preview_kind", {kDraw, kWatch}},
       {"--picture", {kDraw, kGrid}},
-      {"--quiet", {kDraw, kGrid}},
-      {"--priority", {kDraw, kWatch, kGrid, kBench}},
+      {"--quiet", {kDraw, kGrid, kDataset}},
+      {"--priority", {kDraw, kWatch, kGrid, kBench, kDataset}},
       {"--retries", {kDraw, kWatch, kGrid}},
   };
   return *commands;
@@ -218,6 +234,8 @@ std::string NameOf(Command command) {
       return "health";
     case Command::kWatch:
       return "watch";
+    case Command::kDataset:
+      return "dataset";
     default:
       return "one digit";
   }
@@ -229,7 +247,8 @@ std::vector<std::string> ChosenCommands(const ClientOptions& options) {
                                                                                 {options.show_model, kModel},
                                                                                 {options.bench, kBench},
                                                                                 {options.health, kHealth},
-                                                                                {options.watch, kWatch}}) {
+                                                                                {options.watch, kWatch},
+                                                                                {options.dataset, kDataset}}) {
     if (is_chosen) chosen.push_back(NameOf(command));
   }
   return chosen;
@@ -245,6 +264,7 @@ void ReadToken(ClientOptions& options) {
 Command ClientOptions::command() const {
   if (health) return Command::kHealth;
   if (watch) return Command::kWatch;
+  if (dataset) return Command::kDataset;
   if (bench) return Command::kBench;
   if (show_model) return Command::kModel;
   return grid ? Command::kGrid : Command::kDraw;
@@ -284,6 +304,17 @@ absl::Status CheckOptions(const ClientOptions& options, const std::set<std::stri
   if (typed.count("--index") > 0 && typed.count("--count") > 0) {
     return absl::InvalidArgumentError("--index is one image, --count several: leave one of them out");
   }
+  if (command == Command::kGrid && options.per_digit.value_or(1) > kMaxGridRows) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--per_digit: must be at most ", kMaxGridRows, " with --grid, got ", *options.per_digit));
+  }
+  if (command == Command::kDataset && options.out.empty()) {
+    return absl::InvalidArgumentError("dataset needs a folder for its files, as in `denoise dataset --out synthetic`");
+  }
+  if (command == Command::kDataset && options.size.has_value() && *options.size != 32 && *options.size != 28) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--size of dataset must be 32, as the network draws, or 28, as MNIST has it; got ", *options.size));
+  }
   if (options.out == "-" && options.picture == PictureMode::kAlways) {
     return absl::InvalidArgumentError("--picture: always would mix with the PNG of --out - on standard output");
   }
@@ -299,6 +330,7 @@ void AddClientOptions(CLI::App& app, ClientOptions& options) {
   AddBench(app, options);
   AddHealth(app, options);
   AddWatch(app, options);
+  AddDataset(app, options);
   AddPictureOptions(app, options);
   AddOutputOptions(app, options);
   AddServerOptions(app, options);

@@ -28,7 +28,7 @@
 
 namespace denoised {
 
-enum class Command { kDraw, kWatch, kGrid, kModel, kBench, kHealth };
+enum class Command { kDraw, kWatch, kGrid, kModel, kBench, kHealth, kDataset };
 
 struct ClientOptions {
   Connection connection;
@@ -41,6 +41,7 @@ struct ClientOptions {
   bool bench = false;
   bool health = false;
   bool watch = false;
+  bool dataset = false;
   Command command() const;
 
   // The request. Absent values are left to the server.
@@ -57,7 +58,7 @@ struct ClientOptions {
   v1::Interpolation interpolation = v1::INTERPOLATION_UNSPECIFIED;
   uint32_t preview_every = 0;
   v1::PreviewKind preview_kind = v1::PREVIEW_KIND_UNSPECIFIED;
-  uint32_t per_digit = 1;
+  std::optional<uint32_t> per_digit;  // absent: 1 in a grid, 6000 in a data set
 
   // `denoise bench`: levels of load, one after the other; see load_test.h.
   std::vector<int> concurrency;

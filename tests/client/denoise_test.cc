@@ -67,6 +67,10 @@ class FakeService : public v1::DigitService::Service {
     model->set_device("cpu");
     model->set_engine("an engine");
     model->add_class_names("0");
+    model->set_sha256("0123456789abcdef");
+    model->set_max_images_per_request(4);
+    model->set_max_batch_rows(8);
+    model->set_max_queued_images(100);
     return grpc::Status::OK;
   }
 
@@ -86,6 +90,7 @@ class FakeService : public v1::DigitService::Service {
     v1::GenerateDigitResponse event;
     event.mutable_accepted()->set_seed(request.seed());
     event.mutable_accepted()->set_steps(1000);
+    event.mutable_accepted()->set_model_version("0123456789ab");
     writer->Write(event);
   }
   static void DrawOne(const v1::GenerateDigitRequest& request, uint32_t index, Writer* writer) {
@@ -258,6 +263,123 @@ TEST_F(DenoiseTest, GridFailsAsAWholeWithOneMessage) {
   const ProgramResult result = Denoise({"--grid"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.err, "denoise: error: the server at " + address_ + " says: out of memory\n");
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+// ---- A data set ----
+
+// Places of the images: the first of each digit, the second of each digit, and so on.
+TEST_F(DenoiseTest, DatasetIsATrainingSetInMnistsFormat) {
+  const ProgramResult result = Denoise({"dataset", "--out=set", "--per_digit=10", "--seed=7"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, MatchesRegex("set/train-images-idx3-ubyte, set/train-labels-idx1-ubyte  100 digits, seed 7, "
+                                       "100 drawn in .*, .* a second\n"));
+  const std::string images = Slurp(folder_.File("set/train-images-idx3-ubyte"));
+  const std::string labels = Slurp(folder_.File("set/train-labels-idx1-ubyte"));
+  ASSERT_EQ(images.size(), 16u + 100 * 32 * 32);
+  ASSERT_EQ(labels.size(), 8u + 100);
+  EXPECT_EQ(images.substr(0, 16), std::string({0, 0, 8, 3, 0, 0, 0, 100, 0, 0, 0, 32, 0, 0, 0, 32}));
+  for (int place = 0; place < 100; ++place) {
+    const int digit = place % 10, index = place / 10;
+    EXPECT_EQ(labels[8 + place], digit);
+    EXPECT_EQ(static_cast<uint8_t>(images[16 + 1024 * place + 500]), Grey(digit, index)) << place;
+  }
+  for (const v1::GenerateDigitRequest& request : service_.requests()) {
+    EXPECT_EQ(request.seed(), 7u + request.digit()) << "no two digits share their noise";
+    EXPECT_LE(request.count(), 4u) << "the server's limit";
+    EXPECT_EQ(request.priority(), v1::PRIORITY_BATCH) << "those who wait go first";
+    EXPECT_EQ(request.image().size(), 32u);
+  }
+  const auto manifest = nlohmann::json::parse(Slurp(folder_.File("set/manifest.json")));
+  EXPECT_EQ(manifest["complete"], true);
+  EXPECT_EQ(manifest["drawn_with"]["--seed"], "7");
+  EXPECT_EQ(manifest["drawn_with"]["--sampler"], "ddpm");
+  EXPECT_EQ(manifest["drawn_with"]["model_sha256"], "0123456789abcdef");
+}
+
+TEST_F(DenoiseTest, DatasetGoesOnWhereItEnded) {
+  std::atomic<int> calls = 0;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                          FakeService::Writer* writer) {
+    if (++calls > 25) return grpc::Status(grpc::StatusCode::INTERNAL, "out of memory");
+    return FakeService::DrawAll(context, request, writer);
+  };
+  const std::vector<std::string> command = {"dataset", "--out=set", "--per_digit=20"};
+  const ProgramResult first = Denoise(command);
+  EXPECT_EQ(first.exit_code, 1);
+  EXPECT_THAT(first.err, MatchesRegex("denoise: error: the server at .* says: out of memory; [0-9]+ of 200 digits are "
+                                      "in set; the same command goes on from there\n"));
+  const auto before = nlohmann::json::parse(Slurp(folder_.File("set/manifest.json")));
+  EXPECT_GT(before["images"], 0);
+  EXPECT_LT(before["images"], 200);
+
+  calls = -1000;
+  const size_t asked = service_.requests().size();
+  const ProgramResult second = Denoise(command);
+  EXPECT_EQ(second.exit_code, 0) << second.err;
+  const auto after = nlohmann::json::parse(Slurp(folder_.File("set/manifest.json")));
+  EXPECT_EQ(after["images"], 200);
+  EXPECT_EQ(after["drawn_with"], before["drawn_with"]) << "the seed was drawn at random, once";
+  uint32_t drawn = 0;
+  const std::vector<v1::GenerateDigitRequest> requests = service_.requests();
+  for (size_t i = asked; i < requests.size(); ++i) drawn += requests[i].count();
+  EXPECT_EQ(drawn, 200 - before["images"].get<uint32_t>()) << "nothing is drawn twice";
+  const std::string images = Slurp(folder_.File("set/train-images-idx3-ubyte"));
+  for (int place = 0; place < 200; ++place) {
+    EXPECT_EQ(static_cast<uint8_t>(images[16 + 1024 * place + 500]), Grey(place % 10, place / 10)) << place;
+  }
+  EXPECT_THAT(Denoise(command).out, HasSubstr("200 digits, seed ")) << "and once more is no work";
+  EXPECT_EQ(service_.requests().size(), requests.size());
+}
+
+TEST_F(DenoiseTest, DatasetGrowsByALargerNumber) {
+  ASSERT_EQ(Denoise({"dataset", "--out=set", "--per_digit=2", "--seed=1"}).exit_code, 0);
+  ASSERT_EQ(Denoise({"dataset", "--out=set", "--per_digit=3"}).exit_code, 0);
+  EXPECT_EQ(Slurp(folder_.File("set/train-labels-idx1-ubyte")).size(), 38u);
+  const ProgramResult other = Denoise({"dataset", "--out=set", "--per_digit=3", "--seed=2"});
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_EQ(other.err,
+            "denoise: error: set holds digits drawn with --seed 1, not 2; go on with them as they were begun, "
+            "or name another folder with --out\n");
+}
+
+TEST_F(DenoiseTest, DatasetOfMnistsOwnSize) {
+  ASSERT_EQ(Denoise({"dataset", "--out=set", "--per_digit=1", "--size=28", "--quiet"}).out, "");
+  const std::string images = Slurp(folder_.File("set/train-images-idx3-ubyte"));
+  ASSERT_EQ(images.size(), 16u + 10 * 28 * 28);
+  EXPECT_EQ(static_cast<uint8_t>(images[16 + 28 * 28 * 7 + 400]), Grey(7, 0));
+}
+
+TEST_F(DenoiseTest, DatasetOfTwoModelsIsRefused) {
+  std::atomic<int> calls = 0;
+  service_.behavior = [&](grpc::ServerContext*, const v1::GenerateDigitRequest& request, FakeService::Writer* writer) {
+    v1::GenerateDigitResponse event;
+    event.mutable_accepted()->set_model_version(++calls > 12 ? "fedcba987654" : "0123456789ab");
+    writer->Write(event);
+    for (uint32_t i = 0; i < request.count(); ++i) FakeService::DrawOne(request, request.first_image() + i, writer);
+    return grpc::Status::OK;
+  };
+  const ProgramResult result = Denoise({"dataset", "--out=set", "--per_digit=20"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("the server serves the model fedcba987654 now, not 0123456789ab as when this data "
+                                    "set was begun; "));
+}
+
+TEST_F(DenoiseTest, DatasetThatCannotBeIsSaid) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"dataset"}, "dataset needs a folder for its files, as in `denoise dataset --out synthetic`"},
+      {{"dataset", "7", "--out=set"}, "a digit has no use with dataset"},
+      {{"dataset", "--out=set", "--previews_dir=x"}, "--previews_dir has no use with dataset"},
+      {{"dataset", "--out=set", "--size=64"},
+       "--size of dataset must be 32, as the network draws, or 28, as MNIST has it; got 64"},
+      {{"--grid", "--per_digit=1001"}, "--per_digit: must be at most 1000 with --grid, got 1001"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    const ProgramResult result = Denoise(arguments);
+    EXPECT_EQ(result.exit_code, 2) << message;
+    EXPECT_EQ(result.err, "denoise: error: " + message + "\n");
+  }
+  EXPECT_THAT(service_.requests(), IsEmpty());
   EXPECT_THAT(Files(), IsEmpty());
 }
 

@@ -17,6 +17,7 @@
 #include "common/command_line/progress_bar.h"
 #include "common/engine/device.h"
 #include "common/engine/make_engine.h"
+#include "common/image/idx.h"
 #include "common/image/image.h"
 #include "common/model/precision.h"
 #include "common/support/clock.h"
@@ -48,16 +49,7 @@ Settings SettingsOf(const Checkpoint& checkpoint, const DrawOptions& options, Pr
           {"images of each digit", absl::StrJoin(options.counts, " ")}};
 }
 
-// IDX: a magic number that says unsigned bytes and how many dimensions, the dimensions, the bytes.
-std::string IdxHeader(const std::vector<size_t>& dimensions) {
-  std::string header = {0, 0, 8, static_cast<char>(dimensions.size())};
-  for (const size_t dimension : dimensions) {
-    for (int shift = 24; shift >= 0; shift -= 8) header += static_cast<char>(dimension >> shift & 0xff);
-  }
-  return header;
-}
-
-std::string ImagesHeader(size_t count) { return IdxHeader({count, kModelSize, kModelSize}); }
+std::string ImagesHeader(size_t count) { return IdxHeader({static_cast<uint32_t>(count), kModelSize, kModelSize}); }
 
 std::string AsText(absl::Span<const uint8_t> bytes) { return std::string(bytes.begin(), bytes.end()); }
 
@@ -89,8 +81,9 @@ class SampleFolder {
     const size_t count = drawing.pixels.size() / kModelPixels;
     DENOISED_RETURN_IF_ERROR(
         WriteFileAtomically(files_.images, absl::StrCat(ImagesHeader(count), AsText(drawing.pixels))));
-    DENOISED_RETURN_IF_ERROR(WriteFileAtomically(
-        files_.labels, absl::StrCat(IdxHeader({count}), AsText(absl::MakeSpan(drawing.labels).subspan(0, count)))));
+    DENOISED_RETURN_IF_ERROR(
+        WriteFileAtomically(files_.labels, absl::StrCat(IdxHeader({static_cast<uint32_t>(count)}),
+                                                        AsText(absl::MakeSpan(drawing.labels).subspan(0, count)))));
     return SaveRecord(drawing.seconds);
   }
 

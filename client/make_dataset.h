@@ -1,0 +1,26 @@
+// File: make_dataset.h
+//
+// `denoise dataset`: many digits as a training set for others, in MNIST's format.
+//
+//   absl::Status status = MakeDataset(client, options);
+//
+// Image i of digit d is the one that `denoise d --index i --seed S+d` draws, at place 10 i + d of the files, so that
+// any beginning of them is balanced. As many calls are under way as keep the server's batches full. Progress goes to
+// stderr, what came of it to stdout. Thread-compatible.
+#ifndef DENOISED_CLIENT_MAKE_DATASET_H_
+#define DENOISED_CLIENT_MAKE_DATASET_H_
+
+#include "absl/status/status.h"
+#include "client/calls/digit_client.h"
+#include "client/options.h"
+
+namespace denoised {
+
+// Draws options.per_digit images of each digit into the folder options.out, or those that it lacks. An error's message
+// says how many are there; they are kept. CANCELLED, saying that alone, after DigitClient::Cancel; FAILED_PRECONDITION
+// if the server changes its model meanwhile; and the errors of DatasetFiles and DigitClient.
+absl::Status MakeDataset(DigitClient& client, const ClientOptions& options);
+
+}  // namespace denoised
+
+#endif  // DENOISED_CLIENT_MAKE_DATASET_H_
