@@ -136,6 +136,27 @@ TEST_F(EndToEndTest, ModelIsTheShippedOne) {
   EXPECT_THAT(result.out, testing::ContainsRegex("engine          (oneDNN|LibTorch) in (bf16|fp32) on [0-9]+ threads"));
 }
 
+// Of a data set, each image can be drawn again alone, as the manifest says.
+TEST_F(EndToEndTest, DatasetHoldsTheDigitsThatItsManifestNames) {
+  const TempFolder folder;
+  const ProgramResult result =
+      RunProgram({"denoise", "dataset", "--server", served_->address(), "--out=set", "--per_digit=3", "--seed=100",
+                  "--sampler=dpm_solver_pp_2m"},
+                 {}, folder.path());
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::string images = Slurp(folder.File("set/train-images-idx3-ubyte"));
+  ASSERT_EQ(images.size(), size_t{16} + size_t{30} * kModelPixels);
+  const ProgramResult one =
+      RunProgram({"denoise", "7", "--server", served_->address(), "--index=2", "--seed=107",
+                  "--sampler=dpm_solver_pp_2m", "--size=32", "--out=seven.png", "--picture=never"},
+                 {}, folder.path());
+  ASSERT_EQ(one.exit_code, 0) << one.err;
+  const absl::StatusOr<GreyImage> seven = DecodePng(Slurp(folder.File("seven.png")));
+  ASSERT_TRUE(seven.ok());
+  EXPECT_EQ(images.substr(16 + size_t{27} * kModelPixels, kModelPixels),
+            std::string(seven->pixels.begin(), seven->pixels.end()));
+}
+
 TEST_F(EndToEndTest, OccupiedPortIsSaid) {
   const ProgramResult result = RunProgram({"denoised", "--listen", served_->address(), "--metrics_listen=off"});
   EXPECT_EQ(result.exit_code, 1);
