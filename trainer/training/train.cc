@@ -2,6 +2,7 @@
 
 #include <torch/version.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -96,9 +97,7 @@ class Trainer {
     const int64_t first = progress_.batch, batches = batches_.per_epoch();
     batches_.StartEpoch(progress_.epoch);
     while (progress_.batch < batches) {
-      progress_.loss_sum += learner_.Step(progress_.step, batches_.Make(progress_.batch));
-      ++progress_.step;
-      ++progress_.batch;
+      DENOISED_RETURN_IF_ERROR(RunBatch());
       progress_.seconds = seconds_before + SecondsSince(start);
       if (progress_.batch % 20 == 0) ReportProgress(progress_.batch - first, SecondsSince(start));
       if (StopRequested()) return Stop();
@@ -107,14 +106,50 @@ class Trainer {
     return FinishEpoch(static_cast<double>((batches - first) * batches_.global_rows()) / SecondsSince(start));
   }
 
-  absl::Status FinishEpoch(double images_per_second) {
-    const double loss = progress_.loss_sum / static_cast<double>(progress_.batch);
-    if (!std::isfinite(loss)) {
-      return absl::AbortedError(absl::StrCat("the loss of epoch ", progress_.epoch + 1,
-                                             " is not a finite number; the checkpoints of earlier epochs are kept. "
-                                             "Try a lower --learning_rate"));
+  absl::Status RunBatch() {
+    TrainingBatch batch = batches_.Make(progress_.batch);
+    if (options_.change_batch != nullptr) options_.change_batch(progress_.epoch, progress_.batch, batch);
+    const StepResult step = learner_.Step(progress_.step, batch);
+    ++progress_.batch;
+    if (!step.taken) return LeaveOut(step);
+    progress_.bad_batches_in_a_row = 0;
+    progress_.loss_sum += step.loss;
+    ++progress_.step;
+    return absl::OkStatus();
+  }
+
+  // The batch just seen, of which the optimizer has taken nothing.
+  absl::Status LeaveOut(const StepResult& step) {
+    ++progress_.bad_batches;
+    ++progress_.bad_batches_in_a_row;
+    const std::string what = std::isfinite(step.loss) ? absl::StrCat("the gradient's norm is ", step.gradient_norm)
+                                                      : absl::StrCat("the loss is ", step.loss);
+    const std::string where =
+        absl::StrCat("batch ", progress_.batch, " of ", batches_.per_epoch(), " in epoch ", progress_.epoch + 1);
+    if (writes_files()) {
+      ClearProgress();
+      absl::FPrintF(stderr, "%s is left out: %s\n", where, what);
     }
-    const bool best = loss < progress_.best_loss;
+    if (progress_.bad_batches_in_a_row < options_.max_bad_batches) return absl::OkStatus();
+    return Diverged(absl::StrCat(progress_.bad_batches_in_a_row, " batches in a row had no finite loss and gradient, ",
+                                 "the last one ", where, ": ", what));
+  }
+
+  absl::Status Diverged(const std::string& what) const {
+    return absl::AbortedError(absl::StrCat(
+        what, ". The files in ", options_.out,
+        "/ are from before. Begin a new run with a lower --learning_rate; if the machine was at fault, --resume"));
+  }
+
+  absl::Status FinishEpoch(double images_per_second) {
+    const int64_t learnt = progress_.batch - progress_.bad_batches;
+    if (learnt == 0) {
+      return Diverged(absl::StrCat("no batch of epoch ", progress_.epoch + 1, " had a finite loss and gradient"));
+    }
+    const double loss = progress_.loss_sum / static_cast<double>(learnt);
+    // After weights that made the epoch's last batches bad the mean says nothing about them.
+    const bool best = loss < progress_.best_loss && progress_.bad_batches_in_a_row == 0;
+    const int64_t bad_batches = std::exchange(progress_.bad_batches, 0);
     ++progress_.epoch;
     progress_.batch = 0;
     progress_.loss_sum = 0;
@@ -125,6 +160,7 @@ class Trainer {
               .best_loss = progress_.best_loss,
               .learning_rate = learner_.LearningRate(progress_.step),
               .images_seen = progress_.step * batches_.global_rows(),
+              .bad_batches = bad_batches,
               .images_per_second = images_per_second,
               .seconds = progress_.seconds});
     if (!writes_files()) return absl::OkStatus();
@@ -148,7 +184,14 @@ class Trainer {
   }
 
   bool SaveIsDue() const {
-    return writes_files() && options_.save_every_seconds > 0 && SecondsSince(last_save_) >= options_.save_every_seconds;
+    // What is on the disk is from before bad batches, as long as nobody knows where they come from.
+    return writes_files() && progress_.bad_batches_in_a_row == 0 && options_.save_every_seconds > 0 &&
+           SecondsSince(last_save_) >= options_.save_every_seconds;
+  }
+
+  // Of the epoch so far.
+  double MeanLoss() const {
+    return progress_.loss_sum / static_cast<double>(std::max<int64_t>(1, progress_.batch - progress_.bad_batches));
   }
 
   // `done` batches of this epoch in `seconds`, not counting those of an earlier part of the run.
@@ -160,7 +203,7 @@ class Trainer {
     ShowProgress(FormatProgress({.epoch = progress_.epoch + 1,
                                  .epochs = options_.epochs,
                                  .epoch_fraction = static_cast<double>(progress_.batch) / static_cast<double>(batches),
-                                 .loss = progress_.loss_sum / static_cast<double>(progress_.batch),
+                                 .loss = MeanLoss(),
                                  .images_per_second = static_cast<double>(batches_.global_rows()) / seconds_per_batch,
                                  .seconds_left = seconds_per_batch * left}));
   }
@@ -192,6 +235,7 @@ class Trainer {
 
   // The state before the log: a run that ends between the two writes the log again when it is resumed.
   absl::Status WriteFiles(bool best) {
+    DENOISED_RETURN_IF_ERROR(CheckWeights());
     DENOISED_ASSIGN_OR_RETURN(const std::string bytes, SerializeCheckpoint(Metadata(), learner_.result()));
     DENOISED_RETURN_IF_ERROR(folder_.WriteCheckpoint(bytes, best));
     DENOISED_RETURN_IF_ERROR(SaveState());
@@ -216,7 +260,13 @@ class Trainer {
             .log = &log_};
   }
 
+  absl::Status CheckWeights() const {
+    if (learner_.IsFinite()) return absl::OkStatus();
+    return Diverged(absl::StrCat("step ", progress_.step, " made weights that are not finite numbers"));
+  }
+
   absl::Status SaveState() {
+    DENOISED_RETURN_IF_ERROR(CheckWeights());
     last_save_ = Clock::now();
     return folder_.WriteState(SerializeTrainingState(State()));
   }

@@ -44,10 +44,12 @@ struct TrainingSummary {
 //   NOT_FOUND            nothing to resume
 //   FAILED_PRECONDITION  the state is of a run with other flags; `init` is another kind of network; no such device
 //   DATA_LOSS            the state is damaged
-//   ABORTED              the loss is not a finite number
+//   ABORTED              losses or weights are no longer finite numbers
 //   UNAVAILABLE          other processes cannot be reached
 // and those of LoadCheckpoint for `init`, and of WriteFileAtomically, RESOURCE_EXHAUSTED for a full disk among them.
-// Whatever happens, the last good files are kept.
+//
+// Whatever happens, the last good files are kept. A batch whose loss or gradient is not a finite number is named, left
+// out and counted; nothing of it reaches a file.
 absl::StatusOr<TrainingSummary> Train(const Dataset& data, const TrainingOptions& options);
 
 }  // namespace denoised

@@ -20,6 +20,7 @@ Json ToJson(const EpochRecord& record) {
           {"best_loss", record.best_loss},
           {"learning_rate", record.learning_rate},
           {"images_seen", record.images_seen},
+          {"bad_batches", record.bad_batches},
           {"images_per_second", record.images_per_second},
           {"seconds", record.seconds}};
 }
@@ -31,6 +32,7 @@ EpochRecord FromJson(const Json& json) {
           .best_loss = json.at("best_loss"),
           .learning_rate = json.at("learning_rate"),
           .images_seen = json.at("images_seen"),
+          .bad_batches = json.value("bad_batches", int64_t{0}),  // runs begun before there was such a field
           .images_per_second = json.at("images_per_second"),
           .seconds = json.at("seconds")};
 }

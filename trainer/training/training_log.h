@@ -26,6 +26,7 @@ struct EpochRecord {
   double best_loss = 0;      // lowest so far
   double learning_rate = 0;  // of the epoch's last step
   int64_t images_seen = 0;   // since the first epoch
+  int64_t bad_batches = 0;   // of the epoch, left out as their loss or gradient was not a finite number
   double images_per_second = 0;
   double seconds = 0;  // since the first epoch, without pauses between resumed parts
 

@@ -32,6 +32,7 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
       {"--ema_decay", options.ema_decay, options.ema_decay >= 0 && options.ema_decay < 1, "0 to less than 1"},
       {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
        "0 to less than 1"},
+      {"--max_bad_batches", 1.0 * options.max_bad_batches, options.max_bad_batches >= 1, "at least 1"},
       {"--save_every", options.save_every_seconds, options.save_every_seconds >= 0, "at least 0 seconds"},
   };
   for (const Range& range : ranges) {

@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "common/model/model_metadata.h"
 #include "trainer/data/mnist.h"
+#include "trainer/data/training_batches.h"
 
 namespace denoised {
 
@@ -47,12 +48,15 @@ struct TrainingOptions {
   std::string device = "cpu";      // as in EngineOptions; with several GPUs each process takes its own
   std::string precision = "fp32";  // or on CUDA "bf16": autocast
   int threads = 0;                 // CPU: each takes its share of every batch; 0: one per core
+  int max_bad_batches = 10;        // in a row whose loss or gradient is not finite, until training stops
   int sample_every = 1;            // epochs between sample grids; 0: none
   double save_every_seconds = 60;  // between saves of state.pt within an epoch; 0: only after each epoch
   bool resume = false;             // go on from out/state.pt
   std::string command;             // recorded in the checkpoint
   // Asked after every step; once it says true, the state is saved and training ends. Null: never.
   std::function<bool()> stop_requested;
+  // For tests: may change what is learnt from, told epoch and batch, from 0. Null: nothing is changed.
+  std::function<void(int epoch, int64_t batch, TrainingBatch& rows)> change_batch;
 };
 
 // The options that suit an architecture, on which flags then build. INVALID_ARGUMENT for an unknown name.

@@ -26,10 +26,15 @@ std::string RecipeText(const Recipe& recipe) {
 
 std::string ProgressText(const TrainingProgressState& progress) {
   const Json best_loss = std::isfinite(progress.best_loss) ? Json(progress.best_loss) : Json(nullptr);
-  return Json{{"epoch", progress.epoch},       {"batch", progress.batch},
-              {"loss_sum", progress.loss_sum}, {"step", progress.step},
-              {"best_loss", best_loss},        {"epochs_without_progress", progress.epochs_without_progress},
-              {"seconds", progress.seconds}}
+  return Json{{"epoch", progress.epoch},
+              {"batch", progress.batch},
+              {"loss_sum", progress.loss_sum},
+              {"step", progress.step},
+              {"best_loss", best_loss},
+              {"epochs_without_progress", progress.epochs_without_progress},
+              {"seconds", progress.seconds},
+              {"bad_batches", progress.bad_batches},
+              {"bad_batches_in_a_row", progress.bad_batches_in_a_row}}
       .dump();
 }
 
@@ -43,6 +48,8 @@ TrainingProgressState ParseProgress(const std::string& text) {
   if (!json.at("best_loss").is_null()) progress.best_loss = json.at("best_loss");
   progress.epochs_without_progress = json.at("epochs_without_progress");
   progress.seconds = json.at("seconds");
+  progress.bad_batches = json.value("bad_batches", int64_t{0});  // not in states of before
+  progress.bad_batches_in_a_row = json.value("bad_batches_in_a_row", 0);
   return progress;
 }
 

@@ -25,10 +25,12 @@ namespace denoised {
 
 // How far a run has come.
 struct TrainingProgressState {
-  int epoch = 0;        // finished epochs
-  int64_t batch = 0;    // finished batches of the one after
-  double loss_sum = 0;  // of those
-  int64_t step = 0;     // finished optimizer steps
+  int epoch = 0;                 // finished epochs
+  int64_t batch = 0;             // finished batches of the one after
+  double loss_sum = 0;           // of those
+  int64_t bad_batches = 0;       // of those, left out: their loss or gradient was not a finite number
+  int bad_batches_in_a_row = 0;  // up to now
+  int64_t step = 0;              // finished optimizer steps
   double best_loss = std::numeric_limits<double>::infinity();
   int epochs_without_progress = 0;
   double seconds = 0;  // of training so far

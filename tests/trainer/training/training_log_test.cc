@@ -23,6 +23,7 @@ TrainingLog TwoEpochs() {
            .best_loss = 0.25,
            .learning_rate = 5e-4,
            .images_seen = 120000,
+           .bad_batches = 2,
            .images_per_second = 500,
            .seconds = 220});
   return log;
@@ -31,10 +32,10 @@ TrainingLog TwoEpochs() {
 TEST(TrainingLogTest, IsAJsonObjectPerEpoch) {
   EXPECT_EQ(TwoEpochs().ToJsonLines(),
             R"({"epoch":1,"loss":0.5,"best_loss":0.5,"learning_rate":0.001,"images_seen":60000,)"
-            R"("images_per_second":600.0,"seconds":100.0})"
+            R"("bad_batches":0,"images_per_second":600.0,"seconds":100.0})"
             "\n"
             R"({"epoch":2,"loss":0.25,"best_loss":0.25,"learning_rate":0.0005,"images_seen":120000,)"
-            R"("images_per_second":500.0,"seconds":220.0})"
+            R"("bad_batches":2,"images_per_second":500.0,"seconds":220.0})"
             "\n");
 }
 
@@ -42,6 +43,14 @@ TEST(TrainingLogTest, ComesBackFromItsText) {
   const absl::StatusOr<TrainingLog> log = TrainingLog::FromJsonLines(TwoEpochs().ToJsonLines());
   ASSERT_THAT(log, IsOk());
   EXPECT_EQ(log->records(), TwoEpochs().records());
+}
+
+TEST(TrainingLogTest, LogOfBeforeBadBatchesWereCountedHadNone) {
+  const absl::StatusOr<TrainingLog> log =
+      TrainingLog::FromJsonLines(R"({"epoch":1,"loss":0.5,"best_loss":0.5,"learning_rate":0.001,"images_seen":60000,)"
+                                 R"("images_per_second":600.0,"seconds":100.0})");
+  ASSERT_THAT(log, IsOk());
+  EXPECT_EQ(log->records()[0].bad_batches, 0);
 }
 
 TEST(TrainingLogTest, DamagedLineIsNamed) {
