@@ -61,12 +61,15 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--seed", options.seed, "Seed of all random numbers");
   app.add_option("--device", options.device, "Where to train: auto, cpu, cuda or cuda:N");
   app.add_option("--precision", options.precision, "fp32, or on CUDA bf16: autocast to bfloat16");
-  app.add_option("--threads", options.threads, "Worker threads on the CPU; 0: one per core");
+  app.add_option("--threads", options.threads,
+                 "Worker threads on the CPU; 0: one per core, or as many as the run that is resumed had");
   app.add_option("--max_bad_batches", options.max_bad_batches,
                  "Batches in a row, left out as their loss or gradient is not a finite number, until training stops");
   app.add_option("--sample_every", options.sample_every, "Epochs between sample grids; 0: none");
   app.add_option("--save_every", options.save_every_seconds,
                  "Seconds between saves of state.pt within an epoch; 0: only after each epoch");
+  app.add_flag("--release", options.release,
+               "Refuse to train by a build whose sources are in no commit, so that the checkpoint can be made again");
   app.add_flag("--resume", options.resume, "Go on from state.pt in --out");
   app.add_option(
       "--add_golden_draw", flags.add_golden_draw,

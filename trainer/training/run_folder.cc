@@ -32,7 +32,12 @@ absl::Status RunFolder::WriteCheckpoint(const std::string& bytes, bool best) con
 
 absl::Status RunFolder::WriteState(const std::string& bytes) const { return WriteFileAtomically(files_.state, bytes); }
 
-absl::StatusOr<std::string> RunFolder::ReadState() const { return ReadFile(files_.state, kMaxStateBytes); }
+absl::StatusOr<std::string> RunFolder::ReadState() const {
+  absl::StatusOr<std::string> bytes = ReadFile(files_.state, kMaxStateBytes);
+  if (bytes.ok() && !bytes->empty()) return bytes;
+  return absl::NotFoundError(absl::StrCat("nothing to resume: ", files_.state,
+                                          " is not there or cannot be read; leave out --resume to begin a run"));
+}
 
 absl::Status RunFolder::WriteLog(const TrainingLog& log) const {
   DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files_.log, log.ToJsonLines()));

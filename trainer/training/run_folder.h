@@ -49,7 +49,7 @@ class RunFolder {
   absl::Status WriteCheckpoint(const std::string& bytes, bool best) const;
 
   absl::Status WriteState(const std::string& bytes) const;
-  // Errors of ReadFile.
+  // NOT_FOUND, with advice, where it is not there or cannot be read.
   absl::StatusOr<std::string> ReadState() const;
 
   // log.jsonl, and loss.png where there is an epoch to show.

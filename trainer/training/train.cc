@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/checkpoint/checkpoint.h"
@@ -18,7 +20,6 @@
 #include "common/command_line/progress_bar.h"
 #include "common/engine/device.h"
 #include "common/support/available_cores.h"
-#include "common/support/build_info.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/training_batches.h"
@@ -43,6 +44,13 @@ struct Workplace {
   std::unique_ptr<ProcessGroup> group;  // null: no other processes
 };
 
+RunSetting SettingOf(const std::optional<Checkpoint>& init, const Workplace& workplace) {
+  return {.init_sha256 = init ? init->sha256 : "",
+          .processes = workplace.place.size,
+          .on_cpu = workplace.device.is_cpu(),
+          .threads = workplace.threads};
+}
+
 TrainingBatchesOptions BatchesOptions(const TrainingOptions& options, const ProcessPlace& place) {
   return {.rows = options.batch_size,
           .null_label = NullLabel(options),
@@ -63,6 +71,13 @@ GradientOptions GradientOptionsOf(const TrainingOptions& options, const Workplac
           .processes = workplace.place.size};
 }
 
+absl::Status CheckRevision(const std::string& what, const std::string& revision) {
+  if (!absl::StrContains(revision, "-dirty") && !absl::StrContains(revision, "unknown")) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--release needs sources that are in a commit, and ", what, " is of revision ", revision,
+                   ": commit what has changed, build again in a clone with git, and begin the run anew"));
+}
+
 // A run from its first batch to its last.
 class Trainer {
  public:
@@ -73,12 +88,14 @@ class Trainer {
         data_sha256_(data.sha256),
         workplace_(std::move(workplace)),
         batches_(data, schedule, BatchesOptions(options, workplace_.place)),
-        recipe_(RecipeOf(options, data, init ? init->sha256 : "", batches_.global_rows())),
+        setting_(SettingOf(init, workplace_)),
+        recipe_(RecipeOf(options, data, setting_)),
         learner_(options, options.epochs * batches_.per_epoch(), init ? &init->unet : nullptr,
                  GradientOptionsOf(options, workplace_)) {}
 
-  absl::StatusOr<TrainingSummary> Run() {
-    if (options_.resume) DENOISED_RETURN_IF_ERROR(LoadState());
+  // Begins anew, or where the bytes of a state leave off, if there are any.
+  absl::StatusOr<TrainingSummary> Run(const std::string& state) {
+    if (!state.empty()) DENOISED_RETURN_IF_ERROR(LoadState(state));
     if (writes_files()) {
       absl::FPrintF(stderr, "training on %s, %d images an epoch, %d a step; writing to %s/\n", workplace_.device.str(),
                     batches_.per_epoch() * batches_.global_rows(), batches_.global_rows(), options_.out);
@@ -227,9 +244,11 @@ class Trainer {
                          .best_loss = progress_.best_loss,
                          .ema_decay = options_.ema_decay,
                          .seed = options_.seed,
-                         .command = options_.command,
-                         .source_revision = kSourceRevision,
-                         .libtorch_version = TORCH_VERSION};
+                         .command = origin_.command,
+                         .init_sha256 = setting_.init_sha256,
+                         .flags = FlagsOf(options_, setting_),
+                         .source_revision = origin_.source_revision,
+                         .libtorch_version = origin_.libtorch_version};
     return metadata;
   }
 
@@ -257,7 +276,8 @@ class Trainer {
             .averages = learner_.averages(),
             .optimizer = &learner_.optimizer(),
             .progress = &progress_,
-            .log = &log_};
+            .log = &log_,
+            .origin = &origin_};
   }
 
   absl::Status CheckWeights() const {
@@ -271,19 +291,9 @@ class Trainer {
     return folder_.WriteState(SerializeTrainingState(State()));
   }
 
-  // Process 0 reads the state and hands it to the others, which may run on machines without the file.
-  absl::Status LoadState() {
-    absl::StatusOr<std::string> bytes = std::string();
-    if (writes_files()) bytes = folder_.ReadState();
-    if (workplace_.group != nullptr) {
-      bytes = BytesOfFirst(*workplace_.group, workplace_.device, bytes.ok() ? *std::move(bytes) : "");
-    }
-    const std::string& path = folder_.files().state;
-    if (!bytes.ok() || bytes->empty()) {
-      return absl::NotFoundError(absl::StrCat("nothing to resume: ", path,
-                                              " is not there or cannot be read; leave out --resume to begin a run"));
-    }
-    DENOISED_RETURN_IF_ERROR(RestoreTrainingState(path, *bytes, State()));
+  absl::Status LoadState(const std::string& bytes) {
+    DENOISED_RETURN_IF_ERROR(RestoreTrainingState(folder_.files().state, bytes, State()));
+    if (options_.release) DENOISED_RETURN_IF_ERROR(CheckRevision("the run to resume", origin_.source_revision));
     return writes_files() ? folder_.WriteLog(log_) : absl::OkStatus();
   }
 
@@ -309,10 +319,13 @@ class Trainer {
   const Workplace workplace_;
 
   TrainingBatches batches_;
+  const RunSetting setting_;
   const Recipe recipe_;
   Learner learner_;
   TrainingProgressState progress_;
   TrainingLog log_;
+  RunOrigin origin_ = {
+      .command = options_.command, .source_revision = options_.source_revision, .libtorch_version = TORCH_VERSION};
   Clock::time_point last_save_;
   bool stopping_ = false;
 };
@@ -348,6 +361,22 @@ absl::Status ValidateWorkplace(const TrainingOptions& options, const Dataset& da
   return absl::OkStatus();
 }
 
+// Makes the folder ready, and reads the state where a run is to be resumed: no bytes where one begins.
+absl::StatusOr<std::string> OpenRun(const TrainingOptions& options) {
+  const RunFolder folder(options.out);
+  DENOISED_RETURN_IF_ERROR(folder.Prepare(options.resume));
+  if (!options.resume) return std::string();
+  return folder.ReadState();
+}
+
+// How many threads each process gets: by their number sums are rounded, so that a resumed run keeps it.
+int ThreadsFor(const TrainingOptions& options, const std::string& state) {
+  if (options.threads > 0) return options.threads;
+  int saved = 0;
+  if (!state.empty() && absl::SimpleAtoi(SavedFlag(state, "--threads"), &saved) && saved > 0) return saved;
+  return AvailableCores();
+}
+
 absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOptions& options) {
   DENOISED_RETURN_IF_ERROR(ValidateTrainingOptions(options, static_cast<int>(data.size())));
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
@@ -355,12 +384,16 @@ absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOpt
   DENOISED_ASSIGN_OR_RETURN(const torch::Device device, DeviceFor(options, place));
   DENOISED_RETURN_IF_ERROR(ValidateWorkplace(options, data, place, device));
   DENOISED_ASSIGN_OR_RETURN(const std::optional<Checkpoint> init, LoadInit(options));
-  if (place.rank == 0) DENOISED_RETURN_IF_ERROR(RunFolder(options.out).Prepare(options.resume));
+  if (options.release) DENOISED_RETURN_IF_ERROR(CheckRevision("this build", options.source_revision));
   DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<ProcessGroup> group, ProcessGroup::FromEnvironment(place, device));
-  const int threads = options.threads > 0 ? options.threads : AvailableCores();
+  // Process 0 reads the state and hands it to the others, which may run on machines without the file.
+  absl::StatusOr<std::string> opened = std::string();
+  if (place.rank == 0) opened = OpenRun(options);
+  DENOISED_ASSIGN_OR_RETURN(const std::string state, AnswerOfFirst(group.get(), device, opened));
+  const int threads = static_cast<int>(NumberOfFirst(group.get(), device, ThreadsFor(options, state)));
   Trainer trainer(data, options, schedule, init,
                   {.place = place, .device = device, .threads = threads, .group = std::move(group)});
-  return trainer.Run();
+  return trainer.Run(state);
 }
 
 }  // namespace

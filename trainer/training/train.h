@@ -11,7 +11,8 @@
 //
 //   absl::StatusOr<TrainingSummary> summary = Train(data, {.out = "run", .epochs = 30});
 //
-// The same data and options, threads included, give the same checkpoint bytes on the CPU, interrupted or not.
+// The same data and options, threads included, give the same checkpoint bytes on the CPU, interrupted or not; a run is
+// not resumed with other ones.
 #ifndef DENOISED_TRAINER_TRAINING_TRAIN_H_
 #define DENOISED_TRAINER_TRAINING_TRAIN_H_
 
@@ -42,7 +43,8 @@ struct TrainingSummary {
 //   INVALID_ARGUMENT     options or environment variables out of range
 //   ALREADY_EXISTS       `out` holds a run, and `resume` is not set
 //   NOT_FOUND            nothing to resume
-//   FAILED_PRECONDITION  the state is of a run with other flags; `init` is another kind of network; no such device
+//   FAILED_PRECONDITION  the state is of a run with other flags; `init` is another kind of network; no such device;
+//                        `release` of sources that are in no commit
 //   DATA_LOSS            the state is damaged
 //   ABORTED              losses or weights are no longer finite numbers
 //   UNAVAILABLE          other processes cannot be reached

@@ -82,16 +82,19 @@ std::optional<int> NullLabel(const TrainingOptions& options) {
   return std::nullopt;
 }
 
-Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const std::string& init_sha256,
-                int64_t images_per_step) {
+namespace {
+
+// What the flags say of a run's numbers.
+Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) {
   const NoiseScheduleConfig& schedule = options.schedule;
   Recipe recipe = {
       {"--arch",
        absl::StrCat(options.unet.architecture, " of ", absl::StrJoin(options.unet.channels, "-"), " channels")},
-      {"--init", init_sha256.empty() ? "none" : absl::StrCat("a file of SHA-256 ", init_sha256)},
+      {"--init", setting.init_sha256.empty() ? "none" : absl::StrCat("a file of SHA-256 ", setting.init_sha256)},
       {"--prediction_type", PredictionTypeName(schedule.prediction_type)},
       {"--beta_schedule", schedule.beta_schedule},
-      {"--batch_size times processes", absl::StrCat(images_per_step)},
+      {"--batch_size times processes", absl::StrCat(int64_t{options.batch_size} * setting.processes)},
+      {"WORLD_SIZE (processes)", absl::StrCat(setting.processes)},
       {"--learning_rate", absl::StrCat(options.learning_rate)},
       {"--weight_decay", absl::StrCat(options.weight_decay)},
       {"--cosine", options.cosine ? "on" : "off"},
@@ -103,9 +106,27 @@ Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const std::
       {"--label_dropout", absl::StrCat(options.label_dropout)},
       {"--seed", absl::StrCat(options.seed)},
       {"--precision", options.precision},
+      {"--device", setting.on_cpu ? "cpu" : "cuda"},
   };
+  if (setting.on_cpu) recipe.emplace_back("--threads", absl::StrCat(setting.threads));
+  if (options.cosine) recipe.emplace_back("--epochs", absl::StrCat(options.epochs));
+  return recipe;
+}
+
+}  // namespace
+
+Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const RunSetting& setting) {
+  Recipe recipe = DecisiveFlags(options, setting);
   for (const auto& [file, sha256] : data.sha256) recipe.emplace_back(absl::StrCat(file, " of SHA-256"), sha256);
   return recipe;
+}
+
+Recipe FlagsOf(const TrainingOptions& options, const RunSetting& setting) {
+  Recipe flags = DecisiveFlags(options, setting);
+  if (!options.cosine) flags.emplace_back("--epochs", absl::StrCat(options.epochs));
+  flags.emplace_back("--patience", absl::StrCat(options.patience));
+  flags.emplace_back("--max_bad_batches", absl::StrCat(options.max_bad_batches));
+  return flags;
 }
 
 }  // namespace denoised

@@ -36,6 +36,15 @@ struct TrainingProgressState {
   double seconds = 0;  // of training so far
 };
 
+// What made a run, for the record in its checkpoints: they are the same bytes however often it was resumed.
+struct RunOrigin {
+  std::string command;           // that began it
+  std::string source_revision;   // of the program that began it, and of others that resumed it: "a1b2c3, d4e5f6"
+  std::string libtorch_version;  // likewise
+
+  friend bool operator==(const RunOrigin&, const RunOrigin&) = default;
+};
+
 // Views of what a run consists of; nothing is owned.
 struct TrainingState {
   const Recipe* recipe = nullptr;
@@ -44,13 +53,18 @@ struct TrainingState {
   torch::optim::AdamW* optimizer = nullptr;
   TrainingProgressState* progress = nullptr;
   TrainingLog* log = nullptr;
+  RunOrigin* origin = nullptr;
 };
 
 // The same state gives the same bytes. Throws what LibTorch throws.
 std::string SerializeTrainingState(const TrainingState& state);
 
-// Fills `state`; `path` is for messages. FAILED_PRECONDITION for a state of another recipe, naming the first flag that
-// differs and both values; DATA_LOSS for damaged bytes. After an error `state` may be half filled.
+// The value that the saved run's recipe has for a flag; empty where it has none, or the bytes are damaged.
+std::string SavedFlag(const std::string& bytes, const std::string& flag);
+
+// Fills `state`, whose origin becomes that of the saved run, with what differs now added; `path` is for messages.
+// FAILED_PRECONDITION for a state of another recipe, naming the first flag that differs and both values; DATA_LOSS for
+// damaged bytes. After an error `state` may be half filled.
 absl::Status RestoreTrainingState(const std::string& path, const std::string& bytes, const TrainingState& state);
 
 }  // namespace denoised

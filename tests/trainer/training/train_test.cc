@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -13,6 +14,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/image/image.h"
 #include "common/image/png.h"
+#include "common/support/digest.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -343,6 +345,81 @@ TEST_F(TrainTest, ResumeNeedsAStateOfTheSameRecipe) {
             run + "--prediction_type epsilon, not v_prediction" + advice);
   EXPECT_EQ(message([](auto& o) { o.batch_size = 8; }), run + "--batch_size times processes 16, not 8" + advice);
   EXPECT_EQ(message([](auto& o) { o.seed = 5; }), run + "--seed 1, not 5" + advice);
+  EXPECT_EQ(message([](auto& o) { o.threads = 3; }), run + "--threads 2, not 3, by which sums are rounded" + advice);
+  EXPECT_EQ(message([](auto&) {}), run + "--epochs 1, not 2, where the cosine of its learning rate ends" + advice);
+}
+
+TEST_F(TrainTest, RunWithoutACosineMayBeMadeLonger) {
+  TrainingOptions options = Options("run", 1);
+  options.cosine = false;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.epochs = 2;
+  options.resume = true;
+  const absl::StatusOr<TrainingSummary> longer = Train(data_, options);
+  ASSERT_THAT(longer, IsOk());
+  EXPECT_EQ(longer->epochs, 2);
+}
+
+TEST_F(TrainTest, ResumedRunHasTheThreadsThatItBeganWith) {
+  TrainingOptions options = Options("run", 1);
+  options.threads = 3;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.threads = 0;
+  options.resume = true;
+  EXPECT_THAT(Train(data_, options), IsOk());
+}
+
+TEST_F(TrainTest, CheckpointTellsWhereItCameFrom) {
+  ASSERT_THAT(Train(data_, Options("first", 1)), IsOk());
+  TrainingOptions options = Options("second", 2);
+  options.init = folder_.File("first/best.pt");
+  options.command = "--init first/best.pt";
+  options.source_revision = "abc";
+  options.release = true;
+  options.stop_requested = [] { return true; };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.stop_requested = nullptr;
+  options.resume = true;
+  options.command = "--init first/best.pt --resume";
+  options.source_revision = "def";
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const TrainingRecord record = LoadCheckpoint(folder_.File("second/best.pt"))->metadata.training;
+  EXPECT_EQ(record.command, "--init first/best.pt");
+  EXPECT_EQ(record.source_revision, "abc, def");
+  EXPECT_EQ(record.init_sha256, Sha256Hex(Slurp(options.init)));
+  const std::map<std::string, std::string> flags(record.flags.begin(), record.flags.end());
+  EXPECT_EQ(flags.at("--epochs"), "2");
+  EXPECT_EQ(flags.at("--threads"), "2");
+  EXPECT_EQ(flags.at("--learning_rate"), "0.001");
+  EXPECT_EQ(flags.at("--patience"), "15");
+  EXPECT_EQ(flags.at("--init"), "a file of SHA-256 " + record.init_sha256);
+  EXPECT_EQ(LoadCheckpoint(options.init)->metadata.training.init_sha256, "");
+}
+
+TEST_F(TrainTest, ReleaseNeedsCommittedSources) {
+  const std::string advice = ": commit what has changed, build again in a clone with git, and begin the run anew";
+  TrainingOptions options = Options("run", 1);
+  options.release = true;
+  options.source_revision = "abc-dirty";
+  EXPECT_THAT(
+      Train(data_, options),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               "--release needs sources that are in a commit, and this build is of revision abc-dirty" + advice));
+  EXPECT_FALSE(std::filesystem::exists(options.out));
+  options.source_revision = "unknown";
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("this build is of revision unknown")));
+  options.release = false;
+  options.source_revision = "abc-dirty";
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.release = true;
+  options.resume = true;
+  options.source_revision = "abc";
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "--release needs sources that are in a commit, and the run to resume is of revision abc-dirty, "
+                       "abc" +
+                           advice));
 }
 
 TEST_F(TrainTest, DamagedStateIsSaid) {
