@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/add_golden_draw.h"
@@ -66,6 +67,10 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--max_bad_batches", options.max_bad_batches,
                  "Batches in a row, left out as their loss or gradient is not a finite number, until training stops");
   app.add_option("--sample_every", options.sample_every, "Epochs between sample grids; 0: none");
+  app.add_option("--checkpoint_every", options.checkpoint_every_seconds,
+                 "Seconds between writes of last.pt within an epoch, which can be served; 0: only after each epoch");
+  app.add_option("--report_every", options.report_every_seconds,
+                 "Seconds between lines on stderr within an epoch where it is no terminal; 0: none");
   app.add_option("--save_every", options.save_every_seconds,
                  "Seconds between saves of state.pt within an epoch; 0: only after each epoch");
   app.add_flag("--release", options.release,
@@ -94,13 +99,17 @@ void Report(const TrainingSummary& summary, const TrainingOptions& options) {
   if (summary.interrupted) {
     absl::FPrintF(stderr, "stopped in epoch %d; everything is saved, and the same command with --resume goes on\n",
                   summary.epochs + 1);
+    if (!summary.checkpoint.empty())
+      absl::PrintF("Serve what it has learnt:  denoised --checkpoint %s\n", summary.checkpoint);
     return;
   }
-  absl::PrintF("%s: best loss %.5f in epoch %d of %d, %d images in %s%s\n", summary.checkpoint, summary.best_loss,
-               summary.best_epoch, summary.epochs, summary.images_seen, FormatDuration(summary.seconds),
+  absl::PrintF("%s: best loss %.5f in epoch %d of %d, %d images in %s, and %s for files and pictures%s\n",
+               summary.checkpoint, summary.best_loss, summary.best_epoch, summary.epochs, summary.images_seen,
+               FormatDuration(summary.seconds), FormatDuration(summary.other_seconds),
                summary.stopped_early ? "; stopped early" : "");
   absl::PrintF("Serve it:  denoised --checkpoint %s\n", summary.checkpoint);
-  absl::PrintF("Look at:   %s, %s\n", files.loss_plot, files.samples);
+  absl::PrintF("Look at:   %s%s\n", files.loss_plot,
+               RunFolder(options.out).HasSamples() ? absl::StrCat(", ", files.samples) : "");
 }
 
 // The architecture decides the defaults of the other flags, so it is read first.

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -14,7 +14,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/command_line/progress_bar.h"
@@ -27,6 +26,7 @@
 #include "trainer/training/learner.h"
 #include "trainer/training/process_group.h"
 #include "trainer/training/run_folder.h"
+#include "trainer/training/run_reporter.h"
 #include "trainer/training/sample_grid.h"
 #include "trainer/training/training_log.h"
 #include "trainer/training/training_state.h"
@@ -91,16 +91,14 @@ class Trainer {
         setting_(SettingOf(init, workplace_)),
         recipe_(RecipeOf(options, data, setting_)),
         learner_(options, options.epochs * batches_.per_epoch(), init ? &init->unet : nullptr,
-                 GradientOptionsOf(options, workplace_)) {}
+                 GradientOptionsOf(options, workplace_)),
+        reporter_(options, batches_.per_epoch(), batches_.global_rows(), /*speaks=*/writes_files()) {}
 
   // Begins anew, or where the bytes of a state leave off, if there are any.
   absl::StatusOr<TrainingSummary> Run(const std::string& state) {
     if (!state.empty()) DENOISED_RETURN_IF_ERROR(LoadState(state));
-    if (writes_files()) {
-      absl::FPrintF(stderr, "training on %s, %d images an epoch, %d a step; writing to %s/\n", workplace_.device.str(),
-                    batches_.per_epoch() * batches_.global_rows(), batches_.global_rows(), options_.out);
-    }
-    last_save_ = Clock::now();
+    reporter_.Begin(workplace_.device.str(), progress_);
+    last_save_ = last_checkpoint_ = Clock::now();
     while (progress_.epoch < options_.epochs && progress_.epochs_without_progress < options_.patience && !stopping_) {
       DENOISED_RETURN_IF_ERROR(RunEpoch());
     }
@@ -109,18 +107,37 @@ class Trainer {
 
  private:
   absl::Status RunEpoch() {
-    const Clock::time_point start = Clock::now();
-    const double seconds_before = progress_.seconds;
-    const int64_t first = progress_.batch, batches = batches_.per_epoch();
     batches_.StartEpoch(progress_.epoch);
-    while (progress_.batch < batches) {
+    while (progress_.batch < batches_.per_epoch()) {
+      const Clock::time_point start = Clock::now();
       DENOISED_RETURN_IF_ERROR(RunBatch());
-      progress_.seconds = seconds_before + SecondsSince(start);
-      if (progress_.batch % 20 == 0) ReportProgress(progress_.batch - first, SecondsSince(start));
+      CountLearning(SecondsSince(start));
       if (StopRequested()) return Stop();
-      if (SaveIsDue()) DENOISED_RETURN_IF_ERROR(SaveState());
+      if (!writes_files()) continue;
+      DENOISED_RETURN_IF_ERROR(CountApart([this] { return WriteWhatIsDue(); }));
     }
-    return FinishEpoch(static_cast<double>((batches - first) * batches_.global_rows()) / SecondsSince(start));
+    return FinishEpoch();
+  }
+
+  absl::Status WriteWhatIsDue() {
+    if (IsDue(last_checkpoint_, options_.checkpoint_every_seconds)) DENOISED_RETURN_IF_ERROR(WriteLast());
+    return IsDue(last_save_, options_.save_every_seconds) ? SaveState() : absl::OkStatus();
+  }
+
+  void CountLearning(double seconds) {
+    progress_.seconds += seconds;
+    progress_.epoch_seconds += seconds;
+    progress_.epoch_images += batches_.global_rows();
+    reporter_.Batch(progress_, seconds);
+  }
+
+  // What `work` takes is no time of learning.
+  absl::Status CountApart(const std::function<absl::Status()>& work) {
+    const Clock::time_point start = Clock::now();
+    const absl::Status status = work();
+    progress_.other_seconds += SecondsSince(start);
+    reporter_.Other(SecondsSince(start));
+    return status;
   }
 
   absl::Status RunBatch() {
@@ -143,10 +160,7 @@ class Trainer {
                                                       : absl::StrCat("the loss is ", step.loss);
     const std::string where =
         absl::StrCat("batch ", progress_.batch, " of ", batches_.per_epoch(), " in epoch ", progress_.epoch + 1);
-    if (writes_files()) {
-      ClearProgress();
-      absl::FPrintF(stderr, "%s is left out: %s\n", where, what);
-    }
+    reporter_.Line(absl::StrCat(where, " is left out: ", what));
     if (progress_.bad_batches_in_a_row < options_.max_bad_batches) return absl::OkStatus();
     return Diverged(absl::StrCat(progress_.bad_batches_in_a_row, " batches in a row had no finite loss and gradient, ",
                                  "the last one ", where, ": ", what));
@@ -158,15 +172,17 @@ class Trainer {
         "/ are from before. Begin a new run with a lower --learning_rate; if the machine was at fault, --resume"));
   }
 
-  absl::Status FinishEpoch(double images_per_second) {
-    const int64_t learnt = progress_.batch - progress_.bad_batches;
-    if (learnt == 0) {
+  absl::Status FinishEpoch() {
+    if (progress_.learnt_batches() == 0) {
       return Diverged(absl::StrCat("no batch of epoch ", progress_.epoch + 1, " had a finite loss and gradient"));
     }
-    const double loss = progress_.loss_sum / static_cast<double>(learnt);
+    const double loss = progress_.MeanLoss();
     // After weights that made the epoch's last batches bad the mean says nothing about them.
     const bool best = loss < progress_.best_loss && progress_.bad_batches_in_a_row == 0;
     const int64_t bad_batches = std::exchange(progress_.bad_batches, 0);
+    const double images_per_second = EpochSpeed();
+    progress_.epoch_images = 0;
+    progress_.epoch_seconds = 0;
     ++progress_.epoch;
     progress_.batch = 0;
     progress_.loss_sum = 0;
@@ -179,11 +195,18 @@ class Trainer {
               .images_seen = progress_.step * batches_.global_rows(),
               .bad_batches = bad_batches,
               .images_per_second = images_per_second,
-              .seconds = progress_.seconds});
+              .seconds = progress_.seconds,
+              .other_seconds = progress_.other_seconds});
     if (!writes_files()) return absl::OkStatus();
-    DENOISED_RETURN_IF_ERROR(WriteFiles(best));
-    ReportEpoch(log_.records().back(), best);
+    DENOISED_RETURN_IF_ERROR(CountApart([this, best] { return WriteFiles(best); }));
+    reporter_.Epoch(log_.records().back(), best);
     return absl::OkStatus();
+  }
+
+  // Images a second; of the run so far, where the epoch ended with a state of before its own were counted.
+  double EpochSpeed() const {
+    if (progress_.epoch_images > 0) return static_cast<double>(progress_.epoch_images) / progress_.epoch_seconds;
+    return static_cast<double>(progress_.step * batches_.global_rows()) / progress_.seconds;
   }
 
   bool writes_files() const { return workplace_.place.rank == 0; }
@@ -196,39 +219,16 @@ class Trainer {
 
   absl::Status Stop() {
     stopping_ = true;
-    ClearProgress();
-    return writes_files() ? SaveState() : absl::OkStatus();
+    if (!writes_files()) return absl::OkStatus();
+    return CountApart([this]() -> absl::Status {
+      if (progress_.step > 0) DENOISED_RETURN_IF_ERROR(WriteLast());
+      return SaveState();
+    });
   }
 
-  bool SaveIsDue() const {
-    // What is on the disk is from before bad batches, as long as nobody knows where they come from.
-    return writes_files() && progress_.bad_batches_in_a_row == 0 && options_.save_every_seconds > 0 &&
-           SecondsSince(last_save_) >= options_.save_every_seconds;
-  }
-
-  // Of the epoch so far.
-  double MeanLoss() const {
-    return progress_.loss_sum / static_cast<double>(std::max<int64_t>(1, progress_.batch - progress_.bad_batches));
-  }
-
-  // `done` batches of this epoch in `seconds`, not counting those of an earlier part of the run.
-  void ReportProgress(int64_t done, double seconds) const {
-    if (!writes_files()) return;
-    const double seconds_per_batch = seconds / static_cast<double>(done);
-    const int64_t batches = batches_.per_epoch();
-    const auto left = static_cast<double>((options_.epochs - progress_.epoch) * batches - progress_.batch);
-    ShowProgress(FormatProgress({.epoch = progress_.epoch + 1,
-                                 .epochs = options_.epochs,
-                                 .epoch_fraction = static_cast<double>(progress_.batch) / static_cast<double>(batches),
-                                 .loss = MeanLoss(),
-                                 .images_per_second = static_cast<double>(batches_.global_rows()) / seconds_per_batch,
-                                 .seconds_left = seconds_per_batch * left}));
-  }
-
-  void ReportEpoch(const EpochRecord& record, bool best) const {
-    ClearProgress();
-    absl::FPrintF(stderr, "epoch %d/%d  loss %.5f%s  %.0f images/s  %s so far\n", record.epoch, options_.epochs,
-                  record.loss, best ? " (best)" : "", record.images_per_second, FormatDuration(record.seconds));
+  // What is on the disk is from before bad batches, as long as nobody knows where they come from.
+  bool IsDue(Clock::time_point last, double every_seconds) const {
+    return progress_.bad_batches_in_a_row == 0 && every_seconds > 0 && SecondsSince(last) >= every_seconds;
   }
 
   ModelMetadata Metadata() const {
@@ -241,7 +241,7 @@ class Trainer {
     metadata.training = {.data_sha256 = data_sha256_,
                          .epochs = progress_.epoch,
                          .images_seen = progress_.step * batches_.global_rows(),
-                         .best_loss = progress_.best_loss,
+                         .best_loss = std::isfinite(progress_.best_loss) ? progress_.best_loss : progress_.MeanLoss(),
                          .ema_decay = options_.ema_decay,
                          .seed = options_.seed,
                          .command = origin_.command,
@@ -257,10 +257,19 @@ class Trainer {
     DENOISED_RETURN_IF_ERROR(CheckWeights());
     DENOISED_ASSIGN_OR_RETURN(const std::string bytes, SerializeCheckpoint(Metadata(), learner_.result()));
     DENOISED_RETURN_IF_ERROR(folder_.WriteCheckpoint(bytes, best));
+    last_checkpoint_ = Clock::now();
     DENOISED_RETURN_IF_ERROR(SaveState());
     DENOISED_RETURN_IF_ERROR(folder_.WriteLog(log_));
     if (options_.sample_every == 0 || progress_.epoch % options_.sample_every != 0) return absl::OkStatus();
     return WriteSamples(bytes);
+  }
+
+  // A checkpoint from within an epoch, so that there is something to serve and to look at.
+  absl::Status WriteLast() {
+    DENOISED_RETURN_IF_ERROR(CheckWeights());
+    DENOISED_ASSIGN_OR_RETURN(const std::string bytes, SerializeCheckpoint(Metadata(), learner_.result()));
+    last_checkpoint_ = Clock::now();
+    return folder_.WriteCheckpoint(bytes, /*best=*/false);
   }
 
   absl::Status WriteSamples(const std::string& checkpoint_bytes) const {
@@ -297,12 +306,15 @@ class Trainer {
     return writes_files() ? folder_.WriteLog(log_) : absl::OkStatus();
   }
 
+  std::string LastCheckpoint() const { return progress_.step > 0 ? folder_.files().last : ""; }
+
   TrainingSummary Summary() const {
-    TrainingSummary summary = {.checkpoint = folder_.files().best,
+    TrainingSummary summary = {.checkpoint = stopping_ ? LastCheckpoint() : folder_.files().best,
                                .epochs = progress_.epoch,
                                .best_loss = progress_.best_loss,
                                .images_seen = progress_.step * batches_.global_rows(),
                                .seconds = progress_.seconds,
+                               .other_seconds = progress_.other_seconds,
                                .stopped_early = !stopping_ && progress_.epoch < options_.epochs,
                                .interrupted = stopping_,
                                .writes_files = writes_files()};
@@ -326,7 +338,8 @@ class Trainer {
   TrainingLog log_;
   RunOrigin origin_ = {
       .command = options_.command, .source_revision = options_.source_revision, .libtorch_version = TORCH_VERSION};
-  Clock::time_point last_save_;
+  RunReporter reporter_;
+  Clock::time_point last_save_, last_checkpoint_;
   bool stopping_ = false;
 };
 

@@ -26,12 +26,13 @@
 namespace denoised {
 
 struct TrainingSummary {
-  std::string checkpoint;  // path of the best one
+  std::string checkpoint;  // path of the best one, where interrupted of the last; empty: nothing has been learnt yet
   int epochs = 0;          // finished, resumed ones included
   int best_epoch = 0;      // that of best_loss, from 1
   double best_loss = 0;    // lowest epoch mean
   int64_t images_seen = 0;
-  double seconds = 0;          // resumed parts included
+  double seconds = 0;          // of learning, resumed parts included
+  double other_seconds = 0;    // of writing files and drawing pictures
   bool stopped_early = false;  // patience ran out
   bool interrupted = false;    // stop_requested said so; --resume goes on
   bool writes_files = true;    // false in processes that only help: their rank is not 0

@@ -28,7 +28,8 @@ struct EpochRecord {
   int64_t images_seen = 0;   // since the first epoch
   int64_t bad_batches = 0;   // of the epoch, left out as their loss or gradient was not a finite number
   double images_per_second = 0;
-  double seconds = 0;  // since the first epoch, without pauses between resumed parts
+  double seconds = 0;        // of learning since the first epoch, without pauses between resumed parts
+  double other_seconds = 0;  // likewise of writing files and drawing pictures, up to the epoch's end
 
   friend bool operator==(const EpochRecord&, const EpochRecord&) = default;
 };
@@ -60,9 +61,16 @@ struct TrainingProgress {
   double seconds_left = 0;  // until the last epoch ends, should none stop early
 };
 
-// A line for progress_bar.h to show:
+// A line for progress_bar.h to show, in at most so many columns, as far as it can be made shorter: first the bar gets
+// narrow, then bar, speed and loss go.
 // "epoch 3/40 [#########-----------]  45%  loss 0.0312  880 images/s  34 min left"
-std::string FormatProgress(const TrainingProgress& progress);
+std::string FormatProgress(const TrainingProgress& progress, int columns);
+
+// The same for a log, without a bar: "epoch 3/40  45%  loss 0.0312  880 images/s  34 min left".
+std::string FormatProgressLine(const TrainingProgress& progress);
+
+// "880 images/s", or "7.5 images/s".
+std::string FormatSpeed(double images_per_second);
 
 }  // namespace denoised
 

@@ -37,7 +37,10 @@ std::string ProgressText(const TrainingProgressState& progress) {
               {"epochs_without_progress", progress.epochs_without_progress},
               {"seconds", progress.seconds},
               {"bad_batches", progress.bad_batches},
-              {"bad_batches_in_a_row", progress.bad_batches_in_a_row}}
+              {"bad_batches_in_a_row", progress.bad_batches_in_a_row},
+              {"other_seconds", progress.other_seconds},
+              {"epoch_seconds", progress.epoch_seconds},
+              {"epoch_images", progress.epoch_images}}
       .dump();
 }
 
@@ -51,8 +54,12 @@ TrainingProgressState ParseProgress(const std::string& text) {
   if (!json.at("best_loss").is_null()) progress.best_loss = json.at("best_loss");
   progress.epochs_without_progress = json.at("epochs_without_progress");
   progress.seconds = json.at("seconds");
-  progress.bad_batches = json.value("bad_batches", int64_t{0});  // not in states of before
+  // States of before have none of these.
+  progress.bad_batches = json.value("bad_batches", int64_t{0});
   progress.bad_batches_in_a_row = json.value("bad_batches_in_a_row", 0);
+  progress.other_seconds = json.value("other_seconds", 0.0);
+  progress.epoch_seconds = json.value("epoch_seconds", 0.0);
+  progress.epoch_images = json.value("epoch_images", int64_t{0});
   return progress;
 }
 

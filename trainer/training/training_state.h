@@ -33,7 +33,14 @@ struct TrainingProgressState {
   int64_t step = 0;              // finished optimizer steps
   double best_loss = std::numeric_limits<double>::infinity();
   int epochs_without_progress = 0;
-  double seconds = 0;  // of training so far
+  double seconds = 0;        // of learning so far
+  double other_seconds = 0;  // of writing files and drawing pictures so far
+  double epoch_seconds = 0;  // of learning in the epoch under way
+  int64_t epoch_images = 0;  // that took them
+
+  // Of the batches of the epoch under way that were learnt from.
+  int64_t learnt_batches() const { return batch - bad_batches; }
+  double MeanLoss() const { return loss_sum / static_cast<double>(learnt_batches() == 0 ? 1 : learnt_batches()); }
 };
 
 // What made a run, for the record in its checkpoints: they are the same bytes however often it was resumed.

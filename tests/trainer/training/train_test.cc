@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <limits>
@@ -160,7 +161,7 @@ TEST_F(TrainTest, SameSeedGivesTheSameBytes) {
   TrainingOptions other = Options("c", 2);
   other.seed = 2;
   ASSERT_THAT(Train(data_, other), IsOk());
-  EXPECT_EQ(Slurp(folder_.File("a/last.pt")), Slurp(folder_.File("b/last.pt")));
+  EXPECT_TRUE(Slurp(folder_.File("a/last.pt")) == Slurp(folder_.File("b/last.pt")));
   EXPECT_NE(Slurp(folder_.File("a/last.pt")), Slurp(folder_.File("c/last.pt")));
 }
 
@@ -237,7 +238,9 @@ TEST_F(TrainTest, EpochThatEndsInBadBatchesIsNotTheBest) {
 }
 
 TEST_F(TrainTest, TooManyBadBatchesInARowEndTheRunWhichCanBeResumed) {
-  ASSERT_THAT(Train(data_, Options("whole", 2)), IsOk());
+  TrainingOptions whole = Options("whole", 2);
+  whole.max_bad_batches = 2;
+  ASSERT_THAT(Train(data_, whole), IsOk());
   TrainingOptions options = Options("run", 2);
   options.max_bad_batches = 2;
   options.save_every_seconds = 1e-9;  // after every batch that may be saved
@@ -257,7 +260,7 @@ TEST_F(TrainTest, TooManyBadBatchesInARowEndTheRunWhichCanBeResumed) {
   options.resume = true;
   ASSERT_THAT(Train(data_, options), IsOk());
   EXPECT_EQ(Losses("run"), Losses("whole"));
-  EXPECT_EQ(Slurp(folder_.File("run/last.pt")), Slurp(folder_.File("whole/last.pt")));
+  EXPECT_TRUE(Slurp(folder_.File("run/last.pt")) == Slurp(folder_.File("whole/last.pt")));
 }
 
 TEST_F(TrainTest, WeightsBeyondFloat32ReachNoFile) {
@@ -298,7 +301,103 @@ TEST_F(TrainTest, StoppedInTheMiddleOfAnEpochItGoesOnAsIfNothingHadHappened) {
   ASSERT_THAT(rest, IsOk());
   EXPECT_FALSE(rest->interrupted);
   EXPECT_EQ(Losses("parts"), Losses("whole"));
-  EXPECT_EQ(Slurp(folder_.File("parts/last.pt")), Slurp(folder_.File("whole/last.pt")));
+  EXPECT_TRUE(Slurp(folder_.File("parts/last.pt")) == Slurp(folder_.File("whole/last.pt")));
+}
+
+TEST_F(TrainTest, StoppedInItsFirstEpochItLeavesACheckpointToServe) {
+  TrainingOptions options = Options("run", 3);
+  options.stop_requested = [] { return true; };
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->checkpoint, options.out + "/last.pt");
+  const absl::StatusOr<Checkpoint> last = LoadCheckpoint(summary->checkpoint);
+  ASSERT_THAT(last, IsOk());
+  EXPECT_EQ(last->metadata.training.epochs, 0);
+  EXPECT_EQ(last->metadata.training.images_seen, 16);
+  EXPECT_GT(last->metadata.training.best_loss, 0.5) << "that of the batch";
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("run/best.pt")));
+}
+
+TEST_F(TrainTest, NothingLearntYetLeavesNoCheckpoint) {
+  TrainingOptions options = Options("run", 3);
+  options.stop_requested = [] { return true; };
+  options.change_batch = [](int, int64_t, TrainingBatch& rows) {
+    rows.x.fill_(std::numeric_limits<float>::quiet_NaN());
+  };
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->checkpoint, "");
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("run/last.pt")));
+}
+
+TEST_F(TrainTest, CheckpointsWithinAnEpochChangeNothing) {
+  ASSERT_THAT(Train(data_, Options("whole", 2)), IsOk());
+  TrainingOptions options = Options("run", 2);
+  options.checkpoint_every_seconds = 1e-9;
+  int in_first_epoch = 0;
+  options.stop_requested = [&] {
+    const absl::StatusOr<Checkpoint> last = LoadCheckpoint(folder_.File("run/last.pt"));
+    if (last.ok() && last->metadata.training.epochs == 0) ++in_first_epoch;
+    return false;
+  };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  EXPECT_EQ(in_first_epoch, 3) << "of four batches; the last one's is that of the epoch's end";
+  EXPECT_TRUE(Slurp(folder_.File("run/last.pt")) == Slurp(folder_.File("whole/last.pt")));
+}
+
+TEST_F(TrainTest, SaysEarlyHowLongItTakesAndWhereItGoesOn) {
+  TrainingOptions options = Options("run", 6);
+  options.report_every_seconds = 1e-9;
+  testing::internal::CaptureStderr();
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, testing::ContainsRegex("about [0-9]+ s to the end of epoch 6, at [0-9.]+ images/s; " + options.out +
+                                           "/last.pt can be served in [0-9]+ s, or after Ctrl-C\n"));
+  EXPECT_THAT(said, testing::ContainsRegex("\nepoch 2/6  50%  loss [0-9.]+  [0-9.]+ images/s  [0-9]+ s left\n"));
+  options.resume = true;
+  testing::internal::CaptureStderr();
+  ASSERT_THAT(Train(data_, options), IsOk());
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::EndsWith("/run/\nnothing is left to do: every epoch is done\n"));
+}
+
+// The epoch under way is timed over all parts of the run.
+TEST_F(TrainTest, SpeedOfAnEpochThatWasStoppedAfterItsLastBatchIsThatOfItsBatches) {
+  TrainingOptions options = Options("run", 1);
+  int steps = 0;
+  options.stop_requested = [&steps] { return ++steps == 4; };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  ASSERT_FALSE(std::filesystem::exists(folder_.File("run/loss.png"))) << "the epoch is not finished";
+  options.stop_requested = nullptr;
+  options.resume = true;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const nlohmann::json epoch = Log("run").at(0);
+  EXPECT_DOUBLE_EQ(epoch["images_per_second"].get<double>(), 64 / epoch["seconds"].get<double>());
+}
+
+TEST_F(TrainTest, PicturesAreNotCountedAsLearning) {
+  TrainingOptions options = Options("run", 1);
+  options.sample_every = 1;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_GT(summary->other_seconds, 0);
+  EXPECT_EQ(summary->seconds, Log("run")[0]["seconds"]) << "drawing came after the record";
+}
+
+TEST_F(TrainTest, HalfWrittenFilesOfAKilledRunAreRemoved) {
+  std::filesystem::create_directory(folder_.File("run"));
+  const std::string gone = std::to_string(std::numeric_limits<pid_t>::max());
+  const std::string alive = std::to_string(getppid());
+  for (const std::string& name : {"state.pt." + gone, "last.pt." + gone, "." + gone, "state.pt." + alive}) {
+    folder_.Write("run/" + name + ".tmp", "x");
+  }
+  folder_.Write("run/notes." + gone + ".tmp", "mine");
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.File("run"))) {
+    if (entry.path().extension() == ".tmp") left.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(left, testing::UnorderedElementsAre("state.pt." + alive + ".tmp", "notes." + gone + ".tmp"));
 }
 
 TEST_F(TrainTest, LogOfAResumedRunHasEachEpochOnce) {
