@@ -54,7 +54,8 @@ struct TrainingRecord {
   std::vector<std::pair<std::string, std::string>> data_sha256;  // file name, SHA-256 of its unpacked bytes
   int64_t epochs = 0;
   int64_t images_seen = 0;
-  double best_loss = 0;  // lowest epoch mean of the squared error of the prediction
+  // Lowest epoch mean of the squared error of the prediction; where flags have --validation_images, on those.
+  double best_loss = 0;
   double ema_decay = 0;  // 0: the weights are not averaged
   uint64_t seed = 0;
   std::string command;      // as the run was begun; how often it was resumed leaves no trace

@@ -33,6 +33,10 @@ struct GradientOptions {
   int processes = 1;
 };
 
+// Each row's mean squared error over its pixels [B], on options.device: of its target, or with model guidance of the
+// target that it moves. Throws what LibTorch throws.
+at::Tensor SquaredErrors(torch::jit::Module& unet, const TrainingBatch& rows, const GradientOptions& options);
+
 class GradientWorkers {
  public:
   // `unet` is on options.device, its parameters ask for gradients, and it outlives this, as does options.group.
@@ -52,7 +56,6 @@ class GradientWorkers {
 
   std::vector<Share> RunShares(const TrainingBatch& batch);
   Share RunShare(const TrainingBatch& batch, int64_t begin, int64_t end);
-  at::Tensor Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y);
   void SumOverProcesses(at::Tensor& squared_error);
 
   // Constant after construction.

@@ -59,6 +59,8 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Decay of the averaged weights that are saved; 0: save the raw ones");
   app.add_option("--label_dropout", options.label_dropout,
                  "Share of labels hidden in training, so that guidance works");
+  app.add_option("--validation_images", options.validation_images,
+                 "Images held out of training, by whose loss best.pt is chosen; 0: by the loss of training");
   app.add_option("--seed", options.seed, "Seed of all random numbers");
   app.add_option("--device", options.device, "Where to train: auto, cpu, cuda or cuda:N");
   app.add_option("--precision", options.precision, "fp32, or on CUDA bf16: autocast to bfloat16");
@@ -103,10 +105,10 @@ void Report(const TrainingSummary& summary, const TrainingOptions& options) {
       absl::PrintF("Serve what it has learnt:  denoised --checkpoint %s\n", summary.checkpoint);
     return;
   }
-  absl::PrintF("%s: best loss %.5f in epoch %d of %d, %d images in %s, and %s for files and pictures%s\n",
-               summary.checkpoint, summary.best_loss, summary.best_epoch, summary.epochs, summary.images_seen,
-               FormatDuration(summary.seconds), FormatDuration(summary.other_seconds),
-               summary.stopped_early ? "; stopped early" : "");
+  absl::PrintF("%s: best %s %.5f in epoch %d of %d, %d images in %s, and %s for files and pictures%s\n",
+               summary.checkpoint, options.validation_images > 0 ? "validation loss" : "loss", summary.best_loss,
+               summary.best_epoch, summary.epochs, summary.images_seen, FormatDuration(summary.seconds),
+               FormatDuration(summary.other_seconds), summary.stopped_early ? "; stopped early" : "");
   absl::PrintF("Serve it:  denoised --checkpoint %s\n", summary.checkpoint);
   absl::PrintF("Look at:   %s%s\n", files.loss_plot,
                RunFolder(options.out).HasSamples() ? absl::StrCat(", ", files.samples) : "");

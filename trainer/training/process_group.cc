@@ -4,6 +4,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -153,6 +154,10 @@ int64_t NumberOfFirst(ProcessGroup* group, const torch::Device& device, int64_t 
   at::Tensor first = torch::full({1}, number, torch::TensorOptions(torch::kInt64).device(device));
   group->Broadcast(first);
   return first.item<int64_t>();
+}
+
+double DoubleOfFirst(ProcessGroup* group, const torch::Device& device, double number) {
+  return std::bit_cast<double>(NumberOfFirst(group, device, std::bit_cast<int64_t>(number)));
 }
 
 std::string BytesOfFirst(ProcessGroup& group, const torch::Device& device, const std::string& bytes) {

@@ -62,6 +62,9 @@ std::string BytesOfFirst(ProcessGroup& group, const torch::Device& device, const
 // Process 0's number. A null group: `number`. `device` is the group's.
 int64_t NumberOfFirst(ProcessGroup* group, const torch::Device& device, int64_t number);
 
+// The same of a number with a fraction, to the last bit.
+double DoubleOfFirst(ProcessGroup* group, const torch::Device& device, double number);
+
 // What process 0 alone does, and all must know of: its answer or its error, at every process. What the others give is
 // left aside. A null group: `answer`. `device` is the group's.
 absl::StatusOr<std::string> AnswerOfFirst(ProcessGroup* group, const torch::Device& device,

@@ -59,8 +59,11 @@ void RunReporter::Batch(const TrainingProgressState& progress, double seconds) {
 }
 
 void RunReporter::Epoch(const EpochRecord& record, bool best) const {
-  Line(absl::StrFormat("epoch %d/%d  loss %.5f%s  %s  %s so far", record.epoch, options_.epochs, record.loss,
-                       best ? " (best)" : "", FormatSpeed(record.images_per_second), FormatDuration(record.seconds)));
+  const std::string validation =
+      record.validation_loss ? absl::StrFormat("  validation %.5f", *record.validation_loss) : "";
+  Line(absl::StrFormat("epoch %d/%d  loss %.5f%s%s  %s  %s so far", record.epoch, options_.epochs, record.loss,
+                       validation, best ? " (best)" : "", FormatSpeed(record.images_per_second),
+                       FormatDuration(record.seconds)));
 }
 
 void RunReporter::Line(const std::string& line) const {

@@ -21,6 +21,7 @@
 #include "common/support/available_cores.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
+#include "trainer/data/held_out_split.h"
 #include "trainer/data/training_batches.h"
 #include "trainer/training/gradient_workers.h"
 #include "trainer/training/learner.h"
@@ -30,6 +31,7 @@
 #include "trainer/training/sample_grid.h"
 #include "trainer/training/training_log.h"
 #include "trainer/training/training_state.h"
+#include "trainer/training/validation.h"
 
 namespace denoised {
 namespace {
@@ -81,7 +83,8 @@ absl::Status CheckRevision(const std::string& what, const std::string& revision)
 // A run from its first batch to its last.
 class Trainer {
  public:
-  Trainer(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
+  // `held_out` may be empty; both outlive this.
+  Trainer(const Dataset& data, const Dataset& held_out, const TrainingOptions& options, const NoiseSchedule& schedule,
           const std::optional<Checkpoint>& init, Workplace workplace)
       : options_(options),
         folder_(options.out),
@@ -92,7 +95,9 @@ class Trainer {
         recipe_(RecipeOf(options, data, setting_)),
         learner_(options, options.epochs * batches_.per_epoch(), init ? &init->unet : nullptr,
                  GradientOptionsOf(options, workplace_)),
-        reporter_(options, batches_.per_epoch(), batches_.global_rows(), /*speaks=*/writes_files()) {}
+        reporter_(options, batches_.per_epoch(), batches_.global_rows(), /*speaks=*/writes_files()) {
+    if (held_out.size() > 0) validation_.emplace(held_out, schedule, GradientOptionsOf(options, workplace_));
+  }
 
   // Begins anew, or where the bytes of a state leave off, if there are any.
   absl::StatusOr<TrainingSummary> Run(const std::string& state) {
@@ -135,9 +140,12 @@ class Trainer {
   absl::Status CountApart(const std::function<absl::Status()>& work) {
     const Clock::time_point start = Clock::now();
     const absl::Status status = work();
-    progress_.other_seconds += SecondsSince(start);
-    reporter_.Other(SecondsSince(start));
+    CountApart(SecondsSince(start));
     return status;
+  }
+  void CountApart(double seconds) {
+    progress_.other_seconds += seconds;
+    reporter_.Other(seconds);
   }
 
   absl::Status RunBatch() {
@@ -177,8 +185,13 @@ class Trainer {
       return Diverged(absl::StrCat("no batch of epoch ", progress_.epoch + 1, " had a finite loss and gradient"));
     }
     const double loss = progress_.MeanLoss();
+    const std::optional<double> validation_loss = ValidationLoss();
+    const double decisive = validation_loss.value_or(loss);
+    if (!std::isfinite(decisive)) {
+      return Diverged(absl::StrCat("the validation loss of epoch ", progress_.epoch + 1, " is ", decisive));
+    }
     // After weights that made the epoch's last batches bad the mean says nothing about them.
-    const bool best = loss < progress_.best_loss && progress_.bad_batches_in_a_row == 0;
+    const bool best = decisive < progress_.best_loss && progress_.bad_batches_in_a_row == 0;
     const int64_t bad_batches = std::exchange(progress_.bad_batches, 0);
     const double images_per_second = EpochSpeed();
     progress_.epoch_images = 0;
@@ -187,9 +200,10 @@ class Trainer {
     progress_.batch = 0;
     progress_.loss_sum = 0;
     progress_.epochs_without_progress = best ? 0 : progress_.epochs_without_progress + 1;
-    if (best) progress_.best_loss = loss;
+    if (best) progress_.best_loss = decisive;
     log_.Add({.epoch = progress_.epoch,
               .loss = loss,
+              .validation_loss = validation_loss,
               .best_loss = progress_.best_loss,
               .learning_rate = learner_.LearningRate(progress_.step),
               .images_seen = progress_.step * batches_.global_rows(),
@@ -201,6 +215,18 @@ class Trainer {
     DENOISED_RETURN_IF_ERROR(CountApart([this, best] { return WriteFiles(best); }));
     reporter_.Epoch(log_.records().back(), best);
     return absl::OkStatus();
+  }
+
+  // Process 0's, so that all agree which epoch is the best.
+  std::optional<double> ValidationLoss() {
+    if (!validation_) return std::nullopt;
+    double loss = 0;
+    if (writes_files()) {
+      const Clock::time_point start = Clock::now();
+      loss = validation_->Loss(learner_.result());
+      CountApart(SecondsSince(start));
+    }
+    return DoubleOfFirst(workplace_.group.get(), workplace_.device, loss);
   }
 
   // Images a second; of the run so far, where the epoch ended with a state of before its own were counted.
@@ -319,7 +345,7 @@ class Trainer {
                                .interrupted = stopping_,
                                .writes_files = writes_files()};
     for (const EpochRecord& record : log_.records()) {
-      if (record.loss == summary.best_loss) summary.best_epoch = record.epoch;
+      if (record.decisive_loss() == summary.best_loss) summary.best_epoch = record.epoch;
     }
     return summary;
   }
@@ -334,6 +360,7 @@ class Trainer {
   const RunSetting setting_;
   const Recipe recipe_;
   Learner learner_;
+  std::optional<Validation> validation_;  // none: no images are held out
   TrainingProgressState progress_;
   TrainingLog log_;
   RunOrigin origin_ = {
@@ -367,9 +394,10 @@ absl::Status ValidateWorkplace(const TrainingOptions& options, const Dataset& da
   if (options.precision == "bf16" && !device.is_cuda()) {
     return absl::InvalidArgumentError("--precision bf16 needs a CUDA device; use fp32 on the CPU");
   }
-  if (int64_t{options.batch_size} * place.size > static_cast<int64_t>(data.size())) {
+  const int64_t images = static_cast<int64_t>(data.size()) - options.validation_images;
+  if (int64_t{options.batch_size} * place.size > images) {
     return absl::InvalidArgumentError(absl::StrCat("--batch_size ", options.batch_size, " in ", place.size,
-                                                   " processes is more than the ", data.size(), " images there are"));
+                                                   " processes is more than the ", images, " images there are"));
   }
   return absl::OkStatus();
 }
@@ -404,7 +432,11 @@ absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOpt
   if (place.rank == 0) opened = OpenRun(options);
   DENOISED_ASSIGN_OR_RETURN(const std::string state, AnswerOfFirst(group.get(), device, opened));
   const int threads = static_cast<int>(NumberOfFirst(group.get(), device, ThreadsFor(options, state)));
-  Trainer trainer(data, options, schedule, init,
+  const int64_t count = options.validation_images;
+  DENOISED_ASSIGN_OR_RETURN(const SplitIndices split, HeldOutSplit(data.labels, count));
+  const Dataset held_out = Subset(data, split.held_out);
+  const Dataset learnt = count > 0 ? Subset(data, split.kept) : Dataset();
+  Trainer trainer(count > 0 ? learnt : data, held_out, options, schedule, init,
                   {.place = place, .device = device, .threads = threads, .group = std::move(group)});
   return trainer.Run(state);
 }

@@ -29,7 +29,7 @@ struct TrainingSummary {
   std::string checkpoint;  // path of the best one, where interrupted of the last; empty: nothing has been learnt yet
   int epochs = 0;          // finished, resumed ones included
   int best_epoch = 0;      // that of best_loss, from 1
-  double best_loss = 0;    // lowest epoch mean
+  double best_loss = 0;    // lowest epoch mean, of the validation where there is one
   int64_t images_seen = 0;
   double seconds = 0;          // of learning, resumed parts included
   double other_seconds = 0;    // of writing files and drawing pictures
@@ -38,9 +38,10 @@ struct TrainingSummary {
   bool writes_files = true;    // false in processes that only help: their rank is not 0
 };
 
-// Trains until the last epoch, until `patience` runs out, or until it is asked to stop. Where the environment names
-// other processes (process_group.h), they train one network together, each with batch_size images per step; process 0
-// writes the files (run_folder.h). Errors:
+// Chooses best.pt by the mean loss of an epoch, or with validation_images by that of the averaged weights on images
+// that were held out. Trains until the last epoch, until `patience` runs out, or until it is asked to stop. Where the
+// environment names other processes (process_group.h), they train one network together, each with batch_size images per
+// step; process 0 writes the files (run_folder.h). Errors:
 //   INVALID_ARGUMENT     options or environment variables out of range
 //   ALREADY_EXISTS       `out` holds a run, and `resume` is not set
 //   NOT_FOUND            nothing to resume

@@ -16,21 +16,25 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json ToJson(const EpochRecord& record) {
-  return {{"epoch", record.epoch},
-          {"loss", record.loss},
-          {"best_loss", record.best_loss},
-          {"learning_rate", record.learning_rate},
-          {"images_seen", record.images_seen},
-          {"bad_batches", record.bad_batches},
-          {"images_per_second", record.images_per_second},
-          {"seconds", record.seconds},
-          {"other_seconds", record.other_seconds}};
+  Json json = {{"epoch", record.epoch}, {"loss", record.loss}};
+  if (record.validation_loss) json["validation_loss"] = *record.validation_loss;
+  json.update({{"best_loss", record.best_loss},
+               {"learning_rate", record.learning_rate},
+               {"images_seen", record.images_seen},
+               {"bad_batches", record.bad_batches},
+               {"images_per_second", record.images_per_second},
+               {"seconds", record.seconds},
+               {"other_seconds", record.other_seconds}});
+  return json;
 }
 
 // Throws Json::exception for a missing field or a wrong type.
 EpochRecord FromJson(const Json& json) {
+  std::optional<double> validation_loss;
+  if (json.contains("validation_loss")) validation_loss = json.at("validation_loss").get<double>();
   return {.epoch = json.at("epoch"),
           .loss = json.at("loss"),
+          .validation_loss = validation_loss,
           .best_loss = json.at("best_loss"),
           .learning_rate = json.at("learning_rate"),
           .images_seen = json.at("images_seen"),
@@ -64,18 +68,23 @@ absl::StatusOr<TrainingLog> TrainingLog::FromJsonLines(std::string_view text) {
 }
 
 absl::StatusOr<std::string> TrainingLog::PlotLoss(const std::string& title) const {
-  PlotLine loss, best;
+  PlotLine loss, validation, best;
   loss.name = "loss";
+  validation.name = "on images held out";
   best.name = "lowest so far";
   best.dashed = true;
   for (const EpochRecord& record : records_) {
     for (PlotLine* line : {&loss, &best}) line->x.push_back(record.epoch);
     loss.y.push_back(record.loss);
     best.y.push_back(record.best_loss);
+    if (!record.validation_loss) continue;
+    validation.x.push_back(record.epoch);
+    validation.y.push_back(*record.validation_loss);
   }
+  std::vector<PlotLine> lines = {best, loss};
+  if (!validation.x.empty()) lines.push_back(validation);
   return DrawPlot(
-      {best, loss},
-      {.title = title, .x_label = "epoch", .y_label = "mean squared error of the prediction", .log_y = true});
+      lines, {.title = title, .x_label = "epoch", .y_label = "mean squared error of the prediction", .log_y = true});
 }
 
 std::string FormatProgress(const TrainingProgress& progress, int columns) {

@@ -1,5 +1,7 @@
 #include "trainer/training/training_options.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/unet.h"
@@ -16,11 +18,15 @@ struct Range {
 };
 
 absl::Status ValidateRanges(const TrainingOptions& options, int images) {
-  const std::string batch_range = absl::StrCat("1 to ", images, " (the images there are)");
+  const std::string validation_range = absl::StrCat("0 (none) to ", images - 1, ", so that one is left to learn from");
+  const int learnt = std::max(1, images - options.validation_images);
+  const std::string batch_range = absl::StrCat("1 to ", learnt, " (the images there are)");
   const Range ranges[] = {
+      {"--validation_images", 1.0 * options.validation_images,
+       options.validation_images >= 0 && options.validation_images < images, validation_range.c_str()},
       {"--epochs", 1.0 * options.epochs, options.epochs >= 1, "at least 1"},
       {"--patience", 1.0 * options.patience, options.patience >= 1, "at least 1"},
-      {"--batch_size", 1.0 * options.batch_size, options.batch_size >= 1 && options.batch_size <= images,
+      {"--batch_size", 1.0 * options.batch_size, options.batch_size >= 1 && options.batch_size <= learnt,
        batch_range.c_str()},
       {"--learning_rate", options.learning_rate, options.learning_rate > 0, "more than 0"},
       {"--weight_decay", options.weight_decay, options.weight_decay >= 0, "at least 0"},
@@ -107,6 +113,7 @@ Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) 
       {"--model_guidance", absl::StrCat(options.model_guidance)},
       {"--ema_decay", absl::StrCat(options.ema_decay)},
       {"--label_dropout", absl::StrCat(options.label_dropout)},
+      {"--validation_images", absl::StrCat(options.validation_images)},
       {"--seed", absl::StrCat(options.seed)},
       {"--precision", options.precision},
       {"--device", setting.on_cpu ? "cpu" : "cuda"},

@@ -45,6 +45,7 @@ struct TrainingOptions {
   double model_guidance = 1;    // guidance scale learnt into the labelled prediction; 1: none
   double ema_decay = 0.999;     // of the averaged weights, the ones that are saved; 0: save the raw weights
   double label_dropout = 0.1;   // share of labels replaced by the null label, where the architecture has one
+  int validation_images = 0;    // held out of training (held_out_split.h), to choose best.pt by; 0: by the loss
   uint64_t seed = 1;
   std::string device = "cpu";      // as in EngineOptions; with several GPUs each process takes its own
   std::string precision = "fp32";  // or on CUDA "bf16": autocast

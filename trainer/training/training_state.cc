@@ -73,6 +73,7 @@ std::string ReadText(InputArchive& archive, const std::string& name) {
 std::optional<std::string> ValueBefore(const std::string& flag) {
   if (flag == "--init") return "none";
   if (flag == "--model_guidance") return "1";
+  if (flag == "--validation_images") return "0";
   for (const char* unrecorded : {"WORLD_SIZE (processes)", "--device", "--threads", "--epochs"}) {
     if (flag == unrecorded) return std::nullopt;
   }

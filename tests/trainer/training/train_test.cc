@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <map>
@@ -19,6 +20,8 @@
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
+#include "trainer/data/held_out_split.h"
+#include "trainer/training/validation.h"
 
 namespace denoised {
 namespace {
@@ -173,6 +176,53 @@ TEST_F(TrainTest, StopsWhenItsPatienceRunsOut) {
   ASSERT_THAT(summary, IsOk());
   EXPECT_TRUE(summary->stopped_early);
   EXPECT_LT(summary->epochs, 50);
+}
+
+TEST_F(TrainTest, ImagesHeldOutAreNotLearntFromAndChooseTheBest) {
+  TrainingOptions options = Options("run", 3);
+  options.validation_images = 16;
+  options.learning_rate = 5e-3;
+  options.warmup_steps = 0;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->images_seen, 3 * 48);
+  const std::vector<nlohmann::json> log = Log("run");
+  ASSERT_EQ(log.size(), 3u);
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const nlohmann::json& epoch : log) {
+    EXPECT_NE(epoch["validation_loss"], epoch["loss"]);
+    lowest = std::min(lowest, epoch["validation_loss"].get<double>());
+    EXPECT_EQ(epoch["best_loss"], lowest);
+  }
+  EXPECT_EQ(summary->best_loss, lowest);
+  const absl::StatusOr<Checkpoint> best = LoadCheckpoint(folder_.File("run/best.pt"));
+  ASSERT_THAT(best, IsOk());
+  EXPECT_EQ(best->metadata.training.best_loss, lowest);
+  // The loss in the log is that of the weights in the file.
+  const SplitIndices split = *HeldOutSplit(data_.labels, 16);
+  const Dataset held_out = Subset(data_, split.held_out);
+  Validation validation(held_out, *NoiseSchedule::Create(options.schedule), {.null_label = 10});
+  EXPECT_EQ(validation.Loss(best->unet), lowest);
+
+  options.out = folder_.File("run");
+  options.resume = true;
+  options.validation_images = 0;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("belongs to a run with --validation_images 16, not 0; resume")));
+}
+
+TEST_F(TrainTest, StoppedWithImagesHeldOutItGoesOnAsIfNothingHadHappened) {
+  TrainingOptions whole = Options("whole", 2), parts = Options("parts", 2);
+  for (TrainingOptions* options : {&whole, &parts}) options->validation_images = 16;
+  ASSERT_THAT(Train(data_, whole), IsOk());
+  int steps = 0;
+  parts.stop_requested = [&steps] { return ++steps == 4; };  // of three in an epoch
+  ASSERT_THAT(Train(data_, parts), IsOk());
+  parts.stop_requested = nullptr;
+  parts.resume = true;
+  ASSERT_THAT(Train(data_, parts), IsOk());
+  for (const char* file : {"/last.pt", "/best.pt"}) EXPECT_TRUE(Slurp(parts.out + file) == Slurp(whole.out + file));
 }
 
 TEST_F(TrainTest, DrawsASampleGrid) {

@@ -13,6 +13,7 @@ TrainingLog TwoEpochs() {
   TrainingLog log;
   log.Add({.epoch = 1,
            .loss = 0.5,
+           .validation_loss = std::nullopt,
            .best_loss = 0.5,
            .learning_rate = 1e-3,
            .images_seen = 60000,
@@ -20,6 +21,7 @@ TrainingLog TwoEpochs() {
            .seconds = 100});
   log.Add({.epoch = 2,
            .loss = 0.25,
+           .validation_loss = std::nullopt,
            .best_loss = 0.25,
            .learning_rate = 5e-4,
            .images_seen = 120000,
@@ -53,6 +55,17 @@ TEST(TrainingLogTest, FieldsThatEarlierLogsLackAreNought) {
   ASSERT_THAT(log, IsOk());
   EXPECT_EQ(log->records()[0].bad_batches, 0);
   EXPECT_EQ(log->records()[0].other_seconds, 0);
+}
+
+TEST(TrainingLogTest, ValidationIsThereWhereImagesAreHeldOut) {
+  TrainingLog log;
+  log.Add({.epoch = 1, .loss = 0.5, .validation_loss = 0.25, .best_loss = 0.25});
+  EXPECT_EQ(log.records()[0].decisive_loss(), 0.25);
+  EXPECT_THAT(log.ToJsonLines(),
+              testing::StartsWith(R"({"epoch":1,"loss":0.5,"validation_loss":0.25,"best_loss":0.25,)"));
+  EXPECT_EQ(TrainingLog::FromJsonLines(log.ToJsonLines())->records(), log.records());
+  EXPECT_THAT(log.PlotLoss("Training"), IsOk());
+  EXPECT_EQ(TwoEpochs().records()[1].decisive_loss(), 0.25) << "of the training";
 }
 
 TEST(TrainingLogTest, DamagedLineIsNamed) {
