@@ -26,6 +26,12 @@ check_tree() {
   ! git rev-parse --quiet --verify "refs/tags/v$version" >/dev/null || die "The tag v$version is there already."
 }
 
+# A checkpoint's metadata lie in it as plain text.
+check_checkpoint() {
+  ! grep -aqsE '"source_revision": "[^"]*(-dirty|unknown)' models/mnist.pt ||
+    die "models/mnist.pt was trained by a build whose sources are in no commit. Train it with denoise-train --release."
+}
+
 pack_source() {
   mkdir -p "$into" && git archive --prefix="denoised-$version/" --output="$into/denoised-$version.tar.gz" HEAD
 }
@@ -35,6 +41,7 @@ sum_up() { (cd "$into" && sha256sum -- *.tar.gz *.deb >SHA256SUMS); }
 [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ && ($# -eq 1 || $tested == --untested) ]] || usage
 check_version
 check_tree
+check_checkpoint
 trap stop_ticker EXIT
 [[ $tested ]] || scripts/test.sh --all
 rm -rf "$into"

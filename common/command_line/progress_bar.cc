@@ -11,11 +11,10 @@
 
 namespace denoised {
 
-std::string FormatBar(double fraction) {
-  constexpr int kWidth = 20;
+std::string FormatBar(double fraction, int width) {
   fraction = std::clamp(fraction, 0.0, 1.0);
-  const int filled = static_cast<int>(fraction * kWidth);
-  return absl::StrFormat("[%s%s] %3d%%", std::string(filled, '#'), std::string(kWidth - filled, '-'),
+  const int filled = static_cast<int>(fraction * width);
+  return absl::StrFormat("[%s%s] %3d%%", std::string(filled, '#'), std::string(width - filled, '-'),
                          static_cast<int>(fraction * 100));
 }
 

@@ -9,8 +9,8 @@
 
 namespace denoised {
 
-// "[#########-----------]  45%" for 0.456.
-std::string FormatBar(double fraction);
+// "[#########-----------]  45%" for 0.456; the bar proper has `width` columns.
+std::string FormatBar(double fraction, int width = 20);
 
 // Shows a line on stderr in place of the last one, cut where the terminal ends; does nothing when stderr is no terminal
 // that can write over it.

@@ -38,6 +38,8 @@ Json ScheduleToJson(const ModelMetadata& metadata) {
 Json TrainingToJson(const TrainingRecord& training) {
   Json data = Json::object();
   for (const auto& [name, sha256] : training.data_sha256) data[name] = sha256;
+  Json flags = Json::object();
+  for (const auto& [flag, value] : training.flags) flags[flag] = value;
   return {{"data_sha256", data},
           {"epochs", training.epochs},
           {"images_seen", training.images_seen},
@@ -45,6 +47,8 @@ Json TrainingToJson(const TrainingRecord& training) {
           {"ema_decay", training.ema_decay},
           {"seed", training.seed},
           {"command", training.command},
+          {"init_sha256", training.init_sha256},
+          {"flags", flags},
           {"source_revision", training.source_revision},
           {"libtorch_version", training.libtorch_version}};
 }
@@ -94,6 +98,10 @@ TrainingRecord TrainingFromJson(const Json& json) {
   training.ema_decay = json.at("ema_decay");
   training.seed = Integer<uint64_t>(json.at("seed"));
   training.command = json.at("command");
+  training.init_sha256 = json.value("init_sha256", "");
+  if (json.contains("flags")) {
+    for (const auto& [flag, value] : json.at("flags").items()) training.flags.emplace_back(flag, value);
+  }
   training.source_revision = json.at("source_revision");
   training.libtorch_version = json.at("libtorch_version");
   return training;

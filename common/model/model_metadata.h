@@ -54,11 +54,15 @@ struct TrainingRecord {
   std::vector<std::pair<std::string, std::string>> data_sha256;  // file name, SHA-256 of its unpacked bytes
   int64_t epochs = 0;
   int64_t images_seen = 0;
-  double best_loss = 0;  // lowest epoch mean of the squared error of the prediction
+  // Lowest epoch mean of the squared error of the prediction; where flags have --validation_images, on those.
+  double best_loss = 0;
   double ema_decay = 0;  // 0: the weights are not averaged
   uint64_t seed = 0;
-  std::string command;  // the flags that differ from their defaults
-  std::string source_revision;
+  std::string command;      // as the run was begun; how often it was resumed leaves no trace
+  std::string init_sha256;  // of the checkpoint whose weights it began with; empty: random ones, or not recorded
+  // Every flag that decides a number, with its value, defaults too; empty in files of before this was written.
+  std::vector<std::pair<std::string, std::string>> flags;
+  std::string source_revision;  // "-dirty" at its end: of sources that are in no commit; several: resumed by others
   std::string libtorch_version;
 
   friend bool operator==(const TrainingRecord&, const TrainingRecord&) = default;

@@ -82,6 +82,19 @@ TEST_F(ReleaseTest, RefusesInWords) {
   Commit();
   Git("tag v1.3.0");
   EXPECT_THAT(refusal("1.3.0"), HasSubstr("The tag v1.3.0 is there already."));
+  Git("tag --delete v1.3.0");
+  fs::create_directories(tree_.File("models"));
+  const auto commit_checkpoint = [this](const std::string& revision) {
+    tree_.Write("models/mnist.pt", std::string("PK\0\1", 4) + "\"source_revision\": \"" + revision + "\",\n");
+    Commit();
+  };
+  for (const char* revision : {"abc-dirty", "unknown", "abc-dirty, def"}) {
+    commit_checkpoint(revision);
+    EXPECT_THAT(refusal("1.3.0"), HasSubstr("models/mnist.pt was trained by a build whose sources are in no commit. "
+                                            "Train it with denoise-train --release."));
+  }
+  commit_checkpoint("abc");
+  EXPECT_EQ(Release("1.3.0 --untested").exit_code, 0);
 }
 
 }  // namespace

@@ -71,18 +71,30 @@ absl::Status VerifyChecksum(const std::string& name, const IdxFile& file) {
                                           ", or use --noverify_data to train on another data set"));
 }
 
+// Names may lie: browsers unpack what they load and keep its .gz. Every IDX file begins with two zeros.
+bool IsPacked(const std::string& path, std::string_view bytes) {
+  const bool gzip = bytes.starts_with("\x1f\x8b"), idx = bytes.starts_with(std::string_view("\0\0", 2));
+  return gzip || (path.ends_with(".gz") && !idx);
+}
+
+// `name` with a dash before "idx"; some mirrors and unpackers have a dot there.
 absl::StatusOr<IdxFile> ReadIdxFile(const std::string& folder, const std::string& name) {
-  for (const std::string& path : {absl::StrCat(folder, "/", name), absl::StrCat(folder, "/", name, ".gz")}) {
+  std::string dotted = name;
+  dotted[dotted.find("-idx")] = '.';
+  for (const std::string& file : {name, name + ".gz", dotted, dotted + ".gz"}) {
+    const std::string path = absl::StrCat(folder, "/", file);
     if (std::error_code error; !std::filesystem::exists(path, error) && !error) continue;
     DENOISED_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path, kMaxFileBytes));
-    if (path.ends_with(".gz")) {
+    if (IsPacked(path, bytes)) {
       DENOISED_ASSIGN_OR_RETURN(bytes, Gunzip(path, bytes));
     }
     std::string sha256 = Sha256Hex(bytes);
     return IdxFile{.path = path, .bytes = std::move(bytes), .sha256 = std::move(sha256)};
   }
-  return absl::NotFoundError(absl::StrCat("neither ", name, " nor ", name, ".gz is in ", folder,
-                                          "; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
+  return absl::NotFoundError(
+      absl::StrCat("neither ", name, " nor ", dotted, " is in ", folder,
+                   ", gzipped (.gz) or not; scripts/download_mnist.sh fetches MNIST, --data names "
+                   "its folder"));
 }
 
 uint32_t BigEndian(std::string_view bytes, size_t offset) {

@@ -38,8 +38,9 @@ struct MnistOptions {
   bool verify_checksums = true;
 };
 
-// Reads <prefix>-images-idx3-ubyte and <prefix>-labels-idx1-ubyte, the prefix as Split says, gzipped (.gz) or not, from
-// `folder`. Errors name the file, what is wrong and what to do:
+// Reads <prefix>-images-idx3-ubyte and <prefix>-labels-idx1-ubyte, the prefix as Split says, from `folder`; their names
+// may have a dot before "idx", and .gz at the end. Whether they are gzipped is seen from their bytes. Errors name the
+// file, what is wrong and what to do:
 //   NOT_FOUND         a file is missing
 //   DATA_LOSS         truncated, a gzip error, or a checksum that is not MNIST's
 //   INVALID_ARGUMENT  wrong magic number, image size, label or a count that differs between the two files

@@ -63,6 +63,21 @@ TrainingBatch TrainingBatches::Make(int64_t index) const {
   return batch;
 }
 
+TrainingBatch TrainingBatches::MakeFixed(int64_t first, int64_t count) const {
+  constexpr uint64_t kSeed = 20'000'003;
+  torch::manual_seed(kSeed + static_cast<uint64_t>(first));
+  const at::Tensor epsilon = torch::randn({count, 1, kModelSize, kModelSize});
+  const at::Tensor middles = torch::arange(first, first + count, torch::kInt64) * 2 + 1;
+  const at::Tensor clean = pixels_.narrow(0, first, count).to(torch::kFloat32) / 127.5 - 1;
+  TrainingBatch batch;
+  batch.t = torch::floor_divide(middles * signal_.size(0), 2 * static_cast<int64_t>(data_.size()));
+  batch.y = labels_.narrow(0, first, count).to(torch::kInt64);
+  batch.x = Noisy(clean, epsilon, batch.t);
+  batch.target = Target(clean, epsilon, batch.t);
+  batch.weight = torch::ones({count});
+  return batch;
+}
+
 at::Tensor TrainingBatches::Noisy(const at::Tensor& clean, const at::Tensor& epsilon, const at::Tensor& t) const {
   return AtTimesteps(signal_, t) * clean + AtTimesteps(noise_, t) * epsilon;
 }

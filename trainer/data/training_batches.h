@@ -58,6 +58,10 @@ class TrainingBatches {
   // This process's rows of batch `index`, 0 to per_epoch()-1, of the epoch.
   TrainingBatch Make(int64_t index) const;
 
+  // Images `first` to first+count-1 of the data set, always with the same timesteps and noise and with their labels, to
+  // compare networks by: image i of N at timestep floor((i + 1/2) T / N), so that every part of the schedule counts.
+  TrainingBatch MakeFixed(int64_t first, int64_t count) const;
+
  private:
   at::Tensor LossWeights(const at::Tensor& alphas_cumprod) const;
   at::Tensor Noisy(const at::Tensor& clean, const at::Tensor& epsilon, const at::Tensor& t) const;

@@ -45,7 +45,32 @@ class Autocast {
   const bool on_;
 };
 
+at::Tensor Predict(Module& unet, const at::Tensor& x, const at::Tensor& t, const at::Tensor& y, bool bf16) {
+  const Autocast autocast(bf16);
+  return unet.forward({x, t, y}).toTensor().to(torch::kFloat32);
+}
+
 }  // namespace
+
+at::Tensor SquaredErrors(Module& unet, const TrainingBatch& rows, const GradientOptions& options) {
+  ComputeOnThisThreadAlone();
+  torch::jit::setGraphExecutorOptimize(false);  // per thread; autograd needs the plain operators
+  const at::Tensor x = rows.x.to(options.device), t = rows.t.to(options.device), y = rows.y.to(options.device);
+  at::Tensor target = rows.target.to(options.device);
+  const at::Tensor e = Predict(unet, x, t, y, options.bf16);
+  if (options.model_guidance > 1) {
+    // Where e(label) = target + w (e(label) - e(null)) holds on average, e(label) is e(null) + s (target - e(null))
+    // with s = 1 / (1 - w). Rows whose label is hidden are their own e(null), so that nothing is added to them.
+    const torch::NoGradGuard no_grad;
+    const at::Tensor unlabelled = Predict(unet, x, t, torch::full_like(y, *options.null_label), options.bf16);
+    at::Tensor away = (1 - 1 / options.model_guidance) * (e - unlabelled);
+    if (options.model_guidance_below > 0) {
+      away = away * (t < options.model_guidance_below).to(away.dtype()).view({-1, 1, 1, 1});
+    }
+    target = target + away;
+  }
+  return (e - target).square().mean({1, 2, 3});
+}
 
 std::vector<at::Tensor> ParametersOf(const Module& unet) {
   std::vector<at::Tensor> parameters;
@@ -92,30 +117,20 @@ std::vector<GradientWorkers::Share> GradientWorkers::RunShares(const TrainingBat
 }
 
 GradientWorkers::Share GradientWorkers::RunShare(const TrainingBatch& batch, int64_t begin, int64_t end) {
-  ComputeOnThisThreadAlone();
-  torch::jit::setGraphExecutorOptimize(false);  // per thread; autograd needs the plain operators
-  const auto rows = [&](const at::Tensor& tensor) { return tensor.slice(0, begin, end).to(options_.device); };
-  const at::Tensor x = rows(batch.x), t = rows(batch.t), y = rows(batch.y);
-  at::Tensor target = rows(batch.target);
-  const at::Tensor e = Predict(x, t, y);
-  if (options_.model_guidance > 1) {
-    // Where e(label) = target + w (e(label) - e(null)) holds on average, e(label) is e(null) + s (target - e(null))
-    // with s = 1 / (1 - w). Rows whose label is hidden are their own e(null), so that nothing is added to them.
-    const torch::NoGradGuard no_grad;
-    const at::Tensor unlabelled = Predict(x, t, torch::full_like(y, *options_.null_label));
-    target = target + (1 - 1 / options_.model_guidance) * (e - unlabelled);
-  }
-  const at::Tensor squared_error = (e - target).square().mean({1, 2, 3});  // [rows of this share]
+  const auto rows = [&](const at::Tensor& tensor) { return tensor.slice(0, begin, end); };
+  const at::Tensor squared_error = SquaredErrors(unet_,
+                                                 {.x = rows(batch.x),
+                                                  .t = rows(batch.t),
+                                                  .y = rows(batch.y),
+                                                  .target = rows(batch.target),
+                                                  .weight = rows(batch.weight)},
+                                                 options_);
   const auto all_rows = static_cast<double>(batch.x.size(0) * options_.processes);
+  const at::Tensor weight = rows(batch.weight).to(options_.device);
   Share share;
-  share.gradients = torch::autograd::grad({(squared_error * rows(batch.weight)).sum() / all_rows}, parameters_);
+  share.gradients = torch::autograd::grad({(squared_error * weight).sum() / all_rows}, parameters_);
   share.squared_error = squared_error.sum().item<double>();
   return share;
-}
-
-at::Tensor GradientWorkers::Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y) {
-  const Autocast autocast(options_.bf16);
-  return unet_.forward({x, t, y}).toTensor().to(torch::kFloat32);
 }
 
 // One message for all gradients: hundreds of small ones would cost more than the sums.

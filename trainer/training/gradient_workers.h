@@ -29,9 +29,14 @@ struct GradientOptions {
   int threads = 1;                // CPU only
   std::optional<int> null_label;  // with model_guidance
   double model_guidance = 1;      // see train.h
+  int model_guidance_below = 0;   // timestep; 0: all are guided
   ProcessGroup* group = nullptr;  // null: this process alone
   int processes = 1;
 };
+
+// Each row's mean squared error over its pixels [B], on options.device: of its target, or with model guidance of the
+// target that it moves. Throws what LibTorch throws.
+at::Tensor SquaredErrors(torch::jit::Module& unet, const TrainingBatch& rows, const GradientOptions& options);
 
 class GradientWorkers {
  public:
@@ -52,7 +57,6 @@ class GradientWorkers {
 
   std::vector<Share> RunShares(const TrainingBatch& batch);
   Share RunShare(const TrainingBatch& batch, int64_t begin, int64_t end);
-  at::Tensor Predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y);
   void SumOverProcesses(at::Tensor& squared_error);
 
   // Constant after construction.

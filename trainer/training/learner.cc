@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <utility>
 
@@ -56,13 +57,25 @@ Learner::Learner(const TrainingOptions& options, int64_t total_steps, const Modu
                  torch::optim::AdamWOptions(options.learning_rate).weight_decay(options.weight_decay)),
       ema_(unet_, NewUnet(options.unet, gradients.device), options.ema_decay) {}
 
-double Learner::Step(int64_t step, const TrainingBatch& batch) {
-  for (auto& group : optimizer_.param_groups()) group.options().set_lr(LearningRate(step));
-  const double loss = workers_.Run(batch);
-  if (options_.clip_norm > 0) torch::nn::utils::clip_grad_norm_(ParametersOf(unet_), options_.clip_norm);
+StepResult Learner::Step(int64_t step, const TrainingBatch& batch) {
+  StepResult result = {.loss = workers_.Run(batch), .learning_rate = LearningRate(step)};
+  const double most = options_.clip_norm > 0 ? options_.clip_norm : std::numeric_limits<double>::infinity();
+  result.gradient_norm = torch::nn::utils::clip_grad_norm_(ParametersOf(unet_), most);
+  result.taken = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
+  if (!result.taken) return result;
+  for (auto& group : optimizer_.param_groups()) group.options().set_lr(result.learning_rate);
   optimizer_.step();
   ema_.Update(step);
-  return loss;
+  return result;
+}
+
+bool Learner::IsFinite() const {
+  for (const std::vector<at::Tensor>& tensors : {weights(), averages()}) {
+    for (const at::Tensor& tensor : tensors) {
+      if (!torch::isfinite(tensor).all().item<bool>()) return false;
+    }
+  }
+  return true;
 }
 
 double Learner::LearningRate(int64_t step) const {

@@ -4,7 +4,7 @@
 // cosine, and the averaged weights that follow. Which batches it sees and when a run ends is decided elsewhere.
 //
 //   Learner learner(options, options.epochs * batches.per_epoch(), /*init=*/nullptr, {.threads = 2});
-//   const double loss = learner.Step(0, batches.Make(0));
+//   const StepResult first = learner.Step(0, batches.Make(0));
 //
 // Not thread-safe. Throws what LibTorch throws.
 #ifndef DENOISED_TRAINER_TRAINING_LEARNER_H_
@@ -41,6 +41,14 @@ class Ema {
   const double decay_;
 };
 
+// What a step found.
+struct StepResult {
+  double loss = 0;           // the batch's, over all processes
+  double gradient_norm = 0;  // over all parameters, before clipping
+  double learning_rate = 0;
+  bool taken = false;  // false where loss or norm is not a finite number: then nothing has changed
+};
+
 class Learner {
  public:
   // The cosine ends at `total_steps`. Begins with the weights of `init`, another network of options.unet, or with
@@ -50,14 +58,18 @@ class Learner {
   Learner(const Learner&) = delete;
   Learner& operator=(const Learner&) = delete;
 
-  // Takes optimizer step `step`, from 0, and returns the batch's loss over all processes.
-  double Step(int64_t step, const TrainingBatch& batch);
+  // Takes optimizer step `step`, from 0, unless the batch's loss or the norm of its gradient is not a finite number:
+  // that would spoil every weight for good. All processes see the same numbers, so they agree.
+  StepResult Step(int64_t step, const TrainingBatch& batch);
 
   // Of that step.
   double LearningRate(int64_t step) const;
 
   // What a checkpoint gets: the averaged weights, or the raw ones where options.ema_decay is 0.
   const torch::jit::Module& result() const { return options_.ema_decay > 0 ? ema_.module() : unet_; }
+
+  // Whether every weight and average is a finite number: a step may have been too large for float32.
+  bool IsFinite() const;
 
   // All that there is to save and to restore, in place.
   std::vector<at::Tensor> weights() const { return ParametersOf(unet_); }

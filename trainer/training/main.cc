@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/add_golden_draw.h"
@@ -46,6 +47,8 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--min_snr_gamma", options.min_snr_gamma, "Min-SNR weighting of the loss, usually 5; 0: none");
   app.add_option("--model_guidance", options.model_guidance,
                  "Guidance scale learnt into the labelled prediction, for digits at no second network call; 1: none");
+  app.add_option("--model_guidance_below", options.model_guidance_below,
+                 "Timestep below which alone --model_guidance guides, as above it guidance costs variety; 0: all");
   app.add_option("--epochs", options.epochs, "Passes over the data, at most");
   app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
   app.add_option("--batch_size", options.batch_size, "Images per optimizer step");
@@ -58,13 +61,24 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Decay of the averaged weights that are saved; 0: save the raw ones");
   app.add_option("--label_dropout", options.label_dropout,
                  "Share of labels hidden in training, so that guidance works");
+  app.add_option("--validation_images", options.validation_images,
+                 "Images held out of training, by whose loss best.pt is chosen; 0: by the loss of training");
   app.add_option("--seed", options.seed, "Seed of all random numbers");
   app.add_option("--device", options.device, "Where to train: auto, cpu, cuda or cuda:N");
   app.add_option("--precision", options.precision, "fp32, or on CUDA bf16: autocast to bfloat16");
-  app.add_option("--threads", options.threads, "Worker threads on the CPU; 0: one per core");
+  app.add_option("--threads", options.threads,
+                 "Worker threads on the CPU; 0: one per core, or as many as the run that is resumed had");
+  app.add_option("--max_bad_batches", options.max_bad_batches,
+                 "Batches in a row, left out as their loss or gradient is not a finite number, until training stops");
   app.add_option("--sample_every", options.sample_every, "Epochs between sample grids; 0: none");
+  app.add_option("--checkpoint_every", options.checkpoint_every_seconds,
+                 "Seconds between writes of last.pt within an epoch, which can be served; 0: only after each epoch");
+  app.add_option("--report_every", options.report_every_seconds,
+                 "Seconds between lines on stderr within an epoch where it is no terminal; 0: none");
   app.add_option("--save_every", options.save_every_seconds,
                  "Seconds between saves of state.pt within an epoch; 0: only after each epoch");
+  app.add_flag("--release", options.release,
+               "Refuse to train by a build whose sources are in no commit, so that the checkpoint can be made again");
   app.add_flag("--resume", options.resume, "Go on from state.pt in --out");
   app.add_option(
       "--add_golden_draw", flags.add_golden_draw,
@@ -89,13 +103,17 @@ void Report(const TrainingSummary& summary, const TrainingOptions& options) {
   if (summary.interrupted) {
     absl::FPrintF(stderr, "stopped in epoch %d; everything is saved, and the same command with --resume goes on\n",
                   summary.epochs + 1);
+    if (!summary.checkpoint.empty())
+      absl::PrintF("Serve what it has learnt:  denoised --checkpoint %s\n", summary.checkpoint);
     return;
   }
-  absl::PrintF("%s: best loss %.5f in epoch %d of %d, %d images in %s%s\n", summary.checkpoint, summary.best_loss,
+  absl::PrintF("%s: best %s %.5f in epoch %d of %d, %d images in %s, and %s for files and pictures%s\n",
+               summary.checkpoint, options.validation_images > 0 ? "validation loss" : "loss", summary.best_loss,
                summary.best_epoch, summary.epochs, summary.images_seen, FormatDuration(summary.seconds),
-               summary.stopped_early ? "; stopped early" : "");
+               FormatDuration(summary.other_seconds), summary.stopped_early ? "; stopped early" : "");
   absl::PrintF("Serve it:  denoised --checkpoint %s\n", summary.checkpoint);
-  absl::PrintF("Look at:   %s, %s\n", files.loss_plot, files.samples);
+  absl::PrintF("Look at:   %s%s\n", files.loss_plot,
+               RunFolder(options.out).HasSamples() ? absl::StrCat(", ", files.samples) : "");
 }
 
 // The architecture decides the defaults of the other flags, so it is read first.

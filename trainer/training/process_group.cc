@@ -4,6 +4,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -148,16 +149,38 @@ bool AnySaysYes(ProcessGroup* group, const torch::Device& device, bool yes) {
   return votes.item<int64_t>() > 0;
 }
 
+int64_t NumberOfFirst(ProcessGroup* group, const torch::Device& device, int64_t number) {
+  if (group == nullptr) return number;
+  at::Tensor first = torch::full({1}, number, torch::TensorOptions(torch::kInt64).device(device));
+  group->Broadcast(first);
+  return first.item<int64_t>();
+}
+
+double DoubleOfFirst(ProcessGroup* group, const torch::Device& device, double number) {
+  return std::bit_cast<double>(NumberOfFirst(group, device, std::bit_cast<int64_t>(number)));
+}
+
 std::string BytesOfFirst(ProcessGroup& group, const torch::Device& device, const std::string& bytes) {
   const auto own_size = static_cast<int64_t>(bytes.size());
-  at::Tensor size = torch::full({1}, own_size, torch::TensorOptions(torch::kInt64).device(device));
-  group.Broadcast(size);
-  at::Tensor content = torch::empty({size.item<int64_t>()}, torch::kUInt8);
+  at::Tensor content = torch::empty({NumberOfFirst(&group, device, own_size)}, torch::kUInt8);
   std::copy_n(bytes.begin(), std::min(own_size, content.numel()), content.data_ptr<uint8_t>());
   content = content.to(device);
   if (content.numel() > 0) group.Broadcast(content);
   content = content.cpu();
   return std::string(reinterpret_cast<const char*>(content.data_ptr<uint8_t>()), content.numel());
+}
+
+absl::StatusOr<std::string> AnswerOfFirst(ProcessGroup* group, const torch::Device& device,
+                                          const absl::StatusOr<std::string>& answer) {
+  if (group == nullptr) return answer;
+  // A status code's byte, 0 for none, and then the answer or the error's message.
+  const char code = static_cast<char>(answer.status().code());
+  const std::string bytes =
+      BytesOfFirst(*group, device,
+                   absl::StrCat(std::string(1, code), answer.ok() ? *answer : std::string(answer.status().message())));
+  const auto first_code = static_cast<absl::StatusCode>(bytes[0]);
+  if (first_code == absl::StatusCode::kOk) return bytes.substr(1);
+  return absl::Status(first_code, bytes.substr(1));
 }
 
 }  // namespace denoised

@@ -17,6 +17,7 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -57,6 +58,17 @@ bool AnySaysYes(ProcessGroup* group, const torch::Device& device, bool yes);
 
 // Process 0's bytes, of any number; what the others give is left aside. `device` is the group's.
 std::string BytesOfFirst(ProcessGroup& group, const torch::Device& device, const std::string& bytes);
+
+// Process 0's number. A null group: `number`. `device` is the group's.
+int64_t NumberOfFirst(ProcessGroup* group, const torch::Device& device, int64_t number);
+
+// The same of a number with a fraction, to the last bit.
+double DoubleOfFirst(ProcessGroup* group, const torch::Device& device, double number);
+
+// What process 0 alone does, and all must know of: its answer or its error, at every process. What the others give is
+// left aside. A null group: `answer`. `device` is the group's.
+absl::StatusOr<std::string> AnswerOfFirst(ProcessGroup* group, const torch::Device& device,
+                                          const absl::StatusOr<std::string>& answer);
 
 }  // namespace denoised
 

@@ -1,9 +1,18 @@
 #include "trainer/training/run_folder.h"
 
+#include <signal.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
+#include <regex>
 #include <system_error>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
@@ -12,6 +21,29 @@ namespace denoised {
 namespace {
 
 constexpr uint64_t kMaxStateBytes = uint64_t{4} << 30;
+
+// WriteFileAtomically's name for a file of such a run that is being written, as "state.pt.1234.tmp", or that of its
+// trial: the process's number, or none for another name.
+std::optional<pid_t> WriterOf(const std::string& name) {
+  static const std::regex kTemporary(R"((?:(?:state|best|last)\.pt|log\.jsonl|loss\.png|samples\.png|)\.(\d+)\.tmp)");
+  std::smatch match;
+  pid_t writer = 0;
+  if (!std::regex_match(name, match, kTemporary) || !absl::SimpleAtoi(match[1].str(), &writer)) return std::nullopt;
+  return writer;
+}
+
+// In a container the new process often has the number of the one that was killed.
+bool IsGone(pid_t process) { return process == getpid() || (kill(process, 0) != 0 && errno == ESRCH); }
+
+void RemoveHalfWrittenFiles(const std::string& folder) {
+  std::error_code ignored;
+  std::vector<std::filesystem::path> stale;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::optional<pid_t> writer = WriterOf(entry.path().filename());
+    if (writer && IsGone(*writer)) stale.push_back(entry.path());
+  }
+  for (const std::filesystem::path& path : stale) std::filesystem::remove(path, ignored);
+}
 
 }  // namespace
 
@@ -22,7 +54,14 @@ absl::Status RunFolder::Prepare(bool resume) const {
     return absl::AlreadyExistsError(
         absl::StrCat(file, " is there already: add --resume to go on with that run, or choose another --out"));
   }
-  return EnsureWritableFolder(path_);
+  DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(path_));
+  RemoveHalfWrittenFiles(path_);
+  return absl::OkStatus();
+}
+
+bool RunFolder::HasSamples() const {
+  std::error_code ignored;
+  return std::filesystem::exists(files_.samples, ignored);
 }
 
 absl::Status RunFolder::WriteCheckpoint(const std::string& bytes, bool best) const {
@@ -32,7 +71,12 @@ absl::Status RunFolder::WriteCheckpoint(const std::string& bytes, bool best) con
 
 absl::Status RunFolder::WriteState(const std::string& bytes) const { return WriteFileAtomically(files_.state, bytes); }
 
-absl::StatusOr<std::string> RunFolder::ReadState() const { return ReadFile(files_.state, kMaxStateBytes); }
+absl::StatusOr<std::string> RunFolder::ReadState() const {
+  absl::StatusOr<std::string> bytes = ReadFile(files_.state, kMaxStateBytes);
+  if (bytes.ok() && !bytes->empty()) return bytes;
+  return absl::NotFoundError(absl::StrCat("nothing to resume: ", files_.state,
+                                          " is not there or cannot be read; leave out --resume to begin a run"));
+}
 
 absl::Status RunFolder::WriteLog(const TrainingLog& log) const {
   DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files_.log, log.ToJsonLines()));

@@ -29,7 +29,7 @@ struct TrainingFiles {
         samples(folder + "/samples.png") {}
 
   std::string best;       // the checkpoint with the lowest mean loss
-  std::string last;       // that of the last epoch
+  std::string last;       // the latest one, also from within an epoch
   std::string state;      // for --resume
   std::string log;        // a JSON object per epoch: training_log.h
   std::string loss_plot;  // of the log
@@ -42,14 +42,18 @@ class RunFolder {
 
   const TrainingFiles& files() const { return files_; }
 
-  // Makes the folder. ALREADY_EXISTS if it holds a run that is not to be resumed; errors of EnsureWritableFolder.
+  // Makes the folder, and removes half-written files that a killed run left in it. ALREADY_EXISTS if it holds a run
+  // that is not to be resumed; errors of EnsureWritableFolder.
   absl::Status Prepare(bool resume) const;
+
+  // Whether there is a picture of what a checkpoint draws.
+  bool HasSamples() const;
 
   // last.pt, and best.pt where it is the best so far.
   absl::Status WriteCheckpoint(const std::string& bytes, bool best) const;
 
   absl::Status WriteState(const std::string& bytes) const;
-  // Errors of ReadFile.
+  // NOT_FOUND, with advice, where it is not there or cannot be read.
   absl::StatusOr<std::string> ReadState() const;
 
   // log.jsonl, and loss.png where there is an epoch to show.

@@ -2,32 +2,36 @@
 
 #include <torch/version.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/command_line/progress_bar.h"
 #include "common/engine/device.h"
 #include "common/support/available_cores.h"
-#include "common/support/build_info.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
+#include "trainer/data/held_out_split.h"
 #include "trainer/data/training_batches.h"
 #include "trainer/training/gradient_workers.h"
 #include "trainer/training/learner.h"
 #include "trainer/training/process_group.h"
 #include "trainer/training/run_folder.h"
+#include "trainer/training/run_reporter.h"
 #include "trainer/training/sample_grid.h"
 #include "trainer/training/training_log.h"
 #include "trainer/training/training_state.h"
+#include "trainer/training/validation.h"
 
 namespace denoised {
 namespace {
@@ -41,6 +45,13 @@ struct Workplace {
   int threads;
   std::unique_ptr<ProcessGroup> group;  // null: no other processes
 };
+
+RunSetting SettingOf(const std::optional<Checkpoint>& init, const Workplace& workplace) {
+  return {.init_sha256 = init ? init->sha256 : "",
+          .processes = workplace.place.size,
+          .on_cpu = workplace.device.is_cpu(),
+          .threads = workplace.threads};
+}
 
 TrainingBatchesOptions BatchesOptions(const TrainingOptions& options, const ProcessPlace& place) {
   return {.rows = options.batch_size,
@@ -58,31 +69,42 @@ GradientOptions GradientOptionsOf(const TrainingOptions& options, const Workplac
           .threads = workplace.threads,
           .null_label = NullLabel(options),
           .model_guidance = options.model_guidance,
+          .model_guidance_below = options.model_guidance_below,
           .group = workplace.group.get(),
           .processes = workplace.place.size};
+}
+
+absl::Status CheckRevision(const std::string& what, const std::string& revision) {
+  if (!absl::StrContains(revision, "-dirty") && !absl::StrContains(revision, "unknown")) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--release needs sources that are in a commit, and ", what, " is of revision ", revision,
+                   ": commit what has changed, build again in a clone with git, and begin the run anew"));
 }
 
 // A run from its first batch to its last.
 class Trainer {
  public:
-  Trainer(const Dataset& data, const TrainingOptions& options, const NoiseSchedule& schedule,
+  // `held_out` may be empty; both outlive this.
+  Trainer(const Dataset& data, const Dataset& held_out, const TrainingOptions& options, const NoiseSchedule& schedule,
           const std::optional<Checkpoint>& init, Workplace workplace)
       : options_(options),
         folder_(options.out),
         data_sha256_(data.sha256),
         workplace_(std::move(workplace)),
         batches_(data, schedule, BatchesOptions(options, workplace_.place)),
-        recipe_(RecipeOf(options, data, init ? init->sha256 : "", batches_.global_rows())),
+        setting_(SettingOf(init, workplace_)),
+        recipe_(RecipeOf(options, data, setting_)),
         learner_(options, options.epochs * batches_.per_epoch(), init ? &init->unet : nullptr,
-                 GradientOptionsOf(options, workplace_)) {}
+                 GradientOptionsOf(options, workplace_)),
+        reporter_(options, batches_.per_epoch(), batches_.global_rows(), /*speaks=*/writes_files()) {
+    if (held_out.size() > 0) validation_.emplace(held_out, schedule, GradientOptionsOf(options, workplace_));
+  }
 
-  absl::StatusOr<TrainingSummary> Run() {
-    if (options_.resume) DENOISED_RETURN_IF_ERROR(LoadState());
-    if (writes_files()) {
-      absl::FPrintF(stderr, "training on %s, %d images an epoch, %d a step; writing to %s/\n", workplace_.device.str(),
-                    batches_.per_epoch() * batches_.global_rows(), batches_.global_rows(), options_.out);
-    }
-    last_save_ = Clock::now();
+  // Begins anew, or where the bytes of a state leave off, if there are any.
+  absl::StatusOr<TrainingSummary> Run(const std::string& state) {
+    if (!state.empty()) DENOISED_RETURN_IF_ERROR(LoadState(state));
+    reporter_.Begin(workplace_.device.str(), progress_);
+    last_save_ = last_checkpoint_ = Clock::now();
     while (progress_.epoch < options_.epochs && progress_.epochs_without_progress < options_.patience && !stopping_) {
       DENOISED_RETURN_IF_ERROR(RunEpoch());
     }
@@ -91,46 +113,127 @@ class Trainer {
 
  private:
   absl::Status RunEpoch() {
-    const Clock::time_point start = Clock::now();
-    const double seconds_before = progress_.seconds;
-    const int64_t first = progress_.batch, batches = batches_.per_epoch();
     batches_.StartEpoch(progress_.epoch);
-    while (progress_.batch < batches) {
-      progress_.loss_sum += learner_.Step(progress_.step, batches_.Make(progress_.batch));
-      ++progress_.step;
-      ++progress_.batch;
-      progress_.seconds = seconds_before + SecondsSince(start);
-      if (progress_.batch % 20 == 0) ReportProgress(progress_.batch - first, SecondsSince(start));
+    while (progress_.batch < batches_.per_epoch()) {
+      const Clock::time_point start = Clock::now();
+      DENOISED_RETURN_IF_ERROR(RunBatch());
+      CountLearning(SecondsSince(start));
       if (StopRequested()) return Stop();
-      if (SaveIsDue()) DENOISED_RETURN_IF_ERROR(SaveState());
+      if (!writes_files()) continue;
+      DENOISED_RETURN_IF_ERROR(CountApart([this] { return WriteWhatIsDue(); }));
     }
-    return FinishEpoch(static_cast<double>((batches - first) * batches_.global_rows()) / SecondsSince(start));
+    return FinishEpoch();
   }
 
-  absl::Status FinishEpoch(double images_per_second) {
-    const double loss = progress_.loss_sum / static_cast<double>(progress_.batch);
-    if (!std::isfinite(loss)) {
-      return absl::AbortedError(absl::StrCat("the loss of epoch ", progress_.epoch + 1,
-                                             " is not a finite number; the checkpoints of earlier epochs are kept. "
-                                             "Try a lower --learning_rate"));
+  absl::Status WriteWhatIsDue() {
+    if (IsDue(last_checkpoint_, options_.checkpoint_every_seconds)) DENOISED_RETURN_IF_ERROR(WriteLast());
+    return IsDue(last_save_, options_.save_every_seconds) ? SaveState() : absl::OkStatus();
+  }
+
+  void CountLearning(double seconds) {
+    progress_.seconds += seconds;
+    progress_.epoch_seconds += seconds;
+    progress_.epoch_images += batches_.global_rows();
+    reporter_.Batch(progress_, seconds);
+  }
+
+  // What `work` takes is no time of learning.
+  absl::Status CountApart(const std::function<absl::Status()>& work) {
+    const Clock::time_point start = Clock::now();
+    const absl::Status status = work();
+    CountApart(SecondsSince(start));
+    return status;
+  }
+  void CountApart(double seconds) {
+    progress_.other_seconds += seconds;
+    reporter_.Other(seconds);
+  }
+
+  absl::Status RunBatch() {
+    TrainingBatch batch = batches_.Make(progress_.batch);
+    if (options_.change_batch != nullptr) options_.change_batch(progress_.epoch, progress_.batch, batch);
+    const StepResult step = learner_.Step(progress_.step, batch);
+    ++progress_.batch;
+    if (!step.taken) return LeaveOut(step);
+    progress_.bad_batches_in_a_row = 0;
+    progress_.loss_sum += step.loss;
+    ++progress_.step;
+    return absl::OkStatus();
+  }
+
+  // The batch just seen, of which the optimizer has taken nothing.
+  absl::Status LeaveOut(const StepResult& step) {
+    ++progress_.bad_batches;
+    ++progress_.bad_batches_in_a_row;
+    const std::string what = std::isfinite(step.loss) ? absl::StrCat("the gradient's norm is ", step.gradient_norm)
+                                                      : absl::StrCat("the loss is ", step.loss);
+    const std::string where =
+        absl::StrCat("batch ", progress_.batch, " of ", batches_.per_epoch(), " in epoch ", progress_.epoch + 1);
+    reporter_.Line(absl::StrCat(where, " is left out: ", what));
+    if (progress_.bad_batches_in_a_row < options_.max_bad_batches) return absl::OkStatus();
+    return Diverged(absl::StrCat(progress_.bad_batches_in_a_row, " batches in a row had no finite loss and gradient, ",
+                                 "the last one ", where, ": ", what));
+  }
+
+  absl::Status Diverged(const std::string& what) const {
+    return absl::AbortedError(absl::StrCat(
+        what, ". The files in ", options_.out,
+        "/ are from before. Begin a new run with a lower --learning_rate; if the machine was at fault, --resume"));
+  }
+
+  absl::Status FinishEpoch() {
+    if (progress_.learnt_batches() == 0) {
+      return Diverged(absl::StrCat("no batch of epoch ", progress_.epoch + 1, " had a finite loss and gradient"));
     }
-    const bool best = loss < progress_.best_loss;
+    const double loss = progress_.MeanLoss();
+    const std::optional<double> validation_loss = ValidationLoss();
+    const double decisive = validation_loss.value_or(loss);
+    if (!std::isfinite(decisive)) {
+      return Diverged(absl::StrCat("the validation loss of epoch ", progress_.epoch + 1, " is ", decisive));
+    }
+    // After weights that made the epoch's last batches bad the mean says nothing about them.
+    const bool best = decisive < progress_.best_loss && progress_.bad_batches_in_a_row == 0;
+    const int64_t bad_batches = std::exchange(progress_.bad_batches, 0);
+    const double images_per_second = EpochSpeed();
+    progress_.epoch_images = 0;
+    progress_.epoch_seconds = 0;
     ++progress_.epoch;
     progress_.batch = 0;
     progress_.loss_sum = 0;
     progress_.epochs_without_progress = best ? 0 : progress_.epochs_without_progress + 1;
-    if (best) progress_.best_loss = loss;
+    if (best) progress_.best_loss = decisive;
     log_.Add({.epoch = progress_.epoch,
               .loss = loss,
+              .validation_loss = validation_loss,
               .best_loss = progress_.best_loss,
               .learning_rate = learner_.LearningRate(progress_.step),
               .images_seen = progress_.step * batches_.global_rows(),
+              .bad_batches = bad_batches,
               .images_per_second = images_per_second,
-              .seconds = progress_.seconds});
+              .seconds = progress_.seconds,
+              .other_seconds = progress_.other_seconds});
     if (!writes_files()) return absl::OkStatus();
-    DENOISED_RETURN_IF_ERROR(WriteFiles(best));
-    ReportEpoch(log_.records().back(), best);
+    DENOISED_RETURN_IF_ERROR(CountApart([this, best] { return WriteFiles(best); }));
+    reporter_.Epoch(log_.records().back(), best);
     return absl::OkStatus();
+  }
+
+  // Process 0's, so that all agree which epoch is the best.
+  std::optional<double> ValidationLoss() {
+    if (!validation_) return std::nullopt;
+    double loss = 0;
+    if (writes_files()) {
+      const Clock::time_point start = Clock::now();
+      loss = validation_->Loss(learner_.result());
+      CountApart(SecondsSince(start));
+    }
+    return DoubleOfFirst(workplace_.group.get(), workplace_.device, loss);
+  }
+
+  // Images a second; of the run so far, where the epoch ended with a state of before its own were counted.
+  double EpochSpeed() const {
+    if (progress_.epoch_images > 0) return static_cast<double>(progress_.epoch_images) / progress_.epoch_seconds;
+    return static_cast<double>(progress_.step * batches_.global_rows()) / progress_.seconds;
   }
 
   bool writes_files() const { return workplace_.place.rank == 0; }
@@ -143,32 +246,16 @@ class Trainer {
 
   absl::Status Stop() {
     stopping_ = true;
-    ClearProgress();
-    return writes_files() ? SaveState() : absl::OkStatus();
+    if (!writes_files()) return absl::OkStatus();
+    return CountApart([this]() -> absl::Status {
+      if (progress_.step > 0) DENOISED_RETURN_IF_ERROR(WriteLast());
+      return SaveState();
+    });
   }
 
-  bool SaveIsDue() const {
-    return writes_files() && options_.save_every_seconds > 0 && SecondsSince(last_save_) >= options_.save_every_seconds;
-  }
-
-  // `done` batches of this epoch in `seconds`, not counting those of an earlier part of the run.
-  void ReportProgress(int64_t done, double seconds) const {
-    if (!writes_files()) return;
-    const double seconds_per_batch = seconds / static_cast<double>(done);
-    const int64_t batches = batches_.per_epoch();
-    const auto left = static_cast<double>((options_.epochs - progress_.epoch) * batches - progress_.batch);
-    ShowProgress(FormatProgress({.epoch = progress_.epoch + 1,
-                                 .epochs = options_.epochs,
-                                 .epoch_fraction = static_cast<double>(progress_.batch) / static_cast<double>(batches),
-                                 .loss = progress_.loss_sum / static_cast<double>(progress_.batch),
-                                 .images_per_second = static_cast<double>(batches_.global_rows()) / seconds_per_batch,
-                                 .seconds_left = seconds_per_batch * left}));
-  }
-
-  void ReportEpoch(const EpochRecord& record, bool best) const {
-    ClearProgress();
-    absl::FPrintF(stderr, "epoch %d/%d  loss %.5f%s  %.0f images/s  %s so far\n", record.epoch, options_.epochs,
-                  record.loss, best ? " (best)" : "", record.images_per_second, FormatDuration(record.seconds));
+  // What is on the disk is from before bad batches, as long as nobody knows where they come from.
+  bool IsDue(Clock::time_point last, double every_seconds) const {
+    return progress_.bad_batches_in_a_row == 0 && every_seconds > 0 && SecondsSince(last) >= every_seconds;
   }
 
   ModelMetadata Metadata() const {
@@ -181,23 +268,35 @@ class Trainer {
     metadata.training = {.data_sha256 = data_sha256_,
                          .epochs = progress_.epoch,
                          .images_seen = progress_.step * batches_.global_rows(),
-                         .best_loss = progress_.best_loss,
+                         .best_loss = std::isfinite(progress_.best_loss) ? progress_.best_loss : progress_.MeanLoss(),
                          .ema_decay = options_.ema_decay,
                          .seed = options_.seed,
-                         .command = options_.command,
-                         .source_revision = kSourceRevision,
-                         .libtorch_version = TORCH_VERSION};
+                         .command = origin_.command,
+                         .init_sha256 = setting_.init_sha256,
+                         .flags = FlagsOf(options_, setting_),
+                         .source_revision = origin_.source_revision,
+                         .libtorch_version = origin_.libtorch_version};
     return metadata;
   }
 
   // The state before the log: a run that ends between the two writes the log again when it is resumed.
   absl::Status WriteFiles(bool best) {
+    DENOISED_RETURN_IF_ERROR(CheckWeights());
     DENOISED_ASSIGN_OR_RETURN(const std::string bytes, SerializeCheckpoint(Metadata(), learner_.result()));
     DENOISED_RETURN_IF_ERROR(folder_.WriteCheckpoint(bytes, best));
+    last_checkpoint_ = Clock::now();
     DENOISED_RETURN_IF_ERROR(SaveState());
     DENOISED_RETURN_IF_ERROR(folder_.WriteLog(log_));
     if (options_.sample_every == 0 || progress_.epoch % options_.sample_every != 0) return absl::OkStatus();
     return WriteSamples(bytes);
+  }
+
+  // A checkpoint from within an epoch, so that there is something to serve and to look at.
+  absl::Status WriteLast() {
+    DENOISED_RETURN_IF_ERROR(CheckWeights());
+    DENOISED_ASSIGN_OR_RETURN(const std::string bytes, SerializeCheckpoint(Metadata(), learner_.result()));
+    last_checkpoint_ = Clock::now();
+    return folder_.WriteCheckpoint(bytes, /*best=*/false);
   }
 
   absl::Status WriteSamples(const std::string& checkpoint_bytes) const {
@@ -213,41 +312,41 @@ class Trainer {
             .averages = learner_.averages(),
             .optimizer = &learner_.optimizer(),
             .progress = &progress_,
-            .log = &log_};
+            .log = &log_,
+            .origin = &origin_};
+  }
+
+  absl::Status CheckWeights() const {
+    if (learner_.IsFinite()) return absl::OkStatus();
+    return Diverged(absl::StrCat("step ", progress_.step, " made weights that are not finite numbers"));
   }
 
   absl::Status SaveState() {
+    DENOISED_RETURN_IF_ERROR(CheckWeights());
     last_save_ = Clock::now();
     return folder_.WriteState(SerializeTrainingState(State()));
   }
 
-  // Process 0 reads the state and hands it to the others, which may run on machines without the file.
-  absl::Status LoadState() {
-    absl::StatusOr<std::string> bytes = std::string();
-    if (writes_files()) bytes = folder_.ReadState();
-    if (workplace_.group != nullptr) {
-      bytes = BytesOfFirst(*workplace_.group, workplace_.device, bytes.ok() ? *std::move(bytes) : "");
-    }
-    const std::string& path = folder_.files().state;
-    if (!bytes.ok() || bytes->empty()) {
-      return absl::NotFoundError(absl::StrCat("nothing to resume: ", path,
-                                              " is not there or cannot be read; leave out --resume to begin a run"));
-    }
-    DENOISED_RETURN_IF_ERROR(RestoreTrainingState(path, *bytes, State()));
+  absl::Status LoadState(const std::string& bytes) {
+    DENOISED_RETURN_IF_ERROR(RestoreTrainingState(folder_.files().state, bytes, State()));
+    if (options_.release) DENOISED_RETURN_IF_ERROR(CheckRevision("the run to resume", origin_.source_revision));
     return writes_files() ? folder_.WriteLog(log_) : absl::OkStatus();
   }
 
+  std::string LastCheckpoint() const { return progress_.step > 0 ? folder_.files().last : ""; }
+
   TrainingSummary Summary() const {
-    TrainingSummary summary = {.checkpoint = folder_.files().best,
+    TrainingSummary summary = {.checkpoint = stopping_ ? LastCheckpoint() : folder_.files().best,
                                .epochs = progress_.epoch,
                                .best_loss = progress_.best_loss,
                                .images_seen = progress_.step * batches_.global_rows(),
                                .seconds = progress_.seconds,
+                               .other_seconds = progress_.other_seconds,
                                .stopped_early = !stopping_ && progress_.epoch < options_.epochs,
                                .interrupted = stopping_,
                                .writes_files = writes_files()};
     for (const EpochRecord& record : log_.records()) {
-      if (record.loss == summary.best_loss) summary.best_epoch = record.epoch;
+      if (record.decisive_loss() == summary.best_loss) summary.best_epoch = record.epoch;
     }
     return summary;
   }
@@ -259,11 +358,16 @@ class Trainer {
   const Workplace workplace_;
 
   TrainingBatches batches_;
+  const RunSetting setting_;
   const Recipe recipe_;
   Learner learner_;
+  std::optional<Validation> validation_;  // none: no images are held out
   TrainingProgressState progress_;
   TrainingLog log_;
-  Clock::time_point last_save_;
+  RunOrigin origin_ = {
+      .command = options_.command, .source_revision = options_.source_revision, .libtorch_version = TORCH_VERSION};
+  RunReporter reporter_;
+  Clock::time_point last_save_, last_checkpoint_;
   bool stopping_ = false;
 };
 
@@ -291,11 +395,28 @@ absl::Status ValidateWorkplace(const TrainingOptions& options, const Dataset& da
   if (options.precision == "bf16" && !device.is_cuda()) {
     return absl::InvalidArgumentError("--precision bf16 needs a CUDA device; use fp32 on the CPU");
   }
-  if (int64_t{options.batch_size} * place.size > static_cast<int64_t>(data.size())) {
+  const int64_t images = static_cast<int64_t>(data.size()) - options.validation_images;
+  if (int64_t{options.batch_size} * place.size > images) {
     return absl::InvalidArgumentError(absl::StrCat("--batch_size ", options.batch_size, " in ", place.size,
-                                                   " processes is more than the ", data.size(), " images there are"));
+                                                   " processes is more than the ", images, " images there are"));
   }
   return absl::OkStatus();
+}
+
+// Makes the folder ready, and reads the state where a run is to be resumed: no bytes where one begins.
+absl::StatusOr<std::string> OpenRun(const TrainingOptions& options) {
+  const RunFolder folder(options.out);
+  DENOISED_RETURN_IF_ERROR(folder.Prepare(options.resume));
+  if (!options.resume) return std::string();
+  return folder.ReadState();
+}
+
+// How many threads each process gets: by their number sums are rounded, so that a resumed run keeps it.
+int ThreadsFor(const TrainingOptions& options, const std::string& state) {
+  if (options.threads > 0) return options.threads;
+  int saved = 0;
+  if (!state.empty() && absl::SimpleAtoi(SavedFlag(state, "--threads"), &saved) && saved > 0) return saved;
+  return AvailableCores();
 }
 
 absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOptions& options) {
@@ -305,12 +426,20 @@ absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOpt
   DENOISED_ASSIGN_OR_RETURN(const torch::Device device, DeviceFor(options, place));
   DENOISED_RETURN_IF_ERROR(ValidateWorkplace(options, data, place, device));
   DENOISED_ASSIGN_OR_RETURN(const std::optional<Checkpoint> init, LoadInit(options));
-  if (place.rank == 0) DENOISED_RETURN_IF_ERROR(RunFolder(options.out).Prepare(options.resume));
+  if (options.release) DENOISED_RETURN_IF_ERROR(CheckRevision("this build", options.source_revision));
   DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<ProcessGroup> group, ProcessGroup::FromEnvironment(place, device));
-  const int threads = options.threads > 0 ? options.threads : AvailableCores();
-  Trainer trainer(data, options, schedule, init,
+  // Process 0 reads the state and hands it to the others, which may run on machines without the file.
+  absl::StatusOr<std::string> opened = std::string();
+  if (place.rank == 0) opened = OpenRun(options);
+  DENOISED_ASSIGN_OR_RETURN(const std::string state, AnswerOfFirst(group.get(), device, opened));
+  const int threads = static_cast<int>(NumberOfFirst(group.get(), device, ThreadsFor(options, state)));
+  const int64_t count = options.validation_images;
+  DENOISED_ASSIGN_OR_RETURN(const SplitIndices split, HeldOutSplit(data.labels, count));
+  const Dataset held_out = Subset(data, split.held_out);
+  const Dataset learnt = count > 0 ? Subset(data, split.kept) : Dataset();
+  Trainer trainer(count > 0 ? learnt : data, held_out, options, schedule, init,
                   {.place = place, .device = device, .threads = threads, .group = std::move(group)});
-  return trainer.Run();
+  return trainer.Run(state);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #define DENOISED_TRAINER_TRAINING_TRAINING_LOG_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,13 +22,19 @@
 namespace denoised {
 
 struct EpochRecord {
-  int epoch = 0;             // from 1
-  double loss = 0;           // mean squared error of the prediction
-  double best_loss = 0;      // lowest so far
-  double learning_rate = 0;  // of the epoch's last step
-  int64_t images_seen = 0;   // since the first epoch
+  int epoch = 0;                          // from 1
+  double loss = 0;                        // mean squared error of the prediction
+  std::optional<double> validation_loss;  // of the averaged weights on images held out; none: none are
+  double best_loss = 0;                   // lowest so far, of the validation where there is one
+  double learning_rate = 0;               // of the epoch's last step
+  int64_t images_seen = 0;                // since the first epoch
+  int64_t bad_batches = 0;                // of the epoch, left out as their loss or gradient was not a finite number
   double images_per_second = 0;
-  double seconds = 0;  // since the first epoch, without pauses between resumed parts
+  double seconds = 0;        // of learning since the first epoch, without pauses between resumed parts
+  double other_seconds = 0;  // likewise of writing files and drawing pictures, up to the epoch's end
+
+  // What decides which epoch is the best.
+  double decisive_loss() const { return validation_loss.value_or(loss); }
 
   friend bool operator==(const EpochRecord&, const EpochRecord&) = default;
 };
@@ -59,9 +66,16 @@ struct TrainingProgress {
   double seconds_left = 0;  // until the last epoch ends, should none stop early
 };
 
-// A line for progress_bar.h to show:
+// A line for progress_bar.h to show, in at most so many columns, as far as it can be made shorter: first the bar gets
+// narrow, then bar, speed and loss go.
 // "epoch 3/40 [#########-----------]  45%  loss 0.0312  880 images/s  34 min left"
-std::string FormatProgress(const TrainingProgress& progress);
+std::string FormatProgress(const TrainingProgress& progress, int columns);
+
+// The same for a log, without a bar: "epoch 3/40  45%  loss 0.0312  880 images/s  34 min left".
+std::string FormatProgressLine(const TrainingProgress& progress);
+
+// "880 images/s", or "7.5 images/s".
+std::string FormatSpeed(double images_per_second);
 
 }  // namespace denoised
 

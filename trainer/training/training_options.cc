@@ -1,5 +1,7 @@
 #include "trainer/training/training_options.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/unet.h"
@@ -16,11 +18,17 @@ struct Range {
 };
 
 absl::Status ValidateRanges(const TrainingOptions& options, int images) {
-  const std::string batch_range = absl::StrCat("1 to ", images, " (the images there are)");
+  const std::string validation_range = absl::StrCat("0 (none) to ", images - 1, ", so that one is left to learn from");
+  const int learnt = std::max(1, images - options.validation_images);
+  const int steps = options.schedule.num_train_timesteps;
+  const std::string below_range = absl::StrCat("1 to ", steps, ", or 0 for all timesteps");
+  const std::string batch_range = absl::StrCat("1 to ", learnt, " (the images there are)");
   const Range ranges[] = {
+      {"--validation_images", 1.0 * options.validation_images,
+       options.validation_images >= 0 && options.validation_images < images, validation_range.c_str()},
       {"--epochs", 1.0 * options.epochs, options.epochs >= 1, "at least 1"},
       {"--patience", 1.0 * options.patience, options.patience >= 1, "at least 1"},
-      {"--batch_size", 1.0 * options.batch_size, options.batch_size >= 1 && options.batch_size <= images,
+      {"--batch_size", 1.0 * options.batch_size, options.batch_size >= 1 && options.batch_size <= learnt,
        batch_range.c_str()},
       {"--learning_rate", options.learning_rate, options.learning_rate > 0, "more than 0"},
       {"--weight_decay", options.weight_decay, options.weight_decay >= 0, "at least 0"},
@@ -29,9 +37,15 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
       {"--min_snr_gamma", options.min_snr_gamma, options.min_snr_gamma >= 0, "more than 0, or 0 for none"},
       {"--model_guidance", options.model_guidance, options.model_guidance >= 1 && options.model_guidance <= 10,
        "1 (none) to 10"},
+      {"--model_guidance_below", 1.0 * options.model_guidance_below,
+       options.model_guidance_below >= 0 && options.model_guidance_below <= steps, below_range.c_str()},
       {"--ema_decay", options.ema_decay, options.ema_decay >= 0 && options.ema_decay < 1, "0 to less than 1"},
       {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
        "0 to less than 1"},
+      {"--max_bad_batches", 1.0 * options.max_bad_batches, options.max_bad_batches >= 1, "at least 1"},
+      {"--checkpoint_every", options.checkpoint_every_seconds, options.checkpoint_every_seconds >= 0,
+       "at least 0 seconds"},
+      {"--report_every", options.report_every_seconds, options.report_every_seconds >= 0, "at least 0 seconds"},
       {"--save_every", options.save_every_seconds, options.save_every_seconds >= 0, "at least 0 seconds"},
   };
   for (const Range& range : ranges) {
@@ -68,6 +82,9 @@ absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images)
     return absl::InvalidArgumentError(
         absl::StrCat("--precision must be fp32 or bf16, got \"", options.precision, "\""));
   }
+  if (options.model_guidance_below > 0 && options.model_guidance == 1) {
+    return absl::InvalidArgumentError("--model_guidance_below needs a --model_guidance above 1");
+  }
   if (options.model_guidance > 1 && !NullLabel(options)) {
     return absl::InvalidArgumentError(
         "--model_guidance needs an architecture with a null label and a --label_dropout above 0");
@@ -81,16 +98,19 @@ std::optional<int> NullLabel(const TrainingOptions& options) {
   return std::nullopt;
 }
 
-Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const std::string& init_sha256,
-                int64_t images_per_step) {
+namespace {
+
+// What the flags say of a run's numbers.
+Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) {
   const NoiseScheduleConfig& schedule = options.schedule;
   Recipe recipe = {
       {"--arch",
        absl::StrCat(options.unet.architecture, " of ", absl::StrJoin(options.unet.channels, "-"), " channels")},
-      {"--init", init_sha256.empty() ? "none" : absl::StrCat("a file of SHA-256 ", init_sha256)},
+      {"--init", setting.init_sha256.empty() ? "none" : absl::StrCat("a file of SHA-256 ", setting.init_sha256)},
       {"--prediction_type", PredictionTypeName(schedule.prediction_type)},
       {"--beta_schedule", schedule.beta_schedule},
-      {"--batch_size times processes", absl::StrCat(images_per_step)},
+      {"--batch_size times processes", absl::StrCat(int64_t{options.batch_size} * setting.processes)},
+      {"WORLD_SIZE (processes)", absl::StrCat(setting.processes)},
       {"--learning_rate", absl::StrCat(options.learning_rate)},
       {"--weight_decay", absl::StrCat(options.weight_decay)},
       {"--cosine", options.cosine ? "on" : "off"},
@@ -98,13 +118,33 @@ Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const std::
       {"--clip_norm", absl::StrCat(options.clip_norm)},
       {"--min_snr_gamma", absl::StrCat(options.min_snr_gamma)},
       {"--model_guidance", absl::StrCat(options.model_guidance)},
+      {"--model_guidance_below", absl::StrCat(options.model_guidance_below)},
       {"--ema_decay", absl::StrCat(options.ema_decay)},
       {"--label_dropout", absl::StrCat(options.label_dropout)},
+      {"--validation_images", absl::StrCat(options.validation_images)},
       {"--seed", absl::StrCat(options.seed)},
       {"--precision", options.precision},
+      {"--device", setting.on_cpu ? "cpu" : "cuda"},
   };
+  if (setting.on_cpu) recipe.emplace_back("--threads", absl::StrCat(setting.threads));
+  if (options.cosine) recipe.emplace_back("--epochs", absl::StrCat(options.epochs));
+  return recipe;
+}
+
+}  // namespace
+
+Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const RunSetting& setting) {
+  Recipe recipe = DecisiveFlags(options, setting);
   for (const auto& [file, sha256] : data.sha256) recipe.emplace_back(absl::StrCat(file, " of SHA-256"), sha256);
   return recipe;
+}
+
+Recipe FlagsOf(const TrainingOptions& options, const RunSetting& setting) {
+  Recipe flags = DecisiveFlags(options, setting);
+  if (!options.cosine) flags.emplace_back("--epochs", absl::StrCat(options.epochs));
+  flags.emplace_back("--patience", absl::StrCat(options.patience));
+  flags.emplace_back("--max_bad_batches", absl::StrCat(options.max_bad_batches));
+  return flags;
 }
 
 }  // namespace denoised

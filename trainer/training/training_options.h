@@ -20,7 +20,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/model/model_metadata.h"
+#include "common/support/build_info.h"
 #include "trainer/data/mnist.h"
+#include "trainer/data/training_batches.h"
 
 namespace denoised {
 
@@ -32,27 +34,36 @@ struct TrainingOptions {
   VarianceType variance_type = VarianceType::kFixedLarge;  // recorded for sampling
   bool clip_sample = true;                                 // recorded for sampling
   int epochs = 150;                                        // at most
-  int patience = 15;            // epochs without a new lowest mean loss before training stops
-  int batch_size = 64;          // images per optimizer step, in each process
-  double learning_rate = 1e-3;  // at its highest
-  double weight_decay = 0.01;   // AdamW; 0 makes it Adam
-  bool cosine = true;           // learning rate: after warm-up a half cosine to 0; else constant
-  int warmup_steps = 500;       // in which the learning rate rises from 0
-  double clip_norm = 1;         // of the gradient; 0: off
-  double min_snr_gamma = 0;     // highest weight of the clean image's error, in units of its SNR; 0: plain mean
-  double model_guidance = 1;    // guidance scale learnt into the labelled prediction; 1: none
-  double ema_decay = 0.999;     // of the averaged weights, the ones that are saved; 0: save the raw weights
-  double label_dropout = 0.1;   // share of labels replaced by the null label, where the architecture has one
+  int patience = 15;             // epochs without a new lowest mean loss before training stops
+  int batch_size = 64;           // images per optimizer step, in each process
+  double learning_rate = 1e-3;   // at its highest
+  double weight_decay = 0.01;    // AdamW; 0 makes it Adam
+  bool cosine = true;            // learning rate: after warm-up a half cosine to 0; else constant
+  int warmup_steps = 500;        // in which the learning rate rises from 0
+  double clip_norm = 1;          // of the gradient; 0: off
+  double min_snr_gamma = 0;      // highest weight of the clean image's error, in units of its SNR; 0: plain mean
+  double model_guidance = 1;     // guidance scale learnt into the labelled prediction; 1: none
+  int model_guidance_below = 0;  // timesteps below this one alone are guided; 0: all
+  double ema_decay = 0.999;      // of the averaged weights, the ones that are saved; 0: save the raw weights
+  double label_dropout = 0.1;    // share of labels replaced by the null label, where the architecture has one
+  int validation_images = 0;     // held out of training (held_out_split.h), to choose best.pt by; 0: by the loss
   uint64_t seed = 1;
   std::string device = "cpu";      // as in EngineOptions; with several GPUs each process takes its own
   std::string precision = "fp32";  // or on CUDA "bf16": autocast
-  int threads = 0;                 // CPU: each takes its share of every batch; 0: one per core
-  int sample_every = 1;            // epochs between sample grids; 0: none
-  double save_every_seconds = 60;  // between saves of state.pt within an epoch; 0: only after each epoch
-  bool resume = false;             // go on from out/state.pt
-  std::string command;             // recorded in the checkpoint
+  int threads = 0;           // CPU: each takes its share of every batch; 0: one per core, or as the run that is resumed
+  int max_bad_batches = 10;  // in a row whose loss or gradient is not finite, until training stops
+  int sample_every = 1;      // epochs between sample grids; 0: none
+  double save_every_seconds = 60;                 // between saves of state.pt within an epoch; 0: only after each epoch
+  double checkpoint_every_seconds = 300;          // between writes of last.pt within an epoch; 0: only after each epoch
+  double report_every_seconds = 60;               // between lines within an epoch where stderr is no terminal; 0: none
+  bool resume = false;                            // go on from out/state.pt
+  bool release = false;                           // refuse to train by a build of sources that are in no commit
+  std::string command;                            // recorded in the checkpoint
+  std::string source_revision = kSourceRevision;  // likewise
   // Asked after every step; once it says true, the state is saved and training ends. Null: never.
   std::function<bool()> stop_requested;
+  // For tests: may change what is learnt from, told epoch and batch, from 0. Null: nothing is changed.
+  std::function<void(int epoch, int64_t batch, TrainingBatch& rows)> change_batch;
 };
 
 // The options that suit an architecture, on which flags then build. INVALID_ARGUMENT for an unknown name.
@@ -68,10 +79,21 @@ std::optional<int> NullLabel(const TrainingOptions& options);
 // The flags that must not change within a run, with their values as text: name, value.
 using Recipe = std::vector<std::pair<std::string, std::string>>;
 
-// What decides the numbers of a run; the flags that are missing here may change when it is resumed. `init_sha256` is
-// that of the checkpoint whose weights it began with, empty for random ones; images_per_step is over all processes.
-Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const std::string& init_sha256,
-                int64_t images_per_step);
+// What else decides the numbers of a run.
+struct RunSetting {
+  std::string init_sha256;  // of the checkpoint whose weights it began with; empty for random ones
+  int processes = 1;
+  bool on_cpu = true;
+  int threads = 1;  // on the CPU, of each process
+};
+
+// What decides the numbers of a run, to their last bit; the flags that are missing here may change when it is resumed.
+// On the CPU the number of threads is among them, as sums round otherwise, and with a cosine the number of epochs, as
+// it ends with the last.
+Recipe RecipeOf(const TrainingOptions& options, const Dataset& data, const RunSetting& setting);
+
+// The recipe but for the data, and what decides when the run ends: for the record in a checkpoint.
+Recipe FlagsOf(const TrainingOptions& options, const RunSetting& setting);
 
 }  // namespace denoised
 

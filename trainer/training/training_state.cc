@@ -2,12 +2,15 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/checkpoint/tensor_storage.h"
 #include "common/support/status_macros.h"
 
@@ -26,10 +29,18 @@ std::string RecipeText(const Recipe& recipe) {
 
 std::string ProgressText(const TrainingProgressState& progress) {
   const Json best_loss = std::isfinite(progress.best_loss) ? Json(progress.best_loss) : Json(nullptr);
-  return Json{{"epoch", progress.epoch},       {"batch", progress.batch},
-              {"loss_sum", progress.loss_sum}, {"step", progress.step},
-              {"best_loss", best_loss},        {"epochs_without_progress", progress.epochs_without_progress},
-              {"seconds", progress.seconds}}
+  return Json{{"epoch", progress.epoch},
+              {"batch", progress.batch},
+              {"loss_sum", progress.loss_sum},
+              {"step", progress.step},
+              {"best_loss", best_loss},
+              {"epochs_without_progress", progress.epochs_without_progress},
+              {"seconds", progress.seconds},
+              {"bad_batches", progress.bad_batches},
+              {"bad_batches_in_a_row", progress.bad_batches_in_a_row},
+              {"other_seconds", progress.other_seconds},
+              {"epoch_seconds", progress.epoch_seconds},
+              {"epoch_images", progress.epoch_images}}
       .dump();
 }
 
@@ -43,6 +54,12 @@ TrainingProgressState ParseProgress(const std::string& text) {
   if (!json.at("best_loss").is_null()) progress.best_loss = json.at("best_loss");
   progress.epochs_without_progress = json.at("epochs_without_progress");
   progress.seconds = json.at("seconds");
+  // States of before have none of these.
+  progress.bad_batches = json.value("bad_batches", int64_t{0});
+  progress.bad_batches_in_a_row = json.value("bad_batches_in_a_row", 0);
+  progress.other_seconds = json.value("other_seconds", 0.0);
+  progress.epoch_seconds = json.value("epoch_seconds", 0.0);
+  progress.epoch_images = json.value("epoch_images", int64_t{0});
   return progress;
 }
 
@@ -52,22 +69,60 @@ std::string ReadText(InputArchive& archive, const std::string& name) {
   return value.toStringRef();
 }
 
-// What a run had that was begun before the flag was there.
-std::string ValueBefore(const std::string& flag) {
+// What a run had that was begun before the flag was there; nothing where it was not recorded.
+std::optional<std::string> ValueBefore(const std::string& flag) {
   if (flag == "--init") return "none";
   if (flag == "--model_guidance") return "1";
+  if (flag == "--model_guidance_below") return "0";
+  if (flag == "--validation_images") return "0";
+  for (const char* unrecorded : {"WORLD_SIZE (processes)", "--device", "--threads", "--epochs"}) {
+    if (flag == unrecorded) return std::nullopt;
+  }
   return "absent";
+}
+
+// Where it is not plain to see.
+std::string WhyItMatters(const std::string& flag) {
+  if (flag == "--epochs") return ", where the cosine of its learning rate ends";
+  if (flag == "--threads") return ", by which sums are rounded";
+  return "";
 }
 
 absl::Status CheckRecipe(const std::string& path, const std::string& found_text, const Recipe& recipe) {
   const Json found = Json::parse(found_text);
   for (const auto& [flag, value] : recipe) {
-    const std::string was = found.value(flag, ValueBefore(flag));
+    const std::optional<std::string> before = ValueBefore(flag);
+    if (!before && !found.contains(flag)) continue;
+    const std::string was = found.value(flag, before.value_or(""));
     if (was == value) continue;
     return absl::FailedPreconditionError(absl::StrCat(path, " belongs to a run with ", flag, " ", was, ", not ", value,
+                                                      WhyItMatters(flag),
                                                       "; resume with that run's flags, or name another --out"));
   }
   return absl::OkStatus();
+}
+
+std::string OriginText(const RunOrigin& origin) {
+  return Json{{"command", origin.command},
+              {"source_revision", origin.source_revision},
+              {"libtorch_version", origin.libtorch_version}}
+      .dump();
+}
+
+// "a, b" for "a" and then "b"; "a, b" for that and then "a".
+std::string AndThen(const std::string& before, const std::string& now) {
+  const std::vector<std::string> all = absl::StrSplit(before, ", ");
+  return std::find(all.begin(), all.end(), now) != all.end() ? before : absl::StrCat(before, ", ", now);
+}
+
+// States of before it was recorded have none: then that of now is the best there is.
+void RestoreOrigin(InputArchive& archive, RunOrigin& origin) {
+  c10::IValue value;
+  if (!archive.try_read("origin", value)) return;
+  const Json json = Json::parse(value.toStringRef());
+  origin.command = json.at("command");
+  origin.source_revision = AndThen(json.at("source_revision"), origin.source_revision);
+  origin.libtorch_version = AndThen(json.at("libtorch_version"), origin.libtorch_version);
 }
 
 void WriteTensors(OutputArchive& archive, const std::string& name, const std::vector<at::Tensor>& tensors) {
@@ -99,6 +154,7 @@ std::string SerializeTrainingState(const TrainingState& state) {
   OutputArchive archive, optimizer;
   archive.write("recipe", c10::IValue(RecipeText(*state.recipe)));
   archive.write("progress", c10::IValue(ProgressText(*state.progress)));
+  archive.write("origin", c10::IValue(OriginText(*state.origin)));
   archive.write("log", c10::IValue(state.log->ToJsonLines()));
   WriteTensors(archive, "weight", state.weights);
   WriteTensors(archive, "average", state.averages);
@@ -109,6 +165,17 @@ std::string SerializeTrainingState(const TrainingState& state) {
   return std::move(stream).str();
 }
 
+std::string SavedFlag(const std::string& bytes, const std::string& flag) {
+  try {
+    std::istringstream stream(bytes);
+    InputArchive archive;
+    archive.load_from(stream);
+    return Json::parse(ReadText(archive, "recipe")).value(flag, "");
+  } catch (const std::exception&) {
+    return "";  // RestoreTrainingState will say it
+  }
+}
+
 absl::Status RestoreTrainingState(const std::string& path, const std::string& bytes, const TrainingState& state) {
   try {
     std::istringstream stream(bytes);
@@ -117,6 +184,7 @@ absl::Status RestoreTrainingState(const std::string& path, const std::string& by
     DENOISED_RETURN_IF_ERROR(CheckRecipe(path, ReadText(archive, "recipe"), *state.recipe));
     *state.progress = ParseProgress(ReadText(archive, "progress"));
     DENOISED_ASSIGN_OR_RETURN(*state.log, TrainingLog::FromJsonLines(ReadText(archive, "log")));
+    RestoreOrigin(archive, *state.origin);
     ReadTensors(archive, "weight", state.weights);
     ReadTensors(archive, "average", state.averages);
     archive.read("optimizer", optimizer);

@@ -22,6 +22,8 @@ ModelMetadata Full() {
   metadata.training.best_loss = 0.0123;
   metadata.training.seed = ~uint64_t{0};
   metadata.training.command = "denoise-train --epochs 3";
+  metadata.training.init_sha256 = std::string(64, 'e');
+  metadata.training.flags = {{"--epochs", "3"}, {"--cosine", "on"}};
   metadata.evaluation_json = "{}";
   metadata.parameters_sha256 = std::string(64, 'd');
   return metadata;
@@ -37,6 +39,17 @@ TEST(ModelMetadataTest, ComesBack) {
   const absl::StatusOr<ModelMetadata> parsed = ParseModelMetadata(SerializeModelMetadata(Full()));
   ASSERT_THAT(parsed, IsOk());
   EXPECT_EQ(*parsed, Full());
+}
+
+// As files have it that were written before.
+TEST(ModelMetadataTest, OriginOfWeightsAndFlagsMayBeAbsent) {
+  std::string json = SerializeModelMetadata(Full());
+  json = Replaced(json, "    \"init_sha256\": \"" + std::string(64, 'e') + "\",\n", "");
+  json = Replaced(json, "    \"flags\": {\n      \"--epochs\": \"3\",\n      \"--cosine\": \"on\"\n    },\n", "");
+  const absl::StatusOr<ModelMetadata> parsed = ParseModelMetadata(json);
+  ASSERT_THAT(parsed, IsOk());
+  EXPECT_EQ(parsed->training.init_sha256, "");
+  EXPECT_TRUE(parsed->training.flags.empty());
 }
 
 TEST(ModelMetadataTest, OtherVersionIsSaidWithBothNumbers) {

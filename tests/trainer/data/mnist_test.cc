@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <filesystem>
 #include <numeric>
 
 #include "common/image/image.h"
@@ -81,11 +82,35 @@ TEST_F(MnistTest, PlainFilesAreReadToo) {
   EXPECT_EQ(data->sha256[0].first, "train-images-idx3-ubyte");
 }
 
+// As Kaggle and some unpackers name them.
+TEST_F(MnistTest, NamesWithADotAreTheSameFiles) {
+  folder_.Write("train-images.idx3-ubyte", ImagesFile(2));
+  folder_.Write("train-labels.idx1-ubyte.gz", Slurp(SmallMnistFolder() + "/train-labels-idx1-ubyte.gz"));
+  EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kInvalidArgument,
+                               folder_.File("train-images.idx3-ubyte") + " holds 2 images, but " +
+                                   folder_.File("train-labels.idx1-ubyte.gz") + " holds 256 labels"));
+  std::filesystem::remove(folder_.File("train-labels.idx1-ubyte.gz"));
+  folder_.Write("train-labels.idx1-ubyte", LabelsFile({"\x03\x09"}));
+  const absl::StatusOr<Dataset> data = Load();
+  ASSERT_THAT(data, IsOk());
+  EXPECT_THAT(data->labels, testing::ElementsAre(3, 9));
+  EXPECT_EQ(data->sha256[0].first, "train-images-idx3-ubyte") << "one name in every record";
+}
+
+TEST_F(MnistTest, PlainBytesNamedGzAndPackedOnesThatAreNotAreUnderstood) {
+  folder_.Write("train-images-idx3-ubyte.gz", ImagesFile(256));
+  folder_.Write("train-labels-idx1-ubyte", Slurp(SmallMnistFolder() + "/train-labels-idx1-ubyte.gz"));
+  const absl::StatusOr<Dataset> data = Load();
+  ASSERT_THAT(data, IsOk());
+  EXPECT_EQ(data->size(), 256u);
+  EXPECT_EQ(data->labels[0], 5);
+}
+
 TEST_F(MnistTest, MissingFileIsNamedWithWhatToDo) {
   EXPECT_THAT(Load(),
               StatusIs(absl::StatusCode::kNotFound,
-                       "neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz is in " + folder_.path() +
-                           "; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
+                       "neither train-images-idx3-ubyte nor train-images.idx3-ubyte is in " + folder_.path() +
+                           ", gzipped (.gz) or not; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
 }
 
 TEST_F(MnistTest, TruncatedFile) {

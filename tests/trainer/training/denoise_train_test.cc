@@ -23,52 +23,45 @@ TEST(DenoiseTrainTest, TrainsOnSmallRealDataAndNamesTheCheckpoint) {
                                           {}, folder.path());
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("training on cpu, 256 images an epoch, 64 a step; writing to run/\n"));
-  EXPECT_THAT(result.out,
-              testing::MatchesRegex("run/best.pt: best loss [0-9.]+ in epoch 1 of 1, 256 images in [0-9]+ s\n"
-                                    "Serve it:  denoised --checkpoint run/best.pt\n"
-                                    "Look at:   run/loss.png, run/samples.png\n"));
+  EXPECT_THAT(result.out, testing::MatchesRegex(
+                              "run/best.pt: best loss [0-9.]+ in epoch 1 of 1, 256 images in [0-9]+ s, and [0-9]+ s "
+                              "for files and pictures\n"
+                              "Serve it:  denoised --checkpoint run/best.pt\n"
+                              "Look at:   run/loss.png\n"));
   EXPECT_TRUE(std::filesystem::exists(folder.File("run/best.pt")));
 }
 
 TEST(DenoiseTrainTest, KilledRunGoesOnAsIfNothingHadHappened) {
   const TempFolder folder;
-  const auto command = [](const std::string& out) {
-    return std::vector<std::string>{"denoise-train",
-                                    "--data",
-                                    SmallMnistFolder(),
-                                    "--noverify_data",
-                                    "--epochs",
-                                    "4",
-                                    "--sample_every",
-                                    "0",
-                                    "--threads",
-                                    "2",
-                                    "--out",
-                                    out};
-  };
-  ASSERT_EQ(RunProgram(command("whole"), {}, folder.path()).exit_code, 0);
+  const std::vector<std::string> command = {"denoise-train", "--data", SmallMnistFolder(), "--noverify_data",
+                                            "--epochs",      "4",      "--sample_every",   "0",
+                                            "--threads",     "2"};
+  for (const char* name : {"whole", "parts"}) std::filesystem::create_directory(folder.File(name));
+  ASSERT_EQ(RunProgram(command, {}, folder.File("whole")).exit_code, 0);
   {
-    BackgroundProgram killed(command("parts"), {}, folder.path());
+    BackgroundProgram killed(command, {}, folder.File("parts"));
     killed.AwaitLine("epoch 2/4");
     killed.Signal(SIGKILL);
     EXPECT_EQ(killed.Wait(), 128 + SIGKILL);
   }
-  std::vector<std::string> resume = command("parts");
-  resume.push_back("--resume");
-  const ProgramResult resumed = RunProgram(resume, {}, folder.path());
+  std::vector<std::string> resume = command;
+  resume.insert(resume.end(), {"--resume", "--save_every", "5"});
+  const ProgramResult resumed = RunProgram(resume, {}, folder.File("parts"));
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   EXPECT_THAT(resumed.err, testing::Not(HasSubstr("epoch 1/4")));
+  EXPECT_THAT(resumed.err,
+              testing::ContainsRegex("\ngoing on (with|after batch [1-4] of 4 in) epoch [34] of 4; [0-9]+ s "
+                                     "so far, best loss [0-9.]+\n"));
   const auto losses = [&](const std::string& run) {
-    std::istringstream lines(Slurp(folder.File(run + "/log.jsonl")));
+    std::istringstream lines(Slurp(folder.File(run + "/run/log.jsonl")));
     std::vector<double> values;
     for (std::string line; std::getline(lines, line);) values.push_back(nlohmann::json::parse(line)["loss"]);
     return values;
   };
   EXPECT_EQ(losses("parts"), losses("whole"));
-  // The records differ in their command line; the weights do not.
-  const Checkpoint whole = *LoadCheckpoint(folder.File("whole/last.pt"));
-  const Checkpoint parts = *LoadCheckpoint(folder.File("parts/last.pt"));
-  EXPECT_EQ(parts.metadata.parameters_sha256, whole.metadata.parameters_sha256);
+  for (const char* file : {"/run/last.pt", "/run/best.pt"}) {
+    EXPECT_TRUE(Slurp(folder.File("parts") + file) == Slurp(folder.File("whole") + file)) << file;
+  }
 }
 
 TEST(DenoiseTrainTest, AddsAGoldenDrawToACheckpointWithoutTraining) {
@@ -102,7 +95,32 @@ TEST(DenoiseTrainTest, InterruptedRunSaysHowToGoOn) {
       program.err(),
       testing::ContainsRegex("stopped in epoch [0-9]+; everything is saved, and the same command with --resume goes "
                              "on\n$"));
+  EXPECT_EQ(program.out(), "Serve what it has learnt:  denoised --checkpoint run/last.pt\n");
   EXPECT_TRUE(std::filesystem::exists(folder.File("run/state.pt")));
+  EXPECT_TRUE(LoadCheckpoint(folder.File("run/last.pt")).ok());
+}
+
+// On a terminal of 80 columns, as script(1) makes one.
+TEST(DenoiseTrainTest, ProgressFitsTheTerminal) {
+  if (!std::filesystem::exists("/usr/bin/script")) GTEST_SKIP() << "needs script, of Debian's bsdutils";
+  const TempFolder folder;
+  const std::string train = "stty cols 60 rows 24; exec " DENOISED_BIN_DIR "/denoise-train --data " +
+                            SmallMnistFolder() +
+                            " --noverify_data --sample_every 0 --epochs 30 --batch_size 4 --patience 100";
+  const ProgramResult result =
+      RunProgram({"/usr/bin/script", "-qec", train, "typescript"}, {"TERM=xterm"}, folder.path());
+  ASSERT_EQ(result.exit_code, 0) << result.out;
+  size_t bars = 0;
+  const std::string kRewrite = "\r\x1b[K";
+  for (size_t at = result.out.find(kRewrite); at != std::string::npos; at = result.out.find(kRewrite, at)) {
+    at += kRewrite.size();
+    const std::string line = result.out.substr(at, result.out.find_first_of("\r\n", at) - at);
+    if (line.find(" left") == std::string::npos) continue;
+    ++bars;
+    EXPECT_LT(line.size(), 60u) << line;
+    EXPECT_TRUE(line.ends_with(" left")) << "cut off: " << line;
+  }
+  EXPECT_GT(bars, 0u);
 }
 
 TEST(DenoiseTrainTest, FullDiskKeepsTheLastGoodCheckpoint) {
@@ -110,12 +128,13 @@ TEST(DenoiseTrainTest, FullDiskKeepsTheLastGoodCheckpoint) {
   const std::vector<std::string> train = {
       "denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--sample_every", "0", "--out", "run"};
   std::vector<std::string> first = train;
-  first.insert(first.end(), {"--epochs", "1"});
+  first.insert(first.end(), {"--epochs", "1", "--nocosine"});
   ASSERT_EQ(RunProgram(first, {}, folder.path()).exit_code, 0);
   const std::string best = Slurp(folder.File("run/best.pt")), state = Slurp(folder.File("run/state.pt"));
   // No file may grow beyond 4 MiB, less than a checkpoint has: writing fails half-way, as on a full disk.
   const std::string command = "trap '' XFSZ; ulimit -f 4096; exec " DENOISED_BIN_DIR "/denoise-train --data " +
-                              SmallMnistFolder() + " --noverify_data --sample_every 0 --out run --epochs 2 --resume";
+                              SmallMnistFolder() +
+                              " --noverify_data --sample_every 0 --out run --epochs 2 --nocosine --resume";
   const ProgramResult result = RunProgram({"/bin/bash", "-c", command}, {}, folder.path());
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("denoise-train: error: cannot write run/last.pt"));
@@ -136,8 +155,8 @@ TEST(DenoiseTrainTest, MissingDataSaysWhatToDo) {
   const ProgramResult result = RunProgram({"denoise-train", "--data", "/nowhere"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.err,
-            "denoise-train: error: neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz is in /nowhere; "
-            "scripts/download_mnist.sh fetches MNIST, --data names its folder\n");
+            "denoise-train: error: neither train-images-idx3-ubyte nor train-images.idx3-ubyte is in /nowhere, gzipped "
+            "(.gz) or not; scripts/download_mnist.sh fetches MNIST, --data names its folder\n");
 }
 
 TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {

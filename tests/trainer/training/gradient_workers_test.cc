@@ -69,5 +69,26 @@ TEST_F(GradientWorkersTest, ModelGuidanceMovesTheTargetAwayFromTheUnlabelledPred
   EXPECT_EQ(away[4].abs().max().item<float>(), 0) << "a row without a label keeps its target";
 }
 
+TEST_F(GradientWorkersTest, ModelGuidanceBelowATimestepLeavesTheOthersAlone) {
+  const int64_t below = batch_.t.median().item<int64_t>();
+  const at::Tensor guided = (batch_.t < below).to(torch::kFloat32).view({-1, 1, 1, 1});
+  ASSERT_GT(guided.sum().item<float>(), 0);
+  ASSERT_LT(guided.sum().item<float>(), static_cast<float>(batch_.t.size(0)));
+  const at::Tensor away = Predict(batch_.y) - Predict(torch::full_like(batch_.y, kNullLabel));
+  TrainingBatch moved = batch_;
+  moved.target = batch_.target + guided * (1 - 1 / kGuidance) * away;
+  const at::Tensor expected = Gradient(moved, 1, 2).first;
+  const at::Tensor everywhere = Gradient(batch_, kGuidance, 2).first;
+  GradientWorkers workers(unet_, {.threads = 2,
+                                  .null_label = kNullLabel,
+                                  .model_guidance = kGuidance,
+                                  .model_guidance_below = static_cast<int>(below)});
+  workers.Run(batch_);
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor& parameter : ParametersOf(unet_)) flat.push_back(parameter.grad().flatten());
+  EXPECT_TRUE(torch::allclose(torch::cat(flat), expected, 1e-4, 1e-6));
+  EXPECT_FALSE(torch::allclose(torch::cat(flat), everywhere, 1e-2, 1e-4)) << "it must make a difference";
+}
+
 }  // namespace
 }  // namespace denoised

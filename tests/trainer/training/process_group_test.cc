@@ -80,10 +80,12 @@ TEST_F(ProcessGroupTest, TwoProcessesLearnAsOneWithTwiceTheBatch) {
 }
 
 TEST_F(ProcessGroupTest, TwoProcessesResumeWhatOneWouldHaveDone) {
-  const auto first = Start(Command(16, 1, "run"), 2);
+  std::vector<std::string> command = Command(16, 1, "run");
+  command.push_back("--nocosine");
+  const auto first = Start(command, 2);
   for (const auto& process : first) ASSERT_EQ(process->Wait(), 0) << process->err();
-  std::vector<std::string> command = Command(16, 2, "run");
-  command.push_back("--resume");
+  command = Command(16, 2, "run");
+  command.insert(command.end(), {"--nocosine", "--resume"});
   const auto second = Start(command, 2);
   for (const auto& process : second) ASSERT_EQ(process->Wait(), 0) << process->err();
   EXPECT_EQ(Losses("run").size(), 2u);
@@ -95,6 +97,16 @@ TEST_F(ProcessGroupTest, LossOfAProcessEndsTheOthersWithAMessage) {
   processes[1]->Signal(SIGKILL);
   EXPECT_EQ(processes[0]->Wait(), 1);
   EXPECT_THAT(processes[0]->err(), HasSubstr("denoise-train: error: training failed: "));
+}
+
+// Otherwise the others would wait ten minutes for a process that has gone.
+TEST_F(ProcessGroupTest, ErrorOfTheFirstProcessAtTheStartIsThatOfAll) {
+  folder_.Write("run", "a file");
+  const auto processes = Start(Command(16, 1, "run"), 2);
+  for (const auto& process : processes) {
+    EXPECT_EQ(process->Wait(), 1);
+    EXPECT_THAT(process->err(), HasSubstr("denoise-train: error: cannot create the folder run"));
+  }
 }
 
 TEST_F(ProcessGroupTest, MalformedEnvironmentIsSaid) {

@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -12,9 +16,12 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/image/image.h"
 #include "common/image/png.h"
+#include "common/support/digest.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
+#include "trainer/data/held_out_split.h"
+#include "trainer/training/validation.h"
 
 namespace denoised {
 namespace {
@@ -141,6 +148,18 @@ TEST_F(TrainTest, CannotBeginWithAnotherKindOfNetwork) {
   EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none.pt")));
 }
 
+TEST_F(TrainTest, ModelGuidanceBelowATimestepIsChecked) {
+  TrainingOptions options = Options("run", 1);
+  options.model_guidance_below = 600;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--model_guidance_below needs a --model_guidance above 1"));
+  options.model_guidance = 1.5;
+  options.model_guidance_below = 1001;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "--model_guidance_below must be 1 to 1000, or 0 for all timesteps, got 1001"));
+}
+
 TEST_F(TrainTest, ModelGuidanceNeedsTheNullLabel) {
   TrainingOptions options = Options("run", 1);
   options.model_guidance = 1.5;
@@ -157,7 +176,7 @@ TEST_F(TrainTest, SameSeedGivesTheSameBytes) {
   TrainingOptions other = Options("c", 2);
   other.seed = 2;
   ASSERT_THAT(Train(data_, other), IsOk());
-  EXPECT_EQ(Slurp(folder_.File("a/last.pt")), Slurp(folder_.File("b/last.pt")));
+  EXPECT_TRUE(Slurp(folder_.File("a/last.pt")) == Slurp(folder_.File("b/last.pt")));
   EXPECT_NE(Slurp(folder_.File("a/last.pt")), Slurp(folder_.File("c/last.pt")));
 }
 
@@ -169,6 +188,53 @@ TEST_F(TrainTest, StopsWhenItsPatienceRunsOut) {
   ASSERT_THAT(summary, IsOk());
   EXPECT_TRUE(summary->stopped_early);
   EXPECT_LT(summary->epochs, 50);
+}
+
+TEST_F(TrainTest, ImagesHeldOutAreNotLearntFromAndChooseTheBest) {
+  TrainingOptions options = Options("run", 3);
+  options.validation_images = 16;
+  options.learning_rate = 5e-3;
+  options.warmup_steps = 0;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->images_seen, 3 * 48);
+  const std::vector<nlohmann::json> log = Log("run");
+  ASSERT_EQ(log.size(), 3u);
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const nlohmann::json& epoch : log) {
+    EXPECT_NE(epoch["validation_loss"], epoch["loss"]);
+    lowest = std::min(lowest, epoch["validation_loss"].get<double>());
+    EXPECT_EQ(epoch["best_loss"], lowest);
+  }
+  EXPECT_EQ(summary->best_loss, lowest);
+  const absl::StatusOr<Checkpoint> best = LoadCheckpoint(folder_.File("run/best.pt"));
+  ASSERT_THAT(best, IsOk());
+  EXPECT_EQ(best->metadata.training.best_loss, lowest);
+  // The loss in the log is that of the weights in the file.
+  const SplitIndices split = *HeldOutSplit(data_.labels, 16);
+  const Dataset held_out = Subset(data_, split.held_out);
+  Validation validation(held_out, *NoiseSchedule::Create(options.schedule), {.null_label = 10});
+  EXPECT_EQ(validation.Loss(best->unet), lowest);
+
+  options.out = folder_.File("run");
+  options.resume = true;
+  options.validation_images = 0;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("belongs to a run with --validation_images 16, not 0; resume")));
+}
+
+TEST_F(TrainTest, StoppedWithImagesHeldOutItGoesOnAsIfNothingHadHappened) {
+  TrainingOptions whole = Options("whole", 2), parts = Options("parts", 2);
+  for (TrainingOptions* options : {&whole, &parts}) options->validation_images = 16;
+  ASSERT_THAT(Train(data_, whole), IsOk());
+  int steps = 0;
+  parts.stop_requested = [&steps] { return ++steps == 4; };  // of three in an epoch
+  ASSERT_THAT(Train(data_, parts), IsOk());
+  parts.stop_requested = nullptr;
+  parts.resume = true;
+  ASSERT_THAT(Train(data_, parts), IsOk());
+  for (const char* file : {"/last.pt", "/best.pt"}) EXPECT_TRUE(Slurp(parts.out + file) == Slurp(whole.out + file));
 }
 
 TEST_F(TrainTest, DrawsASampleGrid) {
@@ -188,10 +254,88 @@ TEST_F(TrainTest, LossThatIsNotFiniteEndsTheRunAndKeepsTheLastGoodCheckpoint) {
   options.clip_norm = 0;
   options.cosine = false;
   options.warmup_steps = 0;
-  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kAborted, HasSubstr("the loss of epoch 2 is not")));
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kAborted,
+                       "no batch of epoch 2 had a finite loss and gradient. The files in " + options.out +
+                           "/ are from before. Begin a new run with a lower --learning_rate; if the machine was at "
+                           "fault, --resume"));
   const absl::StatusOr<Checkpoint> best = LoadCheckpoint(folder_.File("run/best.pt"));
   ASSERT_THAT(best, IsOk());
   EXPECT_EQ(best->metadata.training.epochs, 1);
+}
+
+TEST_F(TrainTest, BatchWithoutAFiniteLossIsNamedLeftOutAndCounted) {
+  TrainingOptions options = Options("run", 2);
+  options.change_batch = [](int epoch, int64_t batch, TrainingBatch& rows) {
+    if (epoch == 1 && batch == 2) rows.x.fill_(std::numeric_limits<float>::quiet_NaN());
+    if (epoch == 1 && batch == 3) rows.weight.fill_(std::numeric_limits<float>::max());
+  };
+  testing::internal::CaptureStderr();
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  const std::string said = testing::internal::GetCapturedStderr();
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_THAT(said, HasSubstr("batch 3 of 4 in epoch 2 is left out: the loss is nan\n"));
+  EXPECT_THAT(said, HasSubstr("batch 4 of 4 in epoch 2 is left out: the gradient's norm is inf\n"));
+  EXPECT_EQ(summary->images_seen, 64 + 32);
+  const std::vector<nlohmann::json> log = Log("run");
+  EXPECT_EQ(log[0]["bad_batches"], 0);
+  EXPECT_EQ(log[1]["bad_batches"], 2);
+  EXPECT_TRUE(log[1]["loss"].is_number());
+  EXPECT_THAT(LoadCheckpoint(folder_.File("run/last.pt")), IsOk());
+}
+
+// The weights after the last good batch are not known to be any good.
+TEST_F(TrainTest, EpochThatEndsInBadBatchesIsNotTheBest) {
+  TrainingOptions options = Options("run", 2);
+  options.learning_rate = 5e-3;
+  options.warmup_steps = 0;
+  options.change_batch = [](int epoch, int64_t batch, TrainingBatch& rows) {
+    if (epoch == 1 && batch == 3) rows.x.fill_(std::numeric_limits<float>::quiet_NaN());
+  };
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  const std::vector<double> losses = Losses("run");
+  ASSERT_LT(losses[1], losses[0]);
+  EXPECT_EQ(summary->best_epoch, 1);
+}
+
+TEST_F(TrainTest, TooManyBadBatchesInARowEndTheRunWhichCanBeResumed) {
+  TrainingOptions whole = Options("whole", 2);
+  whole.max_bad_batches = 2;
+  ASSERT_THAT(Train(data_, whole), IsOk());
+  TrainingOptions options = Options("run", 2);
+  options.max_bad_batches = 2;
+  options.save_every_seconds = 1e-9;  // after every batch that may be saved
+  options.change_batch = [](int epoch, int64_t batch, TrainingBatch& rows) {
+    if (epoch == 1 && batch > 0) rows.x.fill_(std::numeric_limits<float>::infinity());
+  };
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kAborted,
+                       "2 batches in a row had no finite loss and gradient, the last one batch 3 of 4 in epoch 2: the "
+                       "loss is nan. The files in " +
+                           options.out +
+                           "/ are from before. Begin a new run with a lower --learning_rate; if the machine was at "
+                           "fault, --resume"));
+  EXPECT_EQ(Losses("run").size(), 1u);
+  EXPECT_EQ(LoadCheckpoint(folder_.File("run/last.pt"))->metadata.training.epochs, 1);
+  options.change_batch = nullptr;
+  options.resume = true;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  EXPECT_EQ(Losses("run"), Losses("whole"));
+  EXPECT_TRUE(Slurp(folder_.File("run/last.pt")) == Slurp(folder_.File("whole/last.pt")));
+}
+
+TEST_F(TrainTest, WeightsBeyondFloat32ReachNoFile) {
+  TrainingOptions options = Options("run", 2);
+  options.batch_size = 64;
+  options.learning_rate = 1e30;
+  options.weight_decay = 3e8;  // their product is a float32 as yet; times a weight above 1.2 it is not
+  options.warmup_steps = 0;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("step 1 made weights that are not finite numbers. The")));
+  for (const char* file : {"run/state.pt", "run/last.pt", "run/best.pt", "run/log.jsonl"}) {
+    EXPECT_FALSE(std::filesystem::exists(folder_.File(file))) << file;
+  }
 }
 
 TEST_F(TrainTest, FinishedRunIsNotOverwritten) {
@@ -219,7 +363,103 @@ TEST_F(TrainTest, StoppedInTheMiddleOfAnEpochItGoesOnAsIfNothingHadHappened) {
   ASSERT_THAT(rest, IsOk());
   EXPECT_FALSE(rest->interrupted);
   EXPECT_EQ(Losses("parts"), Losses("whole"));
-  EXPECT_EQ(Slurp(folder_.File("parts/last.pt")), Slurp(folder_.File("whole/last.pt")));
+  EXPECT_TRUE(Slurp(folder_.File("parts/last.pt")) == Slurp(folder_.File("whole/last.pt")));
+}
+
+TEST_F(TrainTest, StoppedInItsFirstEpochItLeavesACheckpointToServe) {
+  TrainingOptions options = Options("run", 3);
+  options.stop_requested = [] { return true; };
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->checkpoint, options.out + "/last.pt");
+  const absl::StatusOr<Checkpoint> last = LoadCheckpoint(summary->checkpoint);
+  ASSERT_THAT(last, IsOk());
+  EXPECT_EQ(last->metadata.training.epochs, 0);
+  EXPECT_EQ(last->metadata.training.images_seen, 16);
+  EXPECT_GT(last->metadata.training.best_loss, 0.5) << "that of the batch";
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("run/best.pt")));
+}
+
+TEST_F(TrainTest, NothingLearntYetLeavesNoCheckpoint) {
+  TrainingOptions options = Options("run", 3);
+  options.stop_requested = [] { return true; };
+  options.change_batch = [](int, int64_t, TrainingBatch& rows) {
+    rows.x.fill_(std::numeric_limits<float>::quiet_NaN());
+  };
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->checkpoint, "");
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("run/last.pt")));
+}
+
+TEST_F(TrainTest, CheckpointsWithinAnEpochChangeNothing) {
+  ASSERT_THAT(Train(data_, Options("whole", 2)), IsOk());
+  TrainingOptions options = Options("run", 2);
+  options.checkpoint_every_seconds = 1e-9;
+  int in_first_epoch = 0;
+  options.stop_requested = [&] {
+    const absl::StatusOr<Checkpoint> last = LoadCheckpoint(folder_.File("run/last.pt"));
+    if (last.ok() && last->metadata.training.epochs == 0) ++in_first_epoch;
+    return false;
+  };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  EXPECT_EQ(in_first_epoch, 3) << "of four batches; the last one's is that of the epoch's end";
+  EXPECT_TRUE(Slurp(folder_.File("run/last.pt")) == Slurp(folder_.File("whole/last.pt")));
+}
+
+TEST_F(TrainTest, SaysEarlyHowLongItTakesAndWhereItGoesOn) {
+  TrainingOptions options = Options("run", 6);
+  options.report_every_seconds = 1e-9;
+  testing::internal::CaptureStderr();
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, testing::ContainsRegex("about [0-9]+ s to the end of epoch 6, at [0-9.]+ images/s; " + options.out +
+                                           "/last.pt can be served in [0-9]+ s, or after Ctrl-C\n"));
+  EXPECT_THAT(said, testing::ContainsRegex("\nepoch 2/6  50%  loss [0-9.]+  [0-9.]+ images/s  [0-9]+ s left\n"));
+  options.resume = true;
+  testing::internal::CaptureStderr();
+  ASSERT_THAT(Train(data_, options), IsOk());
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::EndsWith("/run/\nnothing is left to do: every epoch is done\n"));
+}
+
+// The epoch under way is timed over all parts of the run.
+TEST_F(TrainTest, SpeedOfAnEpochThatWasStoppedAfterItsLastBatchIsThatOfItsBatches) {
+  TrainingOptions options = Options("run", 1);
+  int steps = 0;
+  options.stop_requested = [&steps] { return ++steps == 4; };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  ASSERT_FALSE(std::filesystem::exists(folder_.File("run/loss.png"))) << "the epoch is not finished";
+  options.stop_requested = nullptr;
+  options.resume = true;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const nlohmann::json epoch = Log("run").at(0);
+  EXPECT_DOUBLE_EQ(epoch["images_per_second"].get<double>(), 64 / epoch["seconds"].get<double>());
+}
+
+TEST_F(TrainTest, PicturesAreNotCountedAsLearning) {
+  TrainingOptions options = Options("run", 1);
+  options.sample_every = 1;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_GT(summary->other_seconds, 0);
+  EXPECT_EQ(summary->seconds, Log("run")[0]["seconds"]) << "drawing came after the record";
+}
+
+TEST_F(TrainTest, HalfWrittenFilesOfAKilledRunAreRemoved) {
+  std::filesystem::create_directory(folder_.File("run"));
+  const std::string gone = std::to_string(std::numeric_limits<pid_t>::max());
+  const std::string alive = std::to_string(getppid());
+  for (const std::string& name : {"state.pt." + gone, "last.pt." + gone, "." + gone, "state.pt." + alive}) {
+    folder_.Write("run/" + name + ".tmp", "x");
+  }
+  folder_.Write("run/notes." + gone + ".tmp", "mine");
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.File("run"))) {
+    if (entry.path().extension() == ".tmp") left.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(left, testing::UnorderedElementsAre("state.pt." + alive + ".tmp", "notes." + gone + ".tmp"));
 }
 
 TEST_F(TrainTest, LogOfAResumedRunHasEachEpochOnce) {
@@ -266,6 +506,81 @@ TEST_F(TrainTest, ResumeNeedsAStateOfTheSameRecipe) {
             run + "--prediction_type epsilon, not v_prediction" + advice);
   EXPECT_EQ(message([](auto& o) { o.batch_size = 8; }), run + "--batch_size times processes 16, not 8" + advice);
   EXPECT_EQ(message([](auto& o) { o.seed = 5; }), run + "--seed 1, not 5" + advice);
+  EXPECT_EQ(message([](auto& o) { o.threads = 3; }), run + "--threads 2, not 3, by which sums are rounded" + advice);
+  EXPECT_EQ(message([](auto&) {}), run + "--epochs 1, not 2, where the cosine of its learning rate ends" + advice);
+}
+
+TEST_F(TrainTest, RunWithoutACosineMayBeMadeLonger) {
+  TrainingOptions options = Options("run", 1);
+  options.cosine = false;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.epochs = 2;
+  options.resume = true;
+  const absl::StatusOr<TrainingSummary> longer = Train(data_, options);
+  ASSERT_THAT(longer, IsOk());
+  EXPECT_EQ(longer->epochs, 2);
+}
+
+TEST_F(TrainTest, ResumedRunHasTheThreadsThatItBeganWith) {
+  TrainingOptions options = Options("run", 1);
+  options.threads = 3;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.threads = 0;
+  options.resume = true;
+  EXPECT_THAT(Train(data_, options), IsOk());
+}
+
+TEST_F(TrainTest, CheckpointTellsWhereItCameFrom) {
+  ASSERT_THAT(Train(data_, Options("first", 1)), IsOk());
+  TrainingOptions options = Options("second", 2);
+  options.init = folder_.File("first/best.pt");
+  options.command = "--init first/best.pt";
+  options.source_revision = "abc";
+  options.release = true;
+  options.stop_requested = [] { return true; };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.stop_requested = nullptr;
+  options.resume = true;
+  options.command = "--init first/best.pt --resume";
+  options.source_revision = "def";
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const TrainingRecord record = LoadCheckpoint(folder_.File("second/best.pt"))->metadata.training;
+  EXPECT_EQ(record.command, "--init first/best.pt");
+  EXPECT_EQ(record.source_revision, "abc, def");
+  EXPECT_EQ(record.init_sha256, Sha256Hex(Slurp(options.init)));
+  const std::map<std::string, std::string> flags(record.flags.begin(), record.flags.end());
+  EXPECT_EQ(flags.at("--epochs"), "2");
+  EXPECT_EQ(flags.at("--threads"), "2");
+  EXPECT_EQ(flags.at("--learning_rate"), "0.001");
+  EXPECT_EQ(flags.at("--patience"), "15");
+  EXPECT_EQ(flags.at("--init"), "a file of SHA-256 " + record.init_sha256);
+  EXPECT_EQ(LoadCheckpoint(options.init)->metadata.training.init_sha256, "");
+}
+
+TEST_F(TrainTest, ReleaseNeedsCommittedSources) {
+  const std::string advice = ": commit what has changed, build again in a clone with git, and begin the run anew";
+  TrainingOptions options = Options("run", 1);
+  options.release = true;
+  options.source_revision = "abc-dirty";
+  EXPECT_THAT(
+      Train(data_, options),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               "--release needs sources that are in a commit, and this build is of revision abc-dirty" + advice));
+  EXPECT_FALSE(std::filesystem::exists(options.out));
+  options.source_revision = "unknown";
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("this build is of revision unknown")));
+  options.release = false;
+  options.source_revision = "abc-dirty";
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.release = true;
+  options.resume = true;
+  options.source_revision = "abc";
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "--release needs sources that are in a commit, and the run to resume is of revision abc-dirty, "
+                       "abc" +
+                           advice));
 }
 
 TEST_F(TrainTest, DamagedStateIsSaid) {

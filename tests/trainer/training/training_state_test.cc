@@ -29,13 +29,15 @@ class SmallRun {
             .averages = {average_},
             .optimizer = &optimizer_,
             .progress = &progress_,
-            .log = &log_};
+            .log = &log_,
+            .origin = &origin_};
   }
   at::Tensor& average() { return average_; }
   at::Tensor& moment() {
     return static_cast<torch::optim::AdamWParamState&>(*optimizer_.state().begin()->second).exp_avg();
   }
   TrainingProgressState& progress() { return progress_; }
+  RunOrigin& origin() { return origin_; }
 
  private:
   at::Tensor weight_ = torch::ones({8}, torch::requires_grad());
@@ -44,6 +46,7 @@ class SmallRun {
   Recipe recipe_ = {{"--seed", "1"}};
   TrainingProgressState progress_;
   TrainingLog log_;
+  RunOrigin origin_ = {.command = "--seed 1", .source_revision = "abc", .libtorch_version = "2.0"};
 };
 
 TEST(TrainingStateTest, ComesBack) {
@@ -55,6 +58,25 @@ TEST(TrainingStateTest, ComesBack) {
   EXPECT_EQ(restored.average()[7].item<float>(), 3);
   EXPECT_EQ(restored.moment()[7].item<float>(), 4);
   EXPECT_EQ(restored.progress().step, 5);
+}
+
+TEST(TrainingStateTest, OriginIsThatOfTheBeginningAndOfWhoeverWentOn) {
+  SmallRun saved, restored;
+  restored.origin() = {.command = "--seed 1 --resume", .source_revision = "def", .libtorch_version = "2.0"};
+  ASSERT_THAT(RestoreTrainingState("state.pt", SerializeTrainingState(saved.state()), restored.state()), IsOk());
+  EXPECT_EQ(restored.origin(),
+            (RunOrigin{.command = "--seed 1", .source_revision = "abc, def", .libtorch_version = "2.0"}));
+  SmallRun again;
+  ASSERT_THAT(RestoreTrainingState("state.pt", SerializeTrainingState(restored.state()), again.state()), IsOk());
+  EXPECT_EQ(again.origin().source_revision, "abc, def") << "each once";
+}
+
+TEST(TrainingStateTest, FlagOfASavedRunIsFoundBeforeItIsRestored) {
+  SmallRun saved;
+  const std::string bytes = SerializeTrainingState(saved.state());
+  EXPECT_EQ(SavedFlag(bytes, "--seed"), "1");
+  EXPECT_EQ(SavedFlag(bytes, "--threads"), "");
+  EXPECT_EQ(SavedFlag("junk", "--seed"), "");
 }
 
 // Such a tensor would be read from whatever memory lies behind the file's data.

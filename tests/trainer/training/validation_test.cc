@@ -1,0 +1,62 @@
+#include "trainer/training/validation.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "common/checkpoint/unet.h"
+#include "tests/testing/mnist_folder.h"
+
+namespace denoised {
+namespace {
+
+class ValidationTest : public testing::Test {
+ protected:
+  ValidationTest() {
+    torch::jit::setGraphExecutorOptimize(false);
+    torch::manual_seed(1);
+    unet_ = MakeUnet({.channels = {8, 16, 16}, .embedding_dim = 16});
+    data_.labels.resize(50);
+    data_.pixels.resize(50 * data_.pixels.size() / 256);
+  }
+  double Loss(const GradientOptions& options) { return Validation(data_, schedule_, options).Loss(unet_); }
+  // The last layer begins with zeros.
+  void Disturb() {
+    const torch::NoGradGuard no_grad;
+    for (at::Tensor parameter : unet_.parameters()) parameter.add_(0.1 * torch::randn_like(parameter));
+  }
+
+  Dataset data_ = *LoadMnist(SmallMnistFolder(), Split::kTrain, {.verify_checksums = false});
+  const NoiseSchedule schedule_ = *NoiseSchedule::Create({});
+  torch::jit::Module unet_;
+};
+
+TEST_F(ValidationTest, OfANetworkThatSaysNothingIsTheNoisesOwn) {
+  const TrainingBatches batches(data_, schedule_, {});
+  const double expected =
+      (batches.MakeFixed(0, 32).target.square().sum() + batches.MakeFixed(32, 18).target.square().sum())
+          .item<double>() /
+      (50 * 1024);
+  EXPECT_NEAR(Loss({}), expected, 1e-6);
+}
+
+TEST_F(ValidationTest, ThreadsDoNotChangeItsBits) {
+  Disturb();
+  const double one = Loss({.threads = 1, .null_label = std::nullopt});
+  EXPECT_EQ(Loss({.threads = 3, .null_label = std::nullopt}), one);
+  EXPECT_EQ(Loss({.threads = 1, .null_label = std::nullopt}), one) << "and it is the same each time";
+}
+
+TEST_F(ValidationTest, HasTheTargetOfTraining) {
+  Disturb();
+  const double plain = Loss({.null_label = 10});
+  EXPECT_NE(Loss({.null_label = 10, .model_guidance = 4}), plain);
+}
+
+TEST_F(ValidationTest, LeavesNoGradients) {
+  for (const at::Tensor& parameter : unet_.parameters()) parameter.set_requires_grad(true);
+  Loss({});
+  for (const at::Tensor& parameter : unet_.parameters()) EXPECT_FALSE(parameter.grad().defined());
+}
+
+}  // namespace
+}  // namespace denoised

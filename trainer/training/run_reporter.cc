@@ -1,0 +1,101 @@
+#include "trainer/training/run_reporter.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/command_line/progress_bar.h"
+#include "common/command_line/terminal.h"
+#include "common/support/clock.h"
+#include "trainer/training/run_folder.h"
+
+namespace denoised {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// So many batches tell how long the others will take.
+constexpr int64_t kTrialBatches = 20;
+
+// Between two looks of the bar.
+constexpr double kBarSeconds = 1;
+
+}  // namespace
+
+RunReporter::RunReporter(const TrainingOptions& options, int64_t batches, int64_t batch_images, bool speaks)
+    : options_(options), batches_(batches), batch_images_(batch_images), speaks_(speaks), last_line_(Clock::now()) {}
+
+void RunReporter::Begin(const std::string& device, const TrainingProgressState& progress) {
+  Line(absl::StrFormat("training on %s, %d images an epoch, %d a step; writing to %s/", device,
+                       batches_ * batch_images_, batch_images_, options_.out));
+  last_line_ = Clock::now();
+  if (!options_.resume) return;
+  if (progress.epoch >= options_.epochs) return Line("nothing is left to do: every epoch is done");
+  const std::string where = progress.batch == 0 ? absl::StrCat("with epoch ", progress.epoch + 1)
+                                                : absl::StrCat("after batch ", progress.batch, " of ", batches_,
+                                                               " in epoch ", progress.epoch + 1);
+  Line(absl::StrCat("going on ", where, " of ", options_.epochs, "; ", FormatDuration(progress.seconds), " so far",
+                    std::isfinite(progress.best_loss) ? absl::StrFormat(", best loss %.5f", progress.best_loss) : ""));
+}
+
+void RunReporter::Batch(const TrainingProgressState& progress, double seconds) {
+  ++done_;
+  seconds_ += seconds;
+  if (!speaks_) return;
+  if (done_ == kTrialBatches) SayHowLongItTakes(progress);
+  const bool rewrites = CanRewrite(STDERR_FILENO);
+  const double pause = rewrites ? kBarSeconds : options_.report_every_seconds;
+  if (pause == 0 || SecondsSince(last_line_) < pause) return;
+  last_line_ = Clock::now();
+  if (rewrites) {
+    ShowProgress(FormatProgress(ProgressOf(progress), TerminalSize(STDERR_FILENO).columns - 1));
+  } else {
+    Line(FormatProgressLine(ProgressOf(progress)));
+  }
+}
+
+void RunReporter::Epoch(const EpochRecord& record, bool best) const {
+  const std::string validation =
+      record.validation_loss ? absl::StrFormat("  validation %.5f", *record.validation_loss) : "";
+  Line(absl::StrFormat("epoch %d/%d  loss %.5f%s%s  %s  %s so far", record.epoch, options_.epochs, record.loss,
+                       validation, best ? " (best)" : "", FormatSpeed(record.images_per_second),
+                       FormatDuration(record.seconds)));
+}
+
+void RunReporter::Line(const std::string& line) const {
+  if (!speaks_) return;
+  ClearProgress();
+  absl::FPrintF(stderr, "%s\n", line);
+}
+
+double RunReporter::SecondsLeft(const TrainingProgressState& progress) const {
+  const auto left = static_cast<double>((options_.epochs - progress.epoch) * batches_ - progress.batch);
+  return left * (seconds_ + other_seconds_) / static_cast<double>(std::max<int64_t>(1, done_));
+}
+
+double RunReporter::ImagesPerSecond() const { return static_cast<double>(done_ * batch_images_) / seconds_; }
+
+TrainingProgress RunReporter::ProgressOf(const TrainingProgressState& progress) const {
+  return {.epoch = progress.epoch + 1,
+          .epochs = options_.epochs,
+          .epoch_fraction = static_cast<double>(progress.batch) / static_cast<double>(batches_),
+          .loss = progress.MeanLoss(),
+          .images_per_second = ImagesPerSecond(),
+          .seconds_left = SecondsLeft(progress)};
+}
+
+void RunReporter::SayHowLongItTakes(const TrainingProgressState& progress) const {
+  double first_checkpoint = static_cast<double>(batches_ - progress.batch) * seconds_ / static_cast<double>(done_);
+  if (const double every = options_.checkpoint_every_seconds; every > 0) {
+    first_checkpoint = std::min(first_checkpoint, every);
+  }
+  Line(absl::StrFormat("about %s to the end of epoch %d, at %s; %s can be served in %s, or after Ctrl-C",
+                       FormatDuration(SecondsLeft(progress)), options_.epochs, FormatSpeed(ImagesPerSecond()),
+                       TrainingFiles(options_.out).last, FormatDuration(first_checkpoint)));
+}
+
+}  // namespace denoised

@@ -1,0 +1,66 @@
+// File: run_reporter.h
+//
+// What a run says on stderr while it goes on: a bar on a terminal, lines elsewhere, and how long it will take as soon
+// as that can be told.
+//
+//   RunReporter reporter(options, batches.per_epoch(), batches.global_rows());
+//   reporter.Begin("cpu", progress);
+//   reporter.Batch(progress, /*seconds=*/0.07);   // after each
+//   reporter.Epoch(record, /*best=*/true);
+//
+// Not thread-safe.
+#ifndef DENOISED_TRAINER_TRAINING_RUN_REPORTER_H_
+#define DENOISED_TRAINER_TRAINING_RUN_REPORTER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "trainer/training/training_log.h"
+#include "trainer/training/training_options.h"
+#include "trainer/training/training_state.h"
+
+namespace denoised {
+
+class RunReporter {
+ public:
+  // Of a run whose epochs have so many batches of so many images. Says nothing unless `speaks`: of several processes
+  // one does.
+  RunReporter(const TrainingOptions& options, int64_t batches, int64_t batch_images, bool speaks);
+
+  // Where the run is computed and, if it is resumed, where it goes on.
+  void Begin(const std::string& device, const TrainingProgressState& progress);
+
+  // A batch more, which took so many seconds.
+  void Batch(const TrainingProgressState& progress, double seconds);
+
+  // So many seconds went to files or pictures.
+  void Other(double seconds) { other_seconds_ += seconds; }
+
+  void Epoch(const EpochRecord& record, bool best) const;
+
+  // A line of its own.
+  void Line(const std::string& line) const;
+
+ private:
+  double SecondsLeft(const TrainingProgressState& progress) const;
+  double ImagesPerSecond() const;
+  TrainingProgress ProgressOf(const TrainingProgressState& progress) const;
+  void SayHowLongItTakes(const TrainingProgressState& progress) const;
+
+  // Constant after construction.
+  const TrainingOptions options_;
+  const int64_t batches_;
+  const int64_t batch_images_;
+  const bool speaks_;
+
+  // Of this process, not of earlier parts of the run, which may have had other hardware.
+  int64_t done_ = 0;
+  double seconds_ = 0;
+  double other_seconds_ = 0;
+  std::chrono::steady_clock::time_point last_line_;
+};
+
+}  // namespace denoised
+
+#endif  // DENOISED_TRAINER_TRAINING_RUN_REPORTER_H_
