@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
+#include "server/http/http_server.h"
 #include "server/metrics/call_metrics.h"
 #include "server/transport/descriptor_limit.h"
 #include "server/transport/listen_address.h"
@@ -28,7 +29,7 @@ using Clock = std::chrono::steady_clock;
 constexpr char kServiceName[] = "denoised.v1.DigitService";
 constexpr char kHealthName[] = "grpc.health.v1.Health";
 constexpr char kChannelzName[] = "grpc.channelz.v1.Channelz";
-constexpr int kReservedDescriptors = 16;  // for scrapes, checkpoints and logs, when connections have taken the others
+constexpr int kReservedDescriptors = 16;  // for checkpoints and logs, when connections have taken the others
 constexpr auto kLastWords = std::chrono::seconds(2);  // for clients of HTTP to take what was drawn for them
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
@@ -76,6 +77,15 @@ std::vector<std::string> ServiceNames(const ServerOptions& options) {
   std::vector<std::string> names = {kServiceName, kHealthName};
   if (options.transport.channelz) names.emplace_back(kChannelzName);
   return names;
+}
+
+// What connections to the gRPC port leave for others: for those to the HTTP ports too, as many as those take.
+int ReservedDescriptors(const ServerOptions& options) {
+  int reserved = kReservedDescriptors;
+  for (const std::string& listen : {options.metrics_listen, options.http_listen}) {
+    if (listen != kPortOff) reserved += HttpServer::ConnectionLimit({});
+  }
+  return reserved;
 }
 
 DigitServiceOptions ServiceOptions(const ServerOptions& options) {
@@ -284,10 +294,11 @@ absl::Status Server::StartGrpc() {
 
 absl::Status Server::BindGrpcPort() {
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--listen", options_.listen));
+  const int descriptors = RaiseDescriptorLimit();
   absl::StatusOr<std::unique_ptr<ConnectionListener>> listener =
       ConnectionListener::Bind(address, {.max_connections = options_.transport.max_connections,
-                                         .descriptor_limit = RaiseDescriptorLimit(),
-                                         .reserved_descriptors = kReservedDescriptors,
+                                         .descriptor_limit = descriptors,
+                                         .reserved_descriptors = ReservedDescriptors(options_),
                                          .on_refused = [this] { metrics_.OnConnectionRefused(); },
                                          .on_cut = [this] { metrics_.OnConnectionCut(); }});
   if (!listener.ok()) {
