@@ -55,7 +55,8 @@ void HttpStream::Secure(const HttpTls& tls, HandshakeDone done) {
 }
 
 std::string HttpStream::WordsFor(const error_code& error) {
-  if (error == asio::error::eof || error == asio::ssl::error::stream_truncated) {
+  if (error == asio::error::eof || error == asio::error::connection_reset ||
+      error == asio::ssl::error::stream_truncated) {
     return "the client closed the connection in the middle of it";
   }
   const long verified = SSL_get_verify_result(tls_->native_handle());
