@@ -25,7 +25,7 @@ class HttpsTest : public testing::Test {
   HttpsTest() {
     Install(authority_.Issue("server"));
     folder_.Write("ca.pem", authority_.pem());
-    folder_.Write("stranger.pem", TestAuthority().pem());
+    folder_.Write("stranger.pem", TestAuthority("a stranger").pem());
     const TestIdentity alice = authority_.Issue("alice");
     folder_.Write("alice.pem", alice.cert);
     folder_.Write("alice.key", alice.key);
@@ -103,7 +103,7 @@ TEST_F(HttpsTest, ARenewedCertificateIsServedWithoutARestart) {
   Served served(Flags({}));
   const std::string page = PageOf(served);
   EXPECT_EQ(Curl(page, {"-f", "--cacert", "ca.pem"}).exit_code, 0);
-  const TestAuthority renewed;
+  const TestAuthority renewed("another authority");
   folder_.Write("renewed.pem", renewed.pem());
   Install(renewed.Issue("renewed"));
   served.server().AwaitLine("new connections get the new certificate of CN=renewed");

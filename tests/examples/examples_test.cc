@@ -221,7 +221,7 @@ class CurlTest : public testing::Test {
       GTEST_SKIP() << "curl or jq is not installed; scripts/setup.sh --examples installs them";
     }
     folder_.Write("ca.pem", authority_.pem());
-    folder_.Write("stranger.pem", TestAuthority().pem());
+    folder_.Write("stranger.pem", TestAuthority("a stranger").pem());
     folder_.Write("good", "correct-horse\n");
     folder_.Write("bad", "battery\n");
   }

@@ -28,7 +28,9 @@ struct TestIdentity {
 
 class TestAuthority {
  public:
-  TestAuthority() : key_(MakeKey()), cert_(MakeCertificate("test authority", key_.get(), nullptr, key_.get())) {}
+  // Two of one name know each other's certificates, and find them wrong; of different names they are strangers.
+  explicit TestAuthority(const std::string& name = "test authority")
+      : key_(MakeKey()), cert_(MakeCertificate(name, key_.get(), nullptr, key_.get())) {}
 
   std::string pem() const { return CertificatePem(cert_.get()); }
 
