@@ -59,9 +59,9 @@ std::string HttpStream::WordsFor(const error_code& error) {
       error == asio::ssl::error::stream_truncated) {
     return "the client closed the connection in the middle of it";
   }
-  const long verified = SSL_get_verify_result(tls_->native_handle());
-  if (verified != X509_V_OK)
+  if (const auto verified = SSL_get_verify_result(tls_->native_handle()); verified != X509_V_OK) {
     return absl::StrCat("certificate verify failed: ", X509_verify_cert_error_string(verified));
+  }
   const char* words = ERR_reason_error_string(static_cast<unsigned>(error.value()));
   return error.category() == asio::error::get_ssl_category() && words != nullptr ? words : error.message();
 }
