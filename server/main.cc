@@ -73,7 +73,8 @@ int Serve(const ServerOptions& options) {
                  (*server)->metrics_port());
   }
   if ((*server)->http_port() != 0) {
-    spdlog::info("a page on http://{}/", AddressInUse(options.http_listen, (*server)->http_port()));
+    spdlog::info("a page on {}://{}/", options.tls.cert.empty() ? "http" : "https",
+                 AddressInUse(options.http_listen, (*server)->http_port()));
   }
   LogMemory();
   NotifyServiceManager("READY=1");

@@ -63,8 +63,8 @@ void AddPortOptions(CLI::App& app, ServerOptions& options) {
   Add(app, "metrics_listen", options.metrics_listen,
       "Address and port for /metrics and /healthz over HTTP; port 0 picks a free one, \"off\" turns it off");
   Add(app, "http_listen", options.http_listen,
-      "Address and port for the page and the service as JSON over HTTP, such as 127.0.0.1:8080; port 0 picks a free "
-      "one, \"off\" turns it off")
+      "Address and port for the page and the service as JSON over HTTP, or HTTPS with --tls_cert, such as "
+      "127.0.0.1:8080; port 0 picks a free one, \"off\" turns it off")
       ->type_name("TEXT");
   Add(app, "max_connections", options.transport.max_connections,
       "Connections to the gRPC port at a time; more are closed at once; never so many that descriptors run short")
@@ -131,10 +131,12 @@ void AddReaderOptions(CLI::App& app, ServerOptions& options) {
 }
 
 void AddAccessOptions(CLI::App& app, ServerOptions& options) {
-  Add(app, "tls_cert", options.tls.cert, "Certificate chain, PEM; turns TLS on, with --tls_key");
+  Add(app, "tls_cert", options.tls.cert,
+      "Certificate chain, PEM; with --tls_key, turns TLS on for --listen and --http_listen; read again when it "
+      "changes");
   Add(app, "tls_key", options.tls.key, "Private key of --tls_cert, PEM");
   Add(app, "tls_client_ca", options.tls.client_ca,
-      "Certificates that clients' own must be signed by, PEM; turns mutual TLS on");
+      "Certificates that clients' own must be signed by, PEM; turns mutual TLS on, for both ports");
   Add(app, "tokens", options.access.tokens,
       "File of tokens that calls must show one of, with a name, the token's SHA-256 and a role in each line; it "
       "is read again when it changes; none: whoever reaches the port may draw");

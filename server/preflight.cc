@@ -18,6 +18,11 @@ std::string GoldenDraw(const ModelInfo& info) {
   return absl::StrCat("as ", info.golden_drawn_by, " drew it when the checkpoint was written");
 }
 
+std::string Page(const ServerOptions& options) {
+  if (options.http_listen == kPortOff) return kPortOff;
+  return absl::StrCat(options.tls.cert.empty() ? "http" : "https", "://", options.http_listen, "/");
+}
+
 std::string Describe(const ServerOptions& options, const ServingModel& model) {
   const ModelInfo& info = model.info();
   const Scheduler& scheduler = model.scheduler();
@@ -31,13 +36,14 @@ std::string Describe(const ServerOptions& options, const ServingModel& model) {
       "%s"
       "gRPC           %s%s%s\n"
       "metrics        %s\n"
+      "page           %s\n"
       "at once        %d network rows in a step\n"
       "a full queue   %d images; of %d steps each they take about %.0f s\n"
       "a stop         takes as long as what was admitted, %.0f s at most\n",
       options.model.checkpoint, info.version(), info.metadata.unet.architecture, info.parameter_count, GoldenDraw(info),
       info.device, model.engine().Description(), passed_over, options.listen,
       options.tls.cert.empty() ? "" : " with TLS", options.access.tokens.empty() ? "" : ", for holders of tokens",
-      options.metrics_listen, scheduler.step_rows(), scheduler.capacity(), steps,
+      options.metrics_listen, Page(options), scheduler.step_rows(), scheduler.capacity(), steps,
       std::ceil(Seconds(scheduler.DurationOfFullQueue(steps))),
       options.lame_duck_seconds + options.drain_timeout_seconds);
 }

@@ -15,8 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/support/clock.h"
-#include "common/support/loopback.h"
 #include "common/support/status_macros.h"
+#include "server/http/http_server.h"
 #include "server/metrics/call_metrics.h"
 #include "server/transport/descriptor_limit.h"
 #include "server/transport/listen_address.h"
@@ -29,7 +29,7 @@ using Clock = std::chrono::steady_clock;
 constexpr char kServiceName[] = "denoised.v1.DigitService";
 constexpr char kHealthName[] = "grpc.health.v1.Health";
 constexpr char kChannelzName[] = "grpc.channelz.v1.Channelz";
-constexpr int kReservedDescriptors = 16;  // for scrapes, checkpoints and logs, when connections have taken the others
+constexpr int kReservedDescriptors = 16;  // for checkpoints and logs, when connections have taken the others
 constexpr auto kLastWords = std::chrono::seconds(2);  // for clients of HTTP to take what was drawn for them
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
@@ -49,7 +49,6 @@ bool WaitFor(double seconds, const std::function<bool()>& done) {
   return true;
 }
 
-// More calls of one connection than are ever admitted, so that the queue's answer comes before a silent wait.
 absl::Status CheckHttpAddress(const std::string& flag, const std::string& text, int usual_port) {
   if (text == kPortOff) return absl::OkStatus();
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(flag, text));
@@ -58,27 +57,13 @@ absl::Status CheckHttpAddress(const std::string& flag, const std::string& text, 
                                                  "; it takes no Unix socket"));
 }
 
-// The HTTP port has no TLS of its own.
 absl::Status CheckHttpIsSafe(const ServerOptions& options) {
-  if (options.http_listen == kPortOff || IsLoopback(options.http_listen) || options.access.allow_plain_tokens) {
-    return absl::OkStatus();
-  }
-  const std::string instead =
-      "listen at 127.0.0.1:8080, behind a proxy that speaks TLS, or give --allow_plain_tokens where one is in front "
-      "already";
-  if (!options.access.tokens.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("--http_listen speaks no TLS, so that tokens would reach ",
-                                                   options.http_listen, " readable for everybody on the way; ",
-                                                   instead));
-  }
-  if (!options.tls.client_ca.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--tls_client_ca has clients show certificates, for which --http_listen=", options.http_listen,
-                     " does not ask; ", instead));
-  }
-  return absl::OkStatus();
+  if (options.http_listen == kPortOff) return absl::OkStatus();
+  return CheckTokensAreSafe(options.access, "--http_listen", options.http_listen, "127.0.0.1:8080",
+                            /*tls=*/!options.tls.cert.empty());
 }
 
+// More calls of one connection than are ever admitted, so that the queue's answer comes before a silent wait.
 TransportOptions TransportFor(const ServerOptions& options) {
   constexpr int kOtherCalls = 100;  // watches of health, GetModel and the like
   constexpr int kMostRows = 256;    // where the number is left to the device
@@ -94,6 +79,15 @@ std::vector<std::string> ServiceNames(const ServerOptions& options) {
   return names;
 }
 
+// What connections to the gRPC port leave for others: for those to the HTTP ports too, as many as those take.
+int ReservedDescriptors(const ServerOptions& options) {
+  int reserved = kReservedDescriptors;
+  for (const std::string& listen : {options.metrics_listen, options.http_listen}) {
+    if (listen != kPortOff) reserved += HttpServer::ConnectionLimit({});
+  }
+  return reserved;
+}
+
 DigitServiceOptions ServiceOptions(const ServerOptions& options) {
   DigitServiceOptions service = options.service;
   service.read_limits.grace = Nanoseconds(options.write_timeout_seconds);
@@ -105,6 +99,7 @@ DigitServiceOptions ServiceOptions(const ServerOptions& options) {
 Server::Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials)
     : options_(options),
       access_(credentials.tokens, options.access.client_header),
+      certificates_(credentials.certificates),
       grpc_credentials_(MakeServerCredentials(credentials.certificates)),
       credential_watch_(credentials,
                         [this](const TlsMaterial& material) { metrics_.SetCertificateExpiry(material.not_after); }),
@@ -241,8 +236,11 @@ absl::Status Server::StartMetricsEndpoint() {
 absl::Status Server::StartGateway() {
   if (options_.http_listen == kPortOff) return absl::OkStatus();
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--http_listen", options_.http_listen));
-  const GatewayOptions gateway = {
-      .host = address.host, .port = address.port, .client_header = options_.access.client_header};
+  const GatewayOptions gateway = {.host = address.host,
+                                  .port = address.port,
+                                  .client_header = options_.access.client_header,
+                                  .certificates = certificates_,
+                                  .on_failed_handshake = LogFailedHandshake};
   DENOISED_ASSIGN_OR_RETURN(
       gateway_, DigitGateway::Start(gateway, service_, Interceptors(), access_, [this] { return GatewayStats(); }));
   return absl::OkStatus();
@@ -296,10 +294,11 @@ absl::Status Server::StartGrpc() {
 
 absl::Status Server::BindGrpcPort() {
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--listen", options_.listen));
+  const int descriptors = RaiseDescriptorLimit();
   absl::StatusOr<std::unique_ptr<ConnectionListener>> listener =
       ConnectionListener::Bind(address, {.max_connections = options_.transport.max_connections,
-                                         .descriptor_limit = RaiseDescriptorLimit(),
-                                         .reserved_descriptors = kReservedDescriptors,
+                                         .descriptor_limit = descriptors,
+                                         .reserved_descriptors = ReservedDescriptors(options_),
                                          .on_refused = [this] { metrics_.OnConnectionRefused(); },
                                          .on_cut = [this] { metrics_.OnConnectionCut(); }});
   if (!listener.ok()) {

@@ -150,6 +150,7 @@ class Server {
   const ServerOptions options_;
 
   const AccessControl access_;
+  const std::shared_ptr<const TlsCertificates> certificates_;  // null without TLS
   const std::shared_ptr<grpc::ServerCredentials> grpc_credentials_;
   Metrics metrics_;
   CallLog calls_;

@@ -11,7 +11,6 @@ namespace denoised {
 namespace {
 
 using Memory = std::unique_ptr<BIO, decltype(&BIO_free)>;
-using PrivateKey = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
 
 constexpr uint64_t kMaxPemBytes = 1 << 20;
 constexpr char kKeyMark[] = "PRIVATE KEY-----";
@@ -62,10 +61,15 @@ absl::StatusOr<std::vector<Certificate>> ReadCertificates(const std::string& fla
   return certificates;
 }
 
+PrivateKey ReadPrivateKey(const std::string& pem) {
+  PrivateKey key(PEM_read_bio_PrivateKey(InMemory(pem).get(), nullptr, &NoPassphrase, nullptr), &EVP_PKEY_free);
+  ERR_clear_error();
+  return key;
+}
+
 absl::Status CheckKeyPair(X509* certificate, const std::string& key_pem, const std::string& cert,
                           const std::string& key) {
-  const PrivateKey private_key(PEM_read_bio_PrivateKey(InMemory(key_pem).get(), nullptr, &NoPassphrase, nullptr),
-                               &EVP_PKEY_free);
+  const PrivateKey private_key = ReadPrivateKey(key_pem);
   const bool pair = private_key != nullptr && X509_check_private_key(certificate, private_key.get()) == 1;
   ERR_clear_error();
   if (private_key == nullptr) {

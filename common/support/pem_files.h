@@ -21,6 +21,7 @@
 namespace denoised {
 
 using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
+using PrivateKey = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
 
 // The file's text. NOT_FOUND and so on as ReadFile has them; INVALID_ARGUMENT if it is no PEM.
 absl::StatusOr<std::string> ReadPem(const std::string& flag, const std::string& path);
@@ -29,6 +30,9 @@ absl::StatusOr<std::string> ReadPem(const std::string& flag, const std::string& 
 // that can: the file may be half written.
 absl::StatusOr<std::vector<Certificate>> ReadCertificates(const std::string& flag, const std::string& path,
                                                           const std::string& pem);
+
+// Null if there is none that can be read without a passphrase.
+PrivateKey ReadPrivateKey(const std::string& pem);
 
 // INVALID_ARGUMENT, of --tls_key, if the key cannot be read or is not the certificate's. `cert` and `key`: the files.
 absl::Status CheckKeyPair(X509* certificate, const std::string& key_pem, const std::string& cert,

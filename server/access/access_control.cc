@@ -67,12 +67,13 @@ absl::StatusOr<std::string> AccessControl::Admit(const grpc::ServerContextBase& 
   return ClientIdentity(context, {.token_name = name, .trusted_header = client_header_});
 }
 
-absl::Status CheckTokensAreSafe(const AccessOptions& access, const std::string& listen, bool tls) {
+absl::Status CheckTokensAreSafe(const AccessOptions& access, const std::string& flag, const std::string& listen,
+                                const std::string& own, bool tls) {
   if (access.tokens.empty() || tls || access.allow_plain_tokens || IsLoopback(listen)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("--tokens: without TLS, tokens would reach ", listen,
-                   " readable for everybody on the way; give --tls_cert and --tls_key, or --listen=127.0.0.1:50051, or "
-                   "--allow_plain_tokens where something in front speaks TLS"));
+                   " readable for everybody on the way; give --tls_cert and --tls_key, or ", flag, "=", own,
+                   ", or --allow_plain_tokens where something in front speaks TLS"));
 }
 
 }  // namespace denoised

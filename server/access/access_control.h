@@ -46,8 +46,9 @@ class AccessControl {
 };
 
 // INVALID_ARGUMENT if tokens would cross a network in plain text: without TLS, at an address that is not this machine's
-// own alone, and not allowed.
-absl::Status CheckTokensAreSafe(const AccessOptions& access, const std::string& listen, bool tls);
+// own alone, and not allowed. `flag`: the one that `listen` is the value of; `own`: a value that would do.
+absl::Status CheckTokensAreSafe(const AccessOptions& access, const std::string& flag, const std::string& listen,
+                                const std::string& own, bool tls);
 
 }  // namespace denoised
 

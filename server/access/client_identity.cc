@@ -3,9 +3,11 @@
 #include <arpa/inet.h>
 #include <grpc/grpc_security_constants.h>
 #include <netinet/in.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <optional>
 #include <random>
 #include <vector>
@@ -25,6 +27,7 @@ constexpr size_t kMaxHeaderBytes = 256;
 constexpr char kForwardedFor[] = "x-forwarded-for";  // a list, to whose end each proxy adds
 
 constexpr char kCallerKey[] = "denoised-caller";
+constexpr char kCertificateKey[] = "denoised-certificate-bin";  // any bytes
 
 // 128 bits, new for each process.
 const std::string& Secret() {
@@ -37,8 +40,57 @@ const std::string& Secret() {
   return secret;
 }
 
-// gRPC has these only for connections whose certificate has been verified.
+// What a gateway of this process has said by a key; nothing if another one has.
+std::optional<std::string> SaidByGateway(const grpc::ServerContextBase& context, const char* key) {
+  const auto said = context.client_metadata().find(key);
+  if (said == context.client_metadata().end()) return std::nullopt;
+  absl::string_view value(said->second.data(), said->second.size());
+  if (!absl::ConsumePrefix(&value, Secret())) return std::nullopt;
+  return std::string(value);
+}
+
+std::string Text(const ASN1_STRING* text) {
+  unsigned char* utf8 = nullptr;
+  const int size = ASN1_STRING_to_UTF8(&utf8, text);
+  if (size < 0) return "";
+  std::string copy(reinterpret_cast<const char*>(utf8), static_cast<size_t>(size));
+  OPENSSL_free(utf8);
+  return copy;
+}
+
+std::string CommonName(const X509* certificate) {
+  const X509_NAME* subject = X509_get_subject_name(certificate);
+  const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+  return at < 0 ? "" : Text(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+}
+
+std::string AddressText(const ASN1_OCTET_STRING* bytes) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  const int size = ASN1_STRING_length(bytes);
+  if (size != sizeof(in_addr) && size != sizeof(in6_addr)) return "";
+  return inet_ntop(size == sizeof(in_addr) ? AF_INET : AF_INET6, ASN1_STRING_get0_data(bytes), text.data(),
+                   text.size());
+}
+
+// One of the subject's alternative names; empty for kinds that gRPC has no text for.
+std::string AlternativeName(const GENERAL_NAME* name) {
+  switch (name->type) {
+    case GEN_URI:
+      return Text(name->d.uniformResourceIdentifier);
+    case GEN_DNS:
+      return Text(name->d.dNSName);
+    case GEN_EMAIL:
+      return Text(name->d.rfc822Name);
+    case GEN_IPADD:
+      return AddressText(name->d.iPAddress);
+    default:
+      return "";
+  }
+}
+
+// gRPC and gateways have these only for connections whose certificate has been verified.
 std::optional<std::string> CertificateName(const grpc::ServerContextBase& context) {
+  if (std::optional<std::string> name = SaidByGateway(context, kCertificateKey)) return name;
   const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
   if (auth == nullptr || !auth->IsPeerAuthenticated()) return std::nullopt;
   for (const char* property : {GRPC_PEER_SPIFFE_ID_PROPERTY_NAME, GRPC_PEER_URI_PROPERTY_NAME,
@@ -78,15 +130,31 @@ std::string Ipv6Network(in6_addr address) {
 
 }  // namespace
 
-std::pair<std::string, std::string> CallerMetadata(const std::string& peer) {
-  return {kCallerKey, absl::StrCat(Secret(), peer)};
+// NOTE: in the order of CertificateName; a SPIFFE ID is a URI that stands alone.
+std::string NameInCertificate(const X509* certificate) {
+  const std::unique_ptr<GENERAL_NAMES, decltype(&GENERAL_NAMES_free)> names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)),
+      &GENERAL_NAMES_free);
+  std::string uri, other;
+  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+    std::string& first = name->type == GEN_URI ? uri : other;
+    if (first.empty()) first = AlternativeName(name);
+  }
+  if (!uri.empty()) return uri;
+  const std::string common_name = CommonName(certificate);
+  return common_name.empty() ? other : common_name;
+}
+
+std::vector<std::pair<std::string, std::string>> CallerMetadata(const std::string& peer,
+                                                                const std::string& certificate_name) {
+  std::vector<std::pair<std::string, std::string>> metadata = {{kCallerKey, absl::StrCat(Secret(), peer)}};
+  if (!certificate_name.empty()) metadata.emplace_back(kCertificateKey, absl::StrCat(Secret(), certificate_name));
+  return metadata;
 }
 
 std::string CallerOf(const grpc::ServerContextBase& context) {
-  const auto named = context.client_metadata().find(kCallerKey);
-  if (named == context.client_metadata().end()) return context.peer();
-  absl::string_view value(named->second.data(), named->second.size());
-  return absl::ConsumePrefix(&value, Secret()) ? std::string(value) : context.peer();
+  return SaidByGateway(context, kCallerKey).value_or(context.peer());
 }
 
 std::string PeerAddress(const std::string& peer) {

@@ -15,9 +15,11 @@
 #define DENOISED_SERVER_ACCESS_CLIENT_IDENTITY_H_
 
 #include <grpcpp/server_context.h>
+#include <openssl/x509.h>
 
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace denoised {
 
@@ -27,12 +29,19 @@ struct IdentitySources {
 };
 
 // The first of: the token's name; the SPIFFE ID, URI, common name or other name in a client certificate that has been
-// verified; the trusted header's last value, if it is printable and at most 256 bytes; the peer's address.
+// verified, by gRPC or a gateway in this process; the trusted header's last value, if it is printable and at most 256
+// bytes; the peer's address.
 std::string ClientIdentity(const grpc::ServerContextBase& context, const IdentitySources& sources);
 
-// Metadata, key and value, by which a gateway in this process names its own client's address, as gRPC writes those. It
-// is believed because it holds a secret of the process.
-std::pair<std::string, std::string> CallerMetadata(const std::string& peer);
+// The name in a client certificate that has been verified elsewhere than by gRPC: the same as ClientIdentity finds in a
+// connection of gRPC's. Empty if there is none in it.
+std::string NameInCertificate(const X509* certificate);
+
+// Metadata, keys and values, by which a gateway in this process names its own client: the address, as gRPC writes
+// those, and the name in its certificate, empty without one. They are believed because they hold a secret of the
+// process.
+std::vector<std::pair<std::string, std::string>> CallerMetadata(const std::string& peer,
+                                                                const std::string& certificate_name);
 
 // Where the call comes from, in gRPC's words, through a gateway too: "ipv4:192.0.2.7:40000".
 std::string CallerOf(const grpc::ServerContextBase& context);

@@ -26,7 +26,8 @@ absl::StatusOr<Credentials> LoadCredentials(const TlsOptions& tls, const AccessO
   Credentials credentials;
   DENOISED_ASSIGN_OR_RETURN(credentials.certificates, LoadTlsCertificates(tls));
   if (access.tokens.empty()) return credentials;
-  DENOISED_RETURN_IF_ERROR(CheckTokensAreSafe(access, listen, credentials.certificates != nullptr));
+  DENOISED_RETURN_IF_ERROR(
+      CheckTokensAreSafe(access, "--listen", listen, "127.0.0.1:50051", credentials.certificates != nullptr));
   DENOISED_ASSIGN_OR_RETURN(credentials.tokens,
                             TokenFile::Load([path = access.tokens] { return LoadAccessTokens(path); }));
   return credentials;

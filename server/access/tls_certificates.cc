@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/support/pem_files.h"
 #include "common/support/status_macros.h"
+#include "server/access/https_contexts.h"
 
 namespace denoised {
 namespace {
@@ -48,9 +49,11 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsOptions& tls) {
   material.subject = SubjectOf(own);
   material.not_before = ToSystemTime(X509_get0_notBefore(own));
   material.not_after = ToSystemTime(X509_get0_notAfter(own));
-  if (tls.client_ca.empty()) return material;
-  DENOISED_ASSIGN_OR_RETURN(material.client_ca, ReadPem("--tls_client_ca", tls.client_ca));
-  DENOISED_RETURN_IF_ERROR(ReadCertificates("--tls_client_ca", tls.client_ca, material.client_ca).status());
+  if (!tls.client_ca.empty()) {
+    DENOISED_ASSIGN_OR_RETURN(material.client_ca, ReadPem("--tls_client_ca", tls.client_ca));
+    DENOISED_RETURN_IF_ERROR(ReadCertificates("--tls_client_ca", tls.client_ca, material.client_ca).status());
+  }
+  DENOISED_RETURN_IF_ERROR(MakeHttpsContext(material).status());
   return material;
 }
 

@@ -36,8 +36,8 @@ struct TlsMaterial {
   bool operator==(const TlsMaterial& other) const = default;
 };
 
-// INVALID_ARGUMENT for files that are incomplete, unreadable as PEM or do not belong together; NOT_FOUND for missing
-// ones.
+// INVALID_ARGUMENT for files that are incomplete, unreadable as PEM, do not belong together or are refused by OpenSSL;
+// NOT_FOUND for missing ones.
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsOptions& tls);
 
 using TlsCertificates = Refreshed<TlsMaterial>;

@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/access/client_identity.h"
+#include "server/access/https_contexts.h"
 #include "server/gateway/digit_query.h"
 #include "server/gateway/json_answer.h"
 #include "server/gateway/page.h"
@@ -42,6 +43,20 @@ bool IsJson(const HttpRequest& request) {
 // As gRPC writes addresses.
 std::string GrpcPeer(const HttpRequest& request) {
   return absl::StrCat(absl::StartsWith(request.peer, "[") ? "ipv6:" : "ipv4:", request.peer);
+}
+
+// Nothing without certificates.
+std::optional<HttpTls> TlsFor(const GatewayOptions& options) {
+  if (options.certificates == nullptr) return std::nullopt;
+  HttpTls tls = {
+      .context = [contexts = std::make_shared<HttpsContexts>(options.certificates)] { return contexts->newest(); },
+      .client_name = NameInCertificate};
+  if (options.on_failed_handshake) {
+    tls.on_failure = [tell = options.on_failed_handshake](const std::string& peer, const std::string& why) {
+      tell(absl::StrCat(why, " (", peer, " at --http_listen)"));
+    };
+  }
+  return tls;
 }
 
 HttpResponse ModelAnswer(const v1::GetModelResponse& model) {
@@ -98,7 +113,7 @@ absl::StatusOr<std::unique_ptr<DigitGateway>> DigitGateway::Start(const GatewayO
   if (gateway->inner_server_ == nullptr) return absl::InternalError("gRPC does not start within the process");
   gateway->stub_ = v1::DigitService::NewStub(gateway->inner_server_->InProcessChannel(grpc::ChannelArguments()));
   absl::StatusOr<std::unique_ptr<HttpServer>> server =
-      HttpServer::Start({.host = options.host, .port = options.port}, gateway->Routes());
+      HttpServer::Start({.host = options.host, .port = options.port, .tls = TlsFor(options)}, gateway->Routes());
   if (!server.ok()) {
     return absl::Status(server.status().code(),
                         absl::StrCat(server.status().message(), "; choose another with --http_listen"));
@@ -226,7 +241,7 @@ HttpResponse DigitGateway::DescribeStatus(const HttpRequest& request) const {
 }
 
 CallMetadata DigitGateway::MetadataOf(const HttpRequest& request) const {
-  CallMetadata metadata = {CallerMetadata(GrpcPeer(request))};
+  CallMetadata metadata = CallerMetadata(GrpcPeer(request), request.client_name);
   for (const std::string& name : {std::string("authorization"), std::string("x-request-id"), std::string("traceparent"),
                                   std::string("tracestate"), options_.client_header}) {
     const auto [begin, end] = request.headers.equal_range(name);

@@ -11,7 +11,8 @@
 //
 // Each request becomes a call of the server's own services, within the process: validation, admission, tokens, shares,
 // log lines and metrics are those of gRPC, and so are the words of errors. `Authorization: Bearer`, `X-Request-Id`,
-// `Traceparent` and the header that names clients are passed on; who calls is who has the HTTP connection.
+// `Traceparent` and the header that names clients are passed on; who calls is who has the HTTP connection, with the
+// name in its certificate where TLS asks for one.
 //
 // Thread-safe.
 #ifndef DENOISED_SERVER_GATEWAY_DIGIT_GATEWAY_H_
@@ -31,6 +32,7 @@
 #include "absl/synchronization/mutex.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "server/access/access_control.h"
+#include "server/access/tls_certificates.h"
 #include "server/gateway/digit_call.h"
 #include "server/http/http_server.h"
 
@@ -38,8 +40,11 @@ namespace denoised {
 
 struct GatewayOptions {
   std::string host;
-  int port = 0;               // 0: any that is free
-  std::string client_header;  // AccessOptions::client_header
+  int port = 0;                                                   // 0: any that is free
+  std::string client_header;                                      // AccessOptions::client_header
+  std::shared_ptr<const TlsCertificates> certificates = nullptr;  // null: plain text
+  // A handshake of TLS that came to nothing, in words; on the HTTP server's I/O thread.
+  std::function<void(const std::string& how)> on_failed_handshake = nullptr;
 };
 
 // Counts since the start, and how things are.

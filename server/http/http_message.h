@@ -20,8 +20,9 @@ struct HttpRequest {
   std::string query = {};  // what stands behind the "?", or nothing
   std::string body = {};
   std::multimap<std::string, std::string> headers = {};  // by their names in small letters, repeated ones in order
-  std::string peer = {};  // the client's address and port: "192.0.2.7:40000", "[2001:db8::1]:40000"
-  bool http_1_0 = false;  // the client speaks HTTP/1.0, and is answered so
+  std::string peer = {};         // the client's address and port: "192.0.2.7:40000", "[2001:db8::1]:40000"
+  std::string client_name = {};  // in the certificate that the client has shown by TLS; empty without one
+  bool http_1_0 = false;         // the client speaks HTTP/1.0, and is answered so
 };
 
 struct HttpResponse {

@@ -35,20 +35,12 @@ constexpr int kShareOfDescriptors = 8;
 constexpr int kFewestConnections = 4;
 constexpr int kAcceptsAtATime = 32;  // before the open connections have their turn
 constexpr std::chrono::milliseconds kAcceptPause{50};
+// A client of TLS has to speak twice before its request can be there, and is not closed for another one sooner.
+constexpr std::chrono::milliseconds kLeastStay{50};
 
 // An IPv6 address as it is written before a port.
 std::string Bracketed(const std::string& host) {
   return absl::StrContains(host, ':') ? absl::StrCat("[", host, "]") : host;
-}
-
-// What is allowed, and at most a share of the descriptors: those are needed elsewhere too.
-size_t ConnectionLimit(int allowed) {
-  rlimit descriptors{};
-  if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur != RLIM_INFINITY) {
-    const auto share = static_cast<std::int64_t>(descriptors.rlim_cur / kShareOfDescriptors);
-    allowed = static_cast<int>(std::min<std::int64_t>(allowed, share));
-  }
-  return static_cast<size_t>(std::max(allowed, kFewestConnections));
 }
 
 bool LacksDescriptors(const error_code& error) {
@@ -62,6 +54,9 @@ bool Listen(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
   if (error) return false;
   acceptor.set_option(tcp::acceptor::reuse_address(true), error);
   if (endpoint.protocol() == tcp::v6()) acceptor.set_option(asio::ip::v6_only(false), error);
+  // NOTE: connections inherit it. Without, a piece could wait for the client's system to have acknowledged the last
+  // one.
+  acceptor.set_option(tcp::no_delay(true), error);
   acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (!error) acceptor.non_blocking(true, error);
@@ -79,7 +74,7 @@ struct HttpServer::Impl {
   Impl(const HttpServerOptions& server_options, HttpRoutes server_routes)
       : options(server_options),
         routes(std::move(server_routes)),
-        max_connections(ConnectionLimit(options.max_connections)),
+        max_connections(static_cast<size_t>(ConnectionLimit(options))),
         reserve(kReservedDescriptors) {}
 
   // Of a wildcard IPv6's, which takes IPv4 as well, before IPv4's.
@@ -134,7 +129,7 @@ struct HttpServer::Impl {
   // False when none can be taken for now.
   bool AcceptSome() {
     for (int i = 0; i < kAcceptsAtATime; ++i) {
-      // Nobody to close for one more: each of them is about to be answered.
+      // Nobody to close for one more: each of them is about to be answered, or came a moment ago.
       if (is_full() && LongestWaiting() == nullptr) return false;
       error_code error;
       tcp::socket socket(io);
@@ -153,13 +148,22 @@ struct HttpServer::Impl {
   // False when memory is short; NOTE: an exception here would end the waiting for clients for good.
   bool Open(tcp::socket socket) {
     try {
-      sessions.push_back(std::make_shared<HttpSession>(std::move(socket), HttpSessionContext{options, routes, worker},
-                                                       [this](HttpSession* closed) { Forget(closed); }));
+      sessions.push_back(std::make_shared<HttpSession>(
+          std::move(socket), HttpSessionContext{options, routes, worker},
+          HttpSessionEvents{.on_step = [this](HttpSession* session) { MoveToEnd(session); },
+                            .on_closed = [this](HttpSession* closed) { Forget(closed); }}));
       sessions.back()->Start();
       return true;
     } catch (const std::exception&) {
       return false;
     }
+  }
+
+  // A handshake that has gone on is not the one that has waited longest.
+  void MoveToEnd(HttpSession* session) {
+    const auto found =
+        std::find_if(sessions.begin(), sessions.end(), [session](const auto& each) { return each.get() == session; });
+    if (found != sessions.end()) sessions.splice(sessions.end(), sessions, found);
   }
 
   void Forget(HttpSession* closed) {
@@ -176,7 +180,9 @@ struct HttpServer::Impl {
   HttpSession* LongestWaiting() const {
     const auto longest =
         std::find_if(sessions.begin(), sessions.end(), [](const auto& session) { return session->waits_for_client(); });
-    return longest == sessions.end() ? nullptr : longest->get();
+    if (longest == sessions.end()) return nullptr;
+    const bool came_just_now = HttpSession::Clock::now() - (*longest)->since() < kLeastStay;
+    return options.tls.has_value() && came_just_now ? nullptr : longest->get();
   }
 
   bool CloseLongestWaiting() {
@@ -189,7 +195,7 @@ struct HttpServer::Impl {
   const HttpRoutes routes;
   const size_t max_connections;
   DescriptorReserve reserve;
-  std::list<std::shared_ptr<HttpSession>> sessions;  // in the order in which they came
+  std::list<std::shared_ptr<HttpSession>> sessions;  // in the order in which they came, or came a step further
   asio::io_context io{1};
   tcp::acceptor acceptor{io};
   asio::steady_timer retry{io};
@@ -214,6 +220,17 @@ HttpServer::~HttpServer() {
   impl_->worker.stop();
   impl_->worker.join();
   while (!impl_->sessions.empty()) impl_->sessions.front()->Close();
+}
+
+// What is allowed, and at most a share of the descriptors: those are needed elsewhere too.
+int HttpServer::ConnectionLimit(const HttpServerOptions& options) {
+  int allowed = options.max_connections;
+  rlimit descriptors{};
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur != RLIM_INFINITY) {
+    const auto share = static_cast<std::int64_t>(descriptors.rlim_cur / kShareOfDescriptors);
+    allowed = static_cast<int>(std::min<std::int64_t>(allowed, share));
+  }
+  return std::max(allowed, kFewestConnections);
 }
 
 int HttpServer::port() const { return impl_->port; }

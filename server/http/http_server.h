@@ -9,6 +9,9 @@
 //   waited for its client longest is closed.
 // - When the process has no descriptor left, a few that are held in reserve serve this port.
 // - A connection serves one request.
+// - By TLS a handshake has a time of its own; connections in it count as others do. Who has come, or begun or ended its
+//   handshake, is not closed for another one in the next moment; meanwhile newcomers wait to be accepted. Who speaks
+//   plain HTTP to such a port is told so.
 //
 //   HttpRoutes routes;
 //   routes.Add("GET", "/hello", [](const HttpRequest&) { return HttpResponse{.body = "hello\n"}; });
@@ -20,10 +23,12 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "server/http/http_routes.h"
+#include "server/http/http_tls.h"
 #include "server/http/request_reader.h"
 
 namespace denoised {
@@ -34,11 +39,13 @@ struct HttpServerOptions {
   std::string host = {};
   int port = 0;  // 0 picks a free one
   int max_connections = 256;
+  std::optional<HttpTls> tls = std::nullopt;  // none: plain text
   HttpRequestLimits limits = {};
-  std::chrono::milliseconds idle_timeout{5000};       // until the next byte of a request
-  std::chrono::milliseconds request_timeout{10000};   // until all of a request is there
-  std::chrono::milliseconds response_timeout{10000};  // until the client has taken all of the answer
-  std::chrono::milliseconds linger_timeout{1000};     // until the client has closed after the answer
+  std::chrono::milliseconds handshake_timeout{10000};  // of TLS
+  std::chrono::milliseconds idle_timeout{5000};        // until the next byte of a request
+  std::chrono::milliseconds request_timeout{10000};    // until all of a request is there
+  std::chrono::milliseconds response_timeout{10000};   // until the client has taken all of the answer
+  std::chrono::milliseconds linger_timeout{1000};      // until the client has closed after the answer
 };
 
 class HttpServer {
@@ -54,6 +61,9 @@ class HttpServer {
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
+
+  // How many connections a server that is started now takes at a time, as the process's limit of descriptors is now.
+  static int ConnectionLimit(const HttpServerOptions& options);
 
   int port() const;
 

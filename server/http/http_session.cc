@@ -1,7 +1,6 @@
 #include "server/http/http_session.h"
 
 #include <algorithm>
-#include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/message.hpp>
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace denoised {
 namespace {
@@ -105,23 +105,65 @@ class HttpSession::Responder : public HttpResponder {
  private:
   template <typename Work>
   void Post(Work work) {
-    asio::post(session_->socket_.get_executor(),
+    asio::post(session_->stream_.executor(),
                [session = session_, work = std::move(work)]() mutable { work(*session); });
   }
 
   const std::shared_ptr<HttpSession> session_;
 };
 
-HttpSession::HttpSession(asio::ip::tcp::socket socket, const HttpSessionContext& context,
-                         std::function<void(HttpSession*)> on_closed)
+HttpSession::HttpSession(asio::ip::tcp::socket socket, const HttpSessionContext& context, HttpSessionEvents events)
     : context_(context),
-      socket_(std::move(socket)),
-      timer_(socket_.get_executor()),
-      on_closed_(std::move(on_closed)),
-      reader_(context.options.limits, PeerOf(socket_)),
+      stream_(std::move(socket)),
+      peer_(PeerOf(stream_.socket())),
+      timer_(stream_.executor()),
+      events_(std::move(events)),
+      reader_(context.options.limits, peer_),
       to_discard_(kMaxDiscardedBytes) {}
 
 void HttpSession::Start() {
+  if (context_.options.tls.has_value()) return Handshake();
+  BeginReading();
+}
+
+void HttpSession::Handshake() {
+  phase_ = Phase::kHandshaking;
+  WaitUntil(Clock::now() + context_.options.handshake_timeout);
+  stream_.Handshake(
+      *context_.options.tls, [self = shared_from_this()] { self->OnStep(); },
+      [self = shared_from_this()](HttpStream::Handshaken how, const std::string& why) {
+        if (self->phase_ == Phase::kHandshaking) self->OnHandshake(how, why);
+      });
+}
+
+void HttpSession::OnHandshake(HttpStream::Handshaken how, const std::string& why) {
+  switch (how) {
+    case HttpStream::Handshaken::kSecure:
+      OnStep();
+      reader_.set_client_name(stream_.ClientName(*context_.options.tls));
+      return BeginReading();
+    case HttpStream::Handshaken::kNotAWord:
+      return Close();
+    case HttpStream::Handshaken::kPlainHttp:
+      TellFailure(why);
+      return Write({.status = 400, .body = "this port speaks TLS: ask with https:// in the place of http://\n"});
+    case HttpStream::Handshaken::kFailed:
+      TellFailure(why);
+      return Linger();
+  }
+}
+
+void HttpSession::OnStep() {
+  since_ = Clock::now();
+  events_.on_step(this);
+}
+
+void HttpSession::TellFailure(const std::string& why) {
+  if (context_.options.tls->on_failure) context_.options.tls->on_failure(peer_, why);
+}
+
+void HttpSession::BeginReading() {
+  phase_ = Phase::kReading;
   deadline_ = Clock::now() + context_.options.request_timeout;
   Read();
 }
@@ -129,17 +171,13 @@ void HttpSession::Start() {
 void HttpSession::Close() {
   if (phase_ == Phase::kClosed) return;
   const std::shared_ptr<HttpSession> self = shared_from_this();  // the server forgets it now
-  error_code ignored;
-  // An answer that is not taken would stay in the kernel's memory for minutes: reset the connection.
-  if (phase_ == Phase::kWriting || phase_ == Phase::kStreaming) {
-    socket_.set_option(asio::socket_base::linger(true, 0), ignored);
-  }
+  const bool has_untaken_answer = phase_ == Phase::kWriting || phase_ == Phase::kStreaming;
   phase_ = Phase::kClosed;
   timer_.cancel();
-  socket_.close(ignored);
+  stream_.Close(/*reset=*/has_untaken_answer);
   for (Piece& piece : pieces_) piece.taken = nullptr;  // its maker has hold of this session
   if (const std::function<void()> on_gone = std::exchange(on_gone_, nullptr)) on_gone();
-  on_closed_(this);
+  events_.on_closed(this);
 }
 
 void HttpSession::WaitUntil(Clock::time_point time) {
@@ -154,13 +192,11 @@ void HttpSession::WaitForNobody() { timer_.expires_at(Clock::time_point::max());
 
 void HttpSession::Read() {
   WaitUntil(std::min(deadline_, Clock::now() + context_.options.idle_timeout));
-  const std::span<char> space = reader_.Space();
-  socket_.async_read_some(asio::buffer(space.data(), space.size()),
-                          [self = shared_from_this()](const error_code& error, size_t size) {
-                            if (self->phase_ != Phase::kReading) return;
-                            if (error) return self->Close();
-                            self->OnRead(size);
-                          });
+  stream_.ReadSome(reader_.Space(), [self = shared_from_this()](const error_code& error, size_t size) {
+    if (self->phase_ != Phase::kReading) return;
+    if (error) return self->Close();
+    self->OnRead(size);
+  });
 }
 
 void HttpSession::OnRead(size_t size) {
@@ -177,9 +213,12 @@ void HttpSession::OnRead(size_t size) {
 
 void HttpSession::OnSlowClient() {
   if (phase_ == Phase::kAnswering || phase_ == Phase::kClosed) return;
+  if (phase_ == Phase::kHandshaking && stream_.handshake_began()) {
+    const std::chrono::duration<double> seconds = context_.options.handshake_timeout;
+    TellFailure(absl::StrFormat("it was not complete within %g s", seconds.count()));
+  }
   if (phase_ != Phase::kReading || !reader_.began()) return Close();
-  error_code ignored;
-  socket_.cancel(ignored);  // the read
+  stream_.Cancel();  // the read
   Write({.status = 408, .body = "the request did not come in time\n"});
 }
 
@@ -193,7 +232,7 @@ void HttpSession::Respond() {
   if (route->where == HttpRoutes::Where::kIoThread) return Write(Handled(route->handler, reader_.request()));
   asio::post(context_.worker, [self = shared_from_this(), route] {
     HttpResponse response = Handled(route->handler, self->reader_.request());
-    asio::post(self->socket_.get_executor(),
+    asio::post(self->stream_.executor(),
                [self, response = std::move(response)]() mutable { self->Write(std::move(response)); });
   });
 }
@@ -213,7 +252,7 @@ void HttpSession::Write(HttpResponse response) {
   on_gone_ = nullptr;
   response_ = Serialized(std::move(response), reader_.request());
   WaitUntil(Clock::now() + context_.options.response_timeout);
-  asio::async_write(socket_, asio::buffer(response_), [self = shared_from_this()](const error_code& error, size_t) {
+  stream_.Write(response_, [self = shared_from_this()](const error_code& error, size_t) {
     if (self->phase_ != Phase::kWriting) return;
     if (error) return self->Close();
     self->Linger();
@@ -247,12 +286,11 @@ void HttpSession::End() {
 
 void HttpSession::WritePiece() {
   WaitUntil(Clock::now() + context_.options.response_timeout);
-  asio::async_write(socket_, asio::buffer(pieces_.front().bytes),
-                    [self = shared_from_this()](const error_code& error, size_t) {
-                      if (self->phase_ != Phase::kStreaming) return;
-                      if (error) return self->Close();
-                      self->OnPieceWritten();
-                    });
+  stream_.Write(pieces_.front().bytes, [self = shared_from_this()](const error_code& error, size_t) {
+    if (self->phase_ != Phase::kStreaming) return;
+    if (error) return self->Close();
+    self->OnPieceWritten();
+  });
 }
 
 void HttpSession::OnPieceWritten() {
@@ -270,16 +308,17 @@ void HttpSession::OnPieceWritten() {
 
 void HttpSession::Linger() {
   phase_ = Phase::kLingering;
-  error_code error;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, error);
-  if (error) return Close();
   WaitUntil(Clock::now() + context_.options.linger_timeout);
-  if (!discarding_) Discard();
+  stream_.EndWriting([self = shared_from_this()](const error_code& error) {
+    if (self->phase_ != Phase::kLingering) return;
+    if (error) return self->Close();
+    if (!self->discarding_) self->Discard();
+  });
 }
 
 void HttpSession::Discard() {
   discarding_ = true;
-  socket_.async_read_some(asio::buffer(discarded_), [self = shared_from_this()](const error_code& error, size_t size) {
+  const auto done = [self = shared_from_this()](const error_code& error, size_t size) {
     // NOTE: a response that is whole is still given to a client that has closed its own side.
     if (self->phase_ == Phase::kClosed) return;
     self->discarding_ = false;
@@ -287,7 +326,9 @@ void HttpSession::Discard() {
     if (error || size >= self->to_discard_) return self->Close();
     self->to_discard_ -= size;
     self->Discard();
-  });
+  };
+  if (phase_ == Phase::kLingering) return stream_.Drain(discarded_, done);
+  stream_.ReadSome(discarded_, done);
 }
 
 }  // namespace denoised

@@ -9,6 +9,9 @@
 //      |                    +--in pieces--> Streaming +--------ended------+
 //      +------------- refused, or too slow ---------+
 //
+// By TLS there is Handshaking before Reading: what fails there goes on to Lingering, so that the client gets the alert,
+// and who speaks plain HTTP instead has an answer that says so.
+//
 // A client that closes its side while a handler that answers later is at work, or amid the pieces, has gone: the
 // handler is told, and the connection closed.
 //
@@ -31,9 +34,12 @@
 #include "server/http/http_responder.h"
 #include "server/http/http_routes.h"
 #include "server/http/http_server.h"
+#include "server/http/http_stream.h"
 #include "server/http/request_reader.h"
 
 namespace denoised {
+
+class HttpSession;
 
 // What the sessions of a server share.
 struct HttpSessionContext {
@@ -42,17 +48,25 @@ struct HttpSessionContext {
   boost::asio::thread_pool& worker;
 };
 
+// What its server hears of a session, each with that session.
+struct HttpSessionEvents {
+  // Its client has begun a handshake, or completed one: twice at most.
+  std::function<void(HttpSession*)> on_step;
+  // Once, when the socket has been closed.
+  std::function<void(HttpSession*)> on_closed;
+};
+
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `on_closed` is called once, when the socket has been closed.
-  HttpSession(boost::asio::ip::tcp::socket socket, const HttpSessionContext& context,
-              std::function<void(HttpSession*)> on_closed);
+  HttpSession(boost::asio::ip::tcp::socket socket, const HttpSessionContext& context, HttpSessionEvents events);
 
   void Start();
   void Close();
 
+  // When its client came, or came a step further in its handshake.
+  Clock::time_point since() const { return since_; }
   // Whether it waits for its client, rather than for a handler.
   bool waits_for_client() const {
     return phase_ != Phase::kAnswering && !(phase_ == Phase::kStreaming && pieces_.empty());
@@ -63,13 +77,18 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   }
 
  private:
-  enum class Phase { kReading, kAnswering, kStreaming, kWriting, kLingering, kClosed };
+  enum class Phase { kHandshaking, kReading, kAnswering, kStreaming, kWriting, kLingering, kClosed };
   class Responder;  // a handler's way to this session
   struct Piece {
     std::string bytes;
     std::function<void()> taken = nullptr;
   };
 
+  void Handshake();
+  void OnHandshake(HttpStream::Handshaken how, const std::string& why);
+  void OnStep();
+  void TellFailure(const std::string& why);
+  void BeginReading();
   void Read();
   void OnRead(size_t size);
   void OnSlowClient();
@@ -89,10 +108,12 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void WaitForNobody();
 
   const HttpSessionContext context_;
-  boost::asio::ip::tcp::socket socket_;
+  HttpStream stream_;
+  const std::string peer_;
   boost::asio::steady_timer timer_;
-  std::function<void(HttpSession*)> on_closed_;
+  const HttpSessionEvents events_;
   Phase phase_ = Phase::kReading;
+  Clock::time_point since_ = Clock::now();
   RequestReader reader_;
   Clock::time_point deadline_;  // of the phase
   std::string response_;

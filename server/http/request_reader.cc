@@ -82,12 +82,14 @@ struct RequestReader::Impl {
                .body = std::move(message.body()),
                .headers = std::move(headers),
                .peer = peer,
+               .client_name = client_name,
                .http_1_0 = message.version() < 11};
     state = State::kComplete;
   }
 
   const HttpRequestLimits limits;
   const std::string peer;
+  std::string client_name;
   boost::beast::flat_buffer buffer;
   http::request_parser<http::string_body> parser;
   State state = State::kReading;
@@ -117,6 +119,8 @@ void RequestReader::Received(size_t size) {
     impl_->Refuse(HeaderTooLong(impl_->limits));  // a chunk's header without end: the parser's limit is not for those
   }
 }
+
+void RequestReader::set_client_name(std::string name) { impl_->client_name = std::move(name); }
 
 RequestReader::State RequestReader::state() const { return impl_->state; }
 bool RequestReader::began() const { return impl_->began; }

@@ -40,6 +40,9 @@ class RequestReader {
   // `size` bytes were put there.
   void Received(size_t size);
 
+  // Of each request: HttpRequest::client_name.
+  void set_client_name(std::string name);
+
   State state() const;
   bool began() const;  // whether any byte came
 

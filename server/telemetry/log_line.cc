@@ -59,7 +59,7 @@ class LineFormatter : public spdlog::formatter {
     absl::StrAppend(&line, " ", text);
     for (const char* name : kShownInText) {
       if (const auto field = fields.find(name); field != fields.end()) {
-        absl::StrAppend(&line, " ", name, "=", field->is_string() ? field->get<std::string>() : field->dump());
+        absl::StrAppend(&line, " ", name, "=", OneLine(field->is_string() ? field->get<std::string>() : field->dump()));
       }
     }
     return line + "\n";

@@ -10,8 +10,11 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <thread>
+
+#include "server/telemetry/line_budget.h"
 
 namespace denoised {
 namespace {
@@ -60,7 +63,7 @@ void LogFromGrpc(gpr_log_func_args* args) {
   constexpr std::string_view kFailed = "Handshake failed with ";
   const std::string_view message = args->message;
   if (const size_t at = message.find(kFailed); at != std::string_view::npos) {
-    spdlog::warn("a TLS handshake failed: {}", HandshakeError(message.substr(at + kFailed.size())));
+    LogFailedHandshake(HandshakeError(message.substr(at + kFailed.size())));
   } else {
     spdlog::debug("grpc: {}", message);
   }
@@ -77,6 +80,14 @@ void SetUpLogging(const LoggingOptions& options) {
   logger->set_level(spdlog::level::from_str(options.level));
   spdlog::set_default_logger(logger);
   gpr_set_log_function(LogFromGrpc);
+}
+
+void LogFailedHandshake(std::string_view how) {
+  static auto& budget = *new LineBudget;
+  const std::optional<int64_t> left_out = budget.Take(LineBudget::Clock::now());
+  if (!left_out.has_value()) return;
+  if (*left_out == 0) return spdlog::warn("a TLS handshake failed: {}", how);
+  spdlog::warn("a TLS handshake failed: {}; {} more have failed since the last such line", how, *left_out);
 }
 
 bool FlushLog(std::chrono::nanoseconds patience) {

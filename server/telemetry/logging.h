@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "server/telemetry/log_line.h"
 
@@ -30,6 +31,10 @@ struct LoggingOptions {
 
 // Once, before other threads log. gRPC's own messages come at debug level, but failed TLS handshakes as warnings.
 void SetUpLogging(const LoggingOptions& options);
+
+// Warns of a TLS handshake that failed, on whatever port: `how` in a few words. Strangers could have it write without
+// end, so there are no more such lines than a LineBudget has.
+void LogFailedHandshake(std::string_view how);
 
 // Returns when all lines so far are written: true; or when `patience` is over, as nobody reads them: false.
 bool FlushLog(std::chrono::nanoseconds patience);

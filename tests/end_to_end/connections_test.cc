@@ -34,6 +34,33 @@ TEST(ConnectionsTest, ServerHearsAgainAfterTheyTookAllDescriptors) {
   EXPECT_EQ(server.Wait(), 0);
 }
 
+// As many as those ports take, all at once.
+TEST(ConnectionsTest, WhatTheGrpcPortLeavesIsEnoughForBothHttpPorts) {
+  constexpr int kDescriptors = 200, kTakenByEach = kDescriptors / 8;
+  const TempFolder folder;
+  BackgroundProgram server({"/bin/bash", "-c",
+                            "ulimit -n 200; exec " DENOISED_BIN_DIR
+                            "/denoised --listen=127.0.0.1:0 --metrics_listen=127.0.0.1:0 --http_listen=127.0.0.1:0"},
+                           {}, folder.path());
+  const std::string address = server.AwaitLine("listening on ");
+  const int grpc = std::atoi(address.substr(address.rfind(':') + 1).c_str());
+  const int metrics = std::atoi(server.AwaitLine("metrics on http://127.0.0.1:").c_str());
+  const int page = std::atoi(server.AwaitLine("a page on http://127.0.0.1:").c_str());
+  std::vector<RawConnection> idle, asking;
+  for (int i = 0; i < kDescriptors; ++i) idle.emplace_back(grpc);
+  server.AwaitLine("too few descriptors are left; raise the limit of open files (ulimit -n)");
+  for (int i = 0; i < kTakenByEach; ++i) {
+    asking.emplace_back(metrics);
+    asking.back().Send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n");
+    asking.emplace_back(page);
+    asking.back().Send("GET / HTTP/1.1\r\nHost: localhost\r\n");
+  }
+  for (size_t i = 0; i < asking.size(); ++i) {
+    asking[i].Send("\r\n");
+    EXPECT_THAT(asking[i].ReceiveAll(), testing::StartsWith("HTTP/1.1 200 OK\r\n")) << i;
+  }
+}
+
 TEST(ConnectionsTest, AFailedHandshakeLeavesALine) {
   const TempFolder folder;
   const TestIdentity identity = TestAuthority().Issue("server");

@@ -213,6 +213,118 @@ TEST(ExamplesTest, OneSeedGivesTheSameBytesInEveryLanguage) {
   }
 }
 
+// examples/shell/draw_http.sh, which needs no building.
+class CurlTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (RunProgram({"/bin/sh", "-c", "command -v curl && command -v jq"}).exit_code != 0) {
+      GTEST_SKIP() << "curl or jq is not installed; scripts/setup.sh --examples installs them";
+    }
+    folder_.Write("ca.pem", authority_.pem());
+    folder_.Write("stranger.pem", TestAuthority("a stranger").pem());
+    folder_.Write("good", "correct-horse\n");
+    folder_.Write("bad", "battery\n");
+  }
+
+  // With TLS, tokens, and a page at every address.
+  std::vector<std::string> Flags() const {
+    const TestIdentity identity = authority_.Issue("server");
+    return OneThread({"--http_listen=0.0.0.0:0", "--tls_cert=" + folder_.Write("server.pem", identity.cert),
+                      "--tls_key=" + folder_.Write("server.key", identity.key),
+                      "--tokens=" + folder_.Write("tokens", "lab " + Sha256Hex("correct-horse") + "\n")});
+  }
+  static std::string UrlOf(Served& served) {
+    return "https://127.0.0.1:" + served.server().AwaitLine("a page on https://0.0.0.0:");
+  }
+
+  static std::vector<std::string> Command(const std::string& url, std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), DENOISED_SOURCE_DIR "/examples/shell/draw_http.sh");
+    arguments.insert(arguments.end(), {"--server", url});
+    return arguments;
+  }
+  ProgramResult Run(const std::string& url, const std::vector<std::string>& arguments) const {
+    return RunProgram(Command(url, arguments), {"no_proxy=127.0.0.1"}, folder_.path());
+  }
+
+  const TestAuthority authority_;
+  const TempFolder folder_;
+};
+
+TEST_F(CurlTest, ThePictureAloneAndTheOneOfTheEventsAreWhatDenoiseDraws) {
+  Served served(Flags());
+  const std::string url = UrlOf(served), address = served.address().substr(0, served.address().find(' '));
+  const ProgramResult expected = RunProgram({"denoise", "7", "--sampler", "ddim", "--seed", kSeed, "--server", address,
+                                             "--tls_ca", "ca.pem", "--token_file", "good", "--out", "denoise.png"},
+                                            {}, folder_.path());
+  ASSERT_EQ(expected.exit_code, 0) << expected.err;
+  const std::vector<std::string> seven = {"7",    "--sampler", "ddim",         "--seed", kSeed,
+                                          "--ca", "ca.pem",    "--token-file", "good"};
+  const ProgramResult picture = Run(url, seven);
+  EXPECT_EQ(picture.exit_code, 0) << picture.err;
+  EXPECT_THAT(picture.out, testing::MatchesRegex("digit-7.png  seed 18446744073709551557, model [0-9a-f]+\n"));
+  EXPECT_TRUE(Slurp(folder_.File("digit-7.png")) == Slurp(folder_.File("denoise.png")));
+
+  std::vector<std::string> followed = seven;
+  followed.insert(followed.end(), {"--previews", "frames", "--out", "seven.png"});
+  const ProgramResult events = Run(url, followed);
+  EXPECT_EQ(events.exit_code, 0) << events.err;
+  EXPECT_THAT(events.out, HasSubstr("seven.png  seed 18446744073709551557, model "));
+  EXPECT_TRUE(Slurp(folder_.File("seven.png")) == Slurp(folder_.File("denoise.png")));
+  EXPECT_THAT(events.out, HasSubstr("step 50 of 50: frames/step-0050.png\n"));
+  EXPECT_THAT(Slurp(folder_.File("frames/step-0050.png")), StartsWith("\x89PNG"));
+}
+
+TEST_F(CurlTest, RefusalsAreInTheServersWords) {
+  Served served(Flags());
+  const std::string url = UrlOf(served);
+  for (const std::vector<std::string>& way : std::vector<std::vector<std::string>>{{}, {"--previews", "frames"}}) {
+    const auto run = [&](std::vector<std::string> arguments) {
+      arguments.insert(arguments.end(), way.begin(), way.end());
+      return Run(url, arguments);
+    };
+    const ProgramResult no_token = run({"7", "--ca", "ca.pem"});
+    EXPECT_EQ(no_token.exit_code, 1);
+    EXPECT_THAT(no_token.err, StartsWith("error: UNAUTHENTICATED: this server asks for a token"));
+    const ProgramResult wrong_token = run({"7", "--ca", "ca.pem", "--token-file", "bad"});
+    EXPECT_EQ(wrong_token.exit_code, 1);
+    EXPECT_THAT(wrong_token.err, StartsWith("error: UNAUTHENTICATED: the token is not one"));
+    const ProgramResult invalid = run({"7", "--steps", "9999", "--ca", "ca.pem", "--token-file", "good"});
+    EXPECT_EQ(invalid.exit_code, 1);
+    EXPECT_THAT(invalid.err, StartsWith("error: INVALID_ARGUMENT: steps must be 1 to 1000"));
+    EXPECT_THAT(invalid.err, HasSubstr("\n  steps: must be 1 to 1000, "));
+    const ProgramResult not_trusted = run({"7", "--ca", "stranger.pem", "--token-file", "good"});
+    EXPECT_EQ(not_trusted.exit_code, 1);
+    EXPECT_THAT(not_trusted.err, ContainsRegex("^error: UNAVAILABLE: curl: \\(60\\) .*certificate"));
+  }
+  const ProgramResult plain = Run("http" + url.substr(url.find(':')), {"7", "--no-retry"});
+  EXPECT_EQ(plain.exit_code, 1);
+  EXPECT_THAT(plain.err, HasSubstr("this port speaks TLS: ask with https:// in the place of http://"));
+  EXPECT_EQ(Run("http://127.0.0.1:1", {"7", "--token-file", "good"}).exit_code, 2) << "no token in plain text";
+}
+
+// "--retry" asks again when Retry-After says.
+TEST_F(CurlTest, AFullQueueIsSurvived) {
+  Served served(OneThread({"--http_listen=127.0.0.1:0", "--max_queued_images=0", "--max_client_images=2"}));
+  const std::string url = served.server().AwaitLine("a page on ");
+  FullQueue queue(served);
+  const ProgramResult refused = Run(url, {"7", "--no-retry"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, StartsWith("error: RESOURCE_EXHAUSTED: the queue is full: "));
+  EXPECT_THAT(refused.err, ContainsRegex("\n  try again in [0-9]+\\.[0-9] s\n"));
+
+  BackgroundProgram picture(Command(url, {"7", "--seed", "77", "--steps", "20"}), {}, folder_.path());
+  BackgroundProgram events(
+      Command(url, {"7", "--seed", "78", "--steps", "20", "--previews", "frames", "--out", "e.png"}), {},
+      folder_.path());
+  Await(served.server(), "20 steps, seed 77: RESOURCE_EXHAUSTED");
+  Await(served.server(), "20 steps, seed 78: RESOURCE_EXHAUSTED");
+  queue.Empty();
+  EXPECT_EQ(picture.Wait(), 0) << picture.err();
+  EXPECT_EQ(events.Wait(), 0) << events.err();
+  EXPECT_THAT(Slurp(folder_.File("digit-7.png")), StartsWith("\x89PNG"));
+  EXPECT_THAT(Slurp(folder_.File("e.png")), StartsWith("\x89PNG"));
+}
+
 // The lines of a document's block from one that begins with `start`, for a server elsewhere than the document says.
 std::string BlockOf(const std::string& document, const std::string& start, const std::string& server,
                     const std::string& documented = "localhost:50051") {
@@ -264,6 +376,23 @@ TEST(ExamplesTest, DocumentedLinesOfCurlEndInThePngThatDenoiseDraws) {
     EXPECT_EQ(result.exit_code, 0) << block << result.err;
     EXPECT_TRUE(Slurp(folder.File("digit-7.png")) == Slurp(folder.File("denoise.png"))) << block;
   }
+}
+
+TEST_F(CurlTest, DocumentedLinesWithTlsAndATokenEndInThePngThatDenoiseDraws) {
+  Served served(Flags());
+  std::string url = UrlOf(served);
+  url.pop_back();  // a slash
+  folder_.Write("lab.token", "correct-horse\n");
+  const std::string block = BlockOf("docs/clients.md", "(umask 077", url, "https://denoised.example.org:8080");
+  const ProgramResult result =
+      RunProgram({"/bin/bash", "-euo", "pipefail", "-c", block}, {"no_proxy=127.0.0.1"}, folder_.path());
+  EXPECT_EQ(result.exit_code, 0) << block << result.err;
+  const std::string address = served.address().substr(0, served.address().find(' '));
+  const ProgramResult expected = RunProgram({"denoise", "7", "--seed=42", "--server", address, "--tls_ca", "ca.pem",
+                                             "--token_file", "lab.token", "--out", "denoise.png"},
+                                            {}, folder_.path());
+  ASSERT_EQ(expected.exit_code, 0) << expected.err;
+  EXPECT_TRUE(Slurp(folder_.File("digit-7.png")) == Slurp(folder_.File("denoise.png"))) << block;
 }
 
 }  // namespace

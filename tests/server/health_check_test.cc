@@ -115,8 +115,16 @@ TEST_F(HealthCheckTest, PreflightSaysWhatWouldBeServed) {
               HasSubstr("golden draw    none in the checkpoint; denoise-train --add_golden_draw FILE adds one\n"));
   EXPECT_THAT(*report, HasSubstr("device         cpu, a puppet\n"));
   EXPECT_THAT(*report, HasSubstr("gRPC           127.0.0.1:0\n"));
+  EXPECT_THAT(*report, HasSubstr("page           off\n"));
   EXPECT_THAT(*report, HasSubstr("a full queue   6 images; of 1000 steps each they take about "));
   EXPECT_THAT(*report, HasSubstr("a stop         takes as long as what was admitted, 300 s at most\n"));
+}
+
+TEST_F(HealthCheckTest, PreflightSaysWhereThePageIs) {
+  options_.http_listen = "127.0.0.1:8080";
+  EXPECT_THAT(*Preflight(options_, LoadPuppet), HasSubstr("page           http://127.0.0.1:8080/\n"));
+  UseTls(/*mutual=*/false);
+  EXPECT_THAT(*Preflight(options_, LoadPuppet), HasSubstr("page           https://127.0.0.1:8080/\n"));
 }
 
 TEST_F(HealthCheckTest, PreflightSaysWhoDrewTheGoldenDraw) {

@@ -84,8 +84,12 @@ class PuppetServer : public testing::Test {
         engine_ = engine.get();
         return engine;
       };
-      absl::StatusOr<std::shared_ptr<ServingModel>> model = ServingModel::Start(
-          info_, make_engine, {.max_batch_rows = slots_, .max_queued_images = options.max_queued_images}, observer);
+      absl::StatusOr<std::shared_ptr<ServingModel>> model =
+          ServingModel::Start(info_, make_engine,
+                              {.max_batch_rows = slots_,
+                               .max_queued_images = options.max_queued_images,
+                               .max_client_images = options.max_client_images},
+                              observer);
       if (model.ok()) model_ = *model;
       return model;
     };

@@ -45,6 +45,15 @@ struct HttpAnswer {
   }
 };
 
+// All that came on a connection.
+inline HttpAnswer ParseHttpAnswer(const std::string& text) {
+  const size_t end_of_head = text.find("\r\n\r\n");
+  if (!absl::StartsWith(text, "HTTP/1.") || end_of_head == std::string::npos) return {};
+  return {.status = std::atoi(text.c_str() + std::strlen("HTTP/1.1 ")),
+          .head = text.substr(0, end_of_head),
+          .body = text.substr(end_of_head + 4)};
+}
+
 class HttpConnection {
  public:
   // To a port of this machine. `receive_bytes`: of the socket's buffer, for clients that read slowly; 0 is the usual.
@@ -118,12 +127,7 @@ class HttpConnection {
   }
 
   HttpAnswer Receive(std::chrono::milliseconds patience = std::chrono::seconds(20)) {
-    const std::string text = ReceiveAll(patience);
-    const size_t end_of_head = text.find("\r\n\r\n");
-    if (!absl::StartsWith(text, "HTTP/1.") || end_of_head == std::string::npos) return {};
-    return {.status = std::atoi(text.c_str() + std::strlen("HTTP/1.1 ")),
-            .head = text.substr(0, end_of_head),
-            .body = text.substr(end_of_head + 4)};
+    return ParseHttpAnswer(ReceiveAll(patience));
   }
 
  private:

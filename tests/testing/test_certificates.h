@@ -28,7 +28,9 @@ struct TestIdentity {
 
 class TestAuthority {
  public:
-  TestAuthority() : key_(MakeKey()), cert_(MakeCertificate("test authority", key_.get(), nullptr, key_.get())) {}
+  // Two of one name know each other's certificates, and find them wrong; of different names they are strangers.
+  explicit TestAuthority(const std::string& name = "test authority")
+      : key_(MakeKey()), cert_(MakeCertificate(name, key_.get(), nullptr, key_.get())) {}
 
   std::string pem() const { return CertificatePem(cert_.get()); }
 
@@ -38,6 +40,22 @@ class TestAuthority {
     const Key key = MakeKey();
     const Certificate cert = MakeCertificate(name, key.get(), cert_.get(), key_.get(), names);
     return {.cert = CertificatePem(cert.get()), .key = KeyPem(key.get(), passphrase)};
+  }
+
+  // The same, of which the last hour is over.
+  TestIdentity IssueExpired(const std::string& name) const {
+    constexpr long kHourSeconds = 60 * 60;
+    const Key key = MakeKey();
+    const Certificate cert =
+        MakeCertificate(name, key.get(), cert_.get(), key_.get(), "IP:127.0.0.1", /*valid_seconds=*/-kHourSeconds);
+    return {.cert = CertificatePem(cert.get()), .key = KeyPem(key.get(), "")};
+  }
+
+  // Its own authority, of any key, which it takes over.
+  static TestIdentity SelfSigned(const std::string& name, EVP_PKEY* any_key) {
+    const Key key(any_key, &EVP_PKEY_free);
+    return {.cert = CertificatePem(MakeCertificate(name, key.get(), nullptr, key.get()).get()),
+            .key = KeyPem(key.get(), "")};
   }
 
  private:
@@ -55,18 +73,20 @@ class TestAuthority {
     return key;
   }
 
-  // A certificate of `key` for a day, signed by the issuer; without one it is an authority's own.
+  static constexpr long kDaySeconds = 24 * 60 * 60;
+
+  // A certificate of `key`, from a day ago to so many seconds from now, signed by the issuer; without one it is an
+  // authority's own.
   static Certificate MakeCertificate(const std::string& name, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key,
-                                     const std::string& names = "") {
-    constexpr long kDaySeconds = 24 * 60 * 60;
+                                     const std::string& names = "", long valid_seconds = kDaySeconds) {
     static long serial = 0;
     Certificate cert(X509_new(), &X509_free);
     Check(X509_set_version(cert.get(), 2) == 1);  // X.509v3
     ASN1_INTEGER_set(X509_get_serialNumber(cert.get()), ++serial);
     X509_gmtime_adj(X509_getm_notBefore(cert.get()), -kDaySeconds);
-    X509_gmtime_adj(X509_getm_notAfter(cert.get()), kDaySeconds);
+    X509_gmtime_adj(X509_getm_notAfter(cert.get()), valid_seconds);
     Check(X509_set_pubkey(cert.get(), key) == 1);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert.get()), "CN", MBSTRING_ASC,
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert.get()), "CN", MBSTRING_UTF8,
                                reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
     X509* const signer = issuer == nullptr ? cert.get() : issuer;
     Check(X509_set_issuer_name(cert.get(), X509_get_subject_name(signer)) == 1);

@@ -90,16 +90,21 @@ TEST_F(AccessControlTest, TokenThatIsTakenOutOfTheFileEndsWithTheNextCall) {
 }
 
 TEST(CheckTokensAreSafe, RefusesToTakeTokensInPlainTextFromTheNetwork) {
+  const auto check = [](const AccessOptions& access, const std::string& listen, bool tls) {
+    return CheckTokensAreSafe(access, "--http_listen", listen, "127.0.0.1:8080", tls);
+  };
   AccessOptions access;
   access.tokens = "tokens";
-  EXPECT_THAT(CheckTokensAreSafe(access, "0.0.0.0:50051", /*tls=*/false),
+  EXPECT_THAT(check(access, "0.0.0.0:80", /*tls=*/false),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("--tokens: without TLS, tokens would reach 0.0.0.0:50051 readable for everybody")));
-  EXPECT_THAT(CheckTokensAreSafe(access, "0.0.0.0:50051", /*tls=*/true), IsOk());
-  EXPECT_THAT(CheckTokensAreSafe(access, "127.0.0.1:50051", /*tls=*/false), IsOk());
-  EXPECT_THAT(CheckTokensAreSafe({}, "0.0.0.0:50051", /*tls=*/false), IsOk());
+                       "--tokens: without TLS, tokens would reach 0.0.0.0:80 readable for everybody on the way; give "
+                       "--tls_cert and --tls_key, or --http_listen=127.0.0.1:8080, or --allow_plain_tokens where "
+                       "something in front speaks TLS"));
+  EXPECT_THAT(check(access, "0.0.0.0:80", /*tls=*/true), IsOk());
+  EXPECT_THAT(check(access, "127.0.0.1:80", /*tls=*/false), IsOk());
+  EXPECT_THAT(check({}, "0.0.0.0:80", /*tls=*/false), IsOk());
   access.allow_plain_tokens = true;
-  EXPECT_THAT(CheckTokensAreSafe(access, "0.0.0.0:50051", /*tls=*/false), IsOk());
+  EXPECT_THAT(check(access, "0.0.0.0:80", /*tls=*/false), IsOk());
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "common/support/pem_files.h"
 #include "server/access/tls_credentials.h"
 #include "tests/testing/generic_call.h"
 #include "tests/testing/status_matchers.h"
@@ -103,6 +104,36 @@ TEST_F(ClientIdentityTest, WithoutMutualTlsACertificateProvesNothing) {
   tls.client_ca.clear();
   Serve(tls);
   EXPECT_EQ(IdentityOf(authority_.Issue("alice")), "address:127.0.0.1");
+}
+
+// Whoever calls by HTTP is the same client as by gRPC.
+TEST_F(ClientIdentityTest, NamesInCertificatesAreThoseThatGrpcFinds) {
+  Serve(MutualTls());
+  const std::pair<std::string, std::string> certificates[] = {
+      {"alice", "IP:127.0.0.1"},
+      {"alice", "URI:spiffe://example.org/alice"},
+      {"alice", "DNS:alice.example.org,URI:https://example.org/a,URI:https://example.org/b"},
+      {"", "DNS:alice.example.org,DNS:other.example.org"},
+      {"", "email:alice@example.org"},
+      {"", "IP:192.0.2.7"},
+      {"", "IP:2001:db8::7"},
+      {"J\xc3\xbcrgen, K\xc3\xb6ln", "DNS:j.example.org"},
+  };
+  for (const auto& [common_name, names] : certificates) {
+    const TestIdentity client = authority_.Issue(common_name, "", names);
+    const auto certificate = ReadCertificates("", "", client.cert);
+    ASSERT_THAT(certificate, IsOk());
+    const std::string name = NameInCertificate(certificate->front().get());
+    EXPECT_NE(name, "") << names;
+    EXPECT_EQ("certificate:" + name, IdentityOf(client)) << names;
+  }
+}
+
+TEST_F(ClientIdentityTest, AGatewayOfThisProcessNamesItsClientsCertificateAndAStrangerDoesNot) {
+  Serve();
+  EXPECT_EQ(Identity(CallerMetadata("ipv4:192.0.2.7:40000", "J\xc3\xbcrgen")), "certificate:J\xc3\xbcrgen");
+  EXPECT_EQ(Identity(CallerMetadata("ipv4:192.0.2.7:40000", "")), "address:192.0.2.7");
+  EXPECT_EQ(Identity({{"denoised-certificate-bin", "alice"}}), "address:127.0.0.1");
 }
 
 TEST(PeerAddress, IsTheHostOfAPeer) {

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "absl/strings/str_replace.h"
 #include "tests/testing/temp_folder.h"
 
 namespace denoised {
@@ -25,6 +26,17 @@ HttpResponse Get(const std::string& path) {
 TEST(PageTest, IsTheFilesOfTheTree) {
   for (const PageFile& file : PageFiles()) {
     EXPECT_EQ(file.content, Slurp(DENOISED_SOURCE_DIR "/server/gateway/page/" + std::string(file.name))) << file.name;
+  }
+}
+
+// So that it is served by HTTP and HTTPS alike, from wherever it is.
+TEST(PageTest, NoFileSaysByWhatSchemeTheServerIsReached) {
+  for (const PageFile& file : PageFiles()) {
+    const std::string content =
+        absl::StrReplaceAll(std::string(file.content), {{"http://www.w3.org/", ""}});  // names of formats
+    EXPECT_THAT(content, Not(HasSubstr("http://"))) << file.name;
+    EXPECT_THAT(content, Not(HasSubstr("https://"))) << file.name;
+    EXPECT_THAT(content, Not(HasSubstr("\"servers\""))) << file.name;
   }
 }
 

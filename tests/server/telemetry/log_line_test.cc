@@ -50,6 +50,11 @@ TEST(LogLineTest, WhatComesFromElsewhereCannotMakeLinesOrFields) {
   }
 }
 
+TEST(LogLineTest, FieldsThatComeFromElsewhereCannotMakeLinesInTexts) {
+  EXPECT_THAT(Logged(LogFormat::kText, "drew 1", {{"client", "certificate:a\nb\x1b[31m"}}),
+              EndsWith(" warning drew 1 client=certificate:a?b?[31m\n"));
+}
+
 TEST(LogLineTest, WhatIsNoUtf8IsReplaced) {
   const LogFields json = LogFields::parse(Logged(LogFormat::kJson, "a\xff", {{"peer", "\xfe"}}));
   EXPECT_EQ(json["message"], "a\xEF\xBF\xBD");
