@@ -2,13 +2,16 @@
 // without capabilities, as process 1, within 256 MiB and one core where this machine lets such limits be set.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -134,6 +137,19 @@ TEST_F(ImageTest, ServesDrawsAndDrainsWithinASmallContainer) {
   kill(ChildOf(server.pid()), SIGTERM);
   EXPECT_EQ(server.Wait(), 0) << server.err();
   EXPECT_THAT(server.err(), HasSubstr("stopped; every request was finished"));
+}
+
+TEST_F(ImageTest, NoTestLeavesAServerBehind) {
+  BackgroundProgram server(
+      Command({"/usr/bin/denoised", "--listen=127.0.0.1:0", "--metrics_listen=off", "--lame_duck=0"}));
+  server.AwaitLine("listening on ");
+  const pid_t inside = ChildOf(server.pid());
+  ASSERT_GT(inside, 0);
+  server.Signal(SIGKILL);
+  // Until it is gone, or waits to be buried; or the test's time limit.
+  while (!Slurp(absl::StrCat("/proc/", inside, "/cmdline")).empty()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 // The build without LibTorch and OpenCV and the whole one, by whose programs the other tests run.

@@ -3,7 +3,7 @@
 #
 # Runs a program as a container runtime would, without one: as process 1 of its own, in the folder that an image is
 # mounted at, read-only, as user 10001 without capabilities, and in the control groups GROUP, whose limits whoever
-# calls this has set. As root.
+# calls this has set. As root. It ends with whoever runs this.
 set -eu
 root=$1 && shift
 while [[ $1 != -- ]]; do
@@ -17,5 +17,6 @@ exec unshare --mount --pid --fork --kill-child bash -c '
   mount --bind "$root" "$root" && mount -o remount,bind,ro "$root"
   mount -t proc proc "$root/proc"
   mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup" 2>/dev/null || mount --rbind /sys "$root/sys"
-  exec chroot "$root" setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --bounding-set=-all \
+  # keep: a change of user takes back what --kill-child has asked for.
+  exec chroot "$root" setpriv --pdeathsig keep --reuid 10001 --regid 10001 --clear-groups --no-new-privs --bounding-set=-all \
     --inh-caps=-all "$@"' sh "$root" "$@"
