@@ -37,7 +37,8 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.option_defaults()->always_capture_default();
   app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
   app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
-  app.add_option("--out", options.out, "Folder for best.pt, last.pt, state.pt, log.jsonl, loss.png and samples.png");
+  app.add_option("--out", options.out,
+                 "Folder for best.pt, last.pt, state.pt, log.jsonl, steps.jsonl, loss.png, samples.png");
   app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
   app.add_option("--arch", flags.architecture,
                  "Network and its recipe: compact, or seed with the original's own recipe");
@@ -75,6 +76,9 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Seconds between lines on stderr within an epoch where it is no terminal; 0: none");
   app.add_option("--save_every", options.save_every_seconds,
                  "Seconds between saves of state.pt within an epoch; 0: only after each epoch");
+  app.add_flag(
+      "--step_log,!--nostep_log", options.step_log,
+      "Loss, gradient norm, rate and speed of each step: steps.jsonl, steps.csv, an event file for TensorBoard");
   app.add_flag("--release", options.release,
                "Refuse to train by a build whose sources are in no commit, so that the checkpoint can be made again");
   app.add_flag("--resume", options.resume, "Go on from state.pt in --out");

@@ -23,6 +23,7 @@
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
 #include "trainer/data/training_batches.h"
+#include "trainer/records/step_log.h"
 #include "trainer/training/gradient_workers.h"
 #include "trainer/training/learner.h"
 #include "trainer/training/process_group.h"
@@ -37,6 +38,11 @@ namespace denoised {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Between writes of what is known of each step, so that it can be looked at meanwhile.
+constexpr double kFlushSeconds = 2;
+
+double WallTime() { return Seconds(std::chrono::system_clock::now().time_since_epoch()); }
 
 // Where a run computes, and with whom.
 struct Workplace {
@@ -102,6 +108,7 @@ class Trainer {
   // Begins anew, or where the bytes of a state leave off, if there are any.
   absl::StatusOr<TrainingSummary> Run(const std::string& state) {
     if (!state.empty()) DENOISED_RETURN_IF_ERROR(LoadState(state));
+    DENOISED_RETURN_IF_ERROR(OpenStepLog());
     reporter_.Begin(workplace_.device.str(), progress_);
     last_save_ = last_checkpoint_ = Clock::now();
     while (progress_.epoch < options_.epochs && progress_.epochs_without_progress < options_.patience && !stopping_) {
@@ -115,8 +122,9 @@ class Trainer {
     batches_.StartEpoch(progress_.epoch);
     while (progress_.batch < batches_.per_epoch()) {
       const Clock::time_point start = Clock::now();
-      DENOISED_RETURN_IF_ERROR(RunBatch());
+      DENOISED_ASSIGN_OR_RETURN(const StepResult step, RunBatch());
       CountLearning(SecondsSince(start));
+      if (step.taken) LogStep(step, SecondsSince(start));
       if (StopRequested()) return Stop();
       if (!writes_files()) continue;
       DENOISED_RETURN_IF_ERROR(CountApart([this] { return WriteWhatIsDue(); }));
@@ -124,7 +132,32 @@ class Trainer {
     return FinishEpoch();
   }
 
+  absl::Status OpenStepLog() {
+    if (!writes_files() || !options_.step_log) return absl::OkStatus();
+    DENOISED_ASSIGN_OR_RETURN(StepLog log, StepLog::Open(options_.out, progress_.step, WallTime()));
+    step_log_ = std::move(log);
+    return absl::OkStatus();
+  }
+
+  void LogStep(const StepResult& step, double seconds) {
+    if (!step_log_) return;
+    step_log_->Add({.step = progress_.step,
+                    .epoch = progress_.epoch + 1,
+                    .batch = progress_.batch,
+                    .loss = step.loss,
+                    .gradient_norm = step.gradient_norm,
+                    .learning_rate = step.learning_rate,
+                    .images_per_second = static_cast<double>(batches_.global_rows()) / seconds,
+                    .wall_time = WallTime()});
+  }
+
+  absl::Status FlushStepLog() {
+    last_flush_ = Clock::now();
+    return step_log_ ? step_log_->Flush() : absl::OkStatus();
+  }
+
   absl::Status WriteWhatIsDue() {
+    if (SecondsSince(last_flush_) > kFlushSeconds) DENOISED_RETURN_IF_ERROR(FlushStepLog());
     if (IsDue(last_checkpoint_, options_.checkpoint_every_seconds)) DENOISED_RETURN_IF_ERROR(WriteLast());
     return IsDue(last_save_, options_.save_every_seconds) ? SaveState() : absl::OkStatus();
   }
@@ -148,16 +181,19 @@ class Trainer {
     reporter_.Other(seconds);
   }
 
-  absl::Status RunBatch() {
+  absl::StatusOr<StepResult> RunBatch() {
     TrainingBatch batch = batches_.Make(progress_.batch);
     if (options_.change_batch != nullptr) options_.change_batch(progress_.epoch, progress_.batch, batch);
     const StepResult step = learner_.Step(progress_.step, batch);
     ++progress_.batch;
-    if (!step.taken) return LeaveOut(step);
+    if (!step.taken) {
+      DENOISED_RETURN_IF_ERROR(LeaveOut(step));
+      return step;
+    }
     progress_.bad_batches_in_a_row = 0;
     progress_.loss_sum += step.loss;
     ++progress_.step;
-    return absl::OkStatus();
+    return step;
   }
 
   // The batch just seen, of which the optimizer has taken nothing.
@@ -322,6 +358,7 @@ class Trainer {
 
   absl::Status SaveState() {
     DENOISED_RETURN_IF_ERROR(CheckWeights());
+    DENOISED_RETURN_IF_ERROR(FlushStepLog());  // a state that is resumed never lacks lines of before
     last_save_ = Clock::now();
     return folder_.WriteState(SerializeTrainingState(State()));
   }
@@ -366,7 +403,8 @@ class Trainer {
   RunOrigin origin_ = {
       .command = options_.command, .source_revision = options_.source_revision, .libtorch_version = TORCH_VERSION};
   RunReporter reporter_;
-  Clock::time_point last_save_, last_checkpoint_;
+  std::optional<StepLog> step_log_;  // none: another process writes it, or nobody
+  Clock::time_point last_save_, last_checkpoint_, last_flush_;
   bool stopping_ = false;
 };
 

@@ -55,6 +55,7 @@ struct TrainingOptions {
   double save_every_seconds = 60;                 // between saves of state.pt within an epoch; 0: only after each epoch
   double checkpoint_every_seconds = 300;          // between writes of last.pt within an epoch; 0: only after each epoch
   double report_every_seconds = 60;               // between lines within an epoch where stderr is no terminal; 0: none
+  bool step_log = true;                           // what is known of each step, in three files: step_log.h
   bool resume = false;                            // go on from out/state.pt
   bool release = false;                           // refuse to train by a build of sources that are in no commit
   std::string command;                            // recorded in the checkpoint

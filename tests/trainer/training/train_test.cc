@@ -21,6 +21,7 @@
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "trainer/data/held_out_split.h"
+#include "trainer/records/event_file.h"
 #include "trainer/training/validation.h"
 
 namespace denoised {
@@ -223,6 +224,44 @@ TEST_F(TrainTest, StoppedWithImagesHeldOutItGoesOnAsIfNothingHadHappened) {
   parts.resume = true;
   ASSERT_THAT(Train(data_, parts), IsOk());
   for (const char* file : {"/last.pt", "/best.pt"}) EXPECT_TRUE(Slurp(parts.out + file) == Slurp(whole.out + file));
+}
+
+TEST_F(TrainTest, EachStepIsLoggedOnceHoweverTheRunEnded) {
+  TrainingOptions options = Options("run", 3);
+  int steps = 0;
+  options.stop_requested = [&steps] { return ++steps == 6; };
+  options.change_batch = [](int epoch, int64_t batch, TrainingBatch& rows) {
+    if (epoch == 0 && batch == 2) rows.x.fill_(std::numeric_limits<float>::quiet_NaN());
+  };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  folder_.Write("run/steps.csv", Slurp(folder_.File("run/steps.csv")) + "6,2,3,0.5,1,1,1\n");  // after the last save
+  options.stop_requested = nullptr;
+  options.resume = true;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  std::istringstream lines(Slurp(folder_.File("run/steps.jsonl")));
+  std::vector<std::vector<int>> places;
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json step = nlohmann::json::parse(line);
+    places.push_back({step["step"], step["epoch"], step["batch"]});
+    EXPECT_GT(step["loss"], 0);
+    EXPECT_GT(step["gradient_norm"], 0);
+    EXPECT_GT(step["images_per_second"], 0);
+  }
+  const std::vector<std::vector<int>> expected = {{1, 1, 1}, {2, 1, 2}, {3, 1, 4}, {4, 2, 1},  {5, 2, 2}, {6, 2, 3},
+                                                  {7, 2, 4}, {8, 3, 1}, {9, 3, 2}, {10, 3, 3}, {11, 3, 4}};
+  EXPECT_EQ(places, expected);
+  const std::string csv = Slurp(folder_.File("run/steps.csv"));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 11);
+  const std::string events = Slurp(folder_.File("run/events.out.tfevents.denoise-train"));
+  EXPECT_EQ(BytesUpToStep(events, 11), events.size());
+  EXPECT_LT(BytesUpToStep(events, 10), events.size());
+}
+
+TEST_F(TrainTest, StepsAreNotLoggedWhereNobodyWantsThem) {
+  TrainingOptions options = Options("run", 1);
+  options.step_log = false;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("run/steps.jsonl")));
 }
 
 TEST_F(TrainTest, DrawsASampleGrid) {
