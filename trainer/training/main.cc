@@ -42,6 +42,9 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
   app.add_option("--arch", flags.architecture,
                  "Network and its recipe: compact, or seed with the original's own recipe");
+  app.add_option("--channels", options.unet.channels,
+                 "Channels at each resolution, finest first, such as 48,96,128; multiples of 8")
+      ->delimiter(',');
   app.add_option("--prediction_type", flags.prediction_type,
                  "What the network learns: epsilon (noise) or v_prediction");
   app.add_option("--beta_schedule", options.schedule.beta_schedule, "Noise schedule: linear or squaredcos_cap_v2");
@@ -50,7 +53,13 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Guidance scale learnt into the labelled prediction, for digits at no second network call; 1: none");
   app.add_option("--epochs", options.epochs, "Passes over the data, at most");
   app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
-  app.add_option("--batch_size", options.batch_size, "Images per optimizer step");
+  app.add_option("--batch_size", options.batch_size, "Images at once, in each process");
+  app.add_option("--accumulate", options.accumulate,
+                 "Batches whose gradients make one optimizer step, which so learns from more images than memory holds");
+  app.add_flag("--keep_last_batch,!--nokeep_last_batch", options.keep_last_batch,
+               "An epoch's images that do not fill its last batch are one all the same");
+  app.add_option("--max_steps", options.max_steps,
+                 "Optimizer steps after which training ends, as does the cosine; 0: when the epochs are done");
   app.add_option("--learning_rate", options.learning_rate, "Highest learning rate");
   app.add_option("--weight_decay", options.weight_decay, "AdamW's weight decay; 0 makes it Adam");
   app.add_flag("--cosine,!--nocosine", options.cosine, "Learning rate: a half cosine to 0; else constant");

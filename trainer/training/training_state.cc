@@ -40,7 +40,8 @@ std::string ProgressText(const TrainingProgressState& progress) {
               {"bad_batches_in_a_row", progress.bad_batches_in_a_row},
               {"other_seconds", progress.other_seconds},
               {"epoch_seconds", progress.epoch_seconds},
-              {"epoch_images", progress.epoch_images}}
+              {"epoch_images", progress.epoch_images},
+              {"images", progress.images}}
       .dump();
 }
 
@@ -60,6 +61,7 @@ TrainingProgressState ParseProgress(const std::string& text) {
   progress.other_seconds = json.value("other_seconds", 0.0);
   progress.epoch_seconds = json.value("epoch_seconds", 0.0);
   progress.epoch_images = json.value("epoch_images", int64_t{0});
+  progress.images = json.value("images", int64_t{0});
   return progress;
 }
 
@@ -73,7 +75,9 @@ std::string ReadText(InputArchive& archive, const std::string& name) {
 std::optional<std::string> ValueBefore(const std::string& flag) {
   if (flag == "--init") return "none";
   if (flag == "--model_guidance") return "1";
-  if (flag == "--validation_images") return "0";
+  if (flag == "--validation_images" || flag == "--max_steps") return "0";
+  if (flag == "--accumulate") return "1";
+  if (flag == "--keep_last_batch") return "off";
   for (const char* unrecorded : {"WORLD_SIZE (processes)", "--device", "--threads", "--epochs"}) {
     if (flag == unrecorded) return std::nullopt;
   }

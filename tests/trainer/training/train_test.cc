@@ -264,6 +264,43 @@ TEST_F(TrainTest, StepsAreNotLoggedWhereNobodyWantsThem) {
   EXPECT_FALSE(std::filesystem::exists(folder_.File("run/steps.jsonl")));
 }
 
+TEST_F(TrainTest, StepsAreCountedWhereTheyAreLimited) {
+  TrainingOptions options = Options("run", 10);
+  options.max_steps = 6;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->epochs, 2) << "the second has two batches";
+  EXPECT_EQ(summary->images_seen, 6 * 16);
+  EXPECT_FALSE(summary->stopped_early);
+  EXPECT_FALSE(summary->interrupted);
+  EXPECT_LT(Log("run")[1]["learning_rate"].get<double>(), 1e-9) << "the cosine ends with the last step";
+  options.max_steps = 7;
+  options.resume = true;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                              HasSubstr("belongs to a run with --max_steps 6, not 7; resume")));
+}
+
+TEST_F(TrainTest, AccumulatedBatchesLearnAsOneThatIsAsLarge) {
+  TrainingOptions large = Options("large", 2), accumulated = Options("accumulated", 2);
+  large.batch_size = 32;
+  accumulated.accumulate = 2;
+  ASSERT_THAT(Train(data_, large), IsOk());
+  ASSERT_THAT(Train(data_, accumulated), IsOk());
+  for (int epoch = 0; epoch < 2; ++epoch) EXPECT_NEAR(Losses("accumulated")[epoch], Losses("large")[epoch], 1e-5);
+  EXPECT_EQ(Log("accumulated")[1]["images_seen"], 128);
+}
+
+TEST_F(TrainTest, LastBatchOfAnEpochIsKeptAndCounted) {
+  TrainingOptions options = Options("run", 2);
+  options.batch_size = 24;
+  options.keep_last_batch = true;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->images_seen, 2 * 64);
+  const std::string csv = Slurp(folder_.File("run/steps.csv"));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 3);
+}
+
 TEST_F(TrainTest, DrawsASampleGrid) {
   TrainingOptions options = Options("run", 1);
   options.sample_every = 1;
@@ -447,7 +484,7 @@ TEST_F(TrainTest, SaysEarlyHowLongItTakesAndWhereItGoesOn) {
   testing::internal::CaptureStderr();
   ASSERT_THAT(Train(data_, options), IsOk());
   EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              testing::EndsWith("/run/\nnothing is left to do: every epoch is done\n"));
+              testing::EndsWith("/run/\nnothing is left to do: the run is complete\n"));
 }
 
 // The epoch under way is timed over all parts of the run.
