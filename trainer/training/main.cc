@@ -35,6 +35,8 @@ struct Flags {
 
 void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.option_defaults()->always_capture_default();
+  app.set_config("--config", "", "File of flags, as in epochs = 20, a line each (TOML); the command line wins over it");
+  app.allow_config_extras(CLI::config_extras_mode::error);
   app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
   app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
   app.add_option("--out", options.out,
@@ -127,11 +129,13 @@ void Report(const TrainingSummary& summary, const TrainingOptions& options) {
                RunFolder(options.out).HasSamples() ? absl::StrCat(", ", files.samples) : "");
 }
 
-// The architecture decides the defaults of the other flags, so it is read first.
+// The architecture decides the defaults of the other flags, so it is read first, from a file of flags too.
 absl::StatusOr<TrainingOptions> RecipeFromArguments(int argc, char** argv) {
   CLI::App probe;
   std::string architecture = "compact";
   probe.add_option("--arch", architecture);
+  probe.set_config("--config");
+  probe.allow_config_extras(CLI::config_extras_mode::ignore);
   probe.allow_extras();
   probe.set_help_flag();
   try {

@@ -56,7 +56,8 @@ void RunReporter::Batch(const TrainingProgressState& progress, int64_t images, d
   if (done_ == kTrialBatches) SayHowLongItTakes(progress);
   const bool rewrites = CanRewrite(STDERR_FILENO);
   const double pause = rewrites ? kBarSeconds : options_.report_every_seconds;
-  if (pause == 0 || SecondsSince(last_line_) < pause) return;
+  const bool first_bar = rewrites && done_ == kTrialBatches;
+  if (!first_bar && (pause == 0 || SecondsSince(last_line_) < pause)) return;
   last_line_ = Clock::now();
   if (rewrites) {
     ShowProgress(FormatProgress(ProgressOf(progress), TerminalSize(STDERR_FILENO).columns - 1));
