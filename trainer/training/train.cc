@@ -42,6 +42,9 @@ using Clock = std::chrono::steady_clock;
 // Between writes of what is known of each step, so that it can be looked at meanwhile.
 constexpr double kFlushSeconds = 2;
 
+// Between two processes' weights; their rounding makes less in an epoch.
+constexpr double kMostDrift = 1e-3;
+
 double WallTime() { return Seconds(std::chrono::system_clock::now().time_since_epoch()); }
 
 // Where a run computes, and with whom.
@@ -121,6 +124,7 @@ class Trainer {
   // Begins anew, or where the bytes of a state leave off, if there are any.
   absl::StatusOr<TrainingSummary> Run(const std::string& state) {
     if (!state.empty()) DENOISED_RETURN_IF_ERROR(LoadState(state));
+    TakeFromFirst(workplace_.group.get(), Weights());  // random ones may differ between machines
     DENOISED_RETURN_IF_ERROR(OpenStepLog());
     reporter_.Begin(workplace_.device.str(), progress_);
     last_save_ = last_checkpoint_ = Clock::now();
@@ -239,6 +243,7 @@ class Trainer {
     if (progress_.learnt_batches() == 0) {
       return Diverged(absl::StrCat("no batch of epoch ", progress_.epoch + 1, " had a finite loss and gradient"));
     }
+    DENOISED_RETURN_IF_ERROR(CheckDrift());
     const double loss = progress_.MeanLoss();
     const std::optional<double> validation_loss = ValidationLoss();
     const double decisive = validation_loss.value_or(loss);
@@ -270,6 +275,22 @@ class Trainer {
     DENOISED_RETURN_IF_ERROR(CountApart([this, best] { return WriteFiles(best); }));
     reporter_.Epoch(log_.records().back(), best);
     return absl::OkStatus();
+  }
+
+  std::vector<at::Tensor> Weights() const {
+    std::vector<at::Tensor> all = learner_.weights();
+    for (const at::Tensor& average : learner_.averages()) all.push_back(average);
+    return all;
+  }
+
+  // Processes take the same steps, so that only other processors' rounding may part them. What little there is of that
+  // ends with each epoch; more is a fault.
+  absl::Status CheckDrift() {
+    const double drift = TakeFromFirst(workplace_.group.get(), Weights());
+    const bool far = !(drift <= kMostDrift);
+    if (!AnySaysYes(workplace_.group.get(), workplace_.device, far)) return absl::OkStatus();
+    return Diverged(absl::StrCat("the processes' weights differ in epoch ", progress_.epoch + 1,
+                                 ", though all take the same steps: by ", drift, " here"));
   }
 
   // Process 0's, so that all agree which epoch is the best.
