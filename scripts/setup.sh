@@ -12,6 +12,9 @@
 #   scripts/setup.sh --prometheus3
 #                               Prometheus 3 as well, from source into build/prometheus3, by Go 1.26.7 or later; minutes
 #   scripts/setup.sh --page     what tests/page needs as well: Chromium, Node.js, and packages from npm into build/page
+#   scripts/setup.sh --tensorboard
+#                               what the test of TensorBoard's event files needs as well: TensorBoard, from PyPI into
+#                               build/tensorboard
 #   scripts/setup.sh --packages what scripts/package.sh needs as well
 #   scripts/setup.sh --image    what scripts/image.sh needs as well: an image without a daemon
 #   scripts/setup.sh --cuda     NVIDIA's CUDA compiler as well, from PyPI into build/cuda: no GPU or driver is needed
@@ -115,6 +118,9 @@ fonts-urw-base35        | a Palatino (optional: the README's picture of the page
 END
     command -v node >/dev/null || echo 'nodejs | Node.js 18 (optional: tests/page)'
     command -v npm >/dev/null || echo 'npm | npm 9 (optional: tests/page)'
+  fi
+  if [[ $with_tensorboard ]]; then
+    python3 -c 'import ensurepip' 2>/dev/null || echo 'python3-venv | Python 3.11 with venv (optional: the test of event files)'
   fi
   if [[ $with_packages ]]; then
     cat <<'END'
@@ -299,6 +305,17 @@ install_cuda() {
 
 has_cuda() { cmp --silent "$root/scripts/cuda-requirements.txt" "$root/build/cuda/requirements.txt"; }
 
+# In an environment of its own, at pinned versions.
+install_tensorboard() {
+  local into=$root/build/tensorboard
+  rm -rf "$into" && python3 -m venv "$into" &&
+    "$into/bin/pip" install --disable-pip-version-check --only-binary :all: \
+      --requirement "$root/scripts/tensorboard-requirements.txt" &&
+    cp "$root/scripts/tensorboard-requirements.txt" "$into/requirements.txt"
+}
+
+has_tensorboard() { cmp --silent "$root/scripts/tensorboard-requirements.txt" "$root/build/tensorboard/requirements.txt"; }
+
 # What the tests of manifests import, compiled once, so that they need no network. Debian 13 has Go 1.24, Debian 12 a Go that
 # is too old: those tests are skipped in words.
 prepare_manifest_tests() {
@@ -330,7 +347,7 @@ install_page() {
 
 has_page() { cmp --silent "$root/tests/page/package-lock.json" "$root/build/page/ready"; }
 
-serving_only='' with_packages='' with_image='' with_tests='' with_checks='' with_examples='' with_page='' with_cuda='' with_deploy='' with_prometheus3=''
+serving_only='' with_packages='' with_image='' with_tests='' with_checks='' with_examples='' with_page='' with_cuda='' with_deploy='' with_prometheus3='' with_tensorboard=''
 for option; do
   case $option in
     --serving) serving_only=1 ;;
@@ -343,7 +360,8 @@ for option; do
     --cuda) with_cuda=1 ;;
     --deploy) with_deploy=1 ;;
     --prometheus3) with_prometheus3=1 ;;
-    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--packages] [--image] [--cuda]" ;;
+    --tensorboard) with_tensorboard=1 ;;
+    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--tensorboard] [--packages] [--image] [--cuda]" ;;
   esac
 done
 
@@ -361,6 +379,10 @@ fi
 if [[ $with_cuda ]] && ! has_cuda; then
   stage "Getting the CUDA compiler" setup-cuda.log install_cuda ||
     die "The CUDA compiler could not be had from PyPI; everything else is built and tested without it."
+fi
+if [[ $with_tensorboard ]] && ! has_tensorboard; then
+  stage "Getting TensorBoard" setup-tensorboard.log install_tensorboard ||
+    die "TensorBoard could not be had from PyPI; everything else is built and tested without it."
 fi
 if [[ $with_examples ]]; then
   "$root/scripts/build_examples.sh" || die "Not every example could be built; everything else works without."

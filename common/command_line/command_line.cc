@@ -31,10 +31,12 @@ std::string RangeInWords(std::string text) {
   return text;
 }
 
-// CLI11 says "Could not convert: --digit = seven".
+// CLI11 says "Could not convert: --digit = seven", and of a file of flags "INI was not able to parse epoch".
 std::string ErrorText(const CLI::ParseError& error) {
   constexpr std::string_view kPrefix = "Could not convert: ", kEquals = " = ";
   const std::string text = error.what();
+  constexpr std::string_view kExtra = "INI was not able to parse ";
+  if (text.starts_with(kExtra)) return "--config: there is no flag named " + text.substr(kExtra.size());
   const size_t equals = text.find(kEquals);
   if (!text.starts_with(kPrefix) || equals == std::string::npos) return RangeInWords(text);
   return text.substr(kPrefix.size(), equals - kPrefix.size()) + ": must be a number in range, got " +

@@ -31,7 +31,13 @@ TrainingBatches::TrainingBatches(const Dataset& data, const NoiseSchedule& sched
   labels_ = torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {images}, torch::kUInt8);
 }
 
-int64_t TrainingBatches::per_epoch() const { return static_cast<int64_t>(data_.size()) / global_rows(); }
+int64_t TrainingBatches::per_epoch() const { return (images_per_epoch() + global_rows() - 1) / global_rows(); }
+
+int64_t TrainingBatches::images_per_epoch() const {
+  const auto images = static_cast<int64_t>(data_.size());
+  const int64_t left = images % global_rows();
+  return options_.keep_last && left >= options_.ranks ? images : images - left;
+}
 
 void TrainingBatches::StartEpoch(int epoch) {
   std::iota(order_.begin(), order_.end(), int64_t{0});
@@ -43,15 +49,17 @@ void TrainingBatches::StartEpoch(int epoch) {
 TrainingBatch TrainingBatches::Make(int64_t index) const {
   torch::manual_seed(epoch_seed_ + static_cast<uint64_t>(index));
   // Every process draws for the whole batch and keeps its share, so that their number does not change the numbers.
-  const int64_t all = global_rows();
+  const int64_t all = std::min(global_rows(), images_per_epoch() - index * global_rows());
   const at::Tensor t = torch::randint(signal_.size(0), {all}, torch::kInt64);
   const at::Tensor hidden = torch::rand({all}) < options_.label_dropout;
   const at::Tensor epsilon = torch::randn({all, 1, kModelSize, kModelSize});
-  const int64_t count = options_.rows, first = options_.rank * count;
+  const int64_t each = all / options_.ranks, one_more = all % options_.ranks;  // as many processes get one row more
+  const int64_t count = each + (options_.rank < one_more ? 1 : 0);
+  const int64_t first = options_.rank * each + std::min<int64_t>(options_.rank, one_more);
   const auto share = [&](const at::Tensor& tensor) { return tensor.narrow(0, first, count); };
 
   const at::Tensor rows =
-      torch::from_blob(const_cast<int64_t*>(order_.data()) + index * all + first, {count}, torch::kInt64);
+      torch::from_blob(const_cast<int64_t*>(order_.data()) + index * global_rows() + first, {count}, torch::kInt64);
   const at::Tensor clean = pixels_.index_select(0, rows).to(torch::kFloat32) / 127.5 - 1;
   TrainingBatch batch;
   batch.t = share(t);
@@ -60,6 +68,7 @@ TrainingBatch TrainingBatches::Make(int64_t index) const {
   batch.x = Noisy(clean, share(epsilon), batch.t);
   batch.target = Target(clean, share(epsilon), batch.t);
   batch.weight = weight_.index_select(0, batch.t);
+  batch.all_rows = all;
   return batch;
 }
 

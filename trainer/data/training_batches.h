@@ -24,17 +24,19 @@ namespace denoised {
 
 // B rows, on the CPU.
 struct TrainingBatch {
-  at::Tensor x;       // [B,1,32,32] noisy images
-  at::Tensor t;       // [B] int64 timesteps
-  at::Tensor y;       // [B] int64 labels
-  at::Tensor target;  // [B,1,32,32] what the network should say
-  at::Tensor weight;  // [B] of each row's squared error
+  at::Tensor x;          // [B,1,32,32] noisy images
+  at::Tensor t;          // [B] int64 timesteps
+  at::Tensor y;          // [B] int64 labels
+  at::Tensor target;     // [B,1,32,32] what the network should say
+  at::Tensor weight;     // [B] of each row's squared error
+  int64_t all_rows = 0;  // over all processes; 0: as many in each as here
 };
 
 struct TrainingBatchesOptions {
   int rows = 64;                  // of a batch, in each process
   std::optional<int> null_label;  // that hides a label; none: labels are never hidden
   double label_dropout = 0;       // share of labels that are hidden
+  bool keep_last = false;         // the images that do not fill a last batch are one all the same
   double min_snr_gamma = 0;       // highest weight of the clean image's error, in units of its SNR; 0: plain mean
   uint64_t seed = 1;
   int rank = 0;   // of this process
@@ -47,8 +49,10 @@ class TrainingBatches {
   // to say follows from the schedule. `data` outlives this.
   TrainingBatches(const Dataset& data, const NoiseSchedule& schedule, const TrainingBatchesOptions& options);
 
-  // Batches in an epoch; images that do not fill a last one wait for the next epoch's order.
+  // Batches in an epoch. Images that do not fill a last one are a smaller one if options.keep_last, and there is a row
+  // for each process; else they wait for the next epoch's order.
   int64_t per_epoch() const;
+  int64_t images_per_epoch() const;
   // Rows of a batch over all processes.
   int64_t global_rows() const { return int64_t{options_.rows} * options_.ranks; }
 

@@ -95,7 +95,7 @@ double GradientWorkers::Run(const TrainingBatch& batch) {
     parameters_[p].mutable_grad() = sum;
   }
   if (options_.group != nullptr) SumOverProcesses(squared_error);
-  return squared_error.item<double>() / static_cast<double>(batch.x.size(0) * options_.processes);
+  return squared_error.item<double>() / static_cast<double>(AllRows(batch));
 }
 
 std::vector<GradientWorkers::Share> GradientWorkers::RunShares(const TrainingBatch& batch) {
@@ -105,7 +105,7 @@ std::vector<GradientWorkers::Share> GradientWorkers::RunShares(const TrainingBat
   std::vector<Share> shares(used);
   pool_.Run(used, [&](int worker) {
     try {
-      shares[worker] = RunShare(batch, worker * share, std::min(rows, (worker + 1) * share));
+      shares[worker] = RunParts(batch, worker * share, std::min(rows, (worker + 1) * share));
     } catch (const std::exception& e) {
       shares[worker].error = TorchErrorText(e);
     }
@@ -114,6 +114,23 @@ std::vector<GradientWorkers::Share> GradientWorkers::RunShares(const TrainingBat
     if (!one.error.empty()) throw std::runtime_error(one.error);
   }
   return shares;
+}
+
+int64_t GradientWorkers::AllRows(const TrainingBatch& batch) const {
+  return batch.all_rows > 0 ? batch.all_rows : batch.x.size(0) * options_.processes;
+}
+
+// Fewer rows at once need less memory; their gradients are summed in order.
+GradientWorkers::Share GradientWorkers::RunParts(const TrainingBatch& batch, int64_t begin, int64_t end) {
+  const int64_t step = options_.rows_at_once > 0 ? options_.rows_at_once : end - begin;
+  Share sum = RunShare(batch, begin, std::min(end, begin + step));
+  for (int64_t first = begin + step; first < end; first += step) {
+    const Share part = RunShare(batch, first, std::min(end, first + step));
+    const torch::NoGradGuard no_grad;
+    sum.squared_error += part.squared_error;
+    for (size_t p = 0; p < parameters_.size(); ++p) sum.gradients[p].add_(part.gradients[p]);
+  }
+  return sum;
 }
 
 GradientWorkers::Share GradientWorkers::RunShare(const TrainingBatch& batch, int64_t begin, int64_t end) {
@@ -125,7 +142,7 @@ GradientWorkers::Share GradientWorkers::RunShare(const TrainingBatch& batch, int
                                                   .target = rows(batch.target),
                                                   .weight = rows(batch.weight)},
                                                  options_);
-  const auto all_rows = static_cast<double>(batch.x.size(0) * options_.processes);
+  const auto all_rows = static_cast<double>(AllRows(batch));
   const at::Tensor weight = rows(batch.weight).to(options_.device);
   Share share;
   share.gradients = torch::autograd::grad({(squared_error * weight).sum() / all_rows}, parameters_);

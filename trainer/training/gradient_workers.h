@@ -27,6 +27,7 @@ struct GradientOptions {
   torch::Device device = torch::kCPU;  // where the network is
   bool bf16 = false;              // CUDA only, autocast: convolutions in bfloat16, normalisation and loss in float32
   int threads = 1;                // CPU only
+  int64_t rows_at_once = 0;       // of a thread's share; larger shares are computed in parts. 0: any number
   std::optional<int> null_label;  // with model_guidance
   double model_guidance = 1;      // see train.h
   int model_guidance_below = 0;   // timestep; 0: all are guided
@@ -56,6 +57,8 @@ class GradientWorkers {
   };
 
   std::vector<Share> RunShares(const TrainingBatch& batch);
+  int64_t AllRows(const TrainingBatch& batch) const;
+  Share RunParts(const TrainingBatch& batch, int64_t begin, int64_t end);
   Share RunShare(const TrainingBatch& batch, int64_t begin, int64_t end);
   void SumOverProcesses(at::Tensor& squared_error);
 

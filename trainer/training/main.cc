@@ -35,12 +35,18 @@ struct Flags {
 
 void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.option_defaults()->always_capture_default();
+  app.set_config("--config", "", "File of flags, as in epochs = 20, a line each (TOML); the command line wins over it");
+  app.allow_config_extras(CLI::config_extras_mode::error);
   app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
   app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
-  app.add_option("--out", options.out, "Folder for best.pt, last.pt, state.pt, log.jsonl, loss.png and samples.png");
+  app.add_option("--out", options.out,
+                 "Folder for best.pt, last.pt, state.pt, log.jsonl, steps.jsonl, loss.png, samples.png");
   app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
   app.add_option("--arch", flags.architecture,
                  "Network and its recipe: compact, or seed with the original's own recipe");
+  app.add_option("--channels", options.unet.channels,
+                 "Channels at each resolution, finest first, such as 48,96,128; multiples of 8")
+      ->delimiter(',');
   app.add_option("--prediction_type", flags.prediction_type,
                  "What the network learns: epsilon (noise) or v_prediction");
   app.add_option("--beta_schedule", options.schedule.beta_schedule, "Noise schedule: linear or squaredcos_cap_v2");
@@ -51,7 +57,13 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Timestep below which alone --model_guidance guides, as above it guidance costs variety; 0: all");
   app.add_option("--epochs", options.epochs, "Passes over the data, at most");
   app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
-  app.add_option("--batch_size", options.batch_size, "Images per optimizer step");
+  app.add_option("--batch_size", options.batch_size, "Images at once, in each process");
+  app.add_option("--accumulate", options.accumulate,
+                 "Batches whose gradients make one optimizer step, which so learns from more images than memory holds");
+  app.add_flag("--keep_last_batch,!--nokeep_last_batch", options.keep_last_batch,
+               "An epoch's images that do not fill its last batch are one all the same");
+  app.add_option("--max_steps", options.max_steps,
+                 "Optimizer steps after which training ends, as does the cosine; 0: when the epochs are done");
   app.add_option("--learning_rate", options.learning_rate, "Highest learning rate");
   app.add_option("--weight_decay", options.weight_decay, "AdamW's weight decay; 0 makes it Adam");
   app.add_flag("--cosine,!--nocosine", options.cosine, "Learning rate: a half cosine to 0; else constant");
@@ -77,6 +89,9 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Seconds between lines on stderr within an epoch where it is no terminal; 0: none");
   app.add_option("--save_every", options.save_every_seconds,
                  "Seconds between saves of state.pt within an epoch; 0: only after each epoch");
+  app.add_flag(
+      "--step_log,!--nostep_log", options.step_log,
+      "Loss, gradient norm, rate and speed of each step: steps.jsonl, steps.csv, an event file for TensorBoard");
   app.add_flag("--release", options.release,
                "Refuse to train by a build whose sources are in no commit, so that the checkpoint can be made again");
   app.add_flag("--resume", options.resume, "Go on from state.pt in --out");
@@ -116,11 +131,13 @@ void Report(const TrainingSummary& summary, const TrainingOptions& options) {
                RunFolder(options.out).HasSamples() ? absl::StrCat(", ", files.samples) : "");
 }
 
-// The architecture decides the defaults of the other flags, so it is read first.
+// The architecture decides the defaults of the other flags, so it is read first, from a file of flags too.
 absl::StatusOr<TrainingOptions> RecipeFromArguments(int argc, char** argv) {
   CLI::App probe;
   std::string architecture = "compact";
   probe.add_option("--arch", architecture);
+  probe.set_config("--config");
+  probe.allow_config_extras(CLI::config_extras_mode::ignore);
   probe.allow_extras();
   probe.set_help_flag();
   try {

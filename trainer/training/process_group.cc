@@ -149,6 +149,22 @@ bool AnySaysYes(ProcessGroup* group, const torch::Device& device, bool yes) {
   return votes.item<int64_t>() > 0;
 }
 
+double TakeFromFirst(ProcessGroup* group, const std::vector<at::Tensor>& tensors) {
+  if (group == nullptr) return 0;
+  const torch::NoGradGuard no_grad;
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor& tensor : tensors) flat.push_back(tensor.detach().flatten());
+  const at::Tensor own = torch::cat(flat);
+  at::Tensor first = own.clone();
+  group->Broadcast(first);
+  int64_t offset = 0;
+  for (at::Tensor tensor : tensors) {
+    tensor.detach().copy_(first.narrow(0, offset, tensor.numel()).view(tensor.sizes()));
+    offset += tensor.numel();
+  }
+  return (own - first).abs().max().item<double>();
+}
+
 int64_t NumberOfFirst(ProcessGroup* group, const torch::Device& device, int64_t number) {
   if (group == nullptr) return number;
   at::Tensor first = torch::full({1}, number, torch::TensorOptions(torch::kInt64).device(device));

@@ -21,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -58,6 +59,10 @@ bool AnySaysYes(ProcessGroup* group, const torch::Device& device, bool yes);
 
 // Process 0's bytes, of any number; what the others give is left aside. `device` is the group's.
 std::string BytesOfFirst(ProcessGroup& group, const torch::Device& device, const std::string& bytes);
+
+// Replaces the tensors, all of one type, by process 0's, as one message, and returns how far the farthest number was
+// from its own here. A null group: 0, and nothing changes.
+double TakeFromFirst(ProcessGroup* group, const std::vector<at::Tensor>& tensors);
 
 // Process 0's number. A null group: `number`. `device` is the group's.
 int64_t NumberOfFirst(ProcessGroup* group, const torch::Device& device, int64_t number);

@@ -25,7 +25,8 @@ constexpr uint64_t kMaxStateBytes = uint64_t{4} << 30;
 // WriteFileAtomically's name for a file of such a run that is being written, as "state.pt.1234.tmp", or that of its
 // trial: the process's number, or none for another name.
 std::optional<pid_t> WriterOf(const std::string& name) {
-  static const std::regex kTemporary(R"((?:(?:state|best|last)\.pt|log\.jsonl|loss\.png|samples\.png|)\.(\d+)\.tmp)");
+  static const std::regex kTemporary(
+      R"((?:(?:state|best|last)\.pt|log\.jsonl|steps\.jsonl|steps\.csv|events\.out\.tfevents\.denoise-train|loss\.png|samples\.png|)\.(\d+)\.tmp)");
   std::smatch match;
   pid_t writer = 0;
   if (!std::regex_match(name, match, kTemporary) || !absl::SimpleAtoi(match[1].str(), &writer)) return std::nullopt;

@@ -26,15 +26,21 @@ constexpr double kBarSeconds = 1;
 
 }  // namespace
 
-RunReporter::RunReporter(const TrainingOptions& options, int64_t batches, int64_t batch_images, bool speaks)
-    : options_(options), batches_(batches), batch_images_(batch_images), speaks_(speaks), last_line_(Clock::now()) {}
+RunReporter::RunReporter(const TrainingOptions& options, const TrainingBatches& batches, bool speaks)
+    : options_(options),
+      batches_(batches.per_epoch()),
+      batch_images_(batches.global_rows()),
+      epoch_images_(batches.images_per_epoch()),
+      speaks_(speaks),
+      last_line_(Clock::now()) {}
 
 void RunReporter::Begin(const std::string& device, const TrainingProgressState& progress) {
-  Line(absl::StrFormat("training on %s, %d images an epoch, %d a step; writing to %s/", device,
-                       batches_ * batch_images_, batch_images_, options_.out));
+  Line(absl::StrFormat("training on %s, %d images an epoch, %d a step; writing to %s/", device, epoch_images_,
+                       batch_images_, options_.out));
   last_line_ = Clock::now();
   if (!options_.resume) return;
-  if (progress.epoch >= options_.epochs) return Line("nothing is left to do: every epoch is done");
+  const bool all_steps = options_.max_steps > 0 && progress.step >= options_.max_steps;
+  if (progress.epoch >= options_.epochs || all_steps) return Line("nothing is left to do: the run is complete");
   const std::string where = progress.batch == 0 ? absl::StrCat("with epoch ", progress.epoch + 1)
                                                 : absl::StrCat("after batch ", progress.batch, " of ", batches_,
                                                                " in epoch ", progress.epoch + 1);
@@ -42,14 +48,16 @@ void RunReporter::Begin(const std::string& device, const TrainingProgressState& 
                     std::isfinite(progress.best_loss) ? absl::StrFormat(", best loss %.5f", progress.best_loss) : ""));
 }
 
-void RunReporter::Batch(const TrainingProgressState& progress, double seconds) {
+void RunReporter::Batch(const TrainingProgressState& progress, int64_t images, double seconds) {
   ++done_;
+  images_ += images;
   seconds_ += seconds;
   if (!speaks_) return;
   if (done_ == kTrialBatches) SayHowLongItTakes(progress);
   const bool rewrites = CanRewrite(STDERR_FILENO);
   const double pause = rewrites ? kBarSeconds : options_.report_every_seconds;
-  if (pause == 0 || SecondsSince(last_line_) < pause) return;
+  const bool first_bar = rewrites && done_ == kTrialBatches;
+  if (!first_bar && (pause == 0 || SecondsSince(last_line_) < pause)) return;
   last_line_ = Clock::now();
   if (rewrites) {
     ShowProgress(FormatProgress(ProgressOf(progress), TerminalSize(STDERR_FILENO).columns - 1));
@@ -73,11 +81,12 @@ void RunReporter::Line(const std::string& line) const {
 }
 
 double RunReporter::SecondsLeft(const TrainingProgressState& progress) const {
-  const auto left = static_cast<double>((options_.epochs - progress.epoch) * batches_ - progress.batch);
-  return left * (seconds_ + other_seconds_) / static_cast<double>(std::max<int64_t>(1, done_));
+  int64_t left = (options_.epochs - progress.epoch) * batches_ - progress.batch;
+  if (options_.max_steps > 0) left = std::min(left, options_.max_steps - progress.step);
+  return static_cast<double>(left) * (seconds_ + other_seconds_) / static_cast<double>(std::max<int64_t>(1, done_));
 }
 
-double RunReporter::ImagesPerSecond() const { return static_cast<double>(done_ * batch_images_) / seconds_; }
+double RunReporter::ImagesPerSecond() const { return static_cast<double>(images_) / seconds_; }
 
 TrainingProgress RunReporter::ProgressOf(const TrainingProgressState& progress) const {
   return {.epoch = progress.epoch + 1,
@@ -93,8 +102,10 @@ void RunReporter::SayHowLongItTakes(const TrainingProgressState& progress) const
   if (const double every = options_.checkpoint_every_seconds; every > 0) {
     first_checkpoint = std::min(first_checkpoint, every);
   }
-  Line(absl::StrFormat("about %s to the end of epoch %d, at %s; %s can be served in %s, or after Ctrl-C",
-                       FormatDuration(SecondsLeft(progress)), options_.epochs, FormatSpeed(ImagesPerSecond()),
+  const std::string end = options_.max_steps > 0 ? absl::StrCat("of step ", options_.max_steps)
+                                                 : absl::StrCat("of epoch ", options_.epochs);
+  Line(absl::StrFormat("about %s to the end %s, at %s; %s can be served in %s, or after Ctrl-C",
+                       FormatDuration(SecondsLeft(progress)), end, FormatSpeed(ImagesPerSecond()),
                        TrainingFiles(options_.out).last, FormatDuration(first_checkpoint)));
 }
 

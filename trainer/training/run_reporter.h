@@ -3,9 +3,9 @@
 // What a run says on stderr while it goes on: a bar on a terminal, lines elsewhere, and how long it will take as soon
 // as that can be told.
 //
-//   RunReporter reporter(options, batches.per_epoch(), batches.global_rows());
+//   RunReporter reporter(options, batches, /*speaks=*/true);
 //   reporter.Begin("cpu", progress);
-//   reporter.Batch(progress, /*seconds=*/0.07);   // after each
+//   reporter.Batch(progress, /*images=*/64, /*seconds=*/0.07);   // after each
 //   reporter.Epoch(record, /*best=*/true);
 //
 // Not thread-safe.
@@ -24,15 +24,14 @@ namespace denoised {
 
 class RunReporter {
  public:
-  // Of a run whose epochs have so many batches of so many images. Says nothing unless `speaks`: of several processes
-  // one does.
-  RunReporter(const TrainingOptions& options, int64_t batches, int64_t batch_images, bool speaks);
+  // Of a run by these batches. Says nothing unless `speaks`: of several processes one does.
+  RunReporter(const TrainingOptions& options, const TrainingBatches& batches, bool speaks);
 
   // Where the run is computed and, if it is resumed, where it goes on.
   void Begin(const std::string& device, const TrainingProgressState& progress);
 
-  // A batch more, which took so many seconds.
-  void Batch(const TrainingProgressState& progress, double seconds);
+  // A batch more, of so many images over all processes, which took so many seconds.
+  void Batch(const TrainingProgressState& progress, int64_t images, double seconds);
 
   // So many seconds went to files or pictures.
   void Other(double seconds) { other_seconds_ += seconds; }
@@ -51,11 +50,13 @@ class RunReporter {
   // Constant after construction.
   const TrainingOptions options_;
   const int64_t batches_;
-  const int64_t batch_images_;
+  const int64_t batch_images_;  // of all but perhaps the last
+  const int64_t epoch_images_;
   const bool speaks_;
 
   // Of this process, not of earlier parts of the run, which may have had other hardware.
-  int64_t done_ = 0;
+  int64_t done_ = 0;  // batches
+  int64_t images_ = 0;
   double seconds_ = 0;
   double other_seconds_ = 0;
   std::chrono::steady_clock::time_point last_line_;

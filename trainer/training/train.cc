@@ -23,6 +23,7 @@
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
 #include "trainer/data/training_batches.h"
+#include "trainer/records/step_log.h"
 #include "trainer/training/gradient_workers.h"
 #include "trainer/training/learner.h"
 #include "trainer/training/process_group.h"
@@ -37,6 +38,14 @@ namespace denoised {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Between writes of what is known of each step, so that it can be looked at meanwhile.
+constexpr double kFlushSeconds = 2;
+
+// Between two processes' weights; their rounding makes less in an epoch.
+constexpr double kMostDrift = 1e-3;
+
+double WallTime() { return Seconds(std::chrono::system_clock::now().time_since_epoch()); }
 
 // Where a run computes, and with whom.
 struct Workplace {
@@ -54,19 +63,32 @@ RunSetting SettingOf(const std::optional<Checkpoint>& init, const Workplace& wor
 }
 
 TrainingBatchesOptions BatchesOptions(const TrainingOptions& options, const ProcessPlace& place) {
-  return {.rows = options.batch_size,
+  return {.rows = options.batch_size * options.accumulate,
           .null_label = NullLabel(options),
           .label_dropout = options.label_dropout,
+          .keep_last = options.keep_last_batch,
           .min_snr_gamma = options.min_snr_gamma,
           .seed = options.seed,
           .rank = place.rank,
           .ranks = place.size};
 }
 
+// Of each thread, so that all of them together hold a batch.
+int64_t RowsAtOnce(const TrainingOptions& options, const Workplace& workplace) {
+  const int threads = workplace.device.is_cpu() ? workplace.threads : 1;
+  return (options.batch_size + threads - 1) / threads;
+}
+
+int64_t TotalSteps(const TrainingOptions& options, const TrainingBatches& batches) {
+  const int64_t by_epochs = options.epochs * batches.per_epoch();
+  return options.max_steps > 0 ? std::min(options.max_steps, by_epochs) : by_epochs;
+}
+
 GradientOptions GradientOptionsOf(const TrainingOptions& options, const Workplace& workplace) {
   return {.device = workplace.device,
           .bf16 = options.precision == "bf16",
           .threads = workplace.threads,
+          .rows_at_once = RowsAtOnce(options, workplace),
           .null_label = NullLabel(options),
           .model_guidance = options.model_guidance,
           .model_guidance_below = options.model_guidance_below,
@@ -94,18 +116,21 @@ class Trainer {
         batches_(data, schedule, BatchesOptions(options, workplace_.place)),
         setting_(SettingOf(init, workplace_)),
         recipe_(RecipeOf(options, data, setting_)),
-        learner_(options, options.epochs * batches_.per_epoch(), init ? &init->unet : nullptr,
+        learner_(options, TotalSteps(options, batches_), init ? &init->unet : nullptr,
                  GradientOptionsOf(options, workplace_)),
-        reporter_(options, batches_.per_epoch(), batches_.global_rows(), /*speaks=*/writes_files()) {
+        reporter_(options, batches_, /*speaks=*/writes_files()) {
     if (held_out.size() > 0) validation_.emplace(held_out, schedule, GradientOptionsOf(options, workplace_));
   }
 
   // Begins anew, or where the bytes of a state leave off, if there are any.
   absl::StatusOr<TrainingSummary> Run(const std::string& state) {
     if (!state.empty()) DENOISED_RETURN_IF_ERROR(LoadState(state));
+    TakeFromFirst(workplace_.group.get(), Weights());  // random ones may differ between machines
+    DENOISED_RETURN_IF_ERROR(OpenStepLog());
     reporter_.Begin(workplace_.device.str(), progress_);
     last_save_ = last_checkpoint_ = Clock::now();
-    while (progress_.epoch < options_.epochs && progress_.epochs_without_progress < options_.patience && !stopping_) {
+    while (progress_.epoch < options_.epochs && progress_.epochs_without_progress < options_.patience && !stopping_ &&
+           !AllStepsTaken()) {
       DENOISED_RETURN_IF_ERROR(RunEpoch());
     }
     return Summary();
@@ -114,10 +139,11 @@ class Trainer {
  private:
   absl::Status RunEpoch() {
     batches_.StartEpoch(progress_.epoch);
-    while (progress_.batch < batches_.per_epoch()) {
+    while (progress_.batch < batches_.per_epoch() && !AllStepsTaken()) {
       const Clock::time_point start = Clock::now();
-      DENOISED_RETURN_IF_ERROR(RunBatch());
-      CountLearning(SecondsSince(start));
+      DENOISED_ASSIGN_OR_RETURN(const StepResult step, RunBatch());
+      CountLearning(last_images_, SecondsSince(start));
+      if (step.taken) LogStep(step, SecondsSince(start));
       if (StopRequested()) return Stop();
       if (!writes_files()) continue;
       DENOISED_RETURN_IF_ERROR(CountApart([this] { return WriteWhatIsDue(); }));
@@ -125,16 +151,44 @@ class Trainer {
     return FinishEpoch();
   }
 
+  absl::Status OpenStepLog() {
+    if (!writes_files() || !options_.step_log) return absl::OkStatus();
+    DENOISED_ASSIGN_OR_RETURN(StepLog log, StepLog::Open(options_.out, progress_.step, WallTime()));
+    step_log_ = std::move(log);
+    return absl::OkStatus();
+  }
+
+  void LogStep(const StepResult& step, double seconds) {
+    if (!step_log_) return;
+    step_log_->Add({.step = progress_.step,
+                    .epoch = progress_.epoch + 1,
+                    .batch = progress_.batch,
+                    .loss = step.loss,
+                    .gradient_norm = step.gradient_norm,
+                    .learning_rate = step.learning_rate,
+                    .images_per_second = static_cast<double>(last_images_) / seconds,
+                    .wall_time = WallTime()});
+  }
+
+  absl::Status FlushStepLog() {
+    last_flush_ = Clock::now();
+    return step_log_ ? step_log_->Flush() : absl::OkStatus();
+  }
+
   absl::Status WriteWhatIsDue() {
+    if (SecondsSince(last_flush_) > kFlushSeconds) DENOISED_RETURN_IF_ERROR(FlushStepLog());
     if (IsDue(last_checkpoint_, options_.checkpoint_every_seconds)) DENOISED_RETURN_IF_ERROR(WriteLast());
     return IsDue(last_save_, options_.save_every_seconds) ? SaveState() : absl::OkStatus();
   }
 
-  void CountLearning(double seconds) {
+  // With --max_steps the last epoch may be a short one.
+  bool AllStepsTaken() const { return options_.max_steps > 0 && progress_.step >= options_.max_steps; }
+
+  void CountLearning(int64_t images, double seconds) {
     progress_.seconds += seconds;
     progress_.epoch_seconds += seconds;
-    progress_.epoch_images += batches_.global_rows();
-    reporter_.Batch(progress_, seconds);
+    progress_.epoch_images += images;
+    reporter_.Batch(progress_, images, seconds);
   }
 
   // What `work` takes is no time of learning.
@@ -149,16 +203,21 @@ class Trainer {
     reporter_.Other(seconds);
   }
 
-  absl::Status RunBatch() {
+  absl::StatusOr<StepResult> RunBatch() {
     TrainingBatch batch = batches_.Make(progress_.batch);
     if (options_.change_batch != nullptr) options_.change_batch(progress_.epoch, progress_.batch, batch);
+    last_images_ = batch.all_rows;
     const StepResult step = learner_.Step(progress_.step, batch);
     ++progress_.batch;
-    if (!step.taken) return LeaveOut(step);
+    if (!step.taken) {
+      DENOISED_RETURN_IF_ERROR(LeaveOut(step));
+      return step;
+    }
     progress_.bad_batches_in_a_row = 0;
     progress_.loss_sum += step.loss;
     ++progress_.step;
-    return absl::OkStatus();
+    progress_.images += batch.all_rows;
+    return step;
   }
 
   // The batch just seen, of which the optimizer has taken nothing.
@@ -185,6 +244,7 @@ class Trainer {
     if (progress_.learnt_batches() == 0) {
       return Diverged(absl::StrCat("no batch of epoch ", progress_.epoch + 1, " had a finite loss and gradient"));
     }
+    DENOISED_RETURN_IF_ERROR(CheckDrift());
     const double loss = progress_.MeanLoss();
     const std::optional<double> validation_loss = ValidationLoss();
     const double decisive = validation_loss.value_or(loss);
@@ -207,7 +267,7 @@ class Trainer {
               .validation_loss = validation_loss,
               .best_loss = progress_.best_loss,
               .learning_rate = learner_.LearningRate(progress_.step),
-              .images_seen = progress_.step * batches_.global_rows(),
+              .images_seen = progress_.images,
               .bad_batches = bad_batches,
               .images_per_second = images_per_second,
               .seconds = progress_.seconds,
@@ -216,6 +276,22 @@ class Trainer {
     DENOISED_RETURN_IF_ERROR(CountApart([this, best] { return WriteFiles(best); }));
     reporter_.Epoch(log_.records().back(), best);
     return absl::OkStatus();
+  }
+
+  std::vector<at::Tensor> Weights() const {
+    std::vector<at::Tensor> all = learner_.weights();
+    for (const at::Tensor& average : learner_.averages()) all.push_back(average);
+    return all;
+  }
+
+  // Processes take the same steps, so that only other processors' rounding may part them. What little there is of that
+  // ends with each epoch; more is a fault.
+  absl::Status CheckDrift() {
+    const double drift = TakeFromFirst(workplace_.group.get(), Weights());
+    const bool far = !(drift <= kMostDrift);
+    if (!AnySaysYes(workplace_.group.get(), workplace_.device, far)) return absl::OkStatus();
+    return Diverged(absl::StrCat("the processes' weights differ in epoch ", progress_.epoch + 1,
+                                 ", though all take the same steps: by ", drift, " here"));
   }
 
   // Process 0's, so that all agree which epoch is the best.
@@ -233,7 +309,7 @@ class Trainer {
   // Images a second; of the run so far, where the epoch ended with a state of before its own were counted.
   double EpochSpeed() const {
     if (progress_.epoch_images > 0) return static_cast<double>(progress_.epoch_images) / progress_.epoch_seconds;
-    return static_cast<double>(progress_.step * batches_.global_rows()) / progress_.seconds;
+    return static_cast<double>(progress_.images) / progress_.seconds;
   }
 
   bool writes_files() const { return workplace_.place.rank == 0; }
@@ -267,7 +343,7 @@ class Trainer {
     metadata.null_label = NullLabel(options_);
     metadata.training = {.data_sha256 = data_sha256_,
                          .epochs = progress_.epoch,
-                         .images_seen = progress_.step * batches_.global_rows(),
+                         .images_seen = progress_.images,
                          .best_loss = std::isfinite(progress_.best_loss) ? progress_.best_loss : progress_.MeanLoss(),
                          .ema_decay = options_.ema_decay,
                          .seed = options_.seed,
@@ -323,12 +399,14 @@ class Trainer {
 
   absl::Status SaveState() {
     DENOISED_RETURN_IF_ERROR(CheckWeights());
+    DENOISED_RETURN_IF_ERROR(FlushStepLog());  // a state that is resumed never lacks lines of before
     last_save_ = Clock::now();
     return folder_.WriteState(SerializeTrainingState(State()));
   }
 
   absl::Status LoadState(const std::string& bytes) {
     DENOISED_RETURN_IF_ERROR(RestoreTrainingState(folder_.files().state, bytes, State()));
+    if (progress_.images == 0) progress_.images = progress_.step * batches_.global_rows();  // not in states of before
     if (options_.release) DENOISED_RETURN_IF_ERROR(CheckRevision("the run to resume", origin_.source_revision));
     return writes_files() ? folder_.WriteLog(log_) : absl::OkStatus();
   }
@@ -339,10 +417,10 @@ class Trainer {
     TrainingSummary summary = {.checkpoint = stopping_ ? LastCheckpoint() : folder_.files().best,
                                .epochs = progress_.epoch,
                                .best_loss = progress_.best_loss,
-                               .images_seen = progress_.step * batches_.global_rows(),
+                               .images_seen = progress_.images,
                                .seconds = progress_.seconds,
                                .other_seconds = progress_.other_seconds,
-                               .stopped_early = !stopping_ && progress_.epoch < options_.epochs,
+                               .stopped_early = !stopping_ && !AllStepsTaken() && progress_.epoch < options_.epochs,
                                .interrupted = stopping_,
                                .writes_files = writes_files()};
     for (const EpochRecord& record : log_.records()) {
@@ -367,7 +445,9 @@ class Trainer {
   RunOrigin origin_ = {
       .command = options_.command, .source_revision = options_.source_revision, .libtorch_version = TORCH_VERSION};
   RunReporter reporter_;
-  Clock::time_point last_save_, last_checkpoint_;
+  int64_t last_images_ = 0;          // of the last batch, over all processes
+  std::optional<StepLog> step_log_;  // none: another process writes it, or nobody
+  Clock::time_point last_save_, last_checkpoint_, last_flush_;
   bool stopping_ = false;
 };
 
@@ -396,9 +476,10 @@ absl::Status ValidateWorkplace(const TrainingOptions& options, const Dataset& da
     return absl::InvalidArgumentError("--precision bf16 needs a CUDA device; use fp32 on the CPU");
   }
   const int64_t images = static_cast<int64_t>(data.size()) - options.validation_images;
-  if (int64_t{options.batch_size} * place.size > images) {
-    return absl::InvalidArgumentError(absl::StrCat("--batch_size ", options.batch_size, " in ", place.size,
-                                                   " processes is more than the ", images, " images there are"));
+  if (int64_t{options.batch_size} * options.accumulate * place.size > images) {
+    return absl::InvalidArgumentError(absl::StrCat("--batch_size ", options.batch_size * options.accumulate, " in ",
+                                                   place.size, " processes is more than the ", images,
+                                                   " images there are"));
   }
   return absl::OkStatus();
 }

@@ -30,6 +30,10 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
       {"--patience", 1.0 * options.patience, options.patience >= 1, "at least 1"},
       {"--batch_size", 1.0 * options.batch_size, options.batch_size >= 1 && options.batch_size <= learnt,
        batch_range.c_str()},
+      {"--accumulate", 1.0 * options.accumulate,
+       options.accumulate >= 1 && int64_t{options.accumulate} * options.batch_size <= learnt,
+       "at least 1, with all its batches' images there"},
+      {"--max_steps", static_cast<double>(options.max_steps), options.max_steps >= 0, "at least 1, or 0 for no limit"},
       {"--learning_rate", options.learning_rate, options.learning_rate > 0, "more than 0"},
       {"--weight_decay", options.weight_decay, options.weight_decay >= 0, "at least 0"},
       {"--warmup_steps", 1.0 * options.warmup_steps, options.warmup_steps >= 0, "at least 0"},
@@ -69,6 +73,7 @@ absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& archit
     options.clip_norm = 0;
     options.ema_decay = 0;
     options.label_dropout = 0;
+    options.keep_last_batch = true;  // 938 batches of MNIST
     options.clip_sample = false;
     return options;
   }
@@ -76,7 +81,9 @@ absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& archit
 }
 
 absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images) {
-  DENOISED_RETURN_IF_ERROR(ValidateUnetConfig(options.unet));
+  if (const absl::Status unet = ValidateUnetConfig(options.unet); !unet.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--channels: ", unet.message()));
+  }
   DENOISED_RETURN_IF_ERROR(ValidateRanges(options, images));
   if (options.precision != "fp32" && options.precision != "bf16") {
     return absl::InvalidArgumentError(
@@ -110,6 +117,9 @@ Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) 
       {"--prediction_type", PredictionTypeName(schedule.prediction_type)},
       {"--beta_schedule", schedule.beta_schedule},
       {"--batch_size times processes", absl::StrCat(int64_t{options.batch_size} * setting.processes)},
+      {"--accumulate", absl::StrCat(options.accumulate)},
+      {"--keep_last_batch", options.keep_last_batch ? "on" : "off"},
+      {"--max_steps", absl::StrCat(options.max_steps)},
       {"WORLD_SIZE (processes)", absl::StrCat(setting.processes)},
       {"--learning_rate", absl::StrCat(options.learning_rate)},
       {"--weight_decay", absl::StrCat(options.weight_decay)},

@@ -35,7 +35,10 @@ struct TrainingOptions {
   bool clip_sample = true;                                 // recorded for sampling
   int epochs = 150;                                        // at most
   int patience = 15;             // epochs without a new lowest mean loss before training stops
-  int batch_size = 64;           // images per optimizer step, in each process
+  int batch_size = 64;           // images at once, in each process
+  int accumulate = 1;            // batches whose gradients are one optimizer step's
+  bool keep_last_batch = false;  // the images of an epoch that do not fill its last batch are one all the same
+  int64_t max_steps = 0;         // optimizer steps after which training ends, and the cosine too; 0: by epochs alone
   double learning_rate = 1e-3;   // at its highest
   double weight_decay = 0.01;    // AdamW; 0 makes it Adam
   bool cosine = true;            // learning rate: after warm-up a half cosine to 0; else constant
@@ -56,6 +59,7 @@ struct TrainingOptions {
   double save_every_seconds = 60;                 // between saves of state.pt within an epoch; 0: only after each epoch
   double checkpoint_every_seconds = 300;          // between writes of last.pt within an epoch; 0: only after each epoch
   double report_every_seconds = 60;               // between lines within an epoch where stderr is no terminal; 0: none
+  bool step_log = true;                           // what is known of each step, in three files: step_log.h
   bool resume = false;                            // go on from out/state.pt
   bool release = false;                           // refuse to train by a build of sources that are in no commit
   std::string command;                            // recorded in the checkpoint

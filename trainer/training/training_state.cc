@@ -7,11 +7,14 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <stdexcept>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/checkpoint/tensor_storage.h"
+#include "common/support/digest.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -40,7 +43,8 @@ std::string ProgressText(const TrainingProgressState& progress) {
               {"bad_batches_in_a_row", progress.bad_batches_in_a_row},
               {"other_seconds", progress.other_seconds},
               {"epoch_seconds", progress.epoch_seconds},
-              {"epoch_images", progress.epoch_images}}
+              {"epoch_images", progress.epoch_images},
+              {"images", progress.images}}
       .dump();
 }
 
@@ -60,6 +64,7 @@ TrainingProgressState ParseProgress(const std::string& text) {
   progress.other_seconds = json.value("other_seconds", 0.0);
   progress.epoch_seconds = json.value("epoch_seconds", 0.0);
   progress.epoch_images = json.value("epoch_images", int64_t{0});
+  progress.images = json.value("images", int64_t{0});
   return progress;
 }
 
@@ -74,7 +79,9 @@ std::optional<std::string> ValueBefore(const std::string& flag) {
   if (flag == "--init") return "none";
   if (flag == "--model_guidance") return "1";
   if (flag == "--model_guidance_below") return "0";
-  if (flag == "--validation_images") return "0";
+  if (flag == "--validation_images" || flag == "--max_steps") return "0";
+  if (flag == "--accumulate") return "1";
+  if (flag == "--keep_last_batch") return "off";
   for (const char* unrecorded : {"WORLD_SIZE (processes)", "--device", "--threads", "--epochs"}) {
     if (flag == unrecorded) return std::nullopt;
   }
@@ -148,6 +155,25 @@ void CheckMoments(const torch::optim::AdamW& optimizer) {
   }
 }
 
+// The archive's last line: LibTorch does not notice a flipped bit, or ends the process over it.
+constexpr std::string_view kSumMark = "\nsha256 ";
+constexpr size_t kSumBytes = kSumMark.size() + 64;
+
+std::string WithSum(std::string archive) {
+  absl::StrAppend(&archive, kSumMark.data(), Sha256Hex(archive));
+  return archive;
+}
+
+// The archive without its sum. Throws where they do not belong together; states of before have none.
+std::string CheckedArchive(const std::string& bytes) {
+  if (bytes.size() < kSumBytes) return bytes;
+  const std::string_view sum = std::string_view(bytes).substr(bytes.size() - kSumBytes);
+  if (!sum.starts_with(kSumMark)) return bytes;
+  std::string archive = bytes.substr(0, bytes.size() - kSumBytes);
+  if (Sha256Hex(archive) != sum.substr(kSumMark.size())) throw std::runtime_error("another sum");
+  return archive;
+}
+
 }  // namespace
 
 std::string SerializeTrainingState(const TrainingState& state) {
@@ -162,12 +188,12 @@ std::string SerializeTrainingState(const TrainingState& state) {
   archive.write("optimizer", optimizer);
   std::ostringstream stream;
   archive.save_to(stream);
-  return std::move(stream).str();
+  return WithSum(std::move(stream).str());
 }
 
 std::string SavedFlag(const std::string& bytes, const std::string& flag) {
   try {
-    std::istringstream stream(bytes);
+    std::istringstream stream(CheckedArchive(bytes));
     InputArchive archive;
     archive.load_from(stream);
     return Json::parse(ReadText(archive, "recipe")).value(flag, "");
@@ -178,7 +204,7 @@ std::string SavedFlag(const std::string& bytes, const std::string& flag) {
 
 absl::Status RestoreTrainingState(const std::string& path, const std::string& bytes, const TrainingState& state) {
   try {
-    std::istringstream stream(bytes);
+    std::istringstream stream(CheckedArchive(bytes));
     InputArchive archive, optimizer;
     archive.load_from(stream);
     DENOISED_RETURN_IF_ERROR(CheckRecipe(path, ReadText(archive, "recipe"), *state.recipe));

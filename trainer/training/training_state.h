@@ -31,6 +31,7 @@ struct TrainingProgressState {
   int64_t bad_batches = 0;       // of those, left out: their loss or gradient was not a finite number
   int bad_batches_in_a_row = 0;  // up to now
   int64_t step = 0;              // finished optimizer steps
+  int64_t images = 0;            // that they have learnt from
   double best_loss = std::numeric_limits<double>::infinity();
   int epochs_without_progress = 0;
   double seconds = 0;        // of learning so far

@@ -44,6 +44,42 @@ TEST_F(TrainingBatchesTest, FixedRowsAreTheSameWhateverTheSeedAndWhatCameBefore)
   EXPECT_NEAR(clean[0][0][0].item<float>(), first_pixel, 1e-4);
 }
 
+// 256 images in batches of 60: four whole ones, and 16 images.
+TEST_F(TrainingBatchesTest, LastBatchIsKeptWhereItIsAskedFor) {
+  TrainingBatches dropped(data_, schedule_, {.rows = 60, .null_label = std::nullopt});
+  EXPECT_EQ(dropped.per_epoch(), 4);
+  EXPECT_EQ(dropped.images_per_epoch(), 240);
+  TrainingBatches kept(data_, schedule_, {.rows = 60, .null_label = std::nullopt, .keep_last = true});
+  EXPECT_EQ(kept.per_epoch(), 5);
+  EXPECT_EQ(kept.images_per_epoch(), 256);
+  kept.StartEpoch(0);
+  dropped.StartEpoch(0);
+  EXPECT_TRUE(torch::equal(kept.Make(3).x, dropped.Make(3).x));
+  EXPECT_EQ(kept.Make(3).all_rows, 60);
+  EXPECT_EQ(kept.Make(4).x.size(0), 16);
+  EXPECT_EQ(kept.Make(4).all_rows, 16);
+}
+
+TEST_F(TrainingBatchesTest, ProcessesShareALastBatchThatIsUneven) {
+  // 256 = 3 * 85 + 1: too few for three processes. 256 = 3 * 83 + 7: three, two and two rows.
+  EXPECT_EQ(TrainingBatches(data_, schedule_, {.rows = 85, .null_label = std::nullopt, .keep_last = true, .ranks = 3})
+                .images_per_epoch(),
+            255);
+  TrainingBatches whole(data_, schedule_, {.rows = 249, .null_label = std::nullopt, .keep_last = true});
+  whole.StartEpoch(0);
+  std::vector<at::Tensor> shares;
+  for (const int rank : {0, 1, 2}) {
+    TrainingBatches one(data_, schedule_,
+                        {.rows = 83, .null_label = std::nullopt, .keep_last = true, .rank = rank, .ranks = 3});
+    one.StartEpoch(0);
+    shares.push_back(one.Make(1).x);
+    EXPECT_EQ(one.Make(1).all_rows, 7);
+  }
+  EXPECT_EQ(shares[0].size(0), 3);
+  EXPECT_EQ(shares[2].size(0), 2);
+  EXPECT_TRUE(torch::equal(torch::cat(shares), whole.Make(1).x));
+}
+
 TEST_F(TrainingBatchesTest, MakingFixedRowsChangesNoBatch) {
   TrainingBatches undisturbed(data_, schedule_, {.rows = 16, .null_label = std::nullopt}),
       disturbed(data_, schedule_, {.rows = 16, .null_label = std::nullopt});

@@ -106,7 +106,7 @@ TEST(DenoiseTrainTest, ProgressFitsTheTerminal) {
   const TempFolder folder;
   const std::string train = "stty cols 60 rows 24; exec " DENOISED_BIN_DIR "/denoise-train --data " +
                             SmallMnistFolder() +
-                            " --noverify_data --sample_every 0 --epochs 30 --batch_size 4 --patience 100";
+                            " --noverify_data --sample_every 0 --channels 8,16,16 --batch_size 4 --max_steps 100";
   const ProgramResult result =
       RunProgram({"/usr/bin/script", "-qec", train, "typescript"}, {"TERM=xterm"}, folder.path());
   ASSERT_EQ(result.exit_code, 0) << result.out;
@@ -170,6 +170,46 @@ TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_EQ(unknown.err,
             "denoise-train: error: The following argument was not expected: --bogus\nSee denoise-train --help.\n");
+}
+
+TEST(DenoiseTrainTest, FlagsMayComeFromAFile) {
+  const TempFolder folder;
+  folder.Write("small.toml", "data = \"" + SmallMnistFolder() +
+                                 "\"\nverify_data = false\nepochs = 3\nchannels = [8, 16, 16]\n"
+                                 "sample_every = 0\n");
+  const ProgramResult result =
+      RunProgram({"denoise-train", "--config", "small.toml", "--epochs", "1"}, {}, folder.path());
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("in epoch 1 of 1, 256 images")) << "the command line wins";
+  EXPECT_EQ(LoadCheckpoint(folder.File("run/best.pt"))->metadata.unet.channels, (std::vector<int>{8, 16, 16}));
+
+  folder.Write("seed.toml", "arch = \"seed\"\n");
+  const ProgramResult help = RunProgram({"denoise-train", "--config", "seed.toml", "--help"}, {}, folder.path());
+  EXPECT_THAT(help.out, testing::AnyOf(HasSubstr("FLOAT=0.0002"), HasSubstr("FLOAT [0.0002]"))) << "its own recipe";
+}
+
+TEST(DenoiseTrainTest, FileOfFlagsWithAMistakeIsSaid) {
+  const TempFolder folder;
+  const auto error = [&folder](const std::string& text) {
+    folder.Write("wrong.toml", text);
+    const ProgramResult result = RunProgram({"denoise-train", "--config", "wrong.toml"}, {}, folder.path());
+    EXPECT_EQ(result.exit_code, 2);
+    return result.err;
+  };
+  EXPECT_THAT(error("epoch = 3\n"), HasSubstr("denoise-train: error: --config: there is no flag named epoch\n"));
+  EXPECT_THAT(error("epochs = 0x3\n"),
+              HasSubstr("denoise-train: error: --epochs: must be a whole number in decimal digits, got 0x3\n"));
+  const ProgramResult missing = RunProgram({"denoise-train", "--config", "none.toml"}, {}, folder.path());
+  EXPECT_EQ(missing.exit_code, 2);
+  EXPECT_THAT(missing.err, HasSubstr("none.toml"));
+}
+
+TEST(DenoiseTrainTest, WrongChannelsAreSaid) {
+  const ProgramResult result =
+      RunProgram({"denoise-train", "--channels", "48,96", "--data", SmallMnistFolder(), "--noverify_data"}, {},
+                 TempFolder().path());
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err, "denoise-train: error: --channels: architecture \"compact\" has 3 channel counts, got 2\n");
 }
 
 TEST(DenoiseTrainTest, SeedRecipeIsTheOriginals) {

@@ -55,6 +55,16 @@ TEST_F(GradientWorkersTest, SeveralThreadsGiveTheGradientOfOne) {
   EXPECT_NEAR(one_loss, three_loss, 1e-6);
 }
 
+TEST_F(GradientWorkersTest, PartsGiveTheGradientOfTheWhole) {
+  const auto [whole, whole_loss] = Gradient(batch_, 1, 1);
+  GradientWorkers workers(unet_, {.rows_at_once = 2, .null_label = kNullLabel});
+  const double loss = workers.Run(batch_);
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor& parameter : ParametersOf(unet_)) flat.push_back(parameter.grad().flatten());
+  EXPECT_TRUE(torch::allclose(torch::cat(flat), whole, 1e-4, 1e-6));
+  EXPECT_NEAR(loss, whole_loss, 1e-6);
+}
+
 // With the target moved beforehand there is nothing left to guide.
 TEST_F(GradientWorkersTest, ModelGuidanceMovesTheTargetAwayFromTheUnlabelledPrediction) {
   const at::Tensor away = Predict(batch_.y) - Predict(torch::full_like(batch_.y, kNullLabel));

@@ -1,6 +1,9 @@
 // Several processes that train one network, started as torchrun would: by environment variables alone.
+#include "trainer/training/process_group.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -63,6 +66,28 @@ class ProcessGroupTest : public testing::Test {
 
   TempFolder folder_;
 };
+
+// Process 0 has ones everywhere.
+class OnesAtTheFirst : public ProcessGroup {
+ public:
+  void Sum(at::Tensor&) override {}
+  void Broadcast(at::Tensor& tensor) override { tensor.fill_(1); }
+};
+
+TEST(TakeFromFirstTest, TensorsBecomeThoseOfTheFirstAndTheDistanceIsTold) {
+  OnesAtTheFirst group;
+  const at::Tensor a = torch::full({2, 3}, 0.5, torch::requires_grad()), b = torch::full({4}, 3.0);
+  EXPECT_EQ(TakeFromFirst(&group, {a, b}), 2);
+  EXPECT_TRUE(torch::equal(a, torch::ones({2, 3})));
+  EXPECT_TRUE(torch::equal(b, torch::ones({4})));
+  EXPECT_EQ(TakeFromFirst(&group, {a, b}), 0);
+}
+
+TEST(TakeFromFirstTest, OneProcessKeepsItsOwn) {
+  const at::Tensor a = torch::full({2}, 0.5);
+  EXPECT_EQ(TakeFromFirst(nullptr, {a}), 0);
+  EXPECT_EQ(a[0].item<float>(), 0.5f);
+}
 
 TEST_F(ProcessGroupTest, TwoProcessesLearnAsOneWithTwiceTheBatch) {
   const ProgramResult alone = RunProgram(Command(32, 3, "alone"), {}, folder_.path());

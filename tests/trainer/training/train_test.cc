@@ -21,6 +21,7 @@
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "trainer/data/held_out_split.h"
+#include "trainer/records/event_file.h"
 #include "trainer/training/validation.h"
 
 namespace denoised {
@@ -237,6 +238,81 @@ TEST_F(TrainTest, StoppedWithImagesHeldOutItGoesOnAsIfNothingHadHappened) {
   for (const char* file : {"/last.pt", "/best.pt"}) EXPECT_TRUE(Slurp(parts.out + file) == Slurp(whole.out + file));
 }
 
+TEST_F(TrainTest, EachStepIsLoggedOnceHoweverTheRunEnded) {
+  TrainingOptions options = Options("run", 3);
+  int steps = 0;
+  options.stop_requested = [&steps] { return ++steps == 6; };
+  options.change_batch = [](int epoch, int64_t batch, TrainingBatch& rows) {
+    if (epoch == 0 && batch == 2) rows.x.fill_(std::numeric_limits<float>::quiet_NaN());
+  };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  folder_.Write("run/steps.csv", Slurp(folder_.File("run/steps.csv")) + "6,2,3,0.5,1,1,1\n");  // after the last save
+  options.stop_requested = nullptr;
+  options.resume = true;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  std::istringstream lines(Slurp(folder_.File("run/steps.jsonl")));
+  std::vector<std::vector<int>> places;
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json step = nlohmann::json::parse(line);
+    places.push_back({step["step"], step["epoch"], step["batch"]});
+    EXPECT_GT(step["loss"], 0);
+    EXPECT_GT(step["gradient_norm"], 0);
+    EXPECT_GT(step["images_per_second"], 0);
+  }
+  const std::vector<std::vector<int>> expected = {{1, 1, 1}, {2, 1, 2}, {3, 1, 4}, {4, 2, 1},  {5, 2, 2}, {6, 2, 3},
+                                                  {7, 2, 4}, {8, 3, 1}, {9, 3, 2}, {10, 3, 3}, {11, 3, 4}};
+  EXPECT_EQ(places, expected);
+  const std::string csv = Slurp(folder_.File("run/steps.csv"));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 11);
+  const std::string events = Slurp(folder_.File("run/events.out.tfevents.denoise-train"));
+  EXPECT_EQ(BytesUpToStep(events, 11), events.size());
+  EXPECT_LT(BytesUpToStep(events, 10), events.size());
+}
+
+TEST_F(TrainTest, StepsAreNotLoggedWhereNobodyWantsThem) {
+  TrainingOptions options = Options("run", 1);
+  options.step_log = false;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("run/steps.jsonl")));
+}
+
+TEST_F(TrainTest, StepsAreCountedWhereTheyAreLimited) {
+  TrainingOptions options = Options("run", 10);
+  options.max_steps = 6;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->epochs, 2) << "the second has two batches";
+  EXPECT_EQ(summary->images_seen, 6 * 16);
+  EXPECT_FALSE(summary->stopped_early);
+  EXPECT_FALSE(summary->interrupted);
+  EXPECT_LT(Log("run")[1]["learning_rate"].get<double>(), 1e-9) << "the cosine ends with the last step";
+  options.max_steps = 7;
+  options.resume = true;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                              HasSubstr("belongs to a run with --max_steps 6, not 7; resume")));
+}
+
+TEST_F(TrainTest, AccumulatedBatchesLearnAsOneThatIsAsLarge) {
+  TrainingOptions large = Options("large", 2), accumulated = Options("accumulated", 2);
+  large.batch_size = 32;
+  accumulated.accumulate = 2;
+  ASSERT_THAT(Train(data_, large), IsOk());
+  ASSERT_THAT(Train(data_, accumulated), IsOk());
+  for (int epoch = 0; epoch < 2; ++epoch) EXPECT_NEAR(Losses("accumulated")[epoch], Losses("large")[epoch], 1e-5);
+  EXPECT_EQ(Log("accumulated")[1]["images_seen"], 128);
+}
+
+TEST_F(TrainTest, LastBatchOfAnEpochIsKeptAndCounted) {
+  TrainingOptions options = Options("run", 2);
+  options.batch_size = 24;
+  options.keep_last_batch = true;
+  const absl::StatusOr<TrainingSummary> summary = Train(data_, options);
+  ASSERT_THAT(summary, IsOk());
+  EXPECT_EQ(summary->images_seen, 2 * 64);
+  const std::string csv = Slurp(folder_.File("run/steps.csv"));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 3);
+}
+
 TEST_F(TrainTest, DrawsASampleGrid) {
   TrainingOptions options = Options("run", 1);
   options.sample_every = 1;
@@ -420,7 +496,7 @@ TEST_F(TrainTest, SaysEarlyHowLongItTakesAndWhereItGoesOn) {
   testing::internal::CaptureStderr();
   ASSERT_THAT(Train(data_, options), IsOk());
   EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              testing::EndsWith("/run/\nnothing is left to do: every epoch is done\n"));
+              testing::EndsWith("/run/\nnothing is left to do: the run is complete\n"));
 }
 
 // The epoch under way is timed over all parts of the run.

@@ -16,6 +16,12 @@ TEST(DefaultTrainingOptionsTest, UnknownArchitectureIsSaid) {
               StatusIs(absl::StatusCode::kInvalidArgument, "--arch must be compact or seed, got \"big\""));
 }
 
+// 60,000 images in batches of 64.
+TEST(DefaultTrainingOptionsTest, OriginalKeepsTheLastBatch) {
+  EXPECT_TRUE(DefaultTrainingOptions("seed")->keep_last_batch);
+  EXPECT_FALSE(DefaultTrainingOptions("compact")->keep_last_batch) << "as the shipped checkpoint was trained";
+}
+
 TEST(ValidateTrainingOptionsTest, RangesAreSaid) {
   const auto message = [](const std::function<void(TrainingOptions&)>& change) {
     TrainingOptions options;
@@ -25,6 +31,17 @@ TEST(ValidateTrainingOptionsTest, RangesAreSaid) {
   EXPECT_EQ(message([](auto& o) { o.epochs = 0; }), "--epochs must be at least 1, got 0");
   EXPECT_EQ(message([](auto& o) { o.patience = 0; }), "--patience must be at least 1, got 0");
   EXPECT_EQ(message([](auto& o) { o.batch_size = 65; }), "--batch_size must be 1 to 64 (the images there are), got 65");
+  EXPECT_EQ(message([](auto& o) { o.accumulate = 2; }),
+            "--accumulate must be at least 1, with all its batches' images there, got 2");
+  EXPECT_EQ(message([](auto& o) { o.max_steps = -1; }), "--max_steps must be at least 1, or 0 for no limit, got -1");
+  EXPECT_EQ(message([](auto& o) {
+              o.unet.channels = {48, 96};
+            }),
+            "--channels: architecture \"compact\" has 3 channel counts, got 2");
+  EXPECT_EQ(message([](auto& o) {
+              o.unet.channels = {48, 96, 100};
+            }),
+            "--channels: channels must be multiples of norm_groups (8) up to 4096, got 100");
   EXPECT_EQ(message([](auto& o) { o.validation_images = 64; }),
             "--validation_images must be 0 (none) to 63, so that one is left to learn from, got 64");
   EXPECT_EQ(message([](auto& o) {
