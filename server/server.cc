@@ -114,6 +114,7 @@ Server::Server(const ServerOptions& options, const ModelLoader& load_model, cons
       service_(ServiceOptions(options), access_, metrics_, calls_),
       models_({.model = options.model, .watch_interval = Nanoseconds(options.watch_checkpoint_seconds)}, load_model,
               metrics_, [this](std::shared_ptr<ServingModel> model) { ServeModel(std::move(model)); }) {
+  DeclareCallMetrics(ServiceNames(options), metrics_);
   metrics_.SetStatsSource([this] { return Stats(); });
   metrics_.SetLogLinesLostSource(LogLinesLost);
 }

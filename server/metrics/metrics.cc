@@ -67,6 +67,12 @@ prometheus::Labels CallLabels(const Metrics::Call& call) {
   return {{"grpc_type", call.type}, {"grpc_service", call.service}, {"grpc_method", call.method}};
 }
 
+prometheus::Labels HandledLabels(const Metrics::Call& call, const std::string& code) {
+  prometheus::Labels labels = CallLabels(call);
+  labels.emplace("grpc_code", code);
+  return labels;
+}
+
 }  // namespace
 
 Metrics::Metrics()
@@ -173,14 +179,21 @@ void Metrics::OnFirstPreview(std::chrono::nanoseconds since_admission) {
   time_to_first_preview_seconds_.Observe(Seconds(since_admission));
 }
 
+prometheus::Histogram& Metrics::HandlingSeconds(const Call& call) {
+  return handling_seconds_.Add(CallLabels(call), call.method == "GenerateDigit" ? kDrawSeconds : kOtherCallSeconds);
+}
+
+void Metrics::DeclareCall(const Call& call, const std::vector<std::string>& codes) {
+  started_.Add(CallLabels(call));
+  HandlingSeconds(call);
+  for (const std::string& code : codes) handled_.Add(HandledLabels(call, code));
+}
+
 void Metrics::OnCallStarted(const Call& call) { started_.Add(CallLabels(call)).Increment(); }
 
 void Metrics::OnCallFinished(const Call& call, const std::string& code, std::chrono::nanoseconds duration) {
-  prometheus::Labels labels = CallLabels(call);
-  const bool draws = call.method == "GenerateDigit";
-  handling_seconds_.Add(labels, draws ? kDrawSeconds : kOtherCallSeconds).Observe(Seconds(duration));
-  labels.emplace("grpc_code", code);
-  handled_.Add(labels).Increment();
+  HandlingSeconds(call).Observe(Seconds(duration));
+  handled_.Add(HandledLabels(call, code)).Increment();
 }
 
 void Metrics::SetModel(const ModelLabels& model) {

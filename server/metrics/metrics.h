@@ -22,6 +22,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -66,6 +67,9 @@ class Metrics : public SchedulerObserver {
     std::string service;
     std::string method;
   };
+  // Makes the series of a method exist, at zero: one that begins with its first event hides that event from rate().
+  // `codes` as OnCallFinished gets them.
+  void DeclareCall(const Call& call, const std::vector<std::string>& codes);
   void OnCallStarted(const Call& call);
   void OnCallFinished(const Call& call, const std::string& code, std::chrono::nanoseconds duration);
 
@@ -102,6 +106,8 @@ class Metrics : public SchedulerObserver {
   std::string Scrape();
 
  private:
+  prometheus::Histogram& HandlingSeconds(const Call& call);
+
   prometheus::Registry registry_;
 
   prometheus::Family<prometheus::Counter>& started_;
