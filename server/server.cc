@@ -20,6 +20,7 @@
 #include "server/metrics/call_metrics.h"
 #include "server/transport/descriptor_limit.h"
 #include "server/transport/listen_address.h"
+#include "server/transport/open_calls.h"
 
 namespace denoised {
 namespace {
@@ -291,7 +292,7 @@ absl::Status Server::StartGrpc() {
     (connection.from_probe ? probe_acceptor_ : acceptor_)->HandleNewConnection(&parameters);
   });
   StartProbe();
-  StartCallLimit();
+  StartLimits();
   return absl::OkStatus();
 }
 
@@ -320,10 +321,13 @@ void Server::StartProbe() {
       [this](bool answered) { metrics_.OnLoopbackProbe(answered); });
 }
 
-void Server::StartCallLimit() {
+void Server::StartLimits() {
   const TransportOptions transport = TransportFor(options_);
-  call_limit_ = std::make_unique<CallLimit>(std::max<int64_t>(transport.max_calls, transport.max_streams),
-                                            [this](const SocketAddress& peer) { return listener_->Cut(peer); });
+  const auto cut = [this](const SocketAddress& peer) { return listener_->Cut(peer); };
+  call_limit_ = std::make_unique<CallLimit>(std::max<int64_t>(transport.max_calls, transport.max_streams), cut);
+  flood_limit_ = std::make_unique<FloodLimit>(
+      transport.max_flood_bytes, [this] { return listener_->Traffic(); }, OpenCalls, cut);
+  flood_watch_ = std::make_unique<PeriodicTask>(kFloodPeriod, [this] { flood_limit_->Check(); });
 }
 
 // Says how long a full queue takes, and whether what it holds can be lost for want of time.

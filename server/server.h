@@ -27,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "common/support/periodic_task.h"
 #include "server/access/access_control.h"
 #include "server/access/credential_watch.h"
 #include "server/access/tls_credentials.h"
@@ -44,6 +45,7 @@
 #include "server/telemetry/logging.h"
 #include "server/transport/call_limit.h"
 #include "server/transport/connection_listener.h"
+#include "server/transport/flood_limit.h"
 #include "server/transport/loopback_probe.h"
 #include "server/transport/transport_options.h"
 
@@ -120,7 +122,7 @@ class Server {
   DigitGateway::Interceptors Interceptors();
   absl::Status BindGrpcPort();
   void StartProbe();
-  void StartCallLimit();
+  void StartLimits();
   bool alive() const { return probe_ == nullptr || probe_->alive(); }
   void ServeModel(std::shared_ptr<ServingModel> model);
 
@@ -167,6 +169,8 @@ class Server {
   std::unique_ptr<ConnectionListener> listener_;
   std::unique_ptr<LoopbackProbe> probe_;
   std::unique_ptr<CallLimit> call_limit_;
+  std::unique_ptr<FloodLimit> flood_limit_;
+  std::unique_ptr<PeriodicTask> flood_watch_;
   std::unique_ptr<Supervisor> supervisor_;
   std::shared_ptr<ServingModel> supervised_;  // at its last look; of its thread alone
   absl::Notification closed_;                 // by closing_

@@ -119,7 +119,7 @@ Metrics::Metrics()
                                        "Admitted images that were dropped because --drain_timeout was over")),
       connections_(OneGauge(registry_, "denoised_connections", "Connections to the gRPC port that are open now")),
       connections_cut_(OneCounter(registry_, "denoised_connections_cut_total",
-                                  "Connections to the gRPC port that were cut because too many calls were open")),
+                                  "Connections to the gRPC port that were cut: too many calls, or a flood of frames")),
       connections_refused_(OneCounter(registry_, "denoised_connections_refused_total",
                                       "Connections to the gRPC port that were closed at once for want of room")),
       loopback_probes_(CounterFamily(registry_, "denoised_loopback_probes_total",
