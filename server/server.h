@@ -43,6 +43,8 @@
 #include "server/supervisor.h"
 #include "server/telemetry/call_log.h"
 #include "server/telemetry/logging.h"
+#include "server/tracing/otlp_exporter.h"
+#include "server/tracing/otlp_options.h"
 #include "server/transport/call_limit.h"
 #include "server/transport/connection_listener.h"
 #include "server/transport/flood_limit.h"
@@ -70,6 +72,7 @@ struct ServerOptions {
   TransportOptions transport;
   ProbeOptions probe;  // an interval of 0: none
   LoggingOptions logging;
+  OtlpOptions otlp;
   // Ends the process when the engine is beyond help; by default at once, with exit status kEngineLost.
   std::function<void()> die;
 };
@@ -109,12 +112,13 @@ class Server {
   // The model that is served, and the reloading of it.
   ModelManager& models() { return models_; }
 
-  // Stops as said above, and says in the log what it waits for and what it had to drop. Returns within lame_duck,
-  // drain_timeout and ten seconds, even if a step hangs.
+  // Stops as said above, sends the spans that are left, and says in the log what it waits for and what it had to drop.
+  // Returns within lame_duck, drain_timeout and twelve seconds, even if a step hangs.
   DrainReport Drain();
 
  private:
-  Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials);
+  Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials,
+         std::unique_ptr<OtlpExporter> spans);
 
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
@@ -136,6 +140,7 @@ class Server {
   GatewayStatus GatewayStats() const;
 
   // Drain's parts.
+  DrainReport FinishWork();
   struct Backlog {
     int requests = 0;
     int64_t images = 0;
@@ -154,6 +159,7 @@ class Server {
   const AccessControl access_;
   const std::shared_ptr<grpc::ServerCredentials> grpc_credentials_;
   Metrics metrics_;
+  const std::unique_ptr<OtlpExporter> spans_;  // null: not asked for
   CallLog calls_;
   const CredentialWatch credential_watch_;
   HealthService health_;

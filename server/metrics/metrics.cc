@@ -113,6 +113,8 @@ Metrics::Metrics()
           OneGauge(registry_, "denoised_output_bytes", "Bytes that wait for clients to read them, in memory")),
       log_lines_lost_(OneCounter(registry_, "denoised_log_lines_lost_total",
                                  "Lines of the log that were dropped, because whoever reads it stood still")),
+      spans_(CounterFamily(registry_, "denoised_spans_total",
+                           "Spans of traces, by what became of them on the way to --otlp_endpoint")),
       engine_troubles_(CounterFamily(registry_, "denoised_engine_troubles_total",
                                      "Engines given up because a step hung or steps failed one after the other")),
       drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
@@ -151,6 +153,7 @@ Metrics::Metrics()
   }
   for (const char* result : {"ok", "error", "rolled_back"}) model_reloads_.Add({{"result", result}});
   for (const char* cause : {"stalled", "failing"}) engine_troubles_.Add({{"cause", cause}});
+  for (const char* result : {"exported", "queue_full", "failed"}) spans_.Add({{"result", result}});
   CollectProcessMetrics();  // opens what it reads, while there are descriptors
 }
 
@@ -224,6 +227,11 @@ void Metrics::SetLogLinesLostSource(std::function<int64_t()> source) {
   log_lines_lost_source_ = std::move(source);
 }
 
+void Metrics::SetSpansSource(std::function<std::map<std::string, int64_t>()> source) {
+  const absl::MutexLock lock(&mu_);
+  spans_source_ = std::move(source);
+}
+
 void Metrics::SetConnectionsSource(std::function<int()> source) {
   const absl::MutexLock lock(&mu_);
   connections_source_ = std::move(source);
@@ -248,6 +256,10 @@ std::string Metrics::Scrape() {
     connections_.Set(connections_source_ ? connections_source_() : 0);
     if (log_lines_lost_source_) {
       log_lines_lost_.Increment(static_cast<double>(log_lines_lost_source_()) - log_lines_lost_.Value());
+    }
+    for (const auto& [result, count] : spans_source_ ? spans_source_() : std::map<std::string, int64_t>{}) {
+      prometheus::Counter& counter = spans_.Add({{"result", result}});
+      counter.Increment(static_cast<double>(count) - counter.Value());
     }
     output_bytes_.Set(output_source_ ? static_cast<double>(output_source_()) : 0);
   }

@@ -100,6 +100,8 @@ class Metrics : public SchedulerObserver {
   void SetStatsSource(std::function<SchedulerStats()> source);
   // How many lines of the log were lost so far; called at each scrape. Null: none.
   void SetLogLinesLostSource(std::function<int64_t()> source);
+  // What became of spans so far, by the label `result`; called at each scrape. Null: none.
+  void SetSpansSource(std::function<std::map<std::string, int64_t>()> source);
   // How many connections are open; called at each scrape. Null: none.
   void SetConnectionsSource(std::function<int()> source);
 
@@ -131,6 +133,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Counter& previews_dropped_;
   prometheus::Gauge& output_bytes_;
   prometheus::Counter& log_lines_lost_;
+  prometheus::Family<prometheus::Counter>& spans_;
   prometheus::Family<prometheus::Counter>& engine_troubles_;
   prometheus::Counter& drain_dropped_images_;
   prometheus::Gauge& connections_;
@@ -148,6 +151,7 @@ class Metrics : public SchedulerObserver {
   std::function<int()> connections_source_ ABSL_GUARDED_BY(mu_);
   std::function<int64_t()> output_source_ ABSL_GUARDED_BY(mu_);
   std::function<int64_t()> log_lines_lost_source_ ABSL_GUARDED_BY(mu_);
+  std::function<std::map<std::string, int64_t>()> spans_source_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace denoised

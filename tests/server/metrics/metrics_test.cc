@@ -46,6 +46,7 @@ const std::set<std::string> kGoldenNames = {
     "counter denoised_padding_rows_total",
     "counter denoised_previews_dropped_total",
     "counter denoised_rejected_total",
+    "counter denoised_spans_total",
     "counter denoised_steps_total",
     "counter denoised_wasted_steps_total",
     "counter grpc_server_handled_total",
@@ -152,6 +153,9 @@ TEST(MetricsTest, SeriesOfClosedSetsAreThereBeforeTheirFirstEvent) {
   EXPECT_THAT(SeriesOf(page, "denoised_engine_troubles_total"),
               ElementsAre("denoised_engine_troubles_total{cause=\"failing\"} 0",
                           "denoised_engine_troubles_total{cause=\"stalled\"} 0"));
+  EXPECT_THAT(SeriesOf(page, "denoised_spans_total"),
+              ElementsAre("denoised_spans_total{result=\"exported\"} 0", "denoised_spans_total{result=\"failed\"} 0",
+                          "denoised_spans_total{result=\"queue_full\"} 0"));
   EXPECT_THAT(SeriesOf(page, "denoised_loopback_probes_total"),
               ElementsAre("denoised_loopback_probes_total{result=\"error\"} 0",
                           "denoised_loopback_probes_total{result=\"ok\"} 0"));
