@@ -27,7 +27,7 @@ constexpr char kRequestId[] = "x-request-id";
 constexpr char kTraceparent[] = "traceparent";
 constexpr size_t kMaxRequestId = 128;
 constexpr size_t kMaxAuthority = 256;
-constexpr size_t kMaxSpanName = 256;  // strangers may call what there is not
+constexpr size_t kMaxSpanName = 256;
 
 std::optional<std::string> Metadata(const grpc::ServerContextBase& context, const char* key) {
   const auto [begin, end] = context.client_metadata().equal_range(key);
@@ -90,6 +90,12 @@ void AddAddress(const std::string& kind, const std::string& text, std::vector<Sp
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   attributes.emplace_back(kind + ".address", host);
   if (has_port) attributes.emplace_back(kind + ".port", port);
+}
+
+// "denoised.v1.DigitService/GenerateDigit"; strangers may call what is no method.
+std::string SpanName(const std::string& method) {
+  const std::string name = method.substr(method.empty() || method[0] != '/' ? 0 : 1, kMaxSpanName);
+  return name.empty() ? "unknown" : name;
 }
 
 // As OpenTelemetry's conventions have it: what is the client's fault is no error of the server's span.
@@ -217,7 +223,7 @@ std::chrono::system_clock::time_point CallRecord::WallTime(SteadyTime time) cons
 }
 
 Span CallRecord::CallSpan(const grpc::Status& status) const {
-  const std::string name = method_.substr(method_.find_first_not_of('/'), kMaxSpanName);
+  const std::string name = SpanName(method_);
   const size_t slash = name.rfind('/');
   Span span = {.trace_id = span_->trace_id,
                .span_id = span_->span_id,

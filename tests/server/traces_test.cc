@@ -15,6 +15,8 @@
 #include "tests/testing/captured_log.h"
 #include "tests/testing/fake_collector.h"
 #include "tests/testing/free_port.h"
+#include "tests/testing/http2.h"
+#include "tests/testing/raw_connection.h"
 
 namespace denoised {
 namespace {
@@ -155,6 +157,23 @@ TEST_F(TracesTest, AnEnginesFailureIsTheServersError) {
   ASSERT_FALSE(spans.empty());
   EXPECT_EQ(spans[0].status().code(), OtlpStatus::STATUS_CODE_ERROR);
   EXPECT_EQ(spans[0].status().message(), status.error_message());
+}
+
+// Some are no methods, and one is long.
+TEST_F(TracesTest, WhateverStrangersCallIsASpan) {
+  Start();
+  const std::vector<std::string> paths = {"/", "//", "/a", "/" + std::string(3000, 'b')};
+  const RawConnection connection(server_->port());
+  http2::FrameReader frames(connection);
+  connection.Send(http2::Preface());
+  for (uint32_t i = 0; i < paths.size(); ++i) {
+    connection.Send(http2::Headers(2 * i + 1, http2::CallHeaders(paths[i])) +
+                    http2::Data(2 * i + 1, http2::Message("")));
+    EXPECT_FALSE(frames.Stream(2 * i + 1).empty());
+  }
+  std::vector<std::string> names;
+  for (const OtlpSpan& span : Spans()) names.push_back(span.name());
+  EXPECT_THAT(names, ElementsAre("unknown", "/", "a", std::string(256, 'b')));
 }
 
 // Or there would be more of probes than of anything else.
