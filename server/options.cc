@@ -148,6 +148,17 @@ void AddAccessOptions(CLI::App& app, ServerOptions& options) {
       ->transform(MetadataKey());
 }
 
+void AddTraceOptions(CLI::App& app, ServerOptions& options) {
+  Add(app, "otlp_endpoint", options.otlp.endpoint,
+      "Host and port where an OpenTelemetry collector takes spans of calls, OTLP by gRPC, such as localhost:4317, or "
+      "https://HOST:PORT with TLS; none: no spans are made");
+  Add(app, "otlp_ca", options.otlp.ca,
+      "Certificates that the collector's own must be signed by, PEM; none: the system's");
+  Add(app, "otlp_sample_ratio", options.otlp.sample_ratio,
+      "Part of the calls that become spans, of those whose client takes part in no trace; 0 to 1")
+      ->check(CLI::Range(0.0, 1.0));
+}
+
 }  // namespace
 
 void AddServerOptions(CLI::App& app, ServerOptions& options) {
@@ -172,6 +183,7 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, LogFormat>{{"text", LogFormat::kText}, {"json", LogFormat::kJson}}))
       ->default_str("text");
+  AddTraceOptions(app, options);
 }
 
 }  // namespace denoised

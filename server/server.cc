@@ -20,6 +20,7 @@
 #include "server/metrics/call_metrics.h"
 #include "server/transport/descriptor_limit.h"
 #include "server/transport/listen_address.h"
+#include "server/transport/open_calls.h"
 
 namespace denoised {
 namespace {
@@ -30,7 +31,8 @@ constexpr char kServiceName[] = "denoised.v1.DigitService";
 constexpr char kHealthName[] = "grpc.health.v1.Health";
 constexpr char kChannelzName[] = "grpc.channelz.v1.Channelz";
 constexpr int kReservedDescriptors = 16;  // for checkpoints and logs, when connections have taken the others
-constexpr auto kLastWords = std::chrono::seconds(2);  // for clients of HTTP to take what was drawn for them
+// For clients of HTTP to take what was drawn for them, and for a collector to take the last spans.
+constexpr auto kLastWords = std::chrono::seconds(2);
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 // For the last words to reach clients and connections to be closed by them, and then for closing them without.
@@ -96,11 +98,14 @@ DigitServiceOptions ServiceOptions(const ServerOptions& options) {
 
 }  // namespace
 
-Server::Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials)
+Server::Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials,
+               std::unique_ptr<OtlpExporter> spans)
     : options_(options),
       access_(credentials.tokens, options.access.client_header),
       certificates_(credentials.certificates),
       grpc_credentials_(MakeServerCredentials(credentials.certificates)),
+      spans_(std::move(spans)),
+      calls_({.sink = spans_.get(), .sample_ratio = options.otlp.sample_ratio}),
       credential_watch_(credentials,
                         [this](const TlsMaterial& material) { metrics_.SetCertificateExpiry(material.not_after); }),
       health_({kServiceName}),
@@ -109,8 +114,15 @@ Server::Server(const ServerOptions& options, const ModelLoader& load_model, cons
       service_(ServiceOptions(options), access_, metrics_, calls_),
       models_({.model = options.model, .watch_interval = Nanoseconds(options.watch_checkpoint_seconds)}, load_model,
               metrics_, [this](std::shared_ptr<ServingModel> model) { ServeModel(std::move(model)); }) {
+  DeclareCallMetrics(ServiceNames(options), metrics_);
   metrics_.SetStatsSource([this] { return Stats(); });
   metrics_.SetLogLinesLostSource(LogLinesLost);
+  if (spans_ == nullptr) return;
+  metrics_.SetSpansSource([this] {
+    const SpanCounts counts = spans_->counts();
+    return std::map<std::string, int64_t>{
+        {"exported", counts.exported}, {"queue_full", counts.queue_full}, {"failed", counts.failed}};
+  });
 }
 
 Server::~Server() {
@@ -203,6 +215,7 @@ absl::Status Server::Validate(const ServerOptions& options) {
   DENOISED_RETURN_IF_ERROR(ListenAddress::Parse("--listen", options.listen).status());
   DENOISED_RETURN_IF_ERROR(CheckHttpAddress("--metrics_listen", options.metrics_listen, 9464));
   DENOISED_RETURN_IF_ERROR(CheckHttpAddress("--http_listen", options.http_listen, 8080));
+  DENOISED_RETURN_IF_ERROR(CheckOtlpOptions(options.otlp));
   return CheckHttpIsSafe(options);
 }
 
@@ -210,7 +223,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   DENOISED_RETURN_IF_ERROR(Validate(options));
   DENOISED_ASSIGN_OR_RETURN(const Credentials credentials,
                             LoadCredentials(options.tls, options.access, options.listen));
-  std::unique_ptr<Server> server(new Server(options, load_model, credentials));
+  DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<OtlpExporter> spans, OtlpExporter::Start(options.otlp));
+  std::unique_ptr<Server> server(new Server(options, load_model, credentials, std::move(spans)));
   DENOISED_RETURN_IF_ERROR(server->StartGrpc());
   DENOISED_RETURN_IF_ERROR(server->StartMetricsEndpoint());
   DENOISED_RETURN_IF_ERROR(server->StartGateway());
@@ -288,7 +302,7 @@ absl::Status Server::StartGrpc() {
     (connection.from_probe ? probe_acceptor_ : acceptor_)->HandleNewConnection(&parameters);
   });
   StartProbe();
-  StartCallLimit();
+  StartLimits();
   return absl::OkStatus();
 }
 
@@ -318,10 +332,13 @@ void Server::StartProbe() {
       [this](bool answered) { metrics_.OnLoopbackProbe(answered); });
 }
 
-void Server::StartCallLimit() {
+void Server::StartLimits() {
   const TransportOptions transport = TransportFor(options_);
-  call_limit_ = std::make_unique<CallLimit>(std::max<int64_t>(transport.max_calls, transport.max_streams),
-                                            [this](const SocketAddress& peer) { return listener_->Cut(peer); });
+  const auto cut = [this](const SocketAddress& peer) { return listener_->Cut(peer); };
+  call_limit_ = std::make_unique<CallLimit>(std::max<int64_t>(transport.max_calls, transport.max_streams), cut);
+  flood_limit_ = std::make_unique<FloodLimit>(
+      transport.max_flood_bytes, [this] { return listener_->Traffic(); }, OpenCalls, cut);
+  flood_watch_ = std::make_unique<PeriodicTask>(kFloodPeriod, [this] { flood_limit_->Check(); });
 }
 
 // Says how long a full queue takes, and whether what it holds can be lost for want of time.
@@ -365,6 +382,12 @@ void Server::ServeModel(std::shared_ptr<ServingModel> model) {
 }
 
 DrainReport Server::Drain() {
+  const DrainReport report = FinishWork();
+  if (spans_ != nullptr) spans_->Flush(kLastWords);
+  return report;
+}
+
+DrainReport Server::FinishWork() {
   models_.Stop();
   health_.Drain();
   std::this_thread::sleep_for(Nanoseconds(options_.lame_duck_seconds));

@@ -27,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "common/support/periodic_task.h"
 #include "server/access/access_control.h"
 #include "server/access/credential_watch.h"
 #include "server/access/tls_credentials.h"
@@ -42,8 +43,11 @@
 #include "server/supervisor.h"
 #include "server/telemetry/call_log.h"
 #include "server/telemetry/logging.h"
+#include "server/tracing/otlp_exporter.h"
+#include "server/tracing/otlp_options.h"
 #include "server/transport/call_limit.h"
 #include "server/transport/connection_listener.h"
+#include "server/transport/flood_limit.h"
 #include "server/transport/loopback_probe.h"
 #include "server/transport/transport_options.h"
 
@@ -68,6 +72,7 @@ struct ServerOptions {
   TransportOptions transport;
   ProbeOptions probe;  // an interval of 0: none
   LoggingOptions logging;
+  OtlpOptions otlp;
   // Ends the process when the engine is beyond help; by default at once, with exit status kEngineLost.
   std::function<void()> die;
 };
@@ -107,12 +112,13 @@ class Server {
   // The model that is served, and the reloading of it.
   ModelManager& models() { return models_; }
 
-  // Stops as said above, and says in the log what it waits for and what it had to drop. Returns within lame_duck,
-  // drain_timeout and ten seconds, even if a step hangs.
+  // Stops as said above, sends the spans that are left, and says in the log what it waits for and what it had to drop.
+  // Returns within lame_duck, drain_timeout and twelve seconds, even if a step hangs.
   DrainReport Drain();
 
  private:
-  Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials);
+  Server(const ServerOptions& options, const ModelLoader& load_model, const Credentials& credentials,
+         std::unique_ptr<OtlpExporter> spans);
 
   absl::Status StartMetricsEndpoint();
   absl::Status StartGrpc();
@@ -120,7 +126,7 @@ class Server {
   DigitGateway::Interceptors Interceptors();
   absl::Status BindGrpcPort();
   void StartProbe();
-  void StartCallLimit();
+  void StartLimits();
   bool alive() const { return probe_ == nullptr || probe_->alive(); }
   void ServeModel(std::shared_ptr<ServingModel> model);
 
@@ -134,6 +140,7 @@ class Server {
   GatewayStatus GatewayStats() const;
 
   // Drain's parts.
+  DrainReport FinishWork();
   struct Backlog {
     int requests = 0;
     int64_t images = 0;
@@ -153,6 +160,7 @@ class Server {
   const std::shared_ptr<const TlsCertificates> certificates_;  // null without TLS
   const std::shared_ptr<grpc::ServerCredentials> grpc_credentials_;
   Metrics metrics_;
+  const std::unique_ptr<OtlpExporter> spans_;  // null: not asked for
   CallLog calls_;
   const CredentialWatch credential_watch_;
   HealthService health_;
@@ -168,6 +176,8 @@ class Server {
   std::unique_ptr<ConnectionListener> listener_;
   std::unique_ptr<LoopbackProbe> probe_;
   std::unique_ptr<CallLimit> call_limit_;
+  std::unique_ptr<FloodLimit> flood_limit_;
+  std::unique_ptr<PeriodicTask> flood_watch_;
   std::unique_ptr<Supervisor> supervisor_;
   std::shared_ptr<ServingModel> supervised_;  // at its last look; of its thread alone
   absl::Notification closed_;                 // by closing_

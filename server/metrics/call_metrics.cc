@@ -3,15 +3,25 @@
 #include <google/protobuf/descriptor.h>
 
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 namespace denoised {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using google::protobuf::DescriptorPool;
+using google::protobuf::MethodDescriptor;
 using grpc::experimental::InterceptionHookPoints;
 using grpc::experimental::InterceptorBatchMethods;
 using grpc::experimental::ServerRpcInfo;
+
+// By gRPC's numbers.
+constexpr const char* kCodeLabels[] = {
+    "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+    "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+    "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+    "DataLoss", "Unauthenticated"};
 
 const char* TypeLabel(ServerRpcInfo::Type type) {
   switch (type) {
@@ -27,6 +37,14 @@ const char* TypeLabel(ServerRpcInfo::Type type) {
   return "unknown";
 }
 
+// As gRPC's generated code has it.
+ServerRpcInfo::Type TypeOf(const MethodDescriptor& method) {
+  if (method.client_streaming()) {
+    return method.server_streaming() ? ServerRpcInfo::Type::BIDI_STREAMING : ServerRpcInfo::Type::CLIENT_STREAMING;
+  }
+  return method.server_streaming() ? ServerRpcInfo::Type::SERVER_STREAMING : ServerRpcInfo::Type::UNARY;
+}
+
 // "/denoised.v1.DigitService/GenerateDigit" in its two parts. Methods that there are not are one, or else strangers
 // could make up as many time series as they like.
 Metrics::Call DescribeCall(const ServerRpcInfo& info) {
@@ -34,7 +52,7 @@ Metrics::Call DescribeCall(const ServerRpcInfo& info) {
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos || slash == 0) return {TypeLabel(info.type()), "unknown", "unknown"};
   const std::string service = path.substr(1, slash - 1), method = path.substr(slash + 1);
-  const auto* known = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(service + "." + method);
+  const MethodDescriptor* known = DescriptorPool::generated_pool()->FindMethodByName(service + "." + method);
   if (known == nullptr) return {TypeLabel(info.type()), "unknown", "unknown"};
   return {TypeLabel(info.type()), service, method};
 }
@@ -74,13 +92,19 @@ class CallMetricsFactory : public grpc::experimental::ServerInterceptorFactoryIn
 }  // namespace
 
 std::string StatusCodeLabel(grpc::StatusCode code) {
-  constexpr const char* kLabels[] = {
-      "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
-      "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
-      "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
-      "DataLoss", "Unauthenticated"};
   const size_t index = static_cast<size_t>(code);
-  return index < std::size(kLabels) ? kLabels[index] : "Unknown";
+  return index < std::size(kCodeLabels) ? kCodeLabels[index] : "Unknown";
+}
+
+void DeclareCallMetrics(const std::vector<std::string>& services, Metrics& metrics) {
+  const std::vector<std::string> codes(std::begin(kCodeLabels), std::end(kCodeLabels));
+  for (const std::string& name : services) {
+    const auto* service = DescriptorPool::generated_pool()->FindServiceByName(name);
+    for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
+      const MethodDescriptor& method = *service->method(i);
+      metrics.DeclareCall({TypeLabel(TypeOf(method)), name, method.name()}, codes);
+    }
+  }
 }
 
 std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> CallMetricsInterceptor(Metrics& metrics) {

@@ -67,6 +67,12 @@ prometheus::Labels CallLabels(const Metrics::Call& call) {
   return {{"grpc_type", call.type}, {"grpc_service", call.service}, {"grpc_method", call.method}};
 }
 
+prometheus::Labels HandledLabels(const Metrics::Call& call, const std::string& code) {
+  prometheus::Labels labels = CallLabels(call);
+  labels.emplace("grpc_code", code);
+  return labels;
+}
+
 }  // namespace
 
 Metrics::Metrics()
@@ -107,13 +113,15 @@ Metrics::Metrics()
           OneGauge(registry_, "denoised_output_bytes", "Bytes that wait for clients to read them, in memory")),
       log_lines_lost_(OneCounter(registry_, "denoised_log_lines_lost_total",
                                  "Lines of the log that were dropped, because whoever reads it stood still")),
+      spans_(CounterFamily(registry_, "denoised_spans_total",
+                           "Spans of traces, by what became of them on the way to --otlp_endpoint")),
       engine_troubles_(CounterFamily(registry_, "denoised_engine_troubles_total",
                                      "Engines given up because a step hung or steps failed one after the other")),
       drain_dropped_images_(OneCounter(registry_, "denoised_drain_dropped_images_total",
                                        "Admitted images that were dropped because --drain_timeout was over")),
       connections_(OneGauge(registry_, "denoised_connections", "Connections to the gRPC port that are open now")),
       connections_cut_(OneCounter(registry_, "denoised_connections_cut_total",
-                                  "Connections to the gRPC port that were cut because too many calls were open")),
+                                  "Connections to the gRPC port that were cut: too many calls, or a flood of frames")),
       connections_refused_(OneCounter(registry_, "denoised_connections_refused_total",
                                       "Connections to the gRPC port that were closed at once for want of room")),
       loopback_probes_(CounterFamily(registry_, "denoised_loopback_probes_total",
@@ -145,6 +153,7 @@ Metrics::Metrics()
   }
   for (const char* result : {"ok", "error", "rolled_back"}) model_reloads_.Add({{"result", result}});
   for (const char* cause : {"stalled", "failing"}) engine_troubles_.Add({{"cause", cause}});
+  for (const char* result : {"exported", "queue_full", "failed"}) spans_.Add({{"result", result}});
   CollectProcessMetrics();  // opens what it reads, while there are descriptors
 }
 
@@ -173,14 +182,21 @@ void Metrics::OnFirstPreview(std::chrono::nanoseconds since_admission) {
   time_to_first_preview_seconds_.Observe(Seconds(since_admission));
 }
 
+prometheus::Histogram& Metrics::HandlingSeconds(const Call& call) {
+  return handling_seconds_.Add(CallLabels(call), call.method == "GenerateDigit" ? kDrawSeconds : kOtherCallSeconds);
+}
+
+void Metrics::DeclareCall(const Call& call, const std::vector<std::string>& codes) {
+  started_.Add(CallLabels(call));
+  HandlingSeconds(call);
+  for (const std::string& code : codes) handled_.Add(HandledLabels(call, code));
+}
+
 void Metrics::OnCallStarted(const Call& call) { started_.Add(CallLabels(call)).Increment(); }
 
 void Metrics::OnCallFinished(const Call& call, const std::string& code, std::chrono::nanoseconds duration) {
-  prometheus::Labels labels = CallLabels(call);
-  const bool draws = call.method == "GenerateDigit";
-  handling_seconds_.Add(labels, draws ? kDrawSeconds : kOtherCallSeconds).Observe(Seconds(duration));
-  labels.emplace("grpc_code", code);
-  handled_.Add(labels).Increment();
+  HandlingSeconds(call).Observe(Seconds(duration));
+  handled_.Add(HandledLabels(call, code)).Increment();
 }
 
 void Metrics::SetModel(const ModelLabels& model) {
@@ -211,6 +227,11 @@ void Metrics::SetLogLinesLostSource(std::function<int64_t()> source) {
   log_lines_lost_source_ = std::move(source);
 }
 
+void Metrics::SetSpansSource(std::function<std::map<std::string, int64_t>()> source) {
+  const absl::MutexLock lock(&mu_);
+  spans_source_ = std::move(source);
+}
+
 void Metrics::SetConnectionsSource(std::function<int()> source) {
   const absl::MutexLock lock(&mu_);
   connections_source_ = std::move(source);
@@ -235,6 +256,10 @@ std::string Metrics::Scrape() {
     connections_.Set(connections_source_ ? connections_source_() : 0);
     if (log_lines_lost_source_) {
       log_lines_lost_.Increment(static_cast<double>(log_lines_lost_source_()) - log_lines_lost_.Value());
+    }
+    for (const auto& [result, count] : spans_source_ ? spans_source_() : std::map<std::string, int64_t>{}) {
+      prometheus::Counter& counter = spans_.Add({{"result", result}});
+      counter.Increment(static_cast<double>(count) - counter.Value());
     }
     output_bytes_.Set(output_source_ ? static_cast<double>(output_source_()) : 0);
   }

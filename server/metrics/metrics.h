@@ -22,6 +22,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -66,6 +67,9 @@ class Metrics : public SchedulerObserver {
     std::string service;
     std::string method;
   };
+  // Makes the series of a method exist, at zero: one that begins with its first event hides that event from rate().
+  // `codes` as OnCallFinished gets them.
+  void DeclareCall(const Call& call, const std::vector<std::string>& codes);
   void OnCallStarted(const Call& call);
   void OnCallFinished(const Call& call, const std::string& code, std::chrono::nanoseconds duration);
 
@@ -96,12 +100,16 @@ class Metrics : public SchedulerObserver {
   void SetStatsSource(std::function<SchedulerStats()> source);
   // How many lines of the log were lost so far; called at each scrape. Null: none.
   void SetLogLinesLostSource(std::function<int64_t()> source);
+  // What became of spans so far, by the label `result`; called at each scrape. Null: none.
+  void SetSpansSource(std::function<std::map<std::string, int64_t>()> source);
   // How many connections are open; called at each scrape. Null: none.
   void SetConnectionsSource(std::function<int()> source);
 
   std::string Scrape();
 
  private:
+  prometheus::Histogram& HandlingSeconds(const Call& call);
+
   prometheus::Registry registry_;
 
   prometheus::Family<prometheus::Counter>& started_;
@@ -125,6 +133,7 @@ class Metrics : public SchedulerObserver {
   prometheus::Counter& previews_dropped_;
   prometheus::Gauge& output_bytes_;
   prometheus::Counter& log_lines_lost_;
+  prometheus::Family<prometheus::Counter>& spans_;
   prometheus::Family<prometheus::Counter>& engine_troubles_;
   prometheus::Counter& drain_dropped_images_;
   prometheus::Gauge& connections_;
@@ -142,6 +151,7 @@ class Metrics : public SchedulerObserver {
   std::function<int()> connections_source_ ABSL_GUARDED_BY(mu_);
   std::function<int64_t()> output_source_ ABSL_GUARDED_BY(mu_);
   std::function<int64_t()> log_lines_lost_source_ ABSL_GUARDED_BY(mu_);
+  std::function<std::map<std::string, int64_t>()> spans_source_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace denoised

@@ -101,6 +101,10 @@ void DigitStream::OnPreview(const PreviewFrame& frame) {
 
 void DigitStream::OnImage(const FinishedImage& image) {
   const absl::MutexLock lock(&mu_);
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const SteadyTime first_step = now - image.denoise_duration;
+  call_->AddPhase(CallPhase::kQueue, first_step - image.queue_duration, first_step);
+  call_->AddPhase(CallPhase::kDenoise, first_step, now);
   if (closed()) return OnImageLost(broken_.value_or(DropReason::kEngineError));
   Take(kEventBytes);
   events_.push_back({image, std::chrono::steady_clock::now()});
@@ -253,7 +257,11 @@ void DigitStream::EncodeAndWrite() {
     event = TakeNext();
   }
   absl::StatusOr<v1::GenerateDigitResponse> response = absl::CancelledError();
-  if (event.has_value()) response = Encode(*event);
+  if (event.has_value()) {
+    const SteadyTime begin = std::chrono::steady_clock::now();
+    response = Encode(*event);
+    call_->AddPhase(CallPhase::kEncode, begin, std::chrono::steady_clock::now());
+  }
 
   const absl::MutexLock lock(&mu_);
   const bool image = event.has_value() && std::holds_alternative<FinishedImage>(*event);
@@ -321,7 +329,9 @@ void DigitStream::WriteDone(bool ok) {
   const absl::MutexLock lock(&mu_);
   ++write_;
   alarm_->Cancel();
-  allowance_.EndWrite(std::chrono::steady_clock::now());
+  const SteadyTime now = std::chrono::steady_clock::now();
+  allowance_.EndWrite(now);
+  call_->AddPhase(CallPhase::kWrite, *writing_since_, now);
   Return(std::exchange(response_bytes_, 0));
   writing_since_.reset();
   busy_ = false;

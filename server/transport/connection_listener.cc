@@ -65,17 +65,6 @@ int OpenListener(const SocketAddress& address) {
   return -1;
 }
 
-bool SameEnd(const SocketAddress& a, const SocketAddress& b) {
-  if (a.family() != b.family() || a.port() != b.port()) return false;
-  if (a.family() == AF_INET) {
-    return reinterpret_cast<const sockaddr_in&>(a.storage).sin_addr.s_addr ==
-           reinterpret_cast<const sockaddr_in&>(b.storage).sin_addr.s_addr;
-  }
-  return a.family() == AF_INET6 &&
-         std::memcmp(&reinterpret_cast<const sockaddr_in6&>(a.storage).sin6_addr,
-                     &reinterpret_cast<const sockaddr_in6&>(b.storage).sin6_addr, sizeof(in6_addr)) == 0;
-}
-
 // Of a socket that has been shut down; a system keeps a few MiB at most.
 void ThrowAwayUnread(int socket) {
   std::array<char, 64 << 10> bytes;
@@ -241,10 +230,26 @@ bool ConnectionListener::Cut(const SocketAddress& peer) {
   });
   if (found == connections_.end()) return false;
   if (std::exchange(found->cut, true)) return false;  // gRPC is still at it
+  // When gRPC closes it: else its bytes stay in the system's memory for minutes, for a peer that does not take them.
+  const linger reset{.l_onoff = 1, .l_linger = 0};
+  setsockopt(found->socket, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   shutdown(found->socket, SHUT_RDWR);
   ThrowAwayUnread(found->socket);
   if (options_.on_cut) options_.on_cut();
   return true;
+}
+
+std::vector<ConnectionTraffic> ConnectionListener::Traffic() const {
+  const absl::MutexLock lock(&mu_);
+  ForgetClosed();
+  std::vector<ConnectionTraffic> all;
+  for (const Connection& connection : connections_) {
+    std::optional<ConnectionTraffic> traffic = TrafficOf(connection.socket);
+    if (!traffic.has_value()) continue;
+    traffic->id = connection.inode;
+    all.push_back(*traffic);
+  }
+  return all;
 }
 
 int ConnectionListener::connections() const {

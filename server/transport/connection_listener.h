@@ -36,6 +36,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "server/transport/connection_traffic.h"
 #include "server/transport/listen_address.h"
 
 namespace denoised {
@@ -83,6 +84,8 @@ class ConnectionListener {
   // there, or it has been cut already.
   bool Cut(const SocketAddress& peer);
 
+  // What has gone over those that were handed over and are still open, without the probe's and Unix sockets.
+  std::vector<ConnectionTraffic> Traffic() const;
   // Those that were handed over and are still open, without the probe's.
   int connections() const;
   // Those that were accepted and closed for want of room.

@@ -1,5 +1,6 @@
 #include "server/transport/listen_address.h"
 
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/un.h>
@@ -92,6 +93,24 @@ SocketAddress PeerAddress(int socket) {
   in_addr ip{};
   std::memcpy(&ip, &As<sockaddr_in6>(address).sin6_addr.s6_addr[12], sizeof ip);
   return Ipv4(ip, address.port());
+}
+
+bool SameEnd(const SocketAddress& a, const SocketAddress& b) {
+  if (a.family() != b.family() || a.port() != b.port()) return false;
+  if (a.family() == AF_INET) return As<sockaddr_in>(a).sin_addr.s_addr == As<sockaddr_in>(b).sin_addr.s_addr;
+  return a.family() == AF_INET6 &&
+         std::memcmp(&As<sockaddr_in6>(a).sin6_addr, &As<sockaddr_in6>(b).sin6_addr, sizeof(in6_addr)) == 0;
+}
+
+std::string AddressText(const SocketAddress& address) {
+  char ip[INET6_ADDRSTRLEN] = "";
+  if (address.family() == AF_INET) {
+    inet_ntop(AF_INET, &As<sockaddr_in>(address).sin_addr, ip, sizeof ip);
+    return absl::StrCat(ip, ":", address.port());
+  }
+  if (address.family() != AF_INET6) return "unix";
+  inet_ntop(AF_INET6, &As<sockaddr_in6>(address).sin6_addr, ip, sizeof ip);
+  return absl::StrCat("[", ip, "]:", address.port());
 }
 
 SocketAddress Loopback(const SocketAddress& bound) {

@@ -44,6 +44,11 @@ SocketAddress PeerAddress(int socket);
 // Where this machine reaches a socket that listens at `bound`: itself, but for wildcards.
 SocketAddress Loopback(const SocketAddress& bound);
 
+// Whether both are the same address and port, of IPv4 or IPv6.
+bool SameEnd(const SocketAddress& a, const SocketAddress& b);
+// "192.0.2.7:40000" or "[2001:db8::1]:40000"; "unix" for others.
+std::string AddressText(const SocketAddress& address);
+
 struct ListenAddress {
   std::string host;       // without the brackets of an IPv6 address
   int port = 0;           // 0: any that is free

@@ -93,8 +93,9 @@ std::vector<ConnectionCalls> OpenCalls() {
       const channelz::SocketData& data = socket.data();
       const SocketAddress peer = Address(remote.ip_address(), remote.port());
       if (peer.size == 0) continue;
-      connections.push_back(
-          {.peer = peer, .open = data.streams_started() - data.streams_succeeded() - data.streams_failed()});
+      connections.push_back({.peer = peer,
+                             .open = data.streams_started() - data.streams_succeeded() - data.streams_failed(),
+                             .started = data.streams_started()});
     }
   }
   return connections;

@@ -20,6 +20,7 @@ namespace denoised {
 struct ConnectionCalls {
   SocketAddress peer;
   int64_t open = 0;
+  int64_t started = 0;  // ever
 };
 
 // Calls that have ever been started, all servers together.

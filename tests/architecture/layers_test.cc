@@ -72,7 +72,8 @@ std::string RoomOf(const std::string& header) {
   for (const char* folder : kSourceFolders) {
     if (absl::StartsWith(header, absl::StrCat(folder, "/"))) return FolderOf(header);
   }
-  for (const char* generated : {"denoised/v1/", "google/rpc/", "grpc/channelz/", "grpc/health/", "grpc/reflection/"}) {
+  for (const char* generated :
+       {"denoised/v1/", "google/rpc/", "grpc/channelz/", "grpc/health/", "grpc/reflection/", "opentelemetry/proto/"}) {
     if (absl::StartsWith(header, generated)) return "proto";
   }
   return "";

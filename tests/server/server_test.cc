@@ -13,6 +13,8 @@
 #include <atomic>
 #include <fstream>
 #include <map>
+#include <regex>
+#include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -42,6 +44,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
+using testing::UnorderedElementsAre;
 
 constexpr int kSlots = 4;
 constexpr char kGenerateDigitLabels[] =
@@ -771,6 +774,31 @@ TEST_F(ServerTest, CallsAreCountedByCode) {
   AwaitMetric("grpc_server_handled_total{grpc_code=\"InvalidArgument\"," + labels + "}", "1");
   EXPECT_EQ(Metric("grpc_server_started_total{" + labels + "}"), "2");
   EXPECT_EQ(Metric("grpc_server_handling_seconds_count{" + labels + "}"), "2");
+}
+
+// rate() does not see the error that a series begins with.
+TEST_F(ServerTest, EachCodeOfEachMethodIsCountedFromTheStart) {
+  Start();
+  const std::string page = MetricsPage();
+  for (const char* method : {"GenerateDigit", "GetModel", "Check", "List", "Watch"}) {
+    std::set<std::string> codes;
+    const std::regex series(
+        absl::StrCat("grpc_server_handled_total\\{grpc_code=\"([A-Za-z]+)\",grpc_method=\"", method, "\"[^}]*\\} 0\n"));
+    for (std::sregex_iterator match(page.begin(), page.end(), series), end; match != end; ++match) {
+      codes.insert((*match)[1]);
+    }
+    EXPECT_THAT(codes, UnorderedElementsAre("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded",
+                                            "NotFound", "AlreadyExists", "PermissionDenied", "ResourceExhausted",
+                                            "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal",
+                                            "Unavailable", "DataLoss", "Unauthenticated"))
+        << method;
+  }
+  const std::string labels = kGenerateDigitLabels;
+  Generate(Request(1));
+  AwaitMetric("grpc_server_handled_total{grpc_code=\"OK\"," + labels + "}", "1");
+  EXPECT_THAT(MetricsPage(),
+              Not(HasSubstr("GenerateDigit\",grpc_service=\"denoised.v1.DigitService\",grpc_type=\"unary")))
+      << "declared and counted under the same labels";
 }
 
 TEST_F(ServerTest, OccupiedPortIsSaid) {

@@ -28,6 +28,7 @@ namespace denoised {
 namespace {
 
 using std::chrono::milliseconds;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -45,6 +46,7 @@ const std::set<std::string> kGoldenNames = {
     "counter denoised_padding_rows_total",
     "counter denoised_previews_dropped_total",
     "counter denoised_rejected_total",
+    "counter denoised_spans_total",
     "counter denoised_steps_total",
     "counter denoised_wasted_steps_total",
     "counter grpc_server_handled_total",
@@ -114,6 +116,67 @@ TEST(MetricsTest, EachIsExplained) {
       return family.ends_with(absl::StrCat(" ", name));
     })) << name;
   }
+}
+
+// "name{labels}" of every series of a family, in order.
+std::vector<std::string> SeriesOf(const std::string& page, const std::string& family) {
+  std::vector<std::string> series;
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(family + "{", 0) == 0) series.push_back(line);
+  }
+  std::sort(series.begin(), series.end());
+  return series;
+}
+
+// rate() does not see the event that a series begins with.
+TEST(MetricsTest, SeriesOfClosedSetsAreThereBeforeTheirFirstEvent) {
+  const std::string page = Metrics().Scrape();
+  EXPECT_THAT(
+      SeriesOf(page, "denoised_rejected_total"),
+      ElementsAre("denoised_rejected_total{reason=\"client_full\"} 0", "denoised_rejected_total{reason=\"deadline\"} 0",
+                  "denoised_rejected_total{reason=\"draining\"} 0",
+                  "denoised_rejected_total{reason=\"queue_full\"} 0"));
+  EXPECT_THAT(SeriesOf(page, "denoised_wasted_steps_total"),
+              ElementsAre("denoised_wasted_steps_total{reason=\"cancelled\"} 0",
+                          "denoised_wasted_steps_total{reason=\"deadline\"} 0",
+                          "denoised_wasted_steps_total{reason=\"draining\"} 0",
+                          "denoised_wasted_steps_total{reason=\"engine_error\"} 0",
+                          "denoised_wasted_steps_total{reason=\"slow_reader\"} 0"));
+  EXPECT_THAT(SeriesOf(page, "denoised_images_total"),
+              ElementsAre("denoised_images_total{sampler=\"ddim\"} 0", "denoised_images_total{sampler=\"ddpm\"} 0",
+                          "denoised_images_total{sampler=\"dpm_solver_pp_2m\"} 0"));
+  EXPECT_THAT(
+      SeriesOf(page, "denoised_model_reloads_total"),
+      ElementsAre("denoised_model_reloads_total{result=\"error\"} 0", "denoised_model_reloads_total{result=\"ok\"} 0",
+                  "denoised_model_reloads_total{result=\"rolled_back\"} 0"));
+  EXPECT_THAT(SeriesOf(page, "denoised_engine_troubles_total"),
+              ElementsAre("denoised_engine_troubles_total{cause=\"failing\"} 0",
+                          "denoised_engine_troubles_total{cause=\"stalled\"} 0"));
+  EXPECT_THAT(SeriesOf(page, "denoised_spans_total"),
+              ElementsAre("denoised_spans_total{result=\"exported\"} 0", "denoised_spans_total{result=\"failed\"} 0",
+                          "denoised_spans_total{result=\"queue_full\"} 0"));
+  EXPECT_THAT(SeriesOf(page, "denoised_loopback_probes_total"),
+              ElementsAre("denoised_loopback_probes_total{result=\"error\"} 0",
+                          "denoised_loopback_probes_total{result=\"ok\"} 0"));
+}
+
+TEST(MetricsTest, DeclaredCallsAreThereBeforeTheFirstOne) {
+  Metrics metrics;
+  metrics.DeclareCall({"unary", "a.Service", "Method"}, {"OK", "Internal"});
+  const std::string page = metrics.Scrape();
+  EXPECT_THAT(
+      SeriesOf(page, "grpc_server_handled_total"),
+      ElementsAre(
+          R"(grpc_server_handled_total{grpc_code="Internal",grpc_method="Method",grpc_service="a.Service",grpc_type="unary"} 0)",
+          R"(grpc_server_handled_total{grpc_code="OK",grpc_method="Method",grpc_service="a.Service",grpc_type="unary"} 0)"));
+  EXPECT_THAT(
+      SeriesOf(page, "grpc_server_started_total"),
+      ElementsAre(R"(grpc_server_started_total{grpc_method="Method",grpc_service="a.Service",grpc_type="unary"} 0)"));
+  EXPECT_THAT(
+      SeriesOf(page, "grpc_server_handling_seconds_count"),
+      ElementsAre(
+          R"(grpc_server_handling_seconds_count{grpc_method="Method",grpc_service="a.Service",grpc_type="unary"} 0)"));
 }
 
 TEST(MetricsTest, WorkIsCounted) {

@@ -4,10 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <string>
+#include <thread>
 
 #include "server/transport/descriptor_limit.h"
 #include "tests/testing/raw_connection.h"
@@ -31,7 +35,8 @@ class Listening {
         const absl::MutexLock lock(&mu_);
         taken_.push_back(connection);
       }
-      EXPECT_EQ(write(connection.socket, "hello", 5), 5);
+      // A listener that looks whether this one lives has gone already.
+      send(connection.socket, "hello", 5, MSG_NOSIGNAL);
     });
   }
   ~Listening() {
@@ -186,6 +191,39 @@ TEST(DescriptorLimitTest, SoftLimitIsRaisedToTheHardOne) {
   EXPECT_EQ(DescriptorLimit(), 100);
   EXPECT_EQ(static_cast<rlim_t>(RaiseDescriptorLimit()), std::min<rlim_t>(before.rlim_max, 0x7fffffff));
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+TEST(ConnectionListenerTest, TellsWhatWentOverEachConnection) {
+  Listening listening({});
+  const RawConnection first = listening.Connect(), second = listening.Connect();
+  EXPECT_EQ(first.Receive() + second.Receive(), "hellohello");
+  ASSERT_TRUE(first.Send(std::string(100, 'a')));
+  const auto traffic_of = [&listening](const RawConnection& connection) {
+    for (const ConnectionTraffic& each : listening.listener().Traffic()) {
+      if (SameEnd(each.peer, LocalAddress(connection.descriptor()))) return each;
+    }
+    return ConnectionTraffic{};
+  };
+  while (traffic_of(first).received < 100) std::this_thread::yield();  // its end is that of the test's own timeout
+  EXPECT_EQ(traffic_of(first).received, 100);
+  EXPECT_EQ(traffic_of(second).received, 0);
+  EXPECT_GE(traffic_of(second).taken, 5);
+  EXPECT_NE(traffic_of(first).id, traffic_of(second).id);
+}
+
+TEST(ConnectionListenerTest, WhatGoesOverUnixSocketsIsNotCounted) {
+  const TempFolder folder;
+  const std::string path = folder.File("socket");
+  Listening listening({}, "unix:" + path);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  const int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  char greeting[5];
+  ASSERT_EQ(recv(client, greeting, sizeof greeting, MSG_WAITALL), 5);
+  EXPECT_THAT(listening.listener().Traffic(), testing::IsEmpty());
+  close(client);
 }
 
 }  // namespace

@@ -71,5 +71,18 @@ TEST(ListenAddressTest, BothWildcardsAreAllAddresses) {
   }
 }
 
+TEST(SocketAddressTest, IsTheSameEndOnlyWithAddressAndPort) {
+  const auto resolved = [](const std::string& text) {
+    return ListenAddress::Parse("--listen", text)->Resolve()->front();
+  };
+  EXPECT_TRUE(SameEnd(resolved("127.0.0.1:80"), resolved("127.0.0.1:80")));
+  EXPECT_FALSE(SameEnd(resolved("127.0.0.1:80"), resolved("127.0.0.1:81")));
+  EXPECT_FALSE(SameEnd(resolved("127.0.0.1:80"), resolved("127.0.0.2:80")));
+  EXPECT_FALSE(SameEnd(resolved("127.0.0.1:80"), resolved("unix:/tmp/a")));
+  EXPECT_EQ(AddressText(resolved("127.0.0.1:80")), "127.0.0.1:80");
+  EXPECT_EQ(AddressText(resolved("[::1]:80")), "[::1]:80");
+  EXPECT_EQ(AddressText(resolved("unix:/tmp/a")), "unix");
+}
+
 }  // namespace
 }  // namespace denoised

@@ -1,0 +1,213 @@
+// Frames without end on a connection to the gRPC port: what no client's library sends. Each flood ends soon, takes no
+// more memory than is stated here, and others are served meanwhile. docs/threat_model.md has the table.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/server/puppet_server.h"
+#include "tests/testing/captured_log.h"
+#include "tests/testing/http2.h"
+#include "tests/testing/process_figures.h"
+#include "tests/testing/raw_connection.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kGetModel[] = "/denoised.v1.DigitService/GetModel";
+constexpr char kGenerateDigit[] = "/denoised.v1.DigitService/GenerateDigit";
+constexpr int64_t kMiB = 1 << 20;
+constexpr int64_t kNoEnd = 256 * kMiB;  // a flood that is not ended before
+constexpr int64_t kMostMemory = 64 * kMiB;
+constexpr int64_t kPartBytes = 64 << 10;
+// After each part: as much as a network of 1 Gbit/s brings. What comes between two looks of the server counts as well.
+constexpr std::chrono::microseconds kPause(500);
+
+int64_t ResidentBytes() { return FiguresOf(getpid()).resident_kib << 10; }
+
+std::string Repeat(const std::string& bytes, int64_t size) {
+  std::string all;
+  while (static_cast<int64_t>(all.size()) < size) all += bytes;
+  return all;
+}
+
+std::string InitialWindow(uint32_t bytes) {
+  constexpr uint16_t kSettingsInitialWindowSize = 4;
+  return http2::FrameBytes(http2::kSettings, http2::kNone, 0,
+                           http2::BigEndian(kSettingsInitialWindowSize, 2) + http2::BigEndian(bytes, 4));
+}
+
+class FloodTest : public PuppetServer {
+ protected:
+  FloodTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) {
+    keeps_batches_ = false;
+    options_.write_timeout_seconds = 1;
+    Start();
+    EXPECT_TRUE(Draw().ok());  // what the first call takes is not the flood's
+  }
+
+  grpc::Status Draw() { return Generate(Request(7, 5)).status; }
+
+  struct Flood {
+    int64_t bytes = 0;   // that went out before the connection's end
+    int64_t memory = 0;  // by which the process grew at most
+  };
+
+  // `first`, then `again` and again, until the server ends the connection.
+  Flood Send(const std::string& first, const std::string& again, bool read_answers = false) {
+    const std::string part = Repeat(again, kPartBytes);
+    return Send(
+        first, [&part](uint32_t) { return part; }, read_answers);
+  }
+
+  // The same, also if the server takes nothing for a second, with parts of about kPartBytes, numbered from 0.
+  Flood Send(const std::string& first, const std::function<std::string(uint32_t)>& part, bool read_answers = false) {
+    malloc_trim(0);
+    const int64_t before = ResidentBytes();
+    const RawConnection connection(server_->port());
+    const timeval patience{.tv_sec = 1, .tv_usec = 0};
+    setsockopt(connection.descriptor(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    std::thread reader;
+    if (read_answers) reader = std::thread([&connection] { connection.ReceiveAll(); });
+    Flood flood;
+    bool open = connection.Send(http2::Preface() + first);
+    for (uint32_t i = 0; open && flood.bytes < kNoEnd; ++i) {
+      open = connection.Send(part(i));
+      std::this_thread::sleep_for(kPause);
+      flood.bytes += kPartBytes;
+      flood.memory = std::max(flood.memory, ResidentBytes() - before);
+      if (i == 8) {
+        EXPECT_TRUE(Draw().ok()) << "in the middle of it";
+      }
+    }
+    shutdown(connection.descriptor(), SHUT_RDWR);
+    if (reader.joinable()) reader.join();
+    EXPECT_TRUE(Draw().ok()) << "after it";
+    return flood;
+  }
+
+  static void ExpectEnded(const Flood& flood) {
+    EXPECT_LT(flood.bytes, kNoEnd) << "nothing ended it";
+#ifndef __SANITIZE_ADDRESS__  // which keeps what is freed
+    EXPECT_LT(flood.memory, kMostMemory);
+#endif
+  }
+};
+
+TEST_F(FloodTest, PingsWhoseAnswersNobodyReads) {
+  ExpectEnded(Send("", http2::FrameBytes(http2::kPing, http2::kNone, 0, "12345678")));
+}
+
+TEST_F(FloodTest, SettingsWhoseAnswersNobodyReads) {
+  ExpectEnded(Send("", http2::FrameBytes(http2::kSettings, http2::kNone, 0, "")));
+  EXPECT_EQ(Metric("denoised_connections_cut_total"), "1");
+}
+
+// With a call now and then, as if they came with that: gRPC stops reading when ten thousand answers wait, and the
+// system ends the connection in a minute.
+TEST_F(FloodTest, SettingsAmongCallsWhoseAnswersNobodyReads) {
+  const std::string settings = Repeat(http2::FrameBytes(http2::kSettings, http2::kNone, 0, ""), kPartBytes);
+  const Flood flood = Send("", [&settings](uint32_t i) {
+    const uint32_t stream = 2 * i + 1;
+    return settings + http2::Headers(stream, http2::CallHeaders(kGetModel)) + http2::Data(stream, http2::Message(""));
+  });
+  ExpectEnded(flood);
+}
+
+TEST_F(FloodTest, PingsWhoseAnswersAreRead) {
+  ExpectEnded(Send("", http2::FrameBytes(http2::kPing, http2::kNone, 0, "12345678"), /*read_answers=*/true));
+}
+
+TEST_F(FloodTest, ContinuationsWithoutEnd) {
+  const CapturedLog log;
+  const std::string more = http2::Literal("x-more", std::string(16'000, 'a'));
+  ExpectEnded(Send(http2::Headers(1, http2::CallHeaders(kGetModel), http2::kNone),
+                   http2::FrameBytes(http2::kContinuation, http2::kNone, 1, more)));
+  EXPECT_EQ(Metric("denoised_connections_cut_total"), "1");
+  EXPECT_THAT(log.text(), HasSubstr(": it sends other things than calls"));
+}
+
+TEST_F(FloodTest, EmptyContinuations) {
+  ExpectEnded(Send(http2::Headers(1, http2::CallHeaders(kGetModel), http2::kNone),
+                   http2::FrameBytes(http2::kContinuation, http2::kNone, 1, "")));
+}
+
+// The length of a header whose number never ends.
+TEST_F(FloodTest, LengthsWithoutEnd) {
+  const std::string length(16'000, '\x80');
+  ExpectEnded(Send(http2::Headers(1, http2::CallHeaders(kGetModel) + std::string(1, '\0') + "\x7f", http2::kNone),
+                   http2::FrameBytes(http2::kContinuation, http2::kNone, 1, length)));
+}
+
+TEST_F(FloodTest, EmptyData) {
+  ExpectEnded(
+      Send(http2::Headers(1, http2::CallHeaders(kGetModel)), http2::FrameBytes(http2::kData, http2::kNone, 1, "")));
+}
+
+TEST_F(FloodTest, UpdatesOfWindows) {
+  ExpectEnded(Send(http2::Headers(1, http2::CallHeaders(kGetModel)),
+                   http2::FrameBytes(http2::kWindowUpdate, http2::kNone, 1, http2::BigEndian(1, 4))));
+}
+
+TEST_F(FloodTest, FramesOfUnknownKinds) {
+  constexpr uint8_t kPriority = 2;
+  ExpectEnded(Send("", http2::FrameBytes(kPriority, http2::kNone, 1, std::string(5, '\0'))));
+}
+
+// Answers that may not be sent, as the client gives them no room: they count as open calls, and those that draw end
+// with their reader's allowance.
+TEST_F(FloodTest, ClientsThatGiveNoRoomAreServedNothing) {
+  const v1::GenerateDigitRequest request = Request(7);
+  const RawConnection connection(server_->port());
+  connection.Send(http2::Preface() + InitialWindow(0));
+  malloc_trim(0);
+  const int64_t before = ResidentBytes();
+  constexpr uint32_t kCalls = 1000;
+  for (uint32_t i = 0; i < kCalls; ++i) {
+    const bool draws = i < 50;
+    const uint32_t stream = 2 * i + 1;
+    connection.Send(http2::Headers(stream, http2::CallHeaders(draws ? kGenerateDigit : kGetModel)) +
+                    http2::Data(stream, http2::Message(draws ? request.SerializeAsString() : "")));
+  }
+  EXPECT_TRUE(Draw().ok());
+  AwaitMetric("denoised_wasted_steps_total{reason=\"slow_reader\"}", "50");
+  AwaitMetric("denoised_requests_in_flight", "0");
+  EXPECT_LT(ResidentBytes() - before, kMostMemory);
+  EXPECT_TRUE(Draw().ok());
+}
+
+class NarrowFloodTest : public PuppetServer {
+ protected:
+  NarrowFloodTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) {
+    options_.transport.max_flood_bytes = 4096;
+    Start();
+  }
+};
+
+// More comes than goes, but it is calls.
+TEST_F(NarrowFloodTest, CallsWithMuchMetadataAreNone) {
+  for (int i = 0; i < 200; ++i) {
+    grpc::ClientContext context;
+    context.AddMetadata("x-token", absl::StrCat(i) + std::string(6000, 'a'));  // another one each time
+    v1::GetModelResponse response;
+    ASSERT_TRUE(stub_->GetModel(&context, {}, &response).ok());
+    if (i % 50 == 0) std::this_thread::sleep_for(2 * kFloodPeriod);  // for a look at it
+  }
+  EXPECT_EQ(Metric("denoised_connections_cut_total"), "0");
+}
+
+}  // namespace
+}  // namespace denoised
