@@ -139,10 +139,9 @@ TEST_F(EndToEndTest, ModelIsTheShippedOne) {
 // Of a data set, each image can be drawn again alone, as the manifest says.
 TEST_F(EndToEndTest, DatasetHoldsTheDigitsThatItsManifestNames) {
   const TempFolder folder;
-  const ProgramResult result =
-      RunProgram({"denoise", "dataset", "--server", served_->address(), "--out=set", "--per_digit=3", "--seed=100",
-                  "--sampler=dpm_solver_pp_2m"},
-                 {}, folder.path());
+  const ProgramResult result = RunProgram({"denoise", "dataset", "--server", served_->address(), "--out=set",
+                                           "--per_digit=3", "--seed=100", "--sampler=dpm_solver_pp_2m"},
+                                          {}, folder.path());
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const std::string images = Slurp(folder.File("set/train-images-idx3-ubyte"));
   ASSERT_EQ(images.size(), size_t{16} + size_t{30} * kModelPixels);
