@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <tuple>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -103,14 +104,15 @@ absl::Status DatasetFiles::Resume() {
   return Truncate();
 }
 
-// What an interrupted Append has left behind the last image that counts.
+// What an interrupted Append has left behind the last image that counts, and in the headers.
 absl::Status DatasetFiles::Truncate() const {
-  if (images_ == 0) return absl::OkStatus();
-  const std::pair<std::string, uint64_t> files[] = {
-      {images_file_, ImagesHeader(0, size_).size() + images_ * image_bytes()},
-      {labels_file_, LabelsHeader(0).size() + images_}};
-  for (const auto& [file, bytes] : files) {
+  const std::tuple<std::string, std::string, uint64_t> files[] = {
+      {images_file_, ImagesHeader(images_, size_), images_ * image_bytes()},
+      {labels_file_, LabelsHeader(images_), images_}};
+  for (const auto& [file, header, body] : files) {
+    const uint64_t bytes = images_ == 0 ? 0 : header.size() + body;
     std::error_code error;
+    if (images_ == 0 && !std::filesystem::exists(file, error)) continue;
     const uint64_t found = std::filesystem::file_size(file, error);
     if (error || found < bytes) {
       return absl::DataLossError(absl::StrCat(file, " is missing or shorter than manifest.json says; delete ", folder_,
@@ -118,11 +120,13 @@ absl::Status DatasetFiles::Truncate() const {
     }
     std::filesystem::resize_file(file, bytes, error);
     if (error) return FileError(file, error.value());
+    if (images_ > 0) DENOISED_RETURN_IF_ERROR(Extend(file, header, static_cast<int64_t>(bytes), ""));
   }
   return absl::OkStatus();
 }
 
 absl::Status DatasetFiles::Append(std::string_view pixels, std::string_view labels) {
+  if (images_ == 0) DENOISED_RETURN_IF_ERROR(WriteManifest(nullptr));  // so that what follows is known to be ours
   const int64_t all = images_ + static_cast<int64_t>(labels.size());
   const std::string images_header = ImagesHeader(all, size_), labels_header = LabelsHeader(all);
   const auto images_offset = static_cast<int64_t>(images_header.size() + images_ * image_bytes());

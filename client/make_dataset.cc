@@ -34,8 +34,8 @@ using Json = nlohmann::ordered_json;
 constexpr uint32_t kDigits = 10;
 constexpr uint32_t kPerDigit = 6000;  // about MNIST's own
 constexpr uint32_t kMaxImagesPerCall = 50;
-constexpr uint32_t kMaxCalls = 64;
-constexpr int kPatience = 1000;  // times that a full queue is asked again
+constexpr uint32_t kFewestCalls = 4, kMaxCalls = 64;  // where the server has room: not all end together
+constexpr int kPatience = 1000;                       // times that a full queue is asked again
 
 std::string SamplerText(v1::Sampler sampler) {
   switch (sampler) {
@@ -55,12 +55,12 @@ struct Shares {
 };
 
 Shares SharesFor(const v1::GetModelResponse& model) {
+  const uint32_t rows = std::max(1u, model.max_batch_rows());
+  const uint32_t images = std::max(1u, std::min(2 * rows, model.max_queued_images() / 2));
+  const uint32_t most = std::clamp(model.max_images_per_request(), 1u, kMaxImagesPerCall);
   Shares shares;
-  shares.images_per_call = std::clamp(model.max_images_per_request(), 1u, kMaxImagesPerCall);
-  const uint32_t wanted = 2 * std::max(1u, model.max_batch_rows());
-  const uint32_t allowed = model.max_queued_images() / 2;
-  shares.images_per_call = std::clamp(allowed, 1u, shares.images_per_call);
-  shares.calls = std::clamp(std::min(wanted, allowed) / shares.images_per_call, 1u, kMaxCalls);
+  shares.images_per_call = std::clamp(images / kFewestCalls, 1u, most);
+  shares.calls = std::clamp((images + shares.images_per_call - 1) / shares.images_per_call, 1u, kMaxCalls);
   return shares;
 }
 
@@ -261,8 +261,9 @@ absl::Status MakeDataset(DigitClient& client, const ClientOptions& options) {
     seed = random();
     drawn_with["--seed"] = absl::StrCat(seed);
     DENOISED_ASSIGN_OR_RETURN(files, DatasetFiles::Open(options.out, options.size.value_or(kModelSize), drawn_with));
-  } else if (!absl::SimpleAtoi(known.get<std::string>(), &seed)) {
-    return absl::FailedPreconditionError("manifest.json has a seed that is no number");
+  } else if (!known.is_string() || !absl::SimpleAtoi(known.get<std::string>(), &seed)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(options.out, "/manifest.json has a --seed that is no number in quotes"));
   }
   DatasetDrawing drawing(client, options, SharesFor(model), seed, model.model_version(), files);
   const absl::Status status = drawing.Run();

@@ -59,6 +59,36 @@ TEST_F(DatasetFilesTest, GoesOnAfterTheLastAppendThatEnded) {
   EXPECT_EQ(Images(), std::string({0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2}) + "aaaacccc");
 }
 
+TEST_F(DatasetFilesTest, FirstAppendThatFailsIsNoHindrance) {
+  std::filesystem::create_directory(folder_.File("set"));
+  std::filesystem::create_symlink("/dev/full", folder_.File("set/train-labels-idx1-ubyte"));
+  DatasetFiles files = [&] {
+    std::filesystem::rename(folder_.File("set/train-labels-idx1-ubyte"), folder_.File("full"));
+    absl::StatusOr<DatasetFiles> opened = Open();
+    std::filesystem::rename(folder_.File("full"), folder_.File("set/train-labels-idx1-ubyte"));
+    return *std::move(opened);
+  }();
+  EXPECT_FALSE(files.Append("aaaa", "\1").ok());
+  std::filesystem::remove(folder_.File("set/train-labels-idx1-ubyte"));
+  absl::StatusOr<DatasetFiles> again = Open();
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->images(), 0);
+  ASSERT_THAT(again->Append("bbbb", "\2"), IsOk());
+  EXPECT_EQ(Images(), std::string({0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2}) + "bbbb");
+}
+
+TEST_F(DatasetFilesTest, HeaderThatIsAheadIsSetRightEvenIfNothingMoreComes) {
+  ASSERT_THAT(Open()->Append("aaaa", "\1"), IsOk());
+  const std::string right = Images();
+  std::string ahead = right + "bbbb";
+  ahead[7] = 2;
+  folder_.Write("set/train-images-idx3-ubyte", ahead);
+  absl::StatusOr<DatasetFiles> files = Open();
+  ASSERT_THAT(files, IsOk());
+  ASSERT_THAT(files->Finish(), IsOk());
+  EXPECT_EQ(Images(), right);
+}
+
 TEST_F(DatasetFilesTest, NullTakesWhatTheEarlierRunHad) {
   ASSERT_THAT(Open()->Append("aaaa", "\1"), IsOk());
   const absl::StatusOr<DatasetFiles> files = Open({{"--seed", nullptr}, {"--steps", 20}});

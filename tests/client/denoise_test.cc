@@ -332,6 +332,23 @@ TEST_F(DenoiseTest, DatasetGoesOnWhereItEnded) {
   EXPECT_EQ(service_.requests().size(), requests.size());
 }
 
+// A server with room for 2 x 8 images under way: four calls of four.
+TEST_F(DenoiseTest, DatasetKeepsTheServersBatchesFull) {
+  std::atomic<int> running = 0, most = 0;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                          FakeService::Writer* writer) {
+    const int now = ++running;
+    for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {
+    }
+    while (most < 4) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // or the test's time limit
+    const grpc::Status status = FakeService::DrawAll(context, request, writer);
+    --running;
+    return status;
+  };
+  EXPECT_EQ(Denoise({"dataset", "--out=set", "--per_digit=8"}).exit_code, 0);
+  EXPECT_EQ(most, 4);
+}
+
 TEST_F(DenoiseTest, DatasetGrowsByALargerNumber) {
   ASSERT_EQ(Denoise({"dataset", "--out=set", "--per_digit=2", "--seed=1"}).exit_code, 0);
   ASSERT_EQ(Denoise({"dataset", "--out=set", "--per_digit=3"}).exit_code, 0);

@@ -1,7 +1,8 @@
 // File: held_out_split.h
 //
-// A part of a training set that nothing learns from, neither the model nor those that judge it: figures and choices are
-// made on it, so that the test set is opened once. Everyone who asks gets the same images.
+// A part of a training set that the judges never learn from, nor a model that is told to leave it out
+// (--validation_images): figures and choices are made on it, so that the test set is opened once. Everyone who asks
+// gets the same images.
 //
 //   const Dataset mnist = *LoadMnist("data", Split::kTrain, {});
 //   const SplitIndices split = *HeldOutSplit(mnist.labels, kHeldOutImages);

@@ -241,6 +241,12 @@ class SampleDrawer {
 
 }  // namespace
 
+absl::Status CheckDrawing(const DrawOptions& options) {
+  DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.checkpoint));
+  DENOISED_RETURN_IF_ERROR(CheckGuidance(checkpoint, options));
+  return PlanOf(checkpoint, options).status();
+}
+
 absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
   DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.checkpoint));

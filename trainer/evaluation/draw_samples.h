@@ -73,6 +73,9 @@ struct Drawing {
 //   DATA_LOSS            its files are damaged
 absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options);
 
+// What DrawSamples would find wrong with the checkpoint and the flags, without drawing.
+absl::Status CheckDrawing(const DrawOptions& options);
+
 }  // namespace denoised
 
 #endif  // DENOISED_TRAINER_EVALUATION_DRAW_SAMPLES_H_

@@ -22,7 +22,7 @@
 namespace denoised {
 namespace {
 
-constexpr int kMinCount = 10, kMaxCount = 100'000;
+constexpr int kMinCount = 20, kMaxCount = 100'000;
 constexpr uint64_t kSheetSeed = 1;
 
 absl::Status Stopped(size_t drawn, int count) {

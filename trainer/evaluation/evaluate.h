@@ -4,8 +4,9 @@
 // pictures beside the images.
 //
 //   absl::StatusOr<std::unique_ptr<Ruler>> ruler = Ruler::Make({.data = "data", .judges = "models/judges"});
-//   absl::StatusOr<EvaluationReport> report = Evaluate({.draw = {.checkpoint = "run/best.pt", .out = "eval"}},
-//   **ruler); std::fputs(FormatTable(*report).c_str(), stdout);
+//   const EvaluationOptions options = {.draw = {.checkpoint = "run/best.pt", .out = "eval"}};
+//   absl::StatusOr<EvaluationReport> report = Evaluate(options, **ruler);
+//   std::fputs(FormatTable(*report).c_str(), stdout);
 //
 // Labels come in the proportions of the reference. One ruler serves several evaluations.
 #ifndef DENOISED_TRAINER_EVALUATION_EVALUATE_H_
@@ -22,7 +23,7 @@ namespace denoised {
 
 struct EvaluationOptions {
   DrawOptions draw;    // draw.counts is decided here
-  int count = 10'000;  // images, 10 to 100,000
+  int count = 10'000;  // images, 20 to 100,000
 };
 
 // What an evaluation leaves in its folder, besides SampleFiles.

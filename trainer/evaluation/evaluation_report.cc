@@ -140,7 +140,7 @@ std::string Notes(const EvaluationReport& report) {
       report.reference == "test" ? "the test images" : "the held-out images that are left");
   absl::StrAppendFormat(&notes, "Below: all %d generated and all reference images.%s\n", report.count,
                         report.distance_of_all.has_value()
-                            ? absl::StrFormat(" Distance of all: with a floor of %d.", report.floor_count_of_all)
+                            ? absl::StrFormat(" Distance of all: of %d, drawn and real.", report.count_of_all)
                             : "");
   absl::StrAppendFormat(
       &notes,
@@ -230,7 +230,7 @@ Json DistancesToJson(const EvaluationReport& report) {
   Json json = {{"of_a_draw", DistanceToJson(report.distance)}, {"limit", DistanceToJson(report.distance_limit)}};
   if (report.distance_of_all.has_value()) {
     json["of_all"] = DistanceToJson(*report.distance_of_all);
-    json["of_all"]["floor_count"] = report.floor_count_of_all;
+    json["of_all"]["count"] = report.count_of_all;
   }
   return json;
 }

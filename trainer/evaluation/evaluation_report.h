@@ -93,7 +93,7 @@ struct EvaluationReport {
   // Squared Frechet distances, in lenet5's features: of a draw, and of infinitely many images.
   Compared distance, distance_limit;
   std::optional<Compared> distance_of_all;  // for the test images: all there are
-  int floor_count_of_all = 0;               // real images in its floor
+  int count_of_all = 0;                     // images on each side of that
   Compared precision, recall, density, coverage;
   ReadingFigures reading, reading_real;  // of the generated images, and of the reference
   NeighbourFigures neighbours, neighbours_real;

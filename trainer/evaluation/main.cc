@@ -75,7 +75,7 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_option("--out", flags.draw.out,
                  "Folder for the images, report.json, contact_sheet.png and nearest_neighbours.png; an interrupted run "
                  "goes on from it");
-  app.add_option("--count", flags.count, "Images to draw, 10 to 100000, in the proportions of the reference");
+  app.add_option("--count", flags.count, "Images to draw, 20 to 100000, in the proportions of the reference");
   add_list("--sampler", flags.samplers, "ddpm, ddim or dpm_solver_pp_2m; several, with commas, for a sweep");
   add_list("--steps", flags.steps, "Denoising steps, or several; 0: the sampler's own, 1000, 50 or 20");
   app.add_option("--eta", flags.draw.eta, "DDIM's stochasticity, 0 to 1");
@@ -139,14 +139,24 @@ int TrainJudges(const Flags& flags) {
   return EXIT_SUCCESS;
 }
 
+// Drawings come digit after digit, so that an interrupted run lacks whole classes.
+absl::Status CheckEveryDigitIsThere(const std::string& folder, const Dataset& data) {
+  const DigitCounts counts = CountDigits(data.labels);
+  const auto missing = std::find(counts.begin(), counts.end(), 0);
+  if (missing == counts.end()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(folder, " has no ", missing - counts.begin(),
+                                                    ": is its drawing complete? the command that began it goes on"));
+}
+
 // What denoise-eval has drawn, or a training set.
 absl::StatusOr<Dataset> LoadDrawn(const std::string& folder) {
   std::error_code ignored;
   const bool samples = std::filesystem::exists(SampleFiles(folder).images, ignored);
   absl::StatusOr<Dataset> data =
       LoadMnist(folder, samples ? Split::kDrawn : Split::kTrain, {.verify_checksums = false});
-  if (data.ok()) return data;
-  return absl::Status(data.status().code(), absl::StrCat("cannot learn from --train_on: ", data.status().message()));
+  const absl::Status status = data.ok() ? CheckEveryDigitIsThere(folder, *data) : data.status();
+  if (status.ok()) return data;
+  return absl::Status(status.code(), absl::StrCat("cannot learn from --train_on: ", status.message()));
 }
 
 // Classification accuracy score: Ravuri and Vinyals, arXiv 1905.10887.
@@ -234,9 +244,9 @@ std::vector<std::string> NamesOf(const std::vector<std::string>& checkpoints) {
   for (const std::string& path : checkpoints) {
     const std::filesystem::path file = std::filesystem::absolute(path).lexically_normal();
     const std::string name = absl::StrCat(file.parent_path().filename().string(), "-", file.stem().string());
-    const auto same = [&name](const std::string& other) { return other == name || other.starts_with(name + "-"); };
-    const auto before = std::count_if(names.begin(), names.end(), same);
-    names.push_back(before == 0 ? name : absl::StrCat(name, "-", before + 1));
+    std::string unique = name;
+    for (int n = 2; std::count(names.begin(), names.end(), unique) > 0; ++n) unique = absl::StrCat(name, "-", n);
+    names.push_back(std::move(unique));
   }
   return names;
 }
@@ -298,6 +308,20 @@ absl::Status FindShippedFiles(Flags& flags) {
   return absl::OkStatus();
 }
 
+// So are checkpoints that cannot be drawn with as the flags say.
+absl::Status CheckCheckpoints(const Flags& flags) {
+  DrawOptions draw = flags.draw;
+  for (const std::string& checkpoint : flags.checkpoints) {
+    draw.checkpoint = checkpoint;
+    for (const std::string& sampler : flags.samplers) {
+      DENOISED_ASSIGN_OR_RETURN(draw.sampler, ParseSampler(sampler));
+      draw.guidance_scale = *std::max_element(flags.guidance_scales.begin(), flags.guidance_scales.end());
+      DENOISED_RETURN_IF_ERROR(CheckDrawing(draw));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Score(Flags flags) {
   DENOISED_RETURN_IF_ERROR(CheckFlags(flags));
   DENOISED_RETURN_IF_ERROR(FindShippedFiles(flags));
@@ -310,6 +334,7 @@ absl::Status Score(Flags flags) {
   flags.draw.stop_requested = flags.ruler.stop_requested = stop_requested;
   flags.ruler.threads = flags.draw.threads;
   flags.ruler.reference = flags.reference == ReferenceName(Reference::kTest) ? Reference::kTest : Reference::kHeldOut;
+  DENOISED_RETURN_IF_ERROR(CheckCheckpoints(flags));
   DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Ruler> ruler, Ruler::Make(flags.ruler));
   return flags.is_sweep() ? Sweep(flags, flags.draw, *ruler) : EvaluateOne(flags, flags.draw, *ruler);
 }

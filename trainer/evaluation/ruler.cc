@@ -247,23 +247,27 @@ absl::Status Ruler::CompareDistributions(const Drawing& drawing, EvaluationRepor
   report.recall = Shares(prdc, floor->prdc, &Prdc::recall);
   report.density = Shares(prdc, floor->prdc, &Prdc::density);
   report.coverage = Shares(prdc, floor->prdc, &Prdc::coverage);
-  return options_.reference == Reference::kTest ? CompareAll(seen.features, report) : absl::OkStatus();
+  return options_.reference == Reference::kTest ? CompareAll(drawing, seen.features, report) : absl::OkStatus();
 }
 
-// All drawn digits, and as many held-out ones as the test images' proportions allow, with all test images.
-absl::Status Ruler::CompareAll(const Features& drawn, EvaluationReport& report) const {
-  const DigitCounts available = CountDigits(held_out_.labels);
+// As many drawn digits as held-out ones, all that the test images' proportions allow, with all test images.
+absl::Status Ruler::CompareAll(const Drawing& drawing, const Features& drawn, EvaluationReport& report) const {
+  const DigitCounts held_out = CountDigits(held_out_.labels), digits = CountDigits(drawing.labels);
   int count = static_cast<int>(std::min(held_out_.size(), drawn.size()));
-  while (!Fits(InProportion(proportions(), count), available)) --count;
+  DigitCounts counts = InProportion(proportions(), count);
+  while (!Fits(counts, held_out) || !Fits(counts, digits)) counts = InProportion(proportions(), --count);
   Random random(kFloorSeed);
-  const auto real = DrawByDigit(held_out_.labels, {InProportion(proportions(), count)}, random);
+  const auto real = DrawByDigit(held_out_.labels, {counts}, random),
+             ours = DrawByDigit(drawing.labels, {counts}, random);
   DENOISED_ASSIGN_OR_RETURN(const Gaussian test, FitGaussian(test_features_));
-  DENOISED_ASSIGN_OR_RETURN(const Gaussian ours, FitGaussian(drawn));
-  DENOISED_ASSIGN_OR_RETURN(const Gaussian floor, FitGaussian(Select(held_out_features_, real[0])));
-  DENOISED_ASSIGN_OR_RETURN(const double distance, FrechetDistance(ours, test));
-  DENOISED_ASSIGN_OR_RETURN(const double floor_distance, FrechetDistance(floor, test));
-  report.distance_of_all = Compared{.generated = distance, .real = SpreadOf({floor_distance})};
-  report.floor_count_of_all = count;
+  const auto distance = [&test](const Features& features) -> absl::StatusOr<double> {
+    DENOISED_ASSIGN_OR_RETURN(const Gaussian gaussian, FitGaussian(features));
+    return FrechetDistance(gaussian, test);
+  };
+  DENOISED_ASSIGN_OR_RETURN(const double generated, distance(Select(drawn, ours[0])));
+  DENOISED_ASSIGN_OR_RETURN(const double floor, distance(Select(held_out_features_, real[0])));
+  report.distance_of_all = Compared{.generated = generated, .real = SpreadOf({floor})};
+  report.count_of_all = count;
   return absl::OkStatus();
 }
 

@@ -15,7 +15,9 @@
 // Distances, precision, recall, density and coverage are means over draws. In each draw, as many drawn digits and as
 // many held-out ones, in the reference's proportions of digits, are compared with the same reference: the test images,
 // or the half of the held-out ones that is not in the draw. So the floor, which is the held-out digits' own figure, is
-// of images that neither the judges nor the reference know, and what a count adds to a distance is in both.
+// of images that neither the judges nor the reference know, and what a count adds to a distance is in both. A model
+// that has learnt from the held-out images, as it does unless it is told to leave them out, knows them; then the
+// reference flatters it, and copies of them are not found by it.
 #ifndef DENOISED_TRAINER_EVALUATION_RULER_H_
 #define DENOISED_TRAINER_EVALUATION_RULER_H_
 
@@ -65,7 +67,7 @@ class Ruler {
 
   const Dataset& reference() const { return options_.reference == Reference::kTest ? test_ : held_out_; }
   DigitCounts proportions() const { return CountDigits(reference().labels); }
-  // What drawings may be copies of: all training images but for the reference.
+  // Where copies are looked for: all training images but for the reference.
   absl::Span<const uint8_t> training_pixels() const { return training_.pixels; }
 
   // Fills in the figures of a drawing, and with what it was compared. What concerns real digits alone is found out
@@ -99,7 +101,7 @@ class Ruler {
   absl::Status AddDraw(int draw, const DigitCounts& half, Floor& floor) const;
   static absl::StatusOr<Distances> Measure(const Features& features, const Halves& halves, const Gaussian& reference);
   absl::Status CompareDistributions(const Drawing& drawing, EvaluationReport& report);
-  absl::Status CompareAll(const Features& drawn, EvaluationReport& report) const;
+  absl::Status CompareAll(const Drawing& drawing, const Features& drawn, EvaluationReport& report) const;
   absl::Status ReadDigits(const Drawing& drawing, EvaluationReport& report) const;
   absl::StatusOr<Nearest> FindNearest(const Drawing& drawing, EvaluationReport& report);
 

@@ -142,7 +142,7 @@ std::string FormatSeeds(const std::vector<EvaluationReport>& seeds) {
                           line.real(first));
   }
   return absl::StrCat(table, "\nGenerated: mean and standard deviation of ", seeds.size(), " seeds; real: mean of ",
-                      first.draws, " draws.\n", PooledText(PooledAccuracy(seeds)));
+                      first.draws, " draws, taken as exact.\n", PooledText(PooledAccuracy(seeds)));
 }
 
 std::string SeedsToJson(const std::vector<EvaluationReport>& seeds) {

@@ -57,8 +57,7 @@ at::Tensor SquareRoot(const at::Tensor& matrix) {
   return vectors.mm(torch::diag(values.clamp_min(0).sqrt())).mm(vectors.t());
 }
 
-// ---- Precision, recall, density and coverage
-// -------------------------------------------------------------------------------------------
+// ---- Precision, recall, density and coverage ------------------------------------------------------------------------
 
 // Rows of a distance matrix that are in memory at once.
 constexpr int64_t kDistanceRows = 1000;

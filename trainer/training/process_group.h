@@ -3,7 +3,7 @@
 // Several processes that train one network: each computes gradients for its share of a batch, and sums go over the
 // network by LibTorch's own c10d process groups, gloo on the CPU and NCCL on CUDA.
 //
-//   absl::StatusOr<std::unique_ptr<ProcessGroup>> group = ProcessGroup::FromEnvironment(torch::kCPU);
+//   absl::StatusOr<std::unique_ptr<ProcessGroup>> group = ProcessGroup::FromEnvironment(place, torch::kCPU);
 //   if (*group != nullptr) (*group)->Sum(gradients);
 //
 // There is no launcher here. torchrun and Kubernetes' PyTorchJob set what is read: RANK, WORLD_SIZE, MASTER_ADDR,

@@ -39,8 +39,11 @@ void RunReporter::Begin(const std::string& device, const TrainingProgressState& 
                        batch_images_, options_.out));
   last_line_ = Clock::now();
   if (!options_.resume) return;
-  const bool all_steps = options_.max_steps > 0 && progress.step >= options_.max_steps;
-  if (progress.epoch >= options_.epochs || all_steps) return Line("nothing is left to do: the run is complete");
+  const bool all_steps = options_.max_steps > 0 && progress.step >= options_.max_steps && progress.batch == 0;
+  const bool no_patience = progress.epochs_without_progress >= options_.patience;
+  if (progress.epoch >= options_.epochs || all_steps || no_patience) {
+    return Line("nothing is left to do: the run is complete");
+  }
   const std::string where = progress.batch == 0 ? absl::StrCat("with epoch ", progress.epoch + 1)
                                                 : absl::StrCat("after batch ", progress.batch, " of ", batches_,
                                                                " in epoch ", progress.epoch + 1);

@@ -130,7 +130,7 @@ class Trainer {
     reporter_.Begin(workplace_.device.str(), progress_);
     last_save_ = last_checkpoint_ = Clock::now();
     while (progress_.epoch < options_.epochs && progress_.epochs_without_progress < options_.patience && !stopping_ &&
-           !AllStepsTaken()) {
+           !(AllStepsTaken() && progress_.batch == 0)) {
       DENOISED_RETURN_IF_ERROR(RunEpoch());
     }
     return Summary();
@@ -251,8 +251,10 @@ class Trainer {
     if (!std::isfinite(decisive)) {
       return Diverged(absl::StrCat("the validation loss of epoch ", progress_.epoch + 1, " is ", decisive));
     }
-    // After weights that made the epoch's last batches bad the mean says nothing about them.
-    const bool best = decisive < progress_.best_loss && progress_.bad_batches_in_a_row == 0;
+    // After weights that made the epoch's last batches bad the mean says nothing about them; that of an epoch which
+    // --max_steps has cut short is of fewer batches than the others'.
+    const bool counts = validation_loss.has_value() || progress_.epoch == 0 || progress_.batch == batches_.per_epoch();
+    const bool best = counts && decisive < progress_.best_loss && progress_.bad_batches_in_a_row == 0;
     const int64_t bad_batches = std::exchange(progress_.bad_batches, 0);
     const double images_per_second = EpochSpeed();
     progress_.epoch_images = 0;
@@ -266,7 +268,7 @@ class Trainer {
               .loss = loss,
               .validation_loss = validation_loss,
               .best_loss = progress_.best_loss,
-              .learning_rate = learner_.LearningRate(progress_.step),
+              .learning_rate = learner_.LearningRate(std::max<int64_t>(progress_.step - 1, 0)),
               .images_seen = progress_.images,
               .bad_batches = bad_batches,
               .images_per_second = images_per_second,

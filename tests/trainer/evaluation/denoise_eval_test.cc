@@ -149,6 +149,25 @@ TEST_F(DenoiseEvalTest, ClassifierLearnsFromDrawnDigitsAlone) {
                                      "[0-9.]+ \\+- [0-9.]+ %\n"));
 }
 
+TEST_F(DenoiseEvalTest, DrawingThatLacksADigitIsNotLearntFrom) {
+  ASSERT_EQ(Run({"--count", "20"}).exit_code, 0);
+  const std::string labels = folder_.File("eval/samples-labels-idx1-ubyte");
+  std::string bytes = Slurp(labels);
+  for (char& label : bytes) label = label == 9 ? 8 : label;
+  folder_.Write("eval/samples-labels-idx1-ubyte", bytes);
+  const ProgramResult result = RunProgram(
+      {"denoise-eval", "--train_on", "eval", "--data", SmallMnistFolder(), "--noverify_data"}, {}, folder_.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err,
+            "denoise-eval: error: cannot learn from --train_on: eval has no 9: is its drawing complete? the "
+            "command that began it goes on\n");
+}
+
+TEST_F(DenoiseEvalTest, SecondCheckpointIsLookedAtBeforeTheFirstDraws) {
+  EXPECT_THAT(Error({"--checkpoint", std::string(kModels) + "/mnist.pt,none.pt"}), HasSubstr("cannot open none.pt"));
+  EXPECT_THAT(Error({"--sampler", "ddim,ddpm", "--eta", "0.5"}), HasSubstr("--eta is for --sampler ddim only"));
+}
+
 TEST_F(DenoiseEvalTest, NothingToLearnFromIsSaid) {
   const ProgramResult result = RunProgram(
       {"denoise-eval", "--train_on", "nowhere", "--data", SmallMnistFolder(), "--noverify_data"}, {}, folder_.path());
@@ -190,8 +209,8 @@ TEST_F(DenoiseEvalTest, MissingDataAndCheckpoint) {
 }
 
 TEST_F(DenoiseEvalTest, RangesAreSaid) {
-  EXPECT_EQ(Error({"--count", "9"}), "denoise-eval: error: --count must be 10 to 100000, got 9\n");
-  EXPECT_EQ(Error({"--count", "100001"}), "denoise-eval: error: --count must be 10 to 100000, got 100001\n");
+  EXPECT_EQ(Error({"--count", "19"}), "denoise-eval: error: --count must be 20 to 100000, got 19\n");
+  EXPECT_EQ(Error({"--count", "100001"}), "denoise-eval: error: --count must be 20 to 100000, got 100001\n");
   EXPECT_EQ(Error({"--sampler", "euler"}),
             "denoise-eval: error: --sampler must be ddpm, ddim or dpm_solver_pp_2m, got \"euler\"\n");
   EXPECT_EQ(Error({"--sampler", "ddim,euler"}),

@@ -75,7 +75,7 @@ TEST(FormatTableTest, FitsATerminal) {
   report.count = 9000;
   report.reference = "test";
   report.distance_of_all = report.distance;
-  report.floor_count_of_all = 9622;
+  report.count_of_all = 9622;
   std::istringstream lines(FormatTable(report));
   for (std::string line; std::getline(lines, line);) {
     EXPECT_LE(line.size(), 100u) << line;
@@ -87,12 +87,12 @@ TEST(FormatTableTest, AllTestImagesHaveARowOfTheirOwn) {
   EvaluationReport report = SomeReport();
   report.reference = "test";
   report.distance_of_all = Compared{.generated = 1.3, .real = SpreadOf({0.5})};
-  report.floor_count_of_all = 9622;
+  report.count_of_all = 9622;
   const std::string table = FormatTable(report);
   EXPECT_THAT(table, testing::ContainsRegex("of all images +1.30 +0.50 +2.60 times the floor\n"))
       << "a range of one value is left out";
   EXPECT_THAT(table, HasSubstr("Reference: all 10000 test images"));
-  EXPECT_THAT(table, HasSubstr("Distance of all: with a floor of 9622."));
+  EXPECT_THAT(table, HasSubstr("Distance of all: of 9622, drawn and real."));
 }
 
 TEST(FormatTableTest, FewImagesAreABias) {

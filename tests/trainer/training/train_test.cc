@@ -285,11 +285,33 @@ TEST_F(TrainTest, StepsAreCountedWhereTheyAreLimited) {
   EXPECT_EQ(summary->images_seen, 6 * 16);
   EXPECT_FALSE(summary->stopped_early);
   EXPECT_FALSE(summary->interrupted);
-  EXPECT_LT(Log("run")[1]["learning_rate"].get<double>(), 1e-9) << "the cosine ends with the last step";
+  const std::string steps = Slurp(folder_.File("run/steps.jsonl"));
+  const auto last = nlohmann::json::parse(steps.substr(steps.rfind('\n', steps.size() - 2) + 1));
+  EXPECT_EQ(last["step"], 6);
+  EXPECT_EQ(Log("run")[1]["learning_rate"], last["learning_rate"]) << "of the epoch's last step";
+  EXPECT_LT(last["learning_rate"].get<double>(), 0.2 * options.learning_rate) << "the cosine ends with the last step";
   options.max_steps = 7;
   options.resume = true;
   EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kFailedPrecondition,
                                               HasSubstr("belongs to a run with --max_steps 6, not 7; resume")));
+}
+
+// Stopped when all steps were taken and the epoch had yet to be ended.
+TEST_F(TrainTest, RunThatIsStoppedAfterItsLastStepIsFinishedByResuming) {
+  TrainingOptions options = Options("whole", 10);
+  options.max_steps = 6;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.out = folder_.File("stopped");
+  int steps = 0;
+  options.stop_requested = [&steps] { return ++steps == 6; };
+  ASSERT_THAT(Train(data_, options), IsOk());
+  options.stop_requested = nullptr;
+  options.resume = true;
+  const absl::StatusOr<TrainingSummary> resumed = Train(data_, options);
+  ASSERT_THAT(resumed, IsOk());
+  EXPECT_EQ(resumed->epochs, 2);
+  EXPECT_EQ(Slurp(folder_.File("stopped/best.pt")), Slurp(folder_.File("whole/best.pt")));
+  EXPECT_EQ(Slurp(folder_.File("stopped/last.pt")), Slurp(folder_.File("whole/last.pt")));
 }
 
 TEST_F(TrainTest, AccumulatedBatchesLearnAsOneThatIsAsLarge) {
