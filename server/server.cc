@@ -337,7 +337,8 @@ void Server::StartLimits() {
   const auto cut = [this](const SocketAddress& peer) { return listener_->Cut(peer); };
   call_limit_ = std::make_unique<CallLimit>(std::max<int64_t>(transport.max_calls, transport.max_streams), cut);
   flood_limit_ = std::make_unique<FloodLimit>(
-      transport.max_flood_bytes, [this] { return listener_->Traffic(); }, OpenCalls, cut);
+      FloodBytes{.each = transport.max_flood_bytes, .all = transport.max_flood_bytes_of_all},
+      [this] { return listener_->Traffic(); }, OpenCalls, cut);
   flood_watch_ = std::make_unique<PeriodicTask>(kFloodPeriod, [this] { flood_limit_->Check(); });
 }
 

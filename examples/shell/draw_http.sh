@@ -74,8 +74,9 @@ make_flags() {
     flags+=(--cacert "$ca")
   fi
   if [[ $token_file ]]; then
-    (umask 077 && printf 'Authorization: Bearer %s\n' "$(tr -d '[:space:]' <"$token_file")" >"$work/headers") ||
-      fail 1 "--token-file: cannot read $token_file"
+    local token
+    token=$(tr -d '[:space:]' 2>/dev/null <"$token_file") || fail 1 "--token-file: cannot read $token_file"
+    (umask 077 && printf 'Authorization: Bearer %s\n' "$token" >"$work/headers")
     flags+=(--header "@$work/headers")
   fi
 }

@@ -1,5 +1,7 @@
 #include "server/telemetry/call_log.h"
 
+#include <google/protobuf/descriptor.h>
+
 #include <algorithm>
 #include <string_view>
 #include <utility>
@@ -27,7 +29,8 @@ constexpr char kRequestId[] = "x-request-id";
 constexpr char kTraceparent[] = "traceparent";
 constexpr size_t kMaxRequestId = 128;
 constexpr size_t kMaxAuthority = 256;
-constexpr size_t kMaxSpanName = 256;
+constexpr size_t kMaxPath = 256;
+constexpr char kUnknown[] = "unknown";
 
 std::optional<std::string> Metadata(const grpc::ServerContextBase& context, const char* key) {
   const auto [begin, end] = context.client_metadata().equal_range(key);
@@ -35,9 +38,11 @@ std::optional<std::string> Metadata(const grpc::ServerContextBase& context, cons
   return std::string(begin->second.data(), begin->second.size());
 }
 
-// What the client calls this server.
+// What the client calls this server; empty for calls within this process, as those by HTTP are.
 std::string Authority(const grpc::ServerContextBase& context) {
+  constexpr char kInProcess[] = "inproc.authority";  // gRPC's
   const grpc::string_ref authority = context.ExperimentalGetAuthority();
+  if (authority == kInProcess) return "";
   return {authority.data(), std::min(authority.size(), kMaxAuthority)};
 }
 
@@ -92,10 +97,20 @@ void AddAddress(const std::string& kind, const std::string& text, std::vector<Sp
   if (has_port) attributes.emplace_back(kind + ".port", port);
 }
 
-// "denoised.v1.DigitService/GenerateDigit"; strangers may call what is no method.
-std::string SpanName(const std::string& method) {
-  const std::string name = method.substr(method.empty() || method[0] != '/' ? 0 : 1, kMaxSpanName);
-  return name.empty() ? "unknown" : name;
+// The two parts of "/denoised.v1.DigitService/GenerateDigit".
+struct MethodName {
+  std::string service, method;
+};
+
+// None for what is no method: strangers may call whatever they like, and their paths would be names of spans.
+std::optional<MethodName> KnownMethod(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos || slash == 0) return std::nullopt;
+  MethodName name = {.service = path.substr(1, slash - 1), .method = path.substr(slash + 1)};
+  const auto* pool = google::protobuf::DescriptorPool::generated_pool();
+  const auto* known = pool->FindMethodByName(absl::StrCat(name.service, ".", name.method));
+  if (known == nullptr || known->name() != name.method) return std::nullopt;
+  return name;
 }
 
 // As OpenTelemetry's conventions have it: what is the client's fault is no error of the server's span.
@@ -223,24 +238,24 @@ std::chrono::system_clock::time_point CallRecord::WallTime(SteadyTime time) cons
 }
 
 Span CallRecord::CallSpan(const grpc::Status& status) const {
-  const std::string name = SpanName(method_);
-  const size_t slash = name.rfind('/');
+  const std::optional<MethodName> known = KnownMethod(method_);
   Span span = {.trace_id = span_->trace_id,
                .span_id = span_->span_id,
                .parent_span_id = parent_.has_value() ? parent_->span_id : "",
                .flags = span_->flags,
                .parent_is_remote = parent_.has_value(),
-               .name = name,
+               .name = known.has_value() ? absl::StrCat(known->service, "/", known->method) : kUnknown,
                .serves_call = true,
                .start = wall_start_,
                .end = WallTime(std::chrono::steady_clock::now()),
                .attributes = {{"rpc.system", "grpc"},
-                              {"rpc.service", name.substr(0, slash)},
-                              {"rpc.method", ShortMethod(name)},
+                              {"rpc.service", known.has_value() ? known->service : kUnknown},
+                              {"rpc.method", known.has_value() ? known->method : kUnknown},
                               {"rpc.grpc.status_code", static_cast<int64_t>(status.error_code())},
                               {"denoised.request_id", request_id_}},
                .failed = IsServersFault(status.error_code()),
                .error = status.error_message()};
+  if (!known.has_value()) span.attributes.emplace_back("denoised.path", method_.substr(0, kMaxPath));
   AddAddress("server", authority_, span.attributes);
   AddAddress("client", peer_, span.attributes);
   if (!client_.empty()) span.attributes.emplace_back("denoised.client", client_);

@@ -14,8 +14,9 @@
 // (W3C), with a span of this server's own, if a valid one came.
 //
 // With a sink for spans, a call is one span, `denoised.v1.DigitService/GenerateDigit`, and below it one for each phase
-// that it came to. It goes there if the client's trace is sampled, or, for a call of none, by chance; health and
-// reflection only if the client asks for it. A call that begins a trace here is found by the `trace_id` of its line.
+// of the images that were finished. Methods that there are not are one name, `unknown`. It goes there if the client's
+// trace is sampled, or, for a call of none, by chance; health and reflection only if the client asks for it. A call
+// that begins a trace here is found by the `trace_id` of its line.
 //
 // Calls of DigitService are logged at level info, those that fail at warning, or error if the fault is the server's;
 // health and reflection, of which probes make many, at debug unless they fail.

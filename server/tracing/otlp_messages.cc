@@ -1,10 +1,14 @@
 #include "server/tracing/otlp_messages.h"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <variant>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/support/build_info.h"
 
 namespace denoised {
@@ -22,7 +26,36 @@ uint64_t UnixNanoseconds(std::chrono::system_clock::time_point time) {
   return static_cast<uint64_t>(std::chrono::nanoseconds(time.time_since_epoch()).count());
 }
 
-void Set(const std::string& value, AnyValue& out) { out.set_string_value(value); }
+// The bytes of the character that the text begins with; 0 if that is none of UTF-8 (RFC 3629).
+size_t CharacterBytes(absl::string_view text) {
+  const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
+  if (byte(0) < 0x80) return 1;
+  const size_t size = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
+  if (byte(0) < 0xc2 || byte(0) > 0xf4 || size > text.size()) return 0;
+  // Of the second byte not all are allowed: no longer form than need be, no surrogates, nothing beyond U+10FFFF.
+  const unsigned char low = byte(0) == 0xe0 ? 0xa0 : byte(0) == 0xf0 ? 0x90 : 0x80;
+  const unsigned char high = byte(0) == 0xed ? 0x9f : byte(0) == 0xf4 ? 0x8f : 0xbf;
+  if (byte(1) < low || byte(1) > high) return 0;
+  for (size_t i = 2; i < size; ++i) {
+    if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
+  }
+  return size;
+}
+
+// Strangers choose some texts, and protobuf's strings are UTF-8: a collector refuses a request with one that is not,
+// and so everybody's spans in it.
+std::string ValidUtf8(absl::string_view text) {
+  std::string valid;
+  valid.reserve(text.size());
+  while (!text.empty()) {
+    const size_t size = CharacterBytes(text);
+    absl::StrAppend(&valid, size == 0 ? "?" : text.substr(0, size));
+    text.remove_prefix(size == 0 ? 1 : size);
+  }
+  return valid;
+}
+
+void Set(const std::string& value, AnyValue& out) { out.set_string_value(ValidUtf8(value)); }
 void Set(int64_t value, AnyValue& out) { out.set_int_value(value); }
 void Set(double value, AnyValue& out) { out.set_double_value(value); }
 
@@ -30,7 +63,7 @@ void Write(const Span& span, trace::Span& out) {
   out.set_trace_id(absl::HexStringToBytes(span.trace_id));
   out.set_span_id(absl::HexStringToBytes(span.span_id));
   out.set_parent_span_id(absl::HexStringToBytes(span.parent_span_id));
-  out.set_name(span.name);
+  out.set_name(ValidUtf8(span.name));
   out.set_kind(span.serves_call ? trace::Span::SPAN_KIND_SERVER : trace::Span::SPAN_KIND_INTERNAL);
   out.set_start_time_unix_nano(UnixNanoseconds(span.start));
   out.set_end_time_unix_nano(UnixNanoseconds(span.end));
@@ -38,12 +71,12 @@ void Write(const Span& span, trace::Span& out) {
   out.set_flags(static_cast<unsigned char>(flags[0]) | kRemoteKnown | (span.parent_is_remote ? kRemote : 0));
   for (const auto& [key, value] : span.attributes) {
     KeyValue& attribute = *out.add_attributes();
-    attribute.set_key(key);
+    attribute.set_key(ValidUtf8(key));
     std::visit([&attribute](const auto& any) { Set(any, *attribute.mutable_value()); }, value);
   }
   if (!span.failed) return;
   out.mutable_status()->set_code(trace::Status::STATUS_CODE_ERROR);
-  out.mutable_status()->set_message(span.error);
+  out.mutable_status()->set_message(ValidUtf8(span.error));
 }
 
 }  // namespace
@@ -53,8 +86,8 @@ ExportRequest MakeExportRequest(const std::map<std::string, std::string>& resour
   trace::ResourceSpans& all = *request.add_resource_spans();
   for (const auto& [key, value] : resource) {
     KeyValue& attribute = *all.mutable_resource()->add_attributes();
-    attribute.set_key(key);
-    attribute.mutable_value()->set_string_value(value);
+    attribute.set_key(ValidUtf8(key));
+    Set(value, *attribute.mutable_value());
   }
   trace::ScopeSpans& scope = *all.add_scope_spans();
   scope.mutable_scope()->set_name("denoised");

@@ -4,6 +4,8 @@
 //
 //   const ExportRequest request = MakeExportRequest(ResourceAttributes(instance), spans);
 //
+// Bytes that are no UTF-8 become `?`.
+//
 // Pure and thread-safe.
 #ifndef DENOISED_SERVER_TRACING_OTLP_MESSAGES_H_
 #define DENOISED_SERVER_TRACING_OTLP_MESSAGES_H_

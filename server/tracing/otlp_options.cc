@@ -36,6 +36,13 @@ bool IsHostAndPort(absl::string_view text) {
          (brackets || host.find(':') == absl::string_view::npos);
 }
 
+// An endpoint to show: what stands before '@' may be a secret.
+std::string WithoutUser(absl::string_view endpoint) {
+  const size_t at = endpoint.rfind('@');
+  if (at == absl::string_view::npos) return std::string(endpoint);
+  return absl::StrCat("...", endpoint.substr(at), " (names of users have no place there)");
+}
+
 // None for a broken %XX.
 std::optional<std::string> PercentDecoded(absl::string_view text) {
   std::string out;
@@ -54,15 +61,23 @@ std::optional<std::string> PercentDecoded(absl::string_view text) {
   return out;
 }
 
-// None if any of it is wrong, as OpenTelemetry has it.
-std::optional<Attributes> ParseAttributes(absl::string_view text) {
+// None if any of it is wrong, as OpenTelemetry has it. The error names the first such pair, but not its value, which
+// may be a secret.
+absl::StatusOr<Attributes> ParseAttributes(absl::string_view text) {
   Attributes attributes;
+  int number = 0;
   for (const absl::string_view pair : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
+    ++number;
     const size_t equals = pair.find('=');
-    if (equals == absl::string_view::npos) return std::nullopt;
+    if (equals == absl::string_view::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("pair ", number, " has no ="));
+    }
     const absl::string_view key = absl::StripAsciiWhitespace(pair.substr(0, equals));
+    if (key.empty()) return absl::InvalidArgumentError(absl::StrCat("pair ", number, " has no key"));
     const std::optional<std::string> value = PercentDecoded(absl::StripAsciiWhitespace(pair.substr(equals + 1)));
-    if (key.empty() || !value.has_value()) return std::nullopt;
+    if (!value.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("the value of ", key, " has a % without XX"));
+    }
     attributes[std::string(key)] = *value;
   }
   return attributes;
@@ -91,7 +106,7 @@ absl::StatusOr<OtlpTarget> ParseOtlpTarget(const OtlpOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("--otlp_endpoint must be the host and port where a collector takes OTLP by gRPC, such as "
                      "localhost:4317, or https://collector.example:4317 with TLS, got ",
-                     options.endpoint));
+                     WithoutUser(options.endpoint)));
   }
   target.address = std::string(address);
   if (options.ca.empty()) return target;
@@ -116,10 +131,11 @@ std::map<std::string, std::string> ResourceAttributes(const std::string& instanc
   Attributes attributes = {
       {"service.name", "denoised"}, {"service.version", kVersion}, {"service.instance.id", instance}};
   const std::string given = Variable("OTEL_RESOURCE_ATTRIBUTES");
-  if (const std::optional<Attributes> more = ParseAttributes(given); more.has_value()) {
+  if (const absl::StatusOr<Attributes> more = ParseAttributes(given); more.ok()) {
     for (const auto& [key, value] : *more) attributes[key] = value;
   } else {
-    spdlog::warn("OTEL_RESOURCE_ATTRIBUTES is ignored: it must be key=value,key=value, got {}", given);
+    spdlog::warn("OTEL_RESOURCE_ATTRIBUTES is ignored: it must be key=value,key=value, but {}",
+                 std::string(more.status().message()));
   }
   if (const std::string name = Variable("OTEL_SERVICE_NAME"); !name.empty()) attributes["service.name"] = name;
   return attributes;

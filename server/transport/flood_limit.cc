@@ -3,33 +3,60 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace denoised {
 
-FloodLimit::FloodLimit(int64_t max_bytes, Traffic traffic, Calls calls, Cut cut)
-    : max_bytes_(max_bytes), traffic_(std::move(traffic)), calls_(std::move(calls)), cut_(std::move(cut)) {}
+FloodLimit::FloodLimit(const FloodBytes& max, Traffic traffic, Calls calls, Cut cut)
+    : max_(max), traffic_(std::move(traffic)), calls_(std::move(calls)), cut_(std::move(cut)) {}
 
 void FloodLimit::Check() {
   for (auto& [id, account] : accounts_) account.seen = false;
-  std::vector<ConnectionTraffic> suspects;
-  for (const ConnectionTraffic& now : traffic_()) {
+  const std::vector<ConnectionTraffic> all = traffic_();
+  for (const ConnectionTraffic& now : all) {
     Account& account = accounts_[now.id];
-    const int64_t more = (now.received - account.received) - (now.taken - account.taken);
-    account.received = now.received;
-    account.taken = now.taken;
-    account.beyond = std::max<int64_t>(account.beyond + more, 0);
+    const int64_t sent = now.received - std::exchange(account.received, now.received);
+    const int64_t taken = now.taken - std::exchange(account.taken, now.taken);
+    const int64_t credit = std::min(taken, kTakenCredit + taken / 16);
+    account.beyond = std::max<int64_t>(account.beyond + sent - credit, 0);
     account.seen = true;
-    if (account.beyond > max_bytes_) suspects.push_back(now);
   }
   absl::erase_if(accounts_, [](const auto& entry) { return !entry.second.seen; });
+  std::vector<ConnectionTraffic> suspects = Suspects(all);
   if (suspects.empty()) return;
   Grant(suspects);
+  std::sort(suspects.begin(), suspects.end(), [this](const ConnectionTraffic& a, const ConnectionTraffic& b) {
+    return accounts_[a.id].beyond > accounts_[b.id].beyond;
+  });
+  int64_t sum = Sum();
   for (const ConnectionTraffic& suspect : suspects) {
-    if (accounts_[suspect.id].beyond <= max_bytes_ || !cut_(suspect.peer)) continue;
-    spdlog::warn("the connection of {} is cut after {} bytes: it sends other things than calls",
-                 AddressText(suspect.peer), suspect.received);
+    const int64_t beyond = accounts_[suspect.id].beyond;
+    if (beyond <= max_.each && sum <= max_.all) return;
+    CutOff(suspect);
+    sum -= beyond;
   }
+}
+
+// Of those that are not cut.
+int64_t FloodLimit::Sum() const {
+  int64_t sum = 0;
+  for (const auto& [id, account] : accounts_) sum += account.cut ? 0 : account.beyond;
+  return sum;
+}
+
+// Who may have sent too much. If all together have, that is everybody who has sent something.
+std::vector<ConnectionTraffic> FloodLimit::Suspects(const std::vector<ConnectionTraffic>& all) const {
+  const int64_t innocent = Sum() > max_.all ? 0 : max_.each;
+  std::vector<ConnectionTraffic> suspects;
+  for (const ConnectionTraffic& now : all) {
+    const Account& account = accounts_.at(now.id);
+    if (!account.cut && account.beyond > innocent) suspects.push_back(now);
+  }
+  return suspects;
 }
 
 // Takes off what their new calls may have brought.
@@ -44,6 +71,19 @@ void FloodLimit::Grant(const std::vector<ConnectionTraffic>& suspects) {
     const int64_t calls = found->started - std::exchange(account.calls, found->started);
     account.beyond = std::max<int64_t>(account.beyond - calls * kCallBytes, 0);
   }
+}
+
+// Strangers could have it write a line for each of their connections.
+void FloodLimit::CutOff(const ConnectionTraffic& connection) {
+  Account& account = accounts_[connection.id];
+  account.cut = true;
+  if (!cut_(connection.peer)) return;
+  const std::optional<int64_t> left_out = lines_.Take(LineBudget::Clock::now());
+  if (!left_out.has_value()) return;
+  const std::string more =
+      *left_out == 0 ? "" : absl::StrCat("; ", *left_out, " more have been cut since the last such line");
+  spdlog::warn("the connection of {} is cut: it has sent {} bytes beyond what its calls may have, of {} in all{}",
+               AddressText(connection.peer), account.beyond, connection.received, more);
 }
 
 }  // namespace denoised

@@ -3,14 +3,16 @@
 // Cuts connections that are used for something else than calls: gRPC 1.51 does not bound what it keeps of a header
 // block without end, and takes any number of frames that carry nothing.
 //
-//   FloodLimit floods(kMaxFloodBytes, [&] { return listener.Traffic(); }, OpenCalls,
+//   FloodLimit floods({.each = 1 << 20, .all = 64 << 20}, [&] { return listener.Traffic(); }, OpenCalls,
 //                     [&](const SocketAddress& peer) { return listener.Cut(peer); });
 //   const PeriodicTask watch(kFloodPeriod, [&] { floods.Check(); });
 //
-// It rests on counts of bytes, which TLS does not hide. A client of calls sends less than it gets, as its updates of
-// windows are a fiftieth of what comes and pings are answered alike; or else it sends requests. So a connection is cut
-// when it has sent more than it has taken, by more than the limit and kCallBytes for each new call. What its calls may
-// have brought and did not is not saved up.
+// It rests on counts of bytes, which TLS does not hide. A client of calls sends requests; besides them its pings, which
+// are answered alike, and updates of windows, a fiftieth of what it takes. So what it takes between two checks buys it
+// that much, but kTakenCredit and a sixteenth at most: who downloads may not flood for that. A connection is cut when
+// it has sent more than this and kCallBytes for each new call, by more than its limit. If all together have sent more
+// than the limit for all, those that have sent the most are cut until they have not. What its calls may have brought
+// and did not is not saved up, but for the first burst after them.
 //
 // Thread-compatible.
 #ifndef DENOISED_SERVER_TRANSPORT_FLOOD_LIMIT_H_
@@ -22,6 +24,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "server/telemetry/line_budget.h"
 #include "server/transport/connection_traffic.h"
 #include "server/transport/open_calls.h"
 
@@ -30,10 +33,18 @@ namespace denoised {
 // Between two checks, in which time a connection may bring more than its limit.
 inline constexpr std::chrono::milliseconds kFloodPeriod(100);
 
+// In bytes that connections may bring besides their calls.
+struct FloodBytes {
+  int64_t each = 0;
+  int64_t all = 0;  // together
+};
+
 class FloodLimit {
  public:
   // More than the metadata and the message of a call may have: transport_options.h.
   static constexpr int64_t kCallBytes = 96 << 10;
+  // That a client may send between two checks for what it takes, beside a sixteenth of that.
+  static constexpr int64_t kTakenCredit = 16 << 10;
 
   using Traffic = std::function<std::vector<ConnectionTraffic>()>;
   using Calls = std::function<std::vector<ConnectionCalls>()>;
@@ -41,26 +52,32 @@ class FloodLimit {
   using Cut = std::function<bool(const SocketAddress& peer)>;
 
   // `calls` is asked only if there is somebody to suspect.
-  FloodLimit(int64_t max_bytes, Traffic traffic, Calls calls, Cut cut);
+  FloodLimit(const FloodBytes& max, Traffic traffic, Calls calls, Cut cut);
 
   void Check();
 
  private:
   struct Account {
-    int64_t received = 0, taken = 0, calls = 0;  // at the last look
-    int64_t beyond = 0;                          // sent beyond taken and calls
-    bool seen = false;                           // in this check
+    int64_t received = 0, taken = 0;  // at the last look
+    int64_t calls = 0;                // when it was last a suspect
+    int64_t beyond = 0;               // sent beyond what it took and its calls
+    bool seen = false;                // in this check
+    bool cut = false;
   };
 
+  int64_t Sum() const;
+  std::vector<ConnectionTraffic> Suspects(const std::vector<ConnectionTraffic>& all) const;
   void Grant(const std::vector<ConnectionTraffic>& suspects);
+  void CutOff(const ConnectionTraffic& connection);
 
   // Constant after construction.
-  const int64_t max_bytes_;
+  const FloodBytes max_;
   const Traffic traffic_;
   const Calls calls_;
   const Cut cut_;
 
   absl::flat_hash_map<uint64_t, Account> accounts_;
+  LineBudget lines_;
 };
 
 }  // namespace denoised

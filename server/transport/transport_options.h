@@ -31,8 +31,9 @@ struct TransportOptions {
   int max_streams = 1000;
   // Over all connections, see call_limit.h. Never less than max_streams, so that no lone connection is cut.
   int64_t max_calls = 10'000;
-  // That a connection may bring besides its calls, see flood_limit.h.
+  // That a connection, and all together, may bring besides their calls, see flood_limit.h.
   int64_t max_flood_bytes = 1 << 20;
+  int64_t max_flood_bytes_of_all = 64 << 20;
   // Whether gRPC's count of connections and calls is shown by its service Channelz.
   bool channelz = false;
   // For a new connection to say its first words, TLS included.

@@ -300,6 +300,11 @@ TEST_F(CurlTest, RefusalsAreInTheServersWords) {
   EXPECT_EQ(plain.exit_code, 1);
   EXPECT_THAT(plain.err, HasSubstr("this port speaks TLS: ask with https:// in the place of http://"));
   EXPECT_EQ(Run("http://127.0.0.1:1", {"7", "--token-file", "good"}).exit_code, 2) << "no token in plain text";
+  for (const char* unreadable : {"missing", "."}) {
+    const ProgramResult no_file = Run(url, {"7", "--ca", "ca.pem", "--token-file", unreadable});
+    EXPECT_EQ(no_file.exit_code, 1);
+    EXPECT_EQ(no_file.err, std::string("error: --token-file: cannot read ") + unreadable + "\n");
+  }
 }
 
 // "--retry" asks again when Retry-After says.

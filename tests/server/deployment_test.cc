@@ -32,7 +32,7 @@ double NumberAfter(const std::string& name, const std::string& manifest) {
 // Otherwise the pod is killed while it still draws what it has admitted.
 TEST(KubernetesTest, GracePeriodCoversLameDuckAndDrain) {
   const std::string manifest = Slurp(DENOISED_SOURCE_DIR "/deploy/kubernetes/base/deployment.yaml");
-  constexpr double kMarginSeconds = 10;  // for connections to close
+  constexpr double kMarginSeconds = 12;  // for connections to close
   EXPECT_GE(NumberAfter("terminationGracePeriodSeconds: ", manifest),
             NumberAfter("--lame_duck=", manifest) + NumberAfter("--drain_timeout=", manifest) + kMarginSeconds);
 }
@@ -151,7 +151,7 @@ TEST_F(DockerTest, HealthIsAskedByTheProgramItself) {
 
 // Otherwise Compose kills after ten seconds what is still drawn.
 TEST_F(DockerTest, ComposeWaitsAsLongAsADrainTakes) {
-  constexpr double kMarginSeconds = 10;
+  constexpr double kMarginSeconds = 12;
   EXPECT_GE(NumberAfter("stop_grace_period: ", Slurp(DENOISED_SOURCE_DIR "/deploy/compose.yaml")),
             options_.lame_duck_seconds + options_.drain_timeout_seconds + kMarginSeconds);
 }
@@ -171,7 +171,7 @@ TEST_F(SystemdTest, UnitNamesFlagsThatExist) {
 }
 
 TEST_F(SystemdTest, StopTimeoutCoversLameDuckAndDrain) {
-  constexpr double kMarginSeconds = 10;
+  constexpr double kMarginSeconds = 12;
   EXPECT_GE(NumberAfter("TimeoutStopSec=", unit_),
             options_.lame_duck_seconds + options_.drain_timeout_seconds + kMarginSeconds);
 }

@@ -31,12 +31,30 @@ constexpr char kGetModel[] = "/denoised.v1.DigitService/GetModel";
 constexpr char kGenerateDigit[] = "/denoised.v1.DigitService/GenerateDigit";
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kNoEnd = 256 * kMiB;  // a flood that is not ended before
-constexpr int64_t kMostMemory = 64 * kMiB;
+constexpr int64_t kMostMemory = 128 * kMiB;
 constexpr int64_t kPartBytes = 64 << 10;
 // After each part: as much as a network of 1 Gbit/s brings. What comes between two looks of the server counts as well.
 constexpr std::chrono::microseconds kPause(500);
 
+// AddressSanitizer keeps what is freed: no word on memory then. GCC says that it is there, Clang when asked.
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kKeepsWhatIsFreed = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+constexpr bool kKeepsWhatIsFreed = true;
+#else
+constexpr bool kKeepsWhatIsFreed = false;
+#endif
+#else
+constexpr bool kKeepsWhatIsFreed = false;
+#endif
+
 int64_t ResidentBytes() { return FiguresOf(getpid()).resident_kib << 10; }
+
+void ExpectLittleMemory(int64_t grown) {
+  if (kKeepsWhatIsFreed) return;
+  EXPECT_LT(grown, kMostMemory);
+}
 
 std::string Repeat(const std::string& bytes, int64_t size) {
   std::string all;
@@ -101,9 +119,7 @@ class FloodTest : public PuppetServer {
 
   static void ExpectEnded(const Flood& flood) {
     EXPECT_LT(flood.bytes, kNoEnd) << "nothing ended it";
-#ifndef __SANITIZE_ADDRESS__  // which keeps what is freed
-    EXPECT_LT(flood.memory, kMostMemory);
-#endif
+    ExpectLittleMemory(flood.memory);
   }
 };
 
@@ -111,9 +127,9 @@ TEST_F(FloodTest, PingsWhoseAnswersNobodyReads) {
   ExpectEnded(Send("", http2::FrameBytes(http2::kPing, http2::kNone, 0, "12345678")));
 }
 
+// By the limit, or by the system where its buffers are small.
 TEST_F(FloodTest, SettingsWhoseAnswersNobodyReads) {
   ExpectEnded(Send("", http2::FrameBytes(http2::kSettings, http2::kNone, 0, "")));
-  EXPECT_EQ(Metric("denoised_connections_cut_total"), "1");
 }
 
 // With a call now and then, as if they came with that: gRPC stops reading when ten thousand answers wait, and the
@@ -137,7 +153,7 @@ TEST_F(FloodTest, ContinuationsWithoutEnd) {
   ExpectEnded(Send(http2::Headers(1, http2::CallHeaders(kGetModel), http2::kNone),
                    http2::FrameBytes(http2::kContinuation, http2::kNone, 1, more)));
   EXPECT_EQ(Metric("denoised_connections_cut_total"), "1");
-  EXPECT_THAT(log.text(), HasSubstr(": it sends other things than calls"));
+  EXPECT_THAT(log.text(), HasSubstr(" bytes beyond what its calls may have, of "));
 }
 
 TEST_F(FloodTest, EmptyContinuations) {
@@ -185,7 +201,7 @@ TEST_F(FloodTest, ClientsThatGiveNoRoomAreServedNothing) {
   EXPECT_TRUE(Draw().ok());
   AwaitMetric("denoised_wasted_steps_total{reason=\"slow_reader\"}", "50");
   AwaitMetric("denoised_requests_in_flight", "0");
-  EXPECT_LT(ResidentBytes() - before, kMostMemory);
+  ExpectLittleMemory(ResidentBytes() - before);
   EXPECT_TRUE(Draw().ok());
 }
 

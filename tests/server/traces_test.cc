@@ -16,6 +16,7 @@
 #include "tests/testing/fake_collector.h"
 #include "tests/testing/free_port.h"
 #include "tests/testing/http2.h"
+#include "tests/testing/http_client.h"
 #include "tests/testing/raw_connection.h"
 
 namespace denoised {
@@ -159,10 +160,10 @@ TEST_F(TracesTest, AnEnginesFailureIsTheServersError) {
   EXPECT_EQ(spans[0].status().message(), status.error_message());
 }
 
-// Some are no methods, and one is long.
+// Some are no methods, one is long, and one is no text.
 TEST_F(TracesTest, WhateverStrangersCallIsASpan) {
   Start();
-  const std::vector<std::string> paths = {"/", "//", "/a", "/" + std::string(3000, 'b')};
+  const std::vector<std::string> paths = {"/", "//", "/a", "/" + std::string(3000, 'b'), "/\xff"};
   const RawConnection connection(server_->port());
   http2::FrameReader frames(connection);
   connection.Send(http2::Preface());
@@ -171,9 +172,29 @@ TEST_F(TracesTest, WhateverStrangersCallIsASpan) {
                     http2::Data(2 * i + 1, http2::Message("")));
     EXPECT_FALSE(frames.Stream(2 * i + 1).empty());
   }
-  std::vector<std::string> names;
-  for (const OtlpSpan& span : Spans()) names.push_back(span.name());
-  EXPECT_THAT(names, ElementsAre("unknown", "/", "a", std::string(256, 'b')));
+  std::vector<std::string> called;
+  for (const OtlpSpan& span : Spans()) {
+    std::map<std::string, std::string> attributes = AttributesOf(span.attributes());
+    called.push_back(attributes["denoised.path"]);
+    EXPECT_EQ(span.name(), "unknown");
+    EXPECT_EQ(attributes["rpc.service"], "unknown");
+    EXPECT_EQ(attributes["rpc.method"], "unknown");
+  }
+  EXPECT_THAT(called, ElementsAre("/", "//", "/a", "/" + std::string(255, 'b'), "/?"));
+}
+
+// Their calls come from within this process: what gRPC calls it there is no address.
+TEST_F(TracesTest, ADrawByHttpIsASpanThatNamesNoServer) {
+  options_.http_listen = "127.0.0.1:0";
+  Start();
+  ASSERT_EQ(HttpGet(server_->http_port(), "/v1/digits/7.png?steps=2").status, 200);
+  const std::vector<OtlpSpan> spans = Spans();
+  ASSERT_EQ(spans.size(), 5u);
+  std::map<std::string, std::string> attributes = AttributesOf(spans[0].attributes());
+  EXPECT_EQ(attributes["rpc.method"], "GenerateDigit");
+  EXPECT_EQ(attributes["client.address"], "127.0.0.1");
+  EXPECT_EQ(attributes.count("server.address"), 0u) << attributes["server.address"];
+  EXPECT_EQ(attributes.count("server.port"), 0u);
 }
 
 // Or there would be more of probes than of anything else.

@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "common/support/build_info.h"
 #include "tests/testing/captured_log.h"
@@ -14,6 +18,7 @@ namespace denoised {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 using testing::Pair;
 using testing::UnorderedElementsAre;
 
@@ -40,6 +45,16 @@ TEST(OtlpOptionsTest, WhatIsNoEndpointIsSaid) {
                          std::string("--otlp_endpoint must be the host and port where a collector takes OTLP by gRPC, "
                                      "such as localhost:4317, or https://collector.example:4317 with TLS, got ") +
                              text));
+  }
+}
+
+TEST(OtlpOptionsTest, ASecretInAnEndpointIsNotEchoed) {
+  for (const char* text : {"https://user:secret@collector.example:4317", "user:sec@ret@collector.example:4317"}) {
+    EXPECT_THAT(ParseOtlpTarget({.endpoint = text}),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         "--otlp_endpoint must be the host and port where a collector takes OTLP by gRPC, such as "
+                         "localhost:4317, or https://collector.example:4317 with TLS, got ...@collector.example:4317 "
+                         "(names of users have no place there)"));
   }
 }
 
@@ -94,13 +109,18 @@ TEST_F(ResourceTest, TheEnvironmentWins) {
 }
 
 TEST_F(ResourceTest, AttributesThatCannotBeReadAreIgnoredAndSaid) {
-  for (const char* wrong : {"a", "a=1,b", "=1", "a=%2", "a=%zz"}) {
+  for (const auto& [wrong, why] :
+       std::vector<std::pair<std::string, std::string>>{{"secret", "pair 1 has no ="},
+                                                        {"a=1,secret", "pair 2 has no ="},
+                                                        {"=secret", "pair 1 has no key"},
+                                                        {"a=1,b=secret%2", "the value of b has a % without XX"},
+                                                        {"a=secret%zz", "the value of a has a % without XX"}}) {
     const CapturedLog log;
-    setenv("OTEL_RESOURCE_ATTRIBUTES", wrong, 1);
+    setenv("OTEL_RESOURCE_ATTRIBUTES", wrong.c_str(), 1);
     EXPECT_EQ(ResourceAttributes("abc").size(), 3u);
-    EXPECT_THAT(
-        log.text(),
-        HasSubstr(std::string("OTEL_RESOURCE_ATTRIBUTES is ignored: it must be key=value,key=value, got ") + wrong));
+    EXPECT_THAT(log.text(),
+                HasSubstr("OTEL_RESOURCE_ATTRIBUTES is ignored: it must be key=value,key=value, but " + why));
+    EXPECT_THAT(log.text(), Not(HasSubstr("secret"))) << "values are not logged";
   }
 }
 

@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
+#include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/testing/captured_log.h"
 
@@ -17,6 +20,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr int64_t kLimit = 1000;
+constexpr int64_t kLimitOfAll = 2500;
 
 SocketAddress Peer(int port) {
   SocketAddress address{.size = sizeof(sockaddr_in)};
@@ -36,11 +40,21 @@ class FloodLimitTest : public testing::Test {
     limit_.Check();
   }
 
+  // Several connections, by port, and what each has sent; none takes anything.
+  void SeeAll(const std::vector<std::pair<int, int64_t>>& received) {
+    traffic_.clear();
+    for (const auto& [port, bytes] : received) {
+      traffic_.push_back({.id = static_cast<uint64_t>(port), .peer = Peer(port), .received = bytes});
+    }
+    limit_.Check();
+  }
+
   std::vector<ConnectionTraffic> traffic_;
   std::vector<ConnectionCalls> calls_;
   int asked_ = 0;
   std::vector<int> cut_;  // ports
-  FloodLimit limit_{kLimit, [this] { return traffic_; },
+  FloodLimit limit_{{.each = kLimit, .all = kLimitOfAll},
+                    [this] { return traffic_; },
                     [this] {
                       ++asked_;
                       return calls_;
@@ -57,6 +71,24 @@ TEST_F(FloodLimitTest, WhoSendsNoMoreThanItTakesGoesOn) {
   EXPECT_EQ(asked_, 0) << "gRPC's counts cost more than the system's";
 }
 
+// A tenth of a second of 10 MB/s, with the updates of windows that it takes.
+TEST_F(FloodLimitTest, WhoDownloadsGoesOn) {
+  for (int64_t i = 1; i <= 100; ++i) See(1, 20'000 * i, 1'000'000 * i);
+  EXPECT_THAT(cut_, IsEmpty());
+}
+
+// Once in the second that gRPC asks for, or in each check: the answers are as long.
+TEST_F(FloodLimitTest, WhoPingsGoesOn) {
+  constexpr int64_t kPingBytes = 17;
+  for (int64_t i = 1; i <= 1000; ++i) See(1, kPingBytes * i, kPingBytes * i);
+  EXPECT_THAT(cut_, IsEmpty());
+}
+
+TEST_F(FloodLimitTest, WhatADownloaderTakesDoesNotBuyItAFlood) {
+  for (int64_t i = 1; i <= 100; ++i) See(1, 100'000 * i, 100'000 * i);
+  EXPECT_THAT(cut_, ElementsAre(1));
+}
+
 TEST_F(FloodLimitTest, WhoSendsOtherThingsThanCallsIsCut) {
   const CapturedLog log;
   See(1, 1000, 0);
@@ -64,7 +96,10 @@ TEST_F(FloodLimitTest, WhoSendsOtherThingsThanCallsIsCut) {
   See(1, 1001, 0);
   EXPECT_THAT(cut_, ElementsAre(1));
   EXPECT_THAT(log.text(),
-              HasSubstr("the connection of 127.0.0.1:1 is cut after 1001 bytes: it sends other things than calls"));
+              HasSubstr("the connection of 127.0.0.1:1 is cut: it has sent 1001 bytes beyond what its calls may have, "
+                        "of 1001 in all\n"));
+  See(1, 5000, 0);
+  EXPECT_THAT(cut_, ElementsAre(1)) << "once";
 }
 
 TEST_F(FloodLimitTest, EachNewCallMayBringItsBytes) {
@@ -85,6 +120,31 @@ TEST_F(FloodLimitTest, ConnectionsAreCountedApart) {
   See(2, 600, 0);
   See(1, 600, 0);
   EXPECT_THAT(cut_, IsEmpty());
+}
+
+TEST_F(FloodLimitTest, TooMuchOfAllTogetherEndsThoseThatSentTheMost) {
+  SeeAll({{1, 800}, {2, 900}, {3, 700}, {4, 100}});
+  EXPECT_THAT(cut_, IsEmpty());
+  SeeAll({{1, 950}, {2, 900}, {3, 900}, {4, 600}});
+  EXPECT_THAT(cut_, ElementsAre(1));
+  SeeAll({{1, 950}, {2, 900}, {3, 900}, {4, 600}});
+  EXPECT_THAT(cut_, ElementsAre(1)) << "what is cut counts no more";
+}
+
+TEST_F(FloodLimitTest, CallsCountBeforeTooMuchOfAllTogetherDoes) {
+  calls_ = {{.peer = Peer(1), .open = 0, .started = 1}};
+  SeeAll({{1, 1000}, {2, 900}, {3, 900}});
+  EXPECT_THAT(cut_, IsEmpty());
+}
+
+TEST_F(FloodLimitTest, ManyCutConnectionsLeaveTenLines) {
+  const CapturedLog log;
+  std::vector<std::pair<int, int64_t>> connections;
+  for (int port = 1; port <= 30; ++port) connections.emplace_back(port, 2000);
+  SeeAll(connections);
+  EXPECT_EQ(cut_.size(), 30u);
+  const std::string text = log.text();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), LineBudget::kLines);
 }
 
 TEST_F(FloodLimitTest, OneThatGrpcDoesNotKnowYetMakesNoCalls) {
