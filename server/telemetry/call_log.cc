@@ -38,11 +38,10 @@ std::optional<std::string> Metadata(const grpc::ServerContextBase& context, cons
   return std::string(begin->second.data(), begin->second.size());
 }
 
-// What the client calls this server; empty for calls within this process, as those by HTTP are.
+// What the client calls this server; empty for calls that a gateway of this process makes for others.
 std::string Authority(const grpc::ServerContextBase& context) {
-  constexpr char kInProcess[] = "inproc.authority";  // gRPC's
+  if (CallerOf(context) != context.peer()) return "";
   const grpc::string_ref authority = context.ExperimentalGetAuthority();
-  if (authority == kInProcess) return "";
   return {authority.data(), std::min(authority.size(), kMaxAuthority)};
 }
 
