@@ -46,8 +46,9 @@ std::string DistanceRows(const EvaluationReport& report) {
   std::string rows = absl::StrCat(DistanceRow("Frechet distance", report.distance),
                                   Row("  of infinitely many", Number(limit.generated, 2), Number(limit.real.mean, 2),
                                       Range(limit.real, 2), absl::StrFormat("%+.2f", limit.above_floor())));
-  if (report.distance_of_all.has_value())
+  if (report.distance_of_all.has_value()) {
     absl::StrAppend(&rows, DistanceRow("  of all images", *report.distance_of_all));
+  }
   return rows;
 }
 

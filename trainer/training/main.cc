@@ -118,8 +118,9 @@ void Report(const TrainingSummary& summary, const TrainingOptions& options) {
   if (summary.interrupted) {
     absl::FPrintF(stderr, "stopped in epoch %d; everything is saved, and the same command with --resume goes on\n",
                   summary.epochs + 1);
-    if (!summary.checkpoint.empty())
+    if (!summary.checkpoint.empty()) {
       absl::PrintF("Serve what it has learnt:  denoised --checkpoint %s\n", summary.checkpoint);
+    }
     return;
   }
   absl::PrintF("%s: best %s %.5f in epoch %d of %d, %d images in %s, and %s for files and pictures%s\n",

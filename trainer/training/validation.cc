@@ -27,8 +27,9 @@ Validation::Validation(const Dataset& held_out, const NoiseSchedule& schedule, c
 double Validation::Loss(const torch::jit::Module& unet) {
   const int64_t calls = (images_ + kRows - 1) / kRows;
   std::vector<TrainingBatch> rows;  // made here, as random numbers come from one generator
-  for (int64_t i = 0; i < calls; ++i)
+  for (int64_t i = 0; i < calls; ++i) {
     rows.push_back(batches_.MakeFixed(i * kRows, std::min(kRows, images_ - i * kRows)));
+  }
   std::vector<double> sums(calls);
   std::vector<std::string> errors(pool_.size());
   torch::jit::Module network = unet;
