@@ -37,17 +37,6 @@ constexpr uint32_t kMaxImagesPerCall = 50;
 constexpr uint32_t kFewestCalls = 4, kMaxCalls = 64;  // where the server has room: not all end together
 constexpr int kPatience = 1000;                       // times that a full queue is asked again
 
-std::string SamplerText(v1::Sampler sampler) {
-  switch (sampler) {
-    case v1::SAMPLER_DDIM:
-      return "ddim";
-    case v1::SAMPLER_DPM_SOLVER_PP_2M:
-      return "dpm_solver_pp_2m";
-    default:
-      return "ddpm";
-  }
-}
-
 // How the work is shared out, so that the server always has two steps' worth of images and its queue room for others.
 struct Shares {
   uint32_t images_per_call = 1;
@@ -69,7 +58,7 @@ Json DrawnWith(const ClientOptions& options, const v1::GetModelResponse& model) 
   return {{"model_sha256", model.sha256()},
           {"model_version", model.model_version()},
           {"--seed", options.seed.has_value() ? Json(absl::StrCat(*options.seed)) : Json()},
-          {"--sampler", SamplerText(options.sampler)},
+          {"--sampler", SamplerFlag(options.sampler)},
           {"--steps", ExpectedSteps(options)},
           {"--eta", options.eta.value_or(0)},
           {"--guidance_scale", options.guidance_scale.value_or(1)},

@@ -46,6 +46,10 @@ CLI::Option* AddChoice(CLI::App& app, const std::string& name, Value& value, con
       ->type_name(absl::StrCat("{", absl::StrReplaceAll(words(), {{", ", ","}}), "}"));
 }
 
+std::map<std::string, v1::Sampler> Samplers() {
+  return {{"ddpm", v1::SAMPLER_DDPM}, {"ddim", v1::SAMPLER_DDIM}, {"dpm_solver_pp_2m", v1::SAMPLER_DPM_SOLVER_PP_2M}};
+}
+
 void AddBench(CLI::App& app, ClientOptions& options) {
   CLI::App* bench = app.add_subcommand(
       "bench",
@@ -118,10 +122,7 @@ void AddPictureOptions(CLI::App& app, ClientOptions& options) {
       ->check(CLI::Range(1, 1'000'000))
       ->group(picture);
   Add(app, "seed", options.seed, "Makes the picture reproducible [drawn at random, and told]")->group(picture);
-  AddChoice(
-      app, "sampler", options.sampler, "ddpm, ddim or dpm_solver_pp_2m [ddpm]",
-      {{"ddpm", v1::SAMPLER_DDPM}, {"ddim", v1::SAMPLER_DDIM}, {"dpm_solver_pp_2m", v1::SAMPLER_DPM_SOLVER_PP_2M}})
-      ->group(picture);
+  AddChoice(app, "sampler", options.sampler, "ddpm, ddim or dpm_solver_pp_2m [ddpm]", Samplers())->group(picture);
   Add(app, "steps", options.steps, "Denoising steps; 0: the sampler's own, 1000, 50 or 20 [0]")->group(picture);
   Add(app, "eta", options.eta, "DDIM's stochasticity, 0 to 1 [0]")->group(picture);
   Add(app, "guidance_scale", options.guidance_scale, "Classifier-free guidance, 1 (off) to 10 [1]")->group(picture);
@@ -268,6 +269,13 @@ Command ClientOptions::command() const {
   if (bench) return Command::kBench;
   if (show_model) return Command::kModel;
   return grid ? Command::kGrid : Command::kDraw;
+}
+
+std::string SamplerFlag(v1::Sampler sampler) {
+  for (const auto& [name, each] : Samplers()) {
+    if (each == sampler) return name;
+  }
+  return "ddpm";
 }
 
 double WaitSeconds(const ClientOptions& options) {

@@ -79,6 +79,9 @@ void AddClientOptions(CLI::App& app, ClientOptions& options);
 // The token of DENOISE_TOKEN, where that is set.
 void ReadToken(ClientOptions& options);
 
+// The value of --sampler: "ddim"; "ddpm" for one that is left to the server.
+std::string SamplerFlag(v1::Sampler sampler);
+
 // How long to wait for somebody to listen at the server's address.
 double WaitSeconds(const ClientOptions& options);
 
