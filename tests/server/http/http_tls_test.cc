@@ -322,6 +322,13 @@ class HttpTlsPiecesTest : public HttpTlsTest {
     return client;
   }
 
+  void BeginWithAPieceThatIsTaken(const std::string& piece) {
+    std::latch taken(1);
+    responder_->Begin({});
+    responder_->Write(piece, [&taken] { taken.count_down(); });
+    taken.wait();
+  }
+
   std::shared_ptr<HttpResponder> responder_;
   std::latch came_{1};
   std::latch gone_{1};
@@ -330,10 +337,7 @@ class HttpTlsPiecesTest : public HttpTlsTest {
 TEST_F(HttpTlsPiecesTest, PiecesComeAsTheyAreMade) {
   Start();
   HttpsConnection client = Ask();
-  std::latch taken(1);
-  responder_->Begin({});
-  responder_->Write("first\n", [&taken] { taken.count_down(); });
-  taken.wait();
+  BeginWithAPieceThatIsTaken("first\n");
   responder_->Write("second\n", nullptr);
   responder_->End();
   EXPECT_THAT(client.ReceiveAll(), HasSubstr("\r\n\r\n6\r\nfirst\n\r\n7\r\nsecond\n\r\n0\r\n\r\n"));
@@ -355,11 +359,8 @@ TEST_F(HttpTlsPiecesTest, Http10HearsWhereTheAnswerEnds) {
 TEST_F(HttpTlsPiecesTest, TheHandlerHearsThatTheClientWent) {
   Start();
   {
-    HttpsConnection client = Ask();
-    std::latch taken(1);
-    responder_->Begin({});
-    responder_->Write("first\n", [&taken] { taken.count_down(); });
-    taken.wait();
+    const HttpsConnection client = Ask();
+    BeginWithAPieceThatIsTaken("first\n");
   }
   gone_.wait();
   responder_->End();
