@@ -156,7 +156,13 @@ absl::StatusOr<Dataset> LoadDrawn(const std::string& folder) {
       LoadMnist(folder, samples ? Split::kDrawn : Split::kTrain, {.verify_checksums = false});
   const absl::Status status = data.ok() ? CheckEveryDigitIsThere(folder, *data) : data.status();
   if (status.ok()) return data;
-  return absl::Status(status.code(), absl::StrCat("cannot learn from --train_on: ", status.message()));
+  const std::string why = absl::IsNotFound(status)
+                              ? absl::StrCat(folder,
+                                             " has neither samples-images-idx3-ubyte, as denoise-eval's --out has "
+                                             "(with --seeds its folders seed-N), nor train-images-idx3-ubyte, as those "
+                                             "of `denoise dataset` have, or not the labels beside it")
+                              : std::string(status.message());
+  return absl::Status(status.code(), absl::StrCat("cannot learn from --train_on: ", why));
 }
 
 // Classification accuracy score: Ravuri and Vinyals, arXiv 1905.10887.

@@ -172,7 +172,11 @@ TEST_F(DenoiseEvalTest, NothingToLearnFromIsSaid) {
   const ProgramResult result = RunProgram(
       {"denoise-eval", "--train_on", "nowhere", "--data", SmallMnistFolder(), "--noverify_data"}, {}, folder_.path());
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, testing::StartsWith("denoise-eval: error: cannot learn from --train_on: "));
+  EXPECT_EQ(
+      result.err,
+      "denoise-eval: error: cannot learn from --train_on: nowhere has neither samples-images-idx3-ubyte, as "
+      "denoise-eval's --out has (with --seeds its folders seed-N), nor train-images-idx3-ubyte, as those of `denoise "
+      "dataset` have, or not the labels beside it\n");
 }
 
 TEST_F(DenoiseEvalTest, InterruptedRunSaysThatItGoesOn) {
