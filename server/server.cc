@@ -19,6 +19,7 @@
 #include "server/http/http_server.h"
 #include "server/metrics/call_metrics.h"
 #include "server/transport/descriptor_limit.h"
+#include "server/transport/lingering_close.h"
 #include "server/transport/listen_address.h"
 #include "server/transport/open_calls.h"
 
@@ -448,6 +449,7 @@ DrainReport Server::DropTheRest() {
 bool Server::AwaitClosed() {
   const bool answered = gateway_ == nullptr || gateway_->AwaitAnswers(kLastWords);
   const bool closed = WaitFor(kFarewellSeconds, [this] { return closed_.HasBeenNotified(); }) || CutConnections();
+  AwaitLingering(Nanoseconds(kFarewellSeconds));  // for clients that have yet to read what was sent
   return answered && closed;
 }
 

@@ -113,7 +113,7 @@ class Server {
   ModelManager& models() { return models_; }
 
   // Stops as said above, sends the spans that are left, and says in the log what it waits for and what it had to drop.
-  // Returns within lame_duck, drain_timeout and twelve seconds, even if a step hangs.
+  // Returns within lame_duck, drain_timeout and sixteen seconds, even if a step hangs.
   DrainReport Drain();
 
  private:

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,9 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include "server/transport/inode.h"
+#include "server/transport/lingering_close.h"
 
 namespace denoised {
 namespace {
@@ -30,11 +32,6 @@ absl::Status SystemError(int error) { return absl::UnavailableError(std::strerro
 
 void SetOption(int socket, int level, int option, int value) {
   setsockopt(socket, level, option, &value, sizeof value);
-}
-
-ino_t InodeOf(int descriptor) {
-  struct stat info {};
-  return fstat(descriptor, &info) == 0 ? info.st_ino : 0;
 }
 
 int OpenSpare() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
@@ -169,6 +166,7 @@ void ConnectionListener::Take(int listener, int socket) {
     return Refuse(socket, "too few descriptors are left; raise the limit of open files (ulimit -n)");
   }
   if (!from_probe && !Count(socket)) return Refuse(socket, "as many as --max_connections allows are open");
+  if (!from_probe) LingerOnClose(socket);
   receive_({.socket = socket, .listener = listener, .from_probe = from_probe});
 }
 
@@ -233,6 +231,7 @@ bool ConnectionListener::Cut(const SocketAddress& peer) {
   // When gRPC closes it: else its bytes stay in the system's memory for minutes, for a peer that does not take them.
   const linger reset{.l_onoff = 1, .l_linger = 0};
   setsockopt(found->socket, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  CloseAtOnce(found->socket);
   shutdown(found->socket, SHUT_RDWR);
   ThrowAwayUnread(found->socket);
   if (options_.on_cut) options_.on_cut();

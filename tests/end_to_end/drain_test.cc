@@ -50,7 +50,7 @@ TEST(DrainTest, SigtermFinishesTheWholeQueue) {
   Drawing drawing(served, {"--count=60", "--sampler=ddim"});
   served.server().Signal(SIGTERM);
   EXPECT_EQ(drawing.client().Wait(), 0) << drawing.client().err();
-  EXPECT_EQ(drawing.images(), 60);
+  EXPECT_EQ(drawing.images(), 60) << served.server().err();
   EXPECT_EQ(served.server().Wait(), 0);
   EXPECT_THAT(served.server().err(), testing::ContainsRegex("draining: 1 requests with [0-9]+ images left, which "
                                                             "should take [0-9]+ s; --drain_timeout gives them 300 s"));

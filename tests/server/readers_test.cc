@@ -1,6 +1,7 @@
 // Clients that read slowly, not at all, or leave: what they cost themselves and others.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,11 +12,15 @@
 #include "absl/strings/str_cat.h"
 #include "server/service/digit_stream.h"
 #include "tests/server/puppet_server.h"
+#include "tests/testing/http2.h"
+#include "tests/testing/raw_connection.h"
 
 namespace denoised {
 namespace {
 
 using std::chrono::milliseconds;
+using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 
 constexpr uint32_t kSteps = 1000;  // as many as a request may have
@@ -76,6 +81,41 @@ TEST_F(ReadersTest, ClientsThatNeverReadHoldUpNobody) {
   for (const auto& call : stalled) call->context.TryCancel();
   AwaitMetric("denoised_requests_in_flight", "0");
   AwaitMetric("denoised_output_bytes", "0");
+}
+
+// Seen on a busy machine: a server that had drawn everything closed its connections, a client said that it could take
+// more, was reset, and lost what it had not read.
+TEST_F(ReadersTest, WhoReadsSlowlyGetsAllOfADrain) {
+  constexpr uint32_t kWindow = 4 << 20, kStream = 1, kConnection = 0;
+  constexpr int kReceiveBytes = 32 << 10;
+  Start();
+  engine_->DrawNoise();
+  engine_->HoldSteps();
+  v1::GenerateDigitRequest request = Request(3, 10);
+  request.set_count(kSlots);
+  request.mutable_preview()->set_every_steps(1);
+  request.mutable_image()->set_size(128);
+  const RawConnection client(server_->port());
+  setsockopt(client.descriptor(), SOL_SOCKET, SO_RCVBUF, &kReceiveBytes, sizeof kReceiveBytes);
+  client.Send(http2::Preface() + http2::WindowUpdate(kConnection, kWindow) +
+              http2::Headers(kStream, http2::CallHeaders("/denoised.v1.DigitService/GenerateDigit")) +
+              http2::WindowUpdate(kStream, kWindow) +
+              http2::Data(kStream, http2::Message(request.SerializeAsString())));
+  AwaitMetric("denoised_requests_in_flight", "1");
+  std::thread drain([this] { server_->Drain(); });
+  http2::FrameReader frames(client);
+  EXPECT_TRUE(frames.Await(http2::kGoaway));
+  EXPECT_TRUE(frames.Await(http2::kPing));
+  EXPECT_TRUE(frames.Await(http2::kGoaway)) << "the last one, after which gRPC closes when no call is left";
+  engine_->LetGo();
+  AwaitMetric("denoised_requests_in_flight", "0");
+  std::this_thread::sleep_for(milliseconds(100));  // in which it closes
+  for (int i = 0; i < 3; ++i) {
+    client.Send(http2::WindowUpdate(kConnection, 1));
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  EXPECT_THAT(frames.Stream(kStream), Not(IsEmpty()));
+  drain.join();
 }
 
 TEST_F(ReadersTest, FramesThatNobodyReadsAreHardlyTakenFromTheEngine) {

@@ -57,6 +57,9 @@ inline std::string Headers(uint32_t stream, std::string_view block, uint8_t flag
 inline std::string Data(uint32_t stream, std::string_view payload) {
   return FrameBytes(kData, kEndStream, stream, payload);
 }
+inline std::string WindowUpdate(uint32_t stream, uint32_t bytes) {
+  return FrameBytes(kWindowUpdate, kNone, stream, BigEndian(bytes, 4));
+}
 inline std::string Reset(uint32_t stream) { return FrameBytes(kRstStream, kNone, stream, BigEndian(8, 4)); }  // CANCEL
 
 // gRPC's framing of one message.
