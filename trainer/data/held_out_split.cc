@@ -63,6 +63,7 @@ absl::StatusOr<SplitIndices> HeldOutSplit(const std::vector<uint8_t>& labels, in
 
 Dataset Subset(const Dataset& data, const std::vector<int64_t>& indices) {
   Dataset subset;
+  subset.class_names = data.class_names;
   subset.sha256 = data.sha256;
   subset.labels.reserve(indices.size());
   subset.pixels.reserve(indices.size() * kModelPixels);

@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "trainer/data/mnist.h"
+#include "trainer/data/dataset.h"
 
 namespace denoised {
 
@@ -47,8 +47,8 @@ struct SplitIndices {
 // INVALID_ARGUMENT where count is not 0 to N - 1.
 absl::StatusOr<SplitIndices> HeldOutSplit(const std::vector<uint8_t>& labels, int64_t count);
 
-// Those images of `data`, in that order; `sha256` stays that of the files that they are from. Every index is 0 to
-// data.size() - 1.
+// Those images of `data`, in that order; `class_names` stay, and `sha256` that of the files that they are from. Every
+// index is 0 to data.size() - 1.
 Dataset Subset(const Dataset& data, const std::vector<int64_t>& indices);
 
 }  // namespace denoised

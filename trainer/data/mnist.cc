@@ -11,17 +11,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/image/image.h"
-#include "common/image/resize.h"
 #include "common/support/digest.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
+#include "trainer/data/model_pixels.h"
 
 namespace denoised {
 namespace {
 
 constexpr uint32_t kImagesMagic = 0x00000803;  // unsigned bytes, three dimensions
 constexpr uint32_t kLabelsMagic = 0x00000801;  // unsigned bytes, one dimension
-constexpr uint32_t kSourceSize = 28;
 constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
 
 // MNIST's own files, unpacked.
@@ -127,18 +126,16 @@ absl::StatusOr<std::vector<uint32_t>> ReadHeader(const IdxFile& file, uint32_t m
   return dimensions;
 }
 
-// `count` images of kSourceSize.
-absl::StatusOr<std::vector<uint8_t>> ResizeAll(std::string_view source, size_t count) {
+// `count` images of size x size pixels.
+absl::StatusOr<std::vector<uint8_t>> ResizeAll(std::string_view source, size_t count, int size) {
   std::vector<uint8_t> pixels;
   pixels.reserve(count * kModelPixels);
-  constexpr int kSize = kSourceSize;
-  GreyImage image{.width = kSize, .height = kSize, .pixels = {}};
-  constexpr size_t kSourcePixels = size_t{kSourceSize} * kSourceSize;
+  GreyImage image{.width = size, .height = size, .pixels = {}};
+  const size_t source_pixels = static_cast<size_t>(size) * size;
   for (size_t i = 0; i < count; ++i) {
-    const std::string_view one = source.substr(i * kSourcePixels, kSourcePixels);
+    const std::string_view one = source.substr(i * source_pixels, source_pixels);
     image.pixels.assign(one.begin(), one.end());
-    DENOISED_ASSIGN_OR_RETURN(const GreyImage resized, Resize(image, kModelSize, Interpolation::kLinear));
-    pixels.insert(pixels.end(), resized.pixels.begin(), resized.pixels.end());
+    DENOISED_RETURN_IF_ERROR(AppendModelPixels(image, pixels));
   }
   return pixels;
 }
@@ -157,26 +154,24 @@ absl::StatusOr<Dataset> LoadMnist(const std::string& folder, Split split, const 
     DENOISED_RETURN_IF_ERROR(VerifyChecksum(images_name, images));
     DENOISED_RETURN_IF_ERROR(VerifyChecksum(labels_name, labels));
   }
-  if (shape[1] != shape[2] || (shape[1] != kSourceSize && shape[1] != kModelSize)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(images.path, " holds images of ", shape[1], "x", shape[2], " pixels, expected 28x28 or 32x32"));
-  }
+  DENOISED_RETURN_IF_ERROR(CheckImageSize(images.path, shape[1], shape[2]));
   if (shape[0] != count[0] || shape[0] == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(images.path, " holds ", shape[0], " images, but ", labels.path, " holds ", count[0], " labels"));
   }
   Dataset data;
   data.labels.assign(labels.bytes.begin() + 8, labels.bytes.end());
-  const auto bad = std::find_if(data.labels.begin(), data.labels.end(), [](uint8_t label) { return label > 9; });
+  const auto highest = std::max_element(data.labels.begin(), data.labels.end());
+  data.class_names = options.class_names.empty() ? NumbersAsNames(*highest + 1u) : options.class_names;
+  const size_t classes = data.class_names.size();
+  const auto bad =
+      std::find_if(data.labels.begin(), data.labels.end(), [=](uint8_t label) { return label >= classes; });
   if (bad != data.labels.end()) {
     return absl::InvalidArgumentError(absl::StrCat(labels.path, ": label ", bad - data.labels.begin(), " is ",
-                                                   static_cast<int>(*bad), ", expected 0 to 9"));
+                                                   static_cast<int>(*bad), ", expected 0 to ", classes - 1));
   }
-  if (shape[1] == kModelSize) {
-    data.pixels.assign(images.bytes.begin() + 16, images.bytes.end());
-  } else {
-    DENOISED_ASSIGN_OR_RETURN(data.pixels, ResizeAll(std::string_view(images.bytes).substr(16), shape[0]));
-  }
+  DENOISED_ASSIGN_OR_RETURN(data.pixels,
+                            ResizeAll(std::string_view(images.bytes).substr(16), shape[0], static_cast<int>(shape[1])));
   data.sha256 = {{images_name, images.sha256}, {labels_name, labels.sha256}};
   return data;
 }

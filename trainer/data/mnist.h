@@ -8,12 +8,12 @@
 #ifndef DENOISED_TRAINER_DATA_MNIST_H_
 #define DENOISED_TRAINER_DATA_MNIST_H_
 
-#include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "trainer/data/class_names.h"
+#include "trainer/data/dataset.h"
 
 namespace denoised {
 
@@ -23,21 +23,15 @@ enum class Split {
   kDrawn,  // "samples-...", as denoise-eval keeps what it has drawn; there are no sums to check
 };
 
-struct Dataset {
-  // [N, 32, 32] bytes: each 28x28 image resized bilinearly, 32x32 images as they are.
-  std::vector<uint8_t> pixels;
-  std::vector<uint8_t> labels;  // [N], 0 to 9
-  // File name without .gz and SHA-256 of its unpacked bytes, for the checkpoint's record.
-  std::vector<std::pair<std::string, std::string>> sha256;
-
-  size_t size() const { return labels.size(); }
-};
-
 struct MnistOptions {
   // Compares the unpacked files with MNIST's own SHA-256 sums. Off for another data set in the same format.
   bool verify_checksums = true;
+  // Of labels 0, 1 and so on; none: the numbers up to the highest label there is.
+  std::vector<std::string> class_names = NumbersAsNames(10);
 };
 
+// Images of 32x32 pixels stay as they are, others are resized: model_pixels.h.
+//
 // Reads <prefix>-images-idx3-ubyte and <prefix>-labels-idx1-ubyte, the prefix as Split says, from `folder`; their names
 // may have a dot before "idx", and .gz at the end. Whether they are gzipped is seen from their bytes. Errors name the
 // file, what is wrong and what to do:

@@ -128,6 +128,14 @@ class SampleFolder {
   const Settings settings_;
 };
 
+absl::Status CheckClasses(const Checkpoint& checkpoint, const DrawOptions& options) {
+  const size_t classes = checkpoint.metadata.class_names.size();
+  if (classes == kDigits) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(options.checkpoint, " draws ", classes,
+                                                 " classes, and denoise-eval's judges know ", kDigits,
+                                                 ": it measures sets of ten classes alone"));
+}
+
 absl::Status CheckGuidance(const Checkpoint& checkpoint, const DrawOptions& options) {
   if (!(options.guidance_scale >= 1 && options.guidance_scale <= kMaxGuidanceScale)) {
     return absl::InvalidArgumentError(
@@ -243,6 +251,7 @@ class SampleDrawer {
 
 absl::Status CheckDrawing(const DrawOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.checkpoint));
+  DENOISED_RETURN_IF_ERROR(CheckClasses(checkpoint, options));
   DENOISED_RETURN_IF_ERROR(CheckGuidance(checkpoint, options));
   return PlanOf(checkpoint, options).status();
 }
@@ -250,6 +259,7 @@ absl::Status CheckDrawing(const DrawOptions& options) {
 absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
   DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.checkpoint));
+  DENOISED_RETURN_IF_ERROR(CheckClasses(checkpoint, options));
   DENOISED_RETURN_IF_ERROR(CheckGuidance(checkpoint, options));
   DENOISED_ASSIGN_OR_RETURN(const StepPlan plan, PlanOf(checkpoint, options));
   DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(options.out));

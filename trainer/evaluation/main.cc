@@ -25,6 +25,7 @@
 #include "common/support/signal_queue.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
+#include "trainer/data/mnist.h"
 #include "trainer/evaluation/evaluate.h"
 #include "trainer/evaluation/ruler.h"
 #include "trainer/evaluation/seeds.h"

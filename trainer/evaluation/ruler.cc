@@ -6,9 +6,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/command_line/progress_bar.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
+#include "trainer/data/mnist.h"
 
 namespace denoised {
 namespace {
@@ -20,6 +22,9 @@ constexpr int kPrdcDraws = 5;           // precision and its kin take a second e
 constexpr int kNearest = 5;             // k of precision and its kin
 constexpr double kCopyRatio = 1.0 / 3;  // Gu et al., arXiv 2310.02664
 constexpr uint64_t kFloorSeed = 1;      // not --seed: the floor of a count is always the same
+
+// Of real images, for a judge that is to judge: chance is 0.1, and those of MNIST read 0.99.
+constexpr double kLeastAccuracy = 0.5;
 
 // Disjoint sets of images at random, as indices: as many of each digit as each one's counts ask for.
 std::vector<std::vector<size_t>> DrawByDigit(absl::Span<const uint8_t> labels, std::vector<DigitCounts> counts,
@@ -103,6 +108,16 @@ absl::StatusOr<std::unique_ptr<Ruler>> Ruler::Make(const RulerOptions& options) 
   return ruler;
 }
 
+// Figures of a judge that cannot read the real images say nothing.
+absl::Status Ruler::CheckJudgeKnowsTheData() const {
+  const double accuracy = ClassAccuracy(convnet_classes_, reference().labels).overall;
+  if (accuracy >= kLeastAccuracy) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "%s reads only %.1f %% of %d real images of %s: it has learnt from other data; denoise-eval --train_judges "
+      "--judges FOLDER trains judges on these",
+      convnet_->info().path, 100 * accuracy, reference().size(), options_.data));
+}
+
 absl::Status Ruler::Load() {
   ShowProgress("reading data and judges");
   DENOISED_ASSIGN_OR_RETURN(Dataset train, LoadMnist(options_.data, Split::kTrain, options_.mnist));
@@ -124,7 +139,7 @@ absl::Status Ruler::Load() {
   convnet_classes_ = std::move(read.classes);
   held_out_features_ = std::move(held_out.features);
   test_features_ = std::move(test.features);
-  return absl::OkStatus();
+  return CheckJudgeKnowsTheData();
 }
 
 absl::Status Ruler::Begin(const std::string& stage) const {

@@ -95,6 +95,7 @@ class Ruler {
 
   explicit Ruler(const RulerOptions& options) : options_(options) {}
   absl::Status Load();
+  absl::Status CheckJudgeKnowsTheData() const;
   absl::Status Begin(const std::string& stage) const;
   DigitCounts HalfOfADraw(const DigitCounts& drawn) const;
   absl::StatusOr<const Floor*> FloorOf(const DigitCounts& half);

@@ -15,7 +15,7 @@
 #include "common/command_line/progress_bar.h"
 #include "common/support/clock.h"
 #include "common/support/signal_queue.h"
-#include "trainer/data/mnist.h"
+#include "trainer/data/training_set.h"
 #include "trainer/training/run_folder.h"
 #include "trainer/training/train.h"
 #include "trainer/training/training_options.h"
@@ -28,6 +28,7 @@ constexpr int kInterrupted = 130;  // as shells have it
 struct Flags {
   std::string data = "data";
   bool verify_data = true;
+  std::string class_names;
   std::string architecture = "compact";
   std::string prediction_type = PredictionTypeName(NoiseScheduleConfig{}.prediction_type);
   std::string add_golden_draw;
@@ -37,8 +38,15 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.option_defaults()->always_capture_default();
   app.set_config("--config", "", "File of flags, as in epochs = 20, a line each (TOML); the command line wins over it");
   app.allow_config_extras(CLI::config_extras_mode::error);
-  app.add_option("--data", flags.data, "Folder with MNIST's IDX files, gzipped or not");
-  app.add_flag("--verify_data,!--noverify_data", flags.verify_data, "Check the data against MNIST's SHA-256 sums");
+  app.add_option("--data", flags.data,
+                 "Folder with MNIST's IDX files, gzipped or not, or others of that format; or with a folder of PNGs "
+                 "for each class");
+  app.add_flag("--verify_data,!--noverify_data", flags.verify_data,
+               "Check IDX files against MNIST's SHA-256 sums; not for one's own data");
+  app.add_option(
+      "--class_names", flags.class_names,
+      "Names of the classes, that of label 0 first, with commas between them; none: those in class_names.txt in "
+      "--data, a line each, or numbers, or the folders' names");
   app.add_option("--out", options.out,
                  "Folder for best.pt, last.pt, state.pt, log.jsonl, steps.jsonl, loss.png, samples.png");
   app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
@@ -153,7 +161,9 @@ int Main(int argc, char** argv) {
   absl::StatusOr<TrainingOptions> options = RecipeFromArguments(argc, argv);
   if (!options.ok()) return Fail(options.status());
   Flags flags;
-  CLI::App app("Learns to draw MNIST's digits and writes TorchScript checkpoints for denoised.", "denoise-train");
+  CLI::App app(
+      "Learns to draw MNIST's digits, or images of one's own, and writes TorchScript checkpoints for denoised.",
+      "denoise-train");
   app.footer("Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag, 130 interrupted.");
   AddOptions(app, flags, *options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
@@ -163,7 +173,8 @@ int Main(int argc, char** argv) {
   if (!flags.add_golden_draw.empty()) return AddGoldenDrawTo(flags.add_golden_draw);
   options->command = absl::StrJoin(argv + 1, argv + argc, " ");
 
-  const absl::StatusOr<Dataset> data = LoadMnist(flags.data, Split::kTrain, {.verify_checksums = flags.verify_data});
+  const absl::StatusOr<Dataset> data =
+      LoadTrainingSet(flags.data, {.verify_checksums = flags.verify_data, .class_names = flags.class_names});
   if (!data.ok()) return Fail(data.status());
   SignalQueue signals({SIGINT, SIGTERM});
   options->stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };

@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/command_line/progress_bar.h"
@@ -342,6 +343,7 @@ class Trainer {
     metadata.noise_schedule = options_.schedule;
     metadata.variance_type = options_.variance_type;
     metadata.clip_sample = options_.clip_sample;
+    metadata.class_names = options_.class_names;
     metadata.null_label = NullLabel(options_);
     metadata.training = {.data_sha256 = data_sha256_,
                          .epochs = progress_.epoch,
@@ -462,9 +464,21 @@ absl::StatusOr<torch::Device> DeviceFor(const TrainingOptions& options, const Pr
   return torch::Device(name);
 }
 
+// "0, 1, 2 and 7 more".
+std::string ShortList(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 3;
+  const std::string first = absl::StrJoin(names.begin(), names.begin() + std::min(names.size(), kMost), ", ");
+  return names.size() > kMost ? absl::StrCat(first, " and ", names.size() - kMost, " more") : first;
+}
+
 absl::StatusOr<std::optional<Checkpoint>> LoadInit(const TrainingOptions& options) {
   if (options.init.empty()) return std::nullopt;
   DENOISED_ASSIGN_OR_RETURN(Checkpoint init, LoadCheckpoint(options.init));
+  if (init.metadata.class_names != options.class_names) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--init ", options.init, " draws other classes than --data has: ", ShortList(init.metadata.class_names),
+        " in the place of ", ShortList(options.class_names), "; begin with random weights, or give it its own data"));
+  }
   if (init.metadata.unet == options.unet && init.metadata.noise_schedule == options.schedule) return init;
   return absl::FailedPreconditionError(
       absl::StrCat("--init ", options.init,
@@ -502,7 +516,8 @@ int ThreadsFor(const TrainingOptions& options, const std::string& state) {
   return AvailableCores();
 }
 
-absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOptions& options) {
+absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOptions& asked) {
+  const TrainingOptions options = ForClasses(asked, data.class_names);
   DENOISED_RETURN_IF_ERROR(ValidateTrainingOptions(options, static_cast<int>(data.size())));
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
   DENOISED_ASSIGN_OR_RETURN(const ProcessPlace place, PlaceFromEnvironment());

@@ -80,6 +80,13 @@ absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& archit
   return absl::InvalidArgumentError(absl::StrCat("--arch must be compact or seed, got \"", architecture, "\""));
 }
 
+TrainingOptions ForClasses(TrainingOptions options, const std::vector<std::string>& class_names) {
+  const int null_labels = options.unet.num_labels - static_cast<int>(options.class_names.size());
+  options.class_names = class_names;
+  options.unet.num_labels = static_cast<int>(class_names.size()) + null_labels;
+  return options;
+}
+
 absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images) {
   if (const absl::Status unet = ValidateUnetConfig(options.unet); !unet.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--channels: ", unet.message()));
@@ -100,7 +107,7 @@ absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images)
 }
 
 std::optional<int> NullLabel(const TrainingOptions& options) {
-  const int classes = static_cast<int>(ModelMetadata{}.class_names.size());
+  const int classes = static_cast<int>(options.class_names.size());
   if (options.unet.num_labels > classes && options.label_dropout > 0) return classes;
   return std::nullopt;
 }
@@ -136,6 +143,9 @@ Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) 
       {"--precision", options.precision},
       {"--device", setting.on_cpu ? "cpu" : "cuda"},
   };
+  if (options.class_names != NumbersAsNames(options.class_names.size())) {
+    recipe.emplace_back("--class_names", absl::StrJoin(options.class_names, ","));
+  }
   if (setting.on_cpu) recipe.emplace_back("--threads", absl::StrCat(setting.threads));
   if (options.cosine) recipe.emplace_back("--epochs", absl::StrCat(options.epochs));
   return recipe;

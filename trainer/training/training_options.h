@@ -21,19 +21,21 @@
 #include "absl/status/statusor.h"
 #include "common/model/model_metadata.h"
 #include "common/support/build_info.h"
-#include "trainer/data/mnist.h"
+#include "trainer/data/class_names.h"
+#include "trainer/data/dataset.h"
 #include "trainer/data/training_batches.h"
 
 namespace denoised {
 
 struct TrainingOptions {
-  std::string out = "run";                                 // folder for what a run leaves: see run_folder.h
-  std::string init;                                        // checkpoint whose weights to begin with; empty: random
-  UnetConfig unet;                                         // the architecture
-  NoiseScheduleConfig schedule;                            // T, betas, and what the network predicts
-  VarianceType variance_type = VarianceType::kFixedLarge;  // recorded for sampling
-  bool clip_sample = true;                                 // recorded for sampling
-  int epochs = 150;                                        // at most
+  std::string out = "run";                                    // folder for what a run leaves: see run_folder.h
+  std::string init;                                           // checkpoint whose weights to begin with; empty: random
+  UnetConfig unet;                                            // the architecture
+  NoiseScheduleConfig schedule;                               // T, betas, and what the network predicts
+  VarianceType variance_type = VarianceType::kFixedLarge;     // recorded for sampling
+  bool clip_sample = true;                                    // recorded for sampling
+  std::vector<std::string> class_names = NumbersAsNames(10);  // those of the data: ForClasses
+  int epochs = 150;                                           // at most
   int patience = 15;             // epochs without a new lowest mean loss before training stops
   int batch_size = 64;           // images at once, in each process
   int accumulate = 1;            // batches whose gradients are one optimizer step's
@@ -73,11 +75,15 @@ struct TrainingOptions {
 // The options that suit an architecture, on which flags then build. INVALID_ARGUMENT for an unknown name.
 absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& architecture);
 
+// The same for a data set with these classes: the network gets a label for each, and keeps its null label if it has
+// one.
+TrainingOptions ForClasses(TrainingOptions options, const std::vector<std::string>& class_names);
+
 // INVALID_ARGUMENT, naming the flag, what it may be and what it is, for options that do not suit a data set of so many
 // images. Whether the device is there is not asked.
 absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images);
 
-// The label that hides a digit's own, or none where labels are never hidden.
+// The label that hides an image's own, or none where labels are never hidden.
 std::optional<int> NullLabel(const TrainingOptions& options);
 
 // The flags that must not change within a run, with their values as text: name, value.

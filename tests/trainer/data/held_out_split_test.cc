@@ -11,6 +11,7 @@
 #include "common/support/digest.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/status_matchers.h"
+#include "trainer/data/mnist.h"
 
 namespace denoised {
 namespace {

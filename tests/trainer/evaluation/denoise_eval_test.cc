@@ -8,10 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "common/image/idx.h"
 #include "common/image/png.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
+#include "trainer/data/mnist.h"
 
 namespace denoised {
 namespace {
@@ -205,6 +207,20 @@ TEST_F(DenoiseEvalTest, DamagedJudge) {
             "denoise-eval: error: " + folder_.File("lenet5.pt") +
                 " is not a whole judge of kind lenet5; train the judges again: denoise-eval --train_judges --data DIR "
                 "--judges DIR\n");
+}
+
+// The real images, with each label one too high.
+TEST_F(DenoiseEvalTest, JudgesOfOtherDataAreNotAsked) {
+  const Dataset data = *LoadMnist(SmallMnistFolder(), Split::kTrain, {.verify_checksums = false});
+  std::string labels;
+  for (const uint8_t label : data.labels) labels.push_back(static_cast<char>((label + 1) % 10));
+  folder_.Write("train-labels-idx1-ubyte", IdxHeader({static_cast<uint32_t>(labels.size())}) + labels);
+  folder_.Write("train-images-idx3-ubyte.gz", Slurp(SmallMnistFolder() + "/train-images-idx3-ubyte.gz"));
+  EXPECT_THAT(Error({"--data", folder_.path()}),
+              testing::MatchesRegex("denoise-eval: error: .*/convnet.pt reads only [0-9.]+ % of 42 real images of " +
+                                    folder_.path() +
+                                    ": it has learnt from other data; denoise-eval --train_judges --judges FOLDER "
+                                    "trains judges on these\n"));
 }
 
 TEST_F(DenoiseEvalTest, MissingDataAndCheckpoint) {

@@ -11,6 +11,7 @@
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
+#include "trainer/data/mnist.h"
 
 namespace denoised {
 namespace {

@@ -19,7 +19,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 constexpr char kShipped[] = DENOISED_SOURCE_DIR "/models/judges";
-constexpr MnistOptions kAnyData{.verify_checksums = false};
+const MnistOptions kAnyData{.verify_checksums = false};
 constexpr char kTrainAgain[] = "; train the judges again: denoise-eval --train_judges --data DIR --judges DIR";
 
 std::unique_ptr<Judge> Shipped(JudgeKind kind, int threads = 1) { return *LoadJudge(kind, kShipped, threads); }

@@ -156,7 +156,8 @@ TEST(DenoiseTrainTest, MissingDataSaysWhatToDo) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.err,
             "denoise-train: error: neither train-images-idx3-ubyte nor train-images.idx3-ubyte is in /nowhere, gzipped "
-            "(.gz) or not; scripts/download_mnist.sh fetches MNIST, --data names its folder\n");
+            "(.gz) or not; scripts/download_mnist.sh fetches MNIST, --data names its folder; a data set of one's own "
+            "may also be a folder of PNGs for each class in it\n");
 }
 
 TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {

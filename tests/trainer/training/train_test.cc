@@ -21,6 +21,7 @@
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "trainer/data/held_out_split.h"
+#include "trainer/data/mnist.h"
 #include "trainer/records/event_file.h"
 #include "trainer/training/validation.h"
 
@@ -96,6 +97,39 @@ TEST_F(TrainTest, LearnsAndWritesCheckpointsThatLoad) {
     EXPECT_EQ(checkpoint->metadata.null_label, 10);
     EXPECT_EQ(checkpoint->metadata.training.data_sha256, data_.sha256);
   }
+}
+
+TEST_F(TrainTest, OtherClassesThanDigitsAreLearntAndNamed) {
+  for (uint8_t& label : data_.labels) label = static_cast<uint8_t>(label % 3);
+  data_.class_names = {"ant", "bee", "cat"};
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  const absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(folder_.File("run/best.pt"));
+  ASSERT_THAT(checkpoint, IsOk());
+  const ModelMetadata& metadata = checkpoint->metadata;
+  EXPECT_THAT(metadata.class_names, testing::ElementsAre("ant", "bee", "cat"));
+  EXPECT_EQ(metadata.null_label, 3);
+  EXPECT_EQ(metadata.unet.num_labels, 4);
+  EXPECT_THAT(metadata.training.flags, testing::Contains(testing::Pair("--class_names", "ant,bee,cat")));
+
+  TrainingOptions next = Options("next", 1);
+  next.init = folder_.File("run/best.pt");
+  EXPECT_THAT(Train(data_, next), IsOk());
+  data_.class_names = NumbersAsNames(5);
+  next.out = folder_.File("other");
+  EXPECT_THAT(Train(data_, next),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "--init " + next.init +
+                           " draws other classes than --data has: ant, bee, cat in the place of 0, 1, 2 and 2 more; "
+                           "begin with random weights, or give it its own data"));
+}
+
+TEST_F(TrainTest, ArchitecturesWithoutANullLabelStayWithoutOne) {
+  const TrainingOptions seed = ForClasses(*DefaultTrainingOptions("seed"), {"ant", "bee"});
+  EXPECT_EQ(seed.unet.num_labels, 2);
+  EXPECT_EQ(NullLabel(seed), std::nullopt);
+  const TrainingOptions compact = ForClasses(*DefaultTrainingOptions("compact"), {"ant", "bee"});
+  EXPECT_EQ(compact.unet.num_labels, 3);
+  EXPECT_EQ(NullLabel(compact), 2);
 }
 
 TEST_F(TrainTest, EveryPredictionAndWeightingLearns) {

@@ -5,6 +5,7 @@
 
 #include "common/checkpoint/unet.h"
 #include "tests/testing/mnist_folder.h"
+#include "trainer/data/mnist.h"
 
 namespace denoised {
 namespace {

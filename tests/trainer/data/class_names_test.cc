@@ -1,0 +1,48 @@
+#include "trainer/data/class_names.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::ElementsAre;
+
+testing::Matcher<absl::StatusOr<std::vector<std::string>>> Refused(const std::string& message) {
+  return StatusIs(absl::StatusCode::kInvalidArgument, message);
+}
+
+TEST(ClassNamesTest, NamesHaveCommasBetweenThem) {
+  const auto names = ParseClassNames("--class_names", "T-shirt, Ankle boot ,7");
+  ASSERT_THAT(names, IsOk());
+  EXPECT_THAT(*names, ElementsAre("T-shirt", "Ankle boot", "7"));
+}
+
+TEST(ClassNamesTest, AFileHasANameInEachLine) {
+  const TempFolder folder;
+  const auto names = ReadClassNames(folder.Write("names", "T-shirt\r\nAnkle, boot\n\n"));
+  ASSERT_THAT(names, IsOk());
+  EXPECT_THAT(*names, ElementsAre("T-shirt", "Ankle, boot"));
+}
+
+TEST(ClassNamesTest, BadNamesAreRefusedInWords) {
+  EXPECT_THAT(ParseClassNames("--class_names", "a,,b"), Refused("--class_names: the name of class 1 is empty"));
+  EXPECT_THAT(ParseClassNames("--class_names", "a,b,a"),
+              Refused("--class_names: the name of class 2, \"a\", is another class's too"));
+  EXPECT_THAT(ParseClassNames("--class_names", std::string(65, 'x')),
+              Refused("--class_names: the name of class 0 has 65 bytes, expected at most 64"));
+  EXPECT_THAT(ParseClassNames("--class_names", "a,b\x1b[31m"),
+              Refused("--class_names: the name of class 1 has control characters: \"b\\x1b[31m\""));
+  const TempFolder folder;
+  const std::string empty = folder.Write("names", "\n\n");
+  EXPECT_THAT(ReadClassNames(empty), Refused(empty + " names 0 classes, expected 1 to 256"));
+  EXPECT_THAT(CheckClassNames("it", NumbersAsNames(257)),
+              StatusIs(absl::StatusCode::kInvalidArgument, "it names 257 classes, expected 1 to 256"));
+  EXPECT_THAT(CheckClassNames("it", NumbersAsNames(256)), IsOk());
+}
+
+}  // namespace
+}  // namespace denoised
