@@ -14,7 +14,6 @@
 namespace denoised {
 namespace {
 
-using testing::Each;
 using testing::ElementsAre;
 
 std::string Png(int width, int height, uint8_t grey) {
