@@ -42,6 +42,13 @@ constexpr double kCloseSeconds = 4;
 // A call that gRPC took just before it was told to take no more may not be counted yet.
 constexpr double kQuietSeconds = 0.25;
 
+// `whose` is empty or begins with a blank.
+std::string TroubleText(EngineTrouble trouble, const char* whose) {
+  return trouble == EngineTrouble::kFailing
+             ? absl::StrCat("the engine", whose, " fails step after step")
+             : absl::StrCat("a denoising step", whose, " has taken longer than --stall_timeout");
+}
+
 // Waits until `done`, at most so long; true if it came to that.
 bool WaitFor(double seconds, const std::function<bool()>& done) {
   const Clock::time_point end = Clock::now() + Nanoseconds(seconds);
@@ -128,6 +135,7 @@ Server::Server(const ServerOptions& options, const ModelLoader& load_model, cons
 
 Server::~Server() {
   supervisor_.reset();
+  replaced_supervisor_.reset();
   metrics_endpoint_.reset();  // its pages ask for what ends below
   gateway_.reset();
   if (grpc_server_ == nullptr) return;
@@ -148,13 +156,21 @@ SupervisorHooks Server::Hooks() {
   return {.heartbeat = [this] { return ModelsHeartbeat(); },
           .end_work = [this](EngineTrouble trouble) { return EndWork(trouble); },
           .rebuild = [this] { return Rebuild(); },
-          .die =
-              [this](const std::string& why) {
-                spdlog::critical("{}: the process ends with exit status {}, so that another one can do better", why,
-                                 kEngineLost);
-                if (options_.die) return options_.die();
-                EndProcess(kEngineLost);
-              }};
+          .die = [this](const std::string& why) { Die(why); }};
+}
+
+// Of the generation that has been replaced and lives on for its calls.
+SupervisorHooks Server::HooksOfReplaced() {
+  return {.heartbeat = [this] { return ReplacedHeartbeat(); },
+          .end_work = [this](EngineTrouble trouble) { return EndReplacedWork(trouble); },
+          .rebuild = nullptr,
+          .die = [this](const std::string& why) { Die(why); }};
+}
+
+void Server::Die(const std::string& why) const {
+  spdlog::critical("{}: the process ends with exit status {}, so that another one can do better", why, kEngineLost);
+  if (options_.die) return options_.die();
+  EndProcess(kEngineLost);
 }
 
 std::optional<Heartbeat> Server::ModelsHeartbeat() {
@@ -162,18 +178,40 @@ std::optional<Heartbeat> Server::ModelsHeartbeat() {
   return supervised_ == nullptr ? std::nullopt : std::optional(supervised_->scheduler().heartbeat());
 }
 
+std::optional<Heartbeat> Server::ReplacedHeartbeat() {
+  const std::shared_ptr<ServingModel> serving = service_.model(), ended = ended_.lock();
+  for (const std::shared_ptr<ServingModel>& model : models_.live()) {
+    if (model == serving || model == ended) continue;
+    replaced_ = model;
+    return model->scheduler().heartbeat();
+  }
+  return std::nullopt;
+}
+
 // Health says NOT_SERVING, new calls are refused, and those under way end with UNAVAILABLE.
 bool Server::EndWork(EngineTrouble trouble) {
   const std::shared_ptr<ServingModel> model = std::exchange(supervised_, nullptr);
   health_.SetServing(false);
   service_.SetModel(nullptr);
+  spdlog::error("{}: its calls end, and the engine is built anew", TroubleText(trouble, ""));
+  return EndCalls(model, trouble);
+}
+
+// The other generation goes on serving.
+bool Server::EndReplacedWork(EngineTrouble trouble) {
+  const std::shared_ptr<ServingModel> model = replaced_.lock();
+  if (model == nullptr) return true;
+  ended_ = model;
+  spdlog::error("{}: its calls end", TroubleText(trouble, " of the model that was replaced"));
+  return EndCalls(model, trouble);
+}
+
+bool Server::EndCalls(const std::shared_ptr<ServingModel>& model, EngineTrouble trouble) {
   metrics_.OnEngineTrouble(EngineTroubleName(trouble));
   if (trouble == EngineTrouble::kFailing) {
-    spdlog::error("the engine fails step after step: its calls end, and it is built anew");
     model->scheduler().Shutdown();
     return true;
   }
-  spdlog::error("a denoising step has taken longer than --stall_timeout: its calls end, and the engine is built anew");
   models_.Disown(model);
   return model->scheduler().Abandon(
       absl::UnavailableError("the engine stopped answering in the middle of this image; try another replica"));
@@ -232,9 +270,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   spdlog::info("loading {}", options.model.checkpoint);
   DENOISED_RETURN_IF_ERROR(server->models_.Start());
   server->health_.SetServing(true);
-  server->supervisor_ = std::make_unique<Supervisor>(
-      SupervisorOptions{.stall_timeout = Nanoseconds(options.stall_timeout_seconds)}, server->Hooks());
+  const SupervisorOptions supervision{.stall_timeout = Nanoseconds(options.stall_timeout_seconds)};
+  server->supervisor_ = std::make_unique<Supervisor>(supervision, server->Hooks());
   server->supervisor_->Start();
+  server->replaced_supervisor_ = std::make_unique<Supervisor>(supervision, server->HooksOfReplaced());
+  server->replaced_supervisor_->Start();
   return server;
 }
 

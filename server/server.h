@@ -132,8 +132,13 @@ class Server {
 
   // What the supervisor sees and does.
   SupervisorHooks Hooks();
+  SupervisorHooks HooksOfReplaced();
   std::optional<Heartbeat> ModelsHeartbeat();
+  std::optional<Heartbeat> ReplacedHeartbeat();
   bool EndWork(EngineTrouble trouble);
+  bool EndReplacedWork(EngineTrouble trouble);
+  bool EndCalls(const std::shared_ptr<ServingModel>& model, EngineTrouble trouble);
+  void Die(const std::string& why) const;
   bool Rebuild();
   void CompareTimeouts(const ServingModel& model) const;
   SchedulerStats Stats() const;
@@ -180,7 +185,9 @@ class Server {
   std::unique_ptr<PeriodicTask> flood_watch_;
   std::unique_ptr<Supervisor> supervisor_;
   std::shared_ptr<ServingModel> supervised_;  // at its last look; of its thread alone
-  absl::Notification closed_;                 // by closing_
+  std::unique_ptr<Supervisor> replaced_supervisor_;
+  std::weak_ptr<ServingModel> replaced_, ended_;  // at its last look, and when it last found trouble; likewise
+  absl::Notification closed_;                     // by closing_
   std::thread closing_;
 };
 

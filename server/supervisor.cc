@@ -40,6 +40,7 @@ void Supervisor::Recover(EngineTrouble trouble) {
   };
   still_ticks_ = 0;
   if (!hooks_.end_work(trouble)) return die("its calls cannot be ended");
+  if (hooks_.rebuild == nullptr) return;
   if (std::exchange(rebuilt_, true)) return die("it was built anew already");
   if (!hooks_.rebuild()) return die("it cannot be built anew");
 }

@@ -8,7 +8,8 @@
 // In trouble is a loop that has work and does not go on for stall_timeout, or whose steps fail one after the other.
 // Then health turns NOT_SERVING, the work ends with UNAVAILABLE, and the engine is built anew, once; after a second
 // time, or if that fails or takes too long, the process ends. A server that cannot make steps must not look as if it
-// could: balancers prefer whoever answers fastest.
+// could: balancers prefer whoever answers fastest. A model that was replaced and goes on with its calls is watched in
+// the same way; these end, and nothing is built.
 //
 // Time counts by the supervisor's own ticks, so that a process that was stopped as a whole is not taken for one that
 // hangs. Not thread-safe.
@@ -38,11 +39,11 @@ struct SupervisorOptions {
 
 // What the supervisor sees and does. Called on its thread.
 struct SupervisorHooks {
-  // Of the model that serves; none while nothing serves.
+  // Of the model that is watched; none while there is none.
   std::function<std::optional<Heartbeat>()> heartbeat;
   // New calls are refused, and those under way end. False: that cannot be done.
   std::function<bool(EngineTrouble)> end_work;
-  // A new engine serves. False: it does not.
+  // A new engine serves. False: it does not. Null: none is needed, as the watched one does not serve.
   std::function<bool()> rebuild;
   // Ends the process; `why` is a sentence for the log.
   std::function<void(const std::string& why)> die;

@@ -350,6 +350,32 @@ TEST_F(ServerTest, HungEngineIsReplacedOnceAndThenTheProcessEnds) {
   first->LetGo();
 }
 
+TEST_F(ServerTest, ReplacedModelThatHangsLosesItsCallsAlone) {
+  options_.stall_timeout_seconds = 0.3;
+  bool died = false;
+  options_.die = [&died] { died = true; };
+  Start();
+  PuppetEngine* const old_engine = engine_;
+  old_engine->HoldSteps();
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateDigit(&context, Request(1, 5));
+  v1::GenerateDigitResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  std::thread reload([this] { EXPECT_THAT(Reload(), IsOk()); });
+  EXPECT_FALSE(reader->Read(&event));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "the engine stopped answering in the middle of this image; try another replica");
+  reload.join();
+  EXPECT_TRUE(Generate(Request(2, 5)).status.ok());
+  HealthCheckResponse health;
+  ASSERT_TRUE(Check("", &health).ok());
+  EXPECT_EQ(health.status(), HealthCheckResponse::SERVING);
+  EXPECT_FALSE(died);
+  EXPECT_EQ(Metric("denoised_engine_troubles_total{cause=\"stalled\"}"), "1");
+  old_engine->LetGo();
+}
+
 TEST_F(ServerTest, EngineThatHangsDuringADrainEndsTheProcess) {
   options_.stall_timeout_seconds = 0.3;
   absl::Notification died;

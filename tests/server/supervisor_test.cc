@@ -66,6 +66,25 @@ TEST_F(SupervisorTest, LoopThatStandsStillWithWorkGetsANewEngineOnce) {
   EXPECT_EQ(events_.size(), 4u) << "once it is dead, it is dead";
 }
 
+TEST(SupervisorOfReplacedTest, CallsEndAndNothingIsBuiltNorDies) {
+  std::vector<std::string> events;
+  Heartbeat heartbeat{.beats = 1, .working = true};
+  Supervisor supervisor({.stall_timeout = std::chrono::seconds(1), .failed_steps = 5},
+                        {.heartbeat = [&] { return heartbeat; },
+                         .end_work =
+                             [&](EngineTrouble trouble) {
+                               events.push_back(EngineTroubleName(trouble));
+                               return true;
+                             },
+                         .rebuild = nullptr,
+                         .die = [&](const std::string& why) { events.push_back(why); }});
+  for (int model = 0; model < 2; ++model) {
+    ++heartbeat.beats;
+    for (int i = 0; i < 11; ++i) supervisor.Tick();
+  }
+  EXPECT_THAT(events, ElementsAre("stalled", "stalled"));
+}
+
 TEST_F(SupervisorTest, EngineThatHasRunForLongMayBeBuiltAnewAgain) {
   Tick(11);
   heartbeat_ = Heartbeat{.beats = 20'000, .working = true};
