@@ -3,6 +3,7 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 
@@ -28,6 +29,16 @@ std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const OtlpTarget& targ
   return grpc::SslCredentials(options);
 }
 
+// The codes after which a client of OTLP tries again: opentelemetry.io/docs/specs/otlp, "Failures".
+grpc::ChannelArguments WithRetries() {
+  grpc::ChannelArguments arguments;
+  arguments.SetServiceConfigJSON(
+      absl::StrCat(R"({"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": )", OtlpExporter::kTries,
+                   R"(, "initialBackoff": "0.5s", "maxBackoff": "2s", "backoffMultiplier": 2, "retryableStatusCodes":
+      ["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"]}}]})"));
+  return arguments;
+}
+
 std::string RandomInstance() {
   absl::BitGen random;
   const auto part = [&random] { return absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16); };
@@ -46,7 +57,7 @@ absl::StatusOr<std::unique_ptr<OtlpExporter>> OtlpExporter::Start(const OtlpOpti
 OtlpExporter::OtlpExporter(const OtlpTarget& target)
     : address_(target.address),
       resource_(ResourceAttributes(RandomInstance())),
-      stub_(TraceService::NewStub(grpc::CreateChannel(target.address, MakeCredentials(target)))) {
+      stub_(TraceService::NewStub(grpc::CreateCustomChannel(target.address, MakeCredentials(target), WithRetries()))) {
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "spans");
     Run();

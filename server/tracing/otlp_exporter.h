@@ -8,7 +8,8 @@
 //   (*exporter)->Flush(std::chrono::seconds(2));   // before the process ends
 //
 // A batch goes when there are kBatchSpans, or kLinger after the first of them came. Up to kQueuedSpans wait; more are
-// lost, and counted. So are those of a batch that the collector does not take within kPatience: there is no second try.
+// lost, and counted. So are those of a batch that the collector does not take within kPatience. Where OTLP says that
+// another try may help, there are kTries, half a second, one and two apart.
 // Whether there is a collector is found out by the first batch; a warning says so, once in kWarnEvery at most.
 //
 // Thread-safe.
@@ -47,6 +48,7 @@ class OtlpExporter : public SpanSink {
   static constexpr std::chrono::seconds kLinger{5};
   static constexpr std::chrono::seconds kPatience{10};
   static constexpr std::chrono::seconds kWarnEvery{60};
+  static constexpr int kTries = 4;
 
   // Null without an endpoint. Errors of CheckOtlpOptions; that a collector is there is not asked.
   static absl::StatusOr<std::unique_ptr<OtlpExporter>> Start(const OtlpOptions& options);

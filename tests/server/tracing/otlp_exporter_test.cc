@@ -143,6 +143,27 @@ TEST(OtlpExporterTest, ADeadCollectorCostsItsSpansAndOneLine) {
   EXPECT_EQ(log.text().find("spans are lost"), log.text().rfind("spans are lost")) << "one line for both batches";
 }
 
+TEST(OtlpExporterTest, ACollectorThatStartsAnewLosesNothing) {
+  FakeCollector collector;
+  collector.Answer({grpc::StatusCode::UNAVAILABLE, "starting"});
+  const auto exporter = ExporterTo(collector.address());
+  exporter->Add(std::vector<Span>(OtlpExporter::kBatchSpans, TestSpan()));
+  collector.AwaitRequests(2);
+  collector.Answer(grpc::Status::OK);
+  exporter->Flush(seconds(60));
+  ExpectCounts(*exporter, OtlpExporter::kBatchSpans, 0, 0);
+}
+
+TEST(OtlpExporterTest, WhatNoOtherTryMendsIsTriedOnce) {
+  FakeCollector collector;
+  collector.Answer({grpc::StatusCode::INVALID_ARGUMENT, "no such thing"});
+  const auto exporter = ExporterTo(collector.address());
+  exporter->Add({TestSpan()});
+  exporter->Flush(seconds(60));
+  ExpectCounts(*exporter, 0, 0, /*failed=*/1);
+  EXPECT_EQ(collector.requests().size(), 1u);
+}
+
 TEST(OtlpExporterTest, WhatACollectorRefusesIsCounted) {
   const CapturedLog log;
   FakeCollector collector;
