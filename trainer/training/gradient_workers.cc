@@ -84,18 +84,18 @@ GradientWorkers::GradientWorkers(Module& unet, const GradientOptions& options)
       parameters_(ParametersOf(unet)),
       pool_(options.device.is_cpu() ? options.threads : 1) {}
 
-double GradientWorkers::Run(const TrainingBatch& batch) {
+BatchSums GradientWorkers::Run(const TrainingBatch& batch, bool stop) {
   std::vector<Share> shares = RunShares(batch);
   const torch::NoGradGuard no_grad;
-  at::Tensor squared_error = torch::zeros({1}, torch::kFloat64);
+  double squared_error = 0;
   for (const Share& share : shares) squared_error += share.squared_error;
   for (size_t p = 0; p < parameters_.size(); ++p) {
     at::Tensor sum = shares[0].gradients[p];
     for (size_t i = 1; i < shares.size(); ++i) sum.add_(shares[i].gradients[p]);
     parameters_[p].mutable_grad() = sum;
   }
-  if (options_.group != nullptr) SumOverProcesses(squared_error);
-  return squared_error.item<double>() / static_cast<double>(AllRows(batch));
+  if (options_.group != nullptr) SumOverProcesses(squared_error, stop);
+  return {.loss = squared_error / static_cast<double>(AllRows(batch)), .stop = stop};
 }
 
 std::vector<GradientWorkers::Share> GradientWorkers::RunShares(const TrainingBatch& batch) {
@@ -150,10 +150,11 @@ GradientWorkers::Share GradientWorkers::RunShare(const TrainingBatch& batch, int
   return share;
 }
 
-// One message for all gradients: hundreds of small ones would cost more than the sums.
-void GradientWorkers::SumOverProcesses(at::Tensor& squared_error) {
+// One message for all: hundreds of small ones would cost more than the sums.
+void GradientWorkers::SumOverProcesses(double& squared_error, bool& stop) {
   std::vector<at::Tensor> flat;
   for (const at::Tensor& parameter : parameters_) flat.push_back(parameter.grad().flatten());
+  flat.push_back(torch::tensor({static_cast<float>(squared_error), stop ? 1.0f : 0.0f}).to(options_.device));
   at::Tensor all = torch::cat(flat);
   options_.group->Sum(all);
   int64_t offset = 0;
@@ -162,9 +163,9 @@ void GradientWorkers::SumOverProcesses(at::Tensor& squared_error) {
     gradient.copy_(all.narrow(0, offset, gradient.numel()).view(gradient.sizes()));
     offset += gradient.numel();
   }
-  at::Tensor on_device = squared_error.to(options_.device);
-  options_.group->Sum(on_device);
-  squared_error = on_device.cpu();
+  const at::Tensor sums = all.narrow(0, offset, 2).cpu();
+  squared_error = sums[0].item<double>();
+  stop = sums[1].item<float>() > 0;
 }
 
 }  // namespace denoised

@@ -39,15 +39,21 @@ struct GradientOptions {
 // target that it moves. Throws what LibTorch throws.
 at::Tensor SquaredErrors(torch::jit::Module& unet, const TrainingBatch& rows, const GradientOptions& options);
 
+// Of a batch, over all processes; with several of them the loss has the precision of a float.
+struct BatchSums {
+  double loss = 0;    // the mean squared error, without weights
+  bool stop = false;  // some process wants to
+};
+
 class GradientWorkers {
  public:
   // `unet` is on options.device, its parameters ask for gradients, and it outlives this, as does options.group.
   GradientWorkers(torch::jit::Module& unet, const GradientOptions& options);
 
-  // Sets the gradient of every parameter, that of the mean over all processes' rows of weight times squared error, and
-  // returns the mean squared error without weights. Sums are taken in a fixed order. Throws what LibTorch
-  // throws.
-  double Run(const TrainingBatch& batch);
+  // Sets the gradient of every parameter, that of the mean over all processes' rows of weight times squared error. Sums
+  // are taken in a fixed order. Processes exchange one message, and tell in it whether they want to stop. Throws what
+  // LibTorch throws.
+  BatchSums Run(const TrainingBatch& batch, bool stop = false);
 
  private:
   struct Share {
@@ -60,7 +66,7 @@ class GradientWorkers {
   int64_t AllRows(const TrainingBatch& batch) const;
   Share RunParts(const TrainingBatch& batch, int64_t begin, int64_t end);
   Share RunShare(const TrainingBatch& batch, int64_t begin, int64_t end);
-  void SumOverProcesses(at::Tensor& squared_error);
+  void SumOverProcesses(double& squared_error, bool& stop);
 
   // Constant after construction.
   torch::jit::Module& unet_;

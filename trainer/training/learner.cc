@@ -57,8 +57,9 @@ Learner::Learner(const TrainingOptions& options, int64_t total_steps, const Modu
                  torch::optim::AdamWOptions(options.learning_rate).weight_decay(options.weight_decay)),
       ema_(unet_, NewUnet(options.unet, gradients.device), options.ema_decay) {}
 
-StepResult Learner::Step(int64_t step, const TrainingBatch& batch) {
-  StepResult result = {.loss = workers_.Run(batch), .learning_rate = LearningRate(step)};
+StepResult Learner::Step(int64_t step, const TrainingBatch& batch, bool stop) {
+  const BatchSums sums = workers_.Run(batch, stop);
+  StepResult result = {.loss = sums.loss, .learning_rate = LearningRate(step), .stop = sums.stop};
   const double most = options_.clip_norm > 0 ? options_.clip_norm : std::numeric_limits<double>::infinity();
   result.gradient_norm = torch::nn::utils::clip_grad_norm_(ParametersOf(unet_), most);
   result.taken = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);

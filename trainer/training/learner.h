@@ -47,6 +47,7 @@ struct StepResult {
   double gradient_norm = 0;  // over all parameters, before clipping
   double learning_rate = 0;
   bool taken = false;  // false where loss or norm is not a finite number: then nothing has changed
+  bool stop = false;   // some process wants to
 };
 
 class Learner {
@@ -60,7 +61,8 @@ class Learner {
 
   // Takes optimizer step `step`, from 0, unless the batch's loss or the norm of its gradient is not a finite number:
   // that would spoil every weight for good. All processes see the same numbers, so they agree.
-  StepResult Step(int64_t step, const TrainingBatch& batch);
+  // `stop` is told to all of them.
+  StepResult Step(int64_t step, const TrainingBatch& batch, bool stop = false);
 
   // Of that step.
   double LearningRate(int64_t step) const;

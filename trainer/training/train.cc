@@ -145,7 +145,7 @@ class Trainer {
       DENOISED_ASSIGN_OR_RETURN(const StepResult step, RunBatch());
       CountLearning(last_images_, SecondsSince(start));
       if (step.taken) LogStep(step, SecondsSince(start));
-      if (StopRequested()) return Stop();
+      if (step.stop) return Stop();
       if (!writes_files()) continue;
       DENOISED_RETURN_IF_ERROR(CountApart([this] { return WriteWhatIsDue(); }));
     }
@@ -208,7 +208,7 @@ class Trainer {
     TrainingBatch batch = batches_.Make(progress_.batch);
     if (options_.change_batch != nullptr) options_.change_batch(progress_.epoch, progress_.batch, batch);
     last_images_ = batch.all_rows;
-    const StepResult step = learner_.Step(progress_.step, batch);
+    const StepResult step = learner_.Step(progress_.step, batch, StopRequested());
     ++progress_.batch;
     if (!step.taken) {
       DENOISED_RETURN_IF_ERROR(LeaveOut(step));
@@ -317,11 +317,8 @@ class Trainer {
 
   bool writes_files() const { return workplace_.place.rank == 0; }
 
-  // The processes stop after the same step, as soon as any of them is asked to.
-  bool StopRequested() {
-    const bool stop = options_.stop_requested != nullptr && options_.stop_requested();
-    return AnySaysYes(workplace_.group.get(), workplace_.device, stop);
-  }
+  // Of this process; all stop after the same step.
+  bool StopRequested() const { return options_.stop_requested != nullptr && options_.stop_requested(); }
 
   absl::Status Stop() {
     stopping_ = true;

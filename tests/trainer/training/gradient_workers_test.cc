@@ -38,7 +38,7 @@ class GradientWorkersTest : public testing::Test {
   // All gradients as one vector, and the loss.
   std::pair<at::Tensor, double> Gradient(const TrainingBatch& batch, double guidance, int threads) {
     GradientWorkers workers(unet_, {.threads = threads, .null_label = kNullLabel, .model_guidance = guidance});
-    const double loss = workers.Run(batch);
+    const double loss = workers.Run(batch).loss;
     std::vector<at::Tensor> flat;
     for (const at::Tensor& parameter : ParametersOf(unet_)) flat.push_back(parameter.grad().flatten());
     return {torch::cat(flat), loss};
@@ -58,7 +58,7 @@ TEST_F(GradientWorkersTest, SeveralThreadsGiveTheGradientOfOne) {
 TEST_F(GradientWorkersTest, PartsGiveTheGradientOfTheWhole) {
   const auto [whole, whole_loss] = Gradient(batch_, 1, 1);
   GradientWorkers workers(unet_, {.rows_at_once = 2, .null_label = kNullLabel});
-  const double loss = workers.Run(batch_);
+  const double loss = workers.Run(batch_).loss;
   std::vector<at::Tensor> flat;
   for (const at::Tensor& parameter : ParametersOf(unet_)) flat.push_back(parameter.grad().flatten());
   EXPECT_TRUE(torch::allclose(torch::cat(flat), whole, 1e-4, 1e-6));
