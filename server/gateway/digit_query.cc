@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/support/class_names.h"
 #include "common/support/quoted.h"
 #include "common/support/utf8.h"
 
@@ -120,18 +121,17 @@ absl::Status Set(Request& request, const std::string& name, const std::string& v
 // A class by the name of its picture, without the ending: what is digits alone is its number, all else its name.
 absl::Status SetClass(Request& request, const std::string& picture) {
   const std::optional<std::string> name = Unescaped(picture, /*in_query=*/false);
-  const absl::string_view digits = absl::StripPrefix(picture, "-");
-  const bool is_number = !digits.empty() && std::all_of(digits.begin(), digits.end(), absl::ascii_isdigit);
+  const bool is_number = IsClassNumber(picture);
   int32_t number = 0;
   if (is_number && absl::SimpleAtoi(picture, &number)) {
     request.set_digit(number);
   } else if (!is_number && name.has_value() && !name->empty() && IsUtf8(*name)) {
     request.set_class_name(*name);
   } else {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the picture's name must be a class's number or its name in percent-encoded UTF-8, such as 7.png or "
-                     "Ankle%20boot.png, got ",
-                     Quoted(absl::StrCat(picture, ".png"))));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the picture's name must be a class's number or its name in percent-encoded UTF-8, such as 7.png or "
+        "Ankle%20boot.png, got ",
+        Quoted(absl::StrCat(picture, ".png"))));
   }
   return absl::OkStatus();
 }

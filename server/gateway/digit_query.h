@@ -19,8 +19,8 @@
 
 namespace denoised {
 
-// `picture` is the name of the picture without its ending, as it was sent. INVALID_ARGUMENT, which names the parameter and
-// what it may be.
+// `picture` is the name of the picture without its ending, as it was sent. INVALID_ARGUMENT, which names the parameter
+// and what it may be.
 absl::StatusOr<v1::GenerateDigitRequest> ParseDigitQuery(const std::string& picture, const std::string& query);
 
 // Proto3 JSON. INVALID_ARGUMENT for what is none, and for unknown fields.

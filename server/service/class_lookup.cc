@@ -61,13 +61,6 @@ std::string Enumerated(const std::vector<std::string>& parts, const char* last_w
 
 }  // namespace
 
-bool AreCalledByNumber(const std::vector<std::string>& class_names) {
-  for (size_t i = 0; i < class_names.size(); ++i) {
-    if (class_names[i] != absl::StrCat(i)) return false;
-  }
-  return true;
-}
-
 std::optional<int> FindClass(const std::vector<std::string>& class_names, std::string_view name) {
   const auto exact = std::find(class_names.begin(), class_names.end(), name);
   if (exact != class_names.end()) return static_cast<int>(exact - class_names.begin());

@@ -18,9 +18,6 @@
 
 namespace denoised {
 
-// Whether each class is called by its number, as digits are.
-bool AreCalledByNumber(const std::vector<std::string>& class_names);
-
 // The number of the class of exactly this name, or of the only one that differs in nothing but the case of ASCII
 // letters; nothing if there is none, or several.
 std::optional<int> FindClass(const std::vector<std::string>& class_names, std::string_view name);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/image/resize.h"
+#include "common/support/class_names.h"
 #include "server/service/class_lookup.h"
 #include "server/service/grpc_status.h"
 

@@ -15,7 +15,10 @@ TEST(QuotedTest, QuotesAndBackslashesAreEscaped) { EXPECT_EQ(Quoted("a\"b\\c"), 
 
 TEST(QuotedTest, ControlCharactersAreShownNotObeyed) {
   EXPECT_EQ(Quoted("a\nb\x1b[31m\x7f"), "\"a\\nb\\x1b[31m\\x7f\"");
-  EXPECT_EQ(Quoted("\xc2\x9b" "31m"), "\"\\xc2\\x9b31m\"") << "what some terminals take for ESC [";
+  EXPECT_EQ(Quoted("\xc2\x9b"
+                   "31m"),
+            "\"\\xc2\\x9b31m\"")
+      << "what some terminals take for ESC [";
   EXPECT_EQ(Visible("a\x1b[31m"), "a\\x1b[31m");
 }
 

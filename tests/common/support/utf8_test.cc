@@ -13,7 +13,7 @@ TEST(Utf8Test, LettersHaveOneToFourBytes) {
 }
 
 TEST(Utf8Test, WhatIsNoLetterHasNone) {
-  const char* const kNone[] = {"\x80",          "\xc3",     "\xc0\x80",         "\xe0\x80\x80",
+  const char* const kNone[] = {"\x80",         "\xc3",     "\xc0\x80",         "\xe0\x80\x80",
                                "\xed\xa0\x80", "\xe6\xb0", "\xf4\x90\x80\x80", "\xff"};
   for (const char* text : kNone) EXPECT_EQ(LetterBytes(text), 0u);
 }
@@ -21,8 +21,9 @@ TEST(Utf8Test, WhatIsNoLetterHasNone) {
 TEST(Utf8Test, ATextIsUtf8IfEachLetterIs) {
   EXPECT_TRUE(IsUtf8(""));
   EXPECT_TRUE(IsUtf8("Fußball 水"));
-  EXPECT_FALSE(IsUtf8("Fu\xdf"
-                      "ball"));
+  EXPECT_FALSE(
+      IsUtf8("Fu\xdf"
+             "ball"));
 }
 
 }  // namespace

@@ -145,7 +145,8 @@ TEST_F(GatewayTest, ClassesThatThereAreNotAreRefusedInWords) {
             "class_name must be one of \"cat\" and \"Ankle boot\", got \"ankle bot\"; did you mean \"Ankle boot\"?");
   EXPECT_EQ(message(Get("/v1/digits/a%0a%1b.png")),
             "class_name must be one of \"cat\" and \"Ankle boot\", got \"a\\n\\x1b\"");
-  EXPECT_EQ(message(Get("/v1/digits/2.png")), "digit must be 0 to 1, got 2; the classes are 0 \"cat\" and 1 \"Ankle boot\"");
+  EXPECT_EQ(message(Get("/v1/digits/2.png")),
+            "digit must be 0 to 1, got 2; the classes are 0 \"cat\" and 1 \"Ankle boot\"");
   EXPECT_EQ(message(Begin(R"({"digit": 0, "className": "cat"})").Receive()),
             "class_name is in the place of digit: send one of the two, not both");
   EXPECT_THAT(message(Begin("{}").Receive()), StartsWith("digit is required: 0 to 1, or class_name in its place"));

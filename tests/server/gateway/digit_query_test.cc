@@ -76,7 +76,10 @@ INSTANTIATE_TEST_SUITE_P(
                  "the picture's name must be a class's number or its name in percent-encoded UTF-8, such as 7.png or "
                  "Ankle%20boot.png, got \".png\""},
         BadQuery{"12345678901", "", "got \"12345678901.png\""}, BadQuery{"a%2", "", "got \"a%2.png\""},
-        BadQuery{"Fu%DFball", "", "got \"Fu%DFball.png\""}, BadQuery{"Fu\xdf" "ball", "", "got \"Fu\\xdfball.png\""},
+        BadQuery{"Fu%DFball", "", "got \"Fu%DFball.png\""},
+        BadQuery{"Fu\xdf"
+                 "ball",
+                 "", "got \"Fu\\xdfball.png\""},
         BadQuery{"7", "sed=1",
                  "there is no parameter \"sed\"; there are eta, first_image, guidance_scale, interpolation, priority, "
                  "sampler, seed, size, steps"},

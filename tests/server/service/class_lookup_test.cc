@@ -39,29 +39,27 @@ TEST(FindClassTest, NothingElseIsAClass) {
   for (const char* name : {"", "Boot", "Ankle boot ", "9"}) EXPECT_EQ(FindClass(kClothes, name), std::nullopt) << name;
 }
 
-TEST(AreCalledByNumberTest, AsDigitsAre) {
-  EXPECT_TRUE(AreCalledByNumber({"0", "1", "2"}));
-  EXPECT_FALSE(AreCalledByNumber({"1", "2", "3"}));
-  EXPECT_FALSE(AreCalledByNumber(kClothes));
-}
-
 TEST(UnknownClassTextTest, SaysWhichThereAreAndWhatWasAsked) {
-  EXPECT_EQ(UnknownClassText({"cat", "dog", "bird"}, "horse"), "must be one of \"cat\", \"dog\" and \"bird\", got \"horse\"");
+  EXPECT_EQ(UnknownClassText({"cat", "dog", "bird"}, "horse"),
+            "must be one of \"cat\", \"dog\" and \"bird\", got \"horse\"");
   EXPECT_EQ(UnknownClassText({"cat"}, "horse"), "must be one of \"cat\", got \"horse\"");
 }
 
 TEST(UnknownClassTextTest, SuggestsTheNearest) {
   EXPECT_EQ(UnknownClassText({"cat", "dog", "bird"}, "brd"),
             "must be one of \"cat\", \"dog\" and \"bird\", got \"brd\"; did you mean \"bird\"?");
-  EXPECT_EQ(UnknownClassText({"IT", "it"}, "It"), "must be one of \"IT\" and \"it\", got \"It\"; did you mean \"IT\" or \"it\"?");
-  EXPECT_EQ(UnknownClassText({"bat", "cat", "hat", "rat"}, "xat"),
-            "must be one of \"bat\", \"cat\", \"hat\" and \"rat\", got \"xat\"; did you mean \"bat\", \"cat\" or \"hat\"?");
+  EXPECT_EQ(UnknownClassText({"IT", "it"}, "It"),
+            "must be one of \"IT\" and \"it\", got \"It\"; did you mean \"IT\" or \"it\"?");
+  EXPECT_EQ(
+      UnknownClassText({"bat", "cat", "hat", "rat"}, "xat"),
+      "must be one of \"bat\", \"cat\", \"hat\" and \"rat\", got \"xat\"; did you mean \"bat\", \"cat\" or \"hat\"?");
   EXPECT_EQ(UnknownClassText({"a", "b"}, "c"), "must be one of \"a\" and \"b\", got \"c\"") << "any letter is near any";
 }
 
 TEST(UnknownClassTextTest, ListsTenAndCountsTheRest) {
   EXPECT_EQ(UnknownClassText(Letters(), "sneaker"),
-            "must be one of \"A\", \"B\", \"C\", \"D\", \"E\", \"F\", \"G\", \"H\", \"I\", \"J\" and 20 more, got \"sneaker\"");
+            "must be one of \"A\", \"B\", \"C\", \"D\", \"E\", \"F\", \"G\", \"H\", \"I\", \"J\" and 20 more, got "
+            "\"sneaker\"");
 }
 
 TEST(UnknownClassTextTest, IsBoundedAndHasNoControlCharacters) {

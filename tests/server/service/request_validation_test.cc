@@ -156,7 +156,8 @@ TEST_F(NamedClassesTest, UnknownNamesAreToldBesideOtherMistakes) {
 }
 
 TEST_F(NamedClassesTest, NamesThatAreNoneFitIntoAnAnswer) {
-  for (const std::string& name : {std::string(10'000, 'x'), std::string("a\0\x1b[2J\n", 8), std::string(10'000, '\n')}) {
+  for (const std::string& name :
+       {std::string(10'000, 'x'), std::string("a\0\x1b[2J\n", 8), std::string(10'000, '\n')}) {
     request_.set_class_name(name);
     const grpc::Status status = ToGrpcStatus(Validate().status());
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
@@ -176,7 +177,8 @@ TEST_F(RequestValidationTest, DigitsHaveNamesToo) {
   EXPECT_EQ(Validate()->draw.label, 3);
   request_.set_class_name("seven");
   ExpectRefusal(
-      "class_name must be one of \"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\", got \"seven\"");
+      "class_name must be one of \"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\", got "
+      "\"seven\"");
 }
 
 TEST_F(RequestValidationTest, SizeOutOfRange) {
