@@ -29,10 +29,10 @@ std::vector<LoadLevel> LevelsOf(const ClientOptions& options) {
   return levels;
 }
 
-// A digit like another where none is named.
+// A class like another where none is named.
 v1::GenerateDigitRequest RequestOf(const ClientOptions& options) {
   v1::GenerateDigitRequest request = MakeRequest(options);
-  if (!options.digit.has_value()) request.set_digit(0);
+  if (!options.digit.has_value() && options.class_name.empty()) request.set_digit(0);
   return request;
 }
 

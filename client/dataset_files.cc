@@ -11,8 +11,10 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/image/idx.h"
+#include "common/support/class_names.h"
 #include "common/support/digest.h"
 #include "common/support/file.h"
+#include "common/support/quoted.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -59,17 +61,21 @@ std::string ValueText(const Json& value) { return value.is_string() ? value.get<
 
 }  // namespace
 
-DatasetFiles::DatasetFiles(const std::string& folder, uint32_t size, const Json& drawn_with)
+DatasetFiles::DatasetFiles(const std::string& folder, uint32_t size, const Json& drawn_with,
+                           const std::vector<std::string>& class_names)
     : folder_(folder),
       images_file_(folder + "/train-images-idx3-ubyte"),
       labels_file_(folder + "/train-labels-idx1-ubyte"),
       manifest_file_(folder + "/manifest.json"),
+      names_file_(folder + "/class_names.txt"),
       size_(size),
-      drawn_with_(drawn_with) {}
+      drawn_with_(drawn_with),
+      class_names_(class_names) {}
 
-absl::StatusOr<DatasetFiles> DatasetFiles::Open(const std::string& folder, uint32_t size, const Json& drawn_with) {
+absl::StatusOr<DatasetFiles> DatasetFiles::Open(const std::string& folder, uint32_t size, const Json& drawn_with,
+                                                const std::vector<std::string>& class_names) {
   DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(folder));
-  DatasetFiles files(folder, size, drawn_with);
+  DatasetFiles files(folder, size, drawn_with, class_names);
   std::error_code ignored;
   if (std::filesystem::exists(files.manifest_file_, ignored)) {
     DENOISED_RETURN_IF_ERROR(files.Resume());
@@ -97,7 +103,7 @@ absl::Status DatasetFiles::Resume() {
     if (value.is_null()) value = before;
     if (value == before) continue;
     return absl::FailedPreconditionError(
-        absl::StrCat(folder_, " holds digits drawn with ", name, " ", ValueText(before), ", not ", ValueText(value),
+        absl::StrCat(folder_, " holds images drawn with ", name, " ", ValueText(before), ", not ", ValueText(value),
                      "; go on with them as they were begun, or name another folder with --out"));
   }
   images_ = manifest["images"].get<int64_t>();
@@ -126,7 +132,10 @@ absl::Status DatasetFiles::Truncate() const {
 }
 
 absl::Status DatasetFiles::Append(std::string_view pixels, std::string_view labels) {
-  if (images_ == 0) DENOISED_RETURN_IF_ERROR(WriteManifest(nullptr));  // so that what follows is known to be ours
+  if (images_ == 0) {
+    DENOISED_RETURN_IF_ERROR(WriteManifest(nullptr));  // so that what follows is known to be ours
+    DENOISED_RETURN_IF_ERROR(WriteClassNames());
+  }
   const int64_t all = images_ + static_cast<int64_t>(labels.size());
   const std::string images_header = ImagesHeader(all, size_), labels_header = LabelsHeader(all);
   const auto images_offset = static_cast<int64_t>(images_header.size() + images_ * image_bytes());
@@ -146,9 +155,17 @@ absl::Status DatasetFiles::Finish() {
   return WriteManifest(sha256);
 }
 
+absl::Status DatasetFiles::WriteClassNames() const {
+  if (AreCalledByNumber(class_names_)) return absl::OkStatus();
+  std::string lines;
+  for (const std::string& name : class_names_) absl::StrAppend(&lines, Visible(name), "\n");
+  return WriteFileAtomically(names_file_, lines);
+}
+
 absl::Status DatasetFiles::WriteManifest(const Json& sha256) const {
   const Json manifest = {{"format_version", 1}, {"complete", !sha256.is_null()}, {"images", images_},
-                         {"size", size_},       {"drawn_with", drawn_with_},     {"sha256", sha256}};
+                         {"size", size_},       {"class_names", class_names_},   {"drawn_with", drawn_with_},
+                         {"sha256", sha256}};
   return WriteFileAtomically(manifest_file_, manifest.dump(2) + "\n");
 }
 

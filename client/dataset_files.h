@@ -1,9 +1,10 @@
 // File: dataset_files.h
 //
 // A data set that grows on disk, in MNIST's format: train-images-idx3-ubyte, train-labels-idx1-ubyte, and
-// manifest.json, which says how many images are in them and with what they were drawn.
+// manifest.json, which says how many images are in them, with what they were drawn, and what the classes are called.
+// Where those are not called by their numbers, class_names.txt tells it to denoise-train, a name in each line.
 //
-//   absl::StatusOr<DatasetFiles> files = DatasetFiles::Open("synthetic", 32, drawn_with);
+//   absl::StatusOr<DatasetFiles> files = DatasetFiles::Open("synthetic", 32, drawn_with, class_names);
 //   while (files->images() < all) DENOISED_RETURN_IF_ERROR(files->Append(pixels, labels));
 //   DENOISED_RETURN_IF_ERROR(files->Finish());
 //
@@ -16,6 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,7 +32,8 @@ class DatasetFiles {
   //   DATA_LOSS            its files are shorter than the manifest says
   //   and those of EnsureWritableFolder
   static absl::StatusOr<DatasetFiles> Open(const std::string& folder, uint32_t size,
-                                           const nlohmann::ordered_json& drawn_with);
+                                           const nlohmann::ordered_json& drawn_with,
+                                           const std::vector<std::string>& class_names);
 
   int64_t images() const { return images_; }
   // With the nulls filled in that an earlier run knew.
@@ -46,15 +49,18 @@ class DatasetFiles {
   const std::string& labels_file() const { return labels_file_; }
 
  private:
-  DatasetFiles(const std::string& folder, uint32_t size, const nlohmann::ordered_json& drawn_with);
+  DatasetFiles(const std::string& folder, uint32_t size, const nlohmann::ordered_json& drawn_with,
+               const std::vector<std::string>& class_names);
   absl::Status Resume();
   absl::Status Truncate() const;
+  absl::Status WriteClassNames() const;
   absl::Status WriteManifest(const nlohmann::ordered_json& sha256) const;
   size_t image_bytes() const { return size_t{size_} * size_; }
 
-  std::string folder_, images_file_, labels_file_, manifest_file_;
+  std::string folder_, images_file_, labels_file_, manifest_file_, names_file_;
   uint32_t size_;
   nlohmann::ordered_json drawn_with_;
+  std::vector<std::string> class_names_;
   int64_t images_ = 0;
 };
 

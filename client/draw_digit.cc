@@ -23,6 +23,7 @@
 #include "common/image/image.h"
 #include "common/image/resize.h"
 #include "common/support/clock.h"
+#include "common/support/quoted.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -39,7 +40,7 @@ CallOptions WithWaitingShown(const ClientOptions& options, ProgressDisplay& disp
   return call;
 }
 
-// One call for images of one digit, and what came of it.
+// One call for images of one class, and what came of it.
 class DigitDrawing {
  public:
   DigitDrawing(const ClientOptions& options, OutputFiles& files)
@@ -93,6 +94,7 @@ class DigitDrawing {
     switch (event.event_case()) {
       case v1::GenerateDigitResponse::kAccepted:
         counter_.SetSteps(event.accepted().steps());
+        accepted_ = event.accepted();
         start_ = std::chrono::steady_clock::now();
         Show(nullptr);
         return absl::OkStatus();
@@ -155,21 +157,25 @@ class DigitDrawing {
 
   // NOTE: the seed as text, as proto3 has it: many readers of JSON keep 53 bits of a number.
   std::string JsonOf(const v1::GenerateDigitResponse::Image& image, const std::string& path) const {
-    return nlohmann::ordered_json{{"file", path},
-                                  {"digit", *options_.digit},
-                                  {"image_index", image.image_index()},
-                                  {"seed", absl::StrCat(image.seed())},
-                                  {"steps", counter_.steps()},
-                                  {"width", image.width()},
-                                  {"height", image.height()},
-                                  {"denoise_seconds", Seconds(image.denoise_duration())},
-                                  {"queue_seconds", Seconds(image.queue_duration())}}
-        .dump();
+    const int32_t digit = options_.digit.value_or(accepted_.digit());
+    nlohmann::ordered_json json = {{"file", path},
+                                   {"digit", digit},
+                                   {"image_index", image.image_index()},
+                                   {"seed", absl::StrCat(image.seed())},
+                                   {"steps", counter_.steps()},
+                                   {"width", image.width()},
+                                   {"height", image.height()},
+                                   {"denoise_seconds", Seconds(image.denoise_duration())},
+                                   {"queue_seconds", Seconds(image.queue_duration())}};
+    const std::string& name = accepted_.class_name();  // older servers do not tell
+    if (!name.empty() && name != absl::StrCat(digit)) json["class_name"] = name;
+    return json.dump();
   }
 
   void Show(const GreyImage* picture) {
     DrawingProgress progress;
-    progress.what = absl::StrCat("digit ", *options_.digit);
+    progress.what =
+        options_.class_name.empty() ? absl::StrCat("digit ", *options_.digit) : Visible(options_.class_name);
     progress.fraction = counter_.fraction();
     progress.done = count() == 1 ? absl::StrCat("step ", counter_.step(0, 0), "/", counter_.steps())
                                  : DrawnText(images_.size(), count());
@@ -182,6 +188,7 @@ class DigitDrawing {
   ProgressDisplay display_;
   StepCounter counter_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();  // again when the call is accepted
+  v1::GenerateDigitResponse::Accepted accepted_;
   std::vector<GreyImage> images_;
   std::vector<std::string> lines_;
   std::vector<GreyImage> chain_;  // for an animation
@@ -227,7 +234,7 @@ absl::Status Draw(DigitClient& client, const ClientOptions& options, OutputFiles
 }  // namespace
 
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
-  std::string name = absl::StrCat("digit-", *options.digit);
+  std::string name = options.class_name.empty() ? absl::StrCat("digit-", *options.digit) : FileSafe(options.class_name);
   if (options.index.has_value()) absl::StrAppend(&name, "-", *options.index);
   if (options.watch && options.out.empty()) return Draw(client, options, OutputFiles::None(name));
   absl::StatusOr<OutputFiles> files =

@@ -1,6 +1,6 @@
 // File: draw_digit.h
 //
-// `denoise 7`: images of one digit.
+// `denoise 7`, `denoise sneaker`: images of one class.
 //
 //   absl::Status status = DrawDigit(client, options);
 //
@@ -15,7 +15,7 @@
 
 namespace denoised {
 
-// Writes options.count PNGs of options.digit, which must be set, and its frames where options.previews_dir is.
+// Writes options.count PNGs of options.digit or options.class_name, of which one must be set, and its frames where options.previews_dir is.
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options);
 
 }  // namespace denoised

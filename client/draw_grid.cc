@@ -1,7 +1,9 @@
 #include "client/draw_grid.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -24,35 +26,39 @@
 #include "client/terminal/terminal_sheet.h"
 #include "common/image/image.h"
 #include "common/image/png.h"
+#include "common/support/class_names.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
 namespace {
 
-constexpr int kDigits = 10;
-constexpr int kGridColumns = 5;  // where there is one image of each digit
+constexpr int kMaxCalls = 10;                // at once
+constexpr uint64_t kMaxGridImages = 10'000;  // of all classes together
 constexpr uint32_t kGridCellSize = 96;
 constexpr int kGridPadding = 4;
 constexpr uint8_t kGridBackground = 40;
 
-// Ten calls at once, and what came of them.
+// A call for each class, ten at once, and what came of them.
 class GridDrawing {
  public:
-  GridDrawing(DigitClient& client, const ClientOptions& options, uint64_t seed)
+  GridDrawing(DigitClient& client, const ClientOptions& options, const std::vector<std::string>& class_names,
+              uint64_t seed)
       : client_(client),
         options_(options),
+        what_(WhatOf(class_names)),
+        classes_(static_cast<int>(class_names.size())),
         seed_(seed),
         per_digit_(options.per_digit.value_or(1)),
         display_(!options.quiet, /*pictures=*/false, TerminalPalette::kAscii),
-        counter_(kDigits, per_digit_, ExpectedSteps(options)),
-        images_(kDigits, std::vector<GreyImage>(per_digit_)) {}
+        counter_(classes_, per_digit_, ExpectedSteps(options)),
+        images_(classes_, std::vector<GreyImage>(per_digit_)) {}
 
-  // The images by digit, then by number.
+  // The images by class, then by number.
   absl::StatusOr<std::vector<std::vector<GreyImage>>> Draw() {
     {
       std::vector<std::jthread> threads;
-      for (int digit = 0; digit < kDigits; ++digit) threads.emplace_back([this, digit] { DrawOne(digit); });
+      for (int i = 0; i < std::min(classes_, kMaxCalls); ++i) threads.emplace_back([this] { DrawWhatIsLeft(); });
     }
     const absl::MutexLock lock(&mu_);
     display_.Clear();
@@ -67,6 +73,15 @@ class GridDrawing {
   }
 
  private:
+  static std::string WhatOf(const std::vector<std::string>& class_names) {
+    if (!AreCalledByNumber(class_names)) return absl::StrCat(class_names.size(), " classes");
+    return class_names.size() == 10 ? "ten digits" : absl::StrCat(class_names.size(), " digits");
+  }
+
+  void DrawWhatIsLeft() {
+    for (int digit = next_++; digit < classes_; digit = next_++) DrawOne(digit);
+  }
+
   void DrawOne(int digit) {
     v1::GenerateDigitRequest request = MakeRequest(options_);
     request.set_digit(digit);
@@ -84,7 +99,7 @@ class GridDrawing {
     if (status.ok()) status = CheckComplete(drawn, per_digit_);
     if (status.ok() || !first_error_.ok()) return;
     first_error_ = status;
-    client_.Cancel();  // the other nine
+    client_.Cancel();  // the others
   }
 
   absl::Status OnEvent(int digit, const v1::GenerateDigitResponse& event) {
@@ -101,9 +116,9 @@ class GridDrawing {
       ++finished_;
     }
     DrawingProgress progress;
-    progress.what = "ten digits";
+    progress.what = what_;
     progress.fraction = counter_.fraction();
-    progress.done = DrawnText(finished_, uint64_t{kDigits} * per_digit_);
+    progress.done = DrawnText(finished_, uint64_t{per_digit_} * classes_);
     progress.seconds_left = counter_.SecondsLeft(seconds());
     display_.Show(progress, nullptr);
     return absl::OkStatus();
@@ -111,9 +126,13 @@ class GridDrawing {
 
   DigitClient& client_;
   const ClientOptions& options_;
+  const std::string what_;
+  const int classes_;
   const uint64_t seed_;
   const uint32_t per_digit_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+
+  std::atomic<int> next_ = 0;  // class to be drawn
 
   absl::Mutex mu_;
   ProgressDisplay display_;  // shown under mu_
@@ -123,27 +142,52 @@ class GridDrawing {
   absl::Status first_error_ ABSL_GUARDED_BY(mu_);
 };
 
-// Images by digit, then by number: the first of all digits, the second of all digits, and so on.
+// Images by class, then by number: the first of all classes, the second of all classes, and so on.
 std::vector<GreyImage> RowByRow(const std::vector<std::vector<GreyImage>>& images) {
   std::vector<GreyImage> cells;
   for (size_t row = 0; row < images[0].size(); ++row) {
-    for (const std::vector<GreyImage>& of_digit : images) cells.push_back(of_digit[row]);
+    for (const std::vector<GreyImage>& of_class : images) cells.push_back(of_class[row]);
   }
   return cells;
 }
 
+// INVALID_ARGUMENT for more images than a picture should hold.
+absl::Status CheckSize(uint64_t classes, uint64_t per_digit) {
+  if (classes == 0) return absl::InternalError("the server's model has no classes");
+  if (classes * per_digit <= kMaxGridImages) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--per_digit: must be at most ", kMaxGridImages / classes,
+                                                 " with --grid for ", classes, " classes, got ", per_digit));
+}
+
 }  // namespace
+
+int GridColumns(int classes) {
+  const auto root = [](double number) { return std::max(1, static_cast<int>(std::ceil(std::sqrt(number)))); };
+  int best = root(classes), least = classes;
+  for (int columns = best; columns <= root(2.5 * classes); ++columns) {
+    const int empty = (columns - classes % columns) % columns;
+    if (empty >= least) continue;
+    least = empty;
+    best = columns;
+  }
+  return best;
+}
 
 absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const OutputFiles files, OutputFiles::Prepare(options.out, "grid", 1, ""));
   DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
+  DENOISED_ASSIGN_OR_RETURN(const v1::GetModelResponse model, client.GetModel(options.call));
+  const std::vector<std::string> class_names(model.class_names().begin(), model.class_names().end());
+  DENOISED_RETURN_IF_ERROR(CheckSize(class_names.size(), options.per_digit.value_or(1)));
+  const bool digits = AreCalledByNumber(class_names);
   std::random_device random;
   const uint64_t seed = options.seed.value_or(random());
-  GridDrawing drawing(client, options, seed);
+  GridDrawing drawing(client, options, class_names, seed);
   DENOISED_ASSIGN_OR_RETURN(const std::vector<std::vector<GreyImage>> images, drawing.Draw());
   const std::vector<GreyImage> cells = RowByRow(images);
   const auto per_digit = static_cast<uint32_t>(images[0].size());
-  const int columns = per_digit == 1 ? kGridColumns : kDigits;
+  const auto classes = static_cast<int>(images.size());
+  const int columns = per_digit == 1 ? GridColumns(classes) : classes;
   DENOISED_ASSIGN_OR_RETURN(const GreyImage grid, MakeGrid(cells, columns, kGridPadding, kGridBackground));
   DENOISED_ASSIGN_OR_RETURN(const std::string png, EncodePng(grid));
   DENOISED_RETURN_IF_ERROR(files.WriteImage(0, png));
@@ -151,14 +195,15 @@ absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
   if (!files.to_stdout() && !options.json) DENOISED_RETURN_IF_ERROR(PrintPictures(cells, options.picture));
   std::FILE* const out = files.to_stdout() ? stderr : stdout;
   if (options.json) {
-    const nlohmann::ordered_json json = {
+    nlohmann::ordered_json json = {
         {"file", files.image(0)}, {"per_digit", per_digit}, {"seed", absl::StrCat(seed)},  {"steps", drawing.steps()},
         {"width", grid.width},    {"height", grid.height},  {"seconds", drawing.seconds()}};
+    if (!digits) json["class_names"] = class_names;
     absl::FPrintF(out, "%s\n", json.dump());
     return absl::OkStatus();
   }
-  absl::FPrintF(out, "%s  %dx%d, %d of each digit, seed %d, %d steps, in %.1f s\n", files.image(0), grid.width,
-                grid.height, per_digit, seed, drawing.steps(), drawing.seconds());
+  absl::FPrintF(out, "%s  %dx%d, %d of each %s, seed %d, %d steps, in %.1f s\n", files.image(0), grid.width,
+                grid.height, per_digit, digits ? "digit" : "class", seed, drawing.steps(), drawing.seconds());
   return absl::OkStatus();
 }
 

@@ -1,6 +1,6 @@
 // File: draw_grid.h
 //
-// `denoise --grid`: all ten digits in one picture.
+// `denoise --grid`: every class of the model in one picture.
 //
 //   absl::Status status = DrawGrid(client, options);
 //
@@ -15,8 +15,12 @@
 
 namespace denoised {
 
-// Writes one PNG: two rows of five, or with options.per_digit above 1 a column of that many for each digit. Draws with
-// one seed, told at the end when it was not given.
+// How many pictures, one of each class, go into a row: the columns that leave the fewest places empty, of those that
+// make the grid about square to two and a half times as wide as high. Ten classes are two rows of five.
+int GridColumns(int classes);
+
+// Writes one PNG with one image of each class, or with options.per_digit above 1 a column of that many for each class.
+// Draws with one seed, told at the end when it was not given.
 absl::Status DrawGrid(DigitClient& client, const ClientOptions& options);
 
 }  // namespace denoised

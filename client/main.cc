@@ -70,12 +70,13 @@ absl::Status Run(DigitClient& client, const ClientOptions& options) {
 
 int Main(int argc, char** argv) {
   ClientOptions options;
-  CLI::App app("Draws handwritten digits with a denoised server.", "denoise");
+  CLI::App app("Draws handwritten digits, or whatever the model has learned, with a denoised server.", "denoise");
   app.footer(
       "Examples:\n"
       "  denoise 7                            draws a seven into digit-7.png\n"
       "  denoise 7 --seed 42 --sampler ddim   the same seven each time, in 50 steps\n"
-      "  denoise --grid --out grid.png        draws all ten digits\n"
+      "  denoise 'Ankle boot'                 a class by its name, where it has one\n"
+      "  denoise --grid --out grid.png        draws one of each class\n"
       "  denoise watch 7                      shows how a seven emerges\n"
       "  denoise dataset --out synthetic      draws a training set, in MNIST's format\n"
       "  denoise bench --concurrency 1,8      measures the server\n"

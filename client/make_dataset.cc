@@ -1,7 +1,6 @@
 #include "client/make_dataset.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -23,6 +22,7 @@
 #include "client/terminal/progress_display.h"
 #include "common/image/image.h"
 #include "common/image/resize.h"
+#include "common/support/class_names.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 
@@ -31,7 +31,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr uint32_t kDigits = 10;
+constexpr int kMaxClasses = 256;      // labels are bytes
 constexpr uint32_t kPerDigit = 6000;  // about MNIST's own
 constexpr uint32_t kMaxImagesPerCall = 50;
 constexpr uint32_t kFewestCalls = 4, kMaxCalls = 64;  // where the server has room: not all end together
@@ -65,19 +65,29 @@ Json DrawnWith(const ClientOptions& options, const v1::GetModelResponse& model) 
           {"--size", options.size.value_or(kModelSize)}};
 }
 
-// Calls that draw, each a few images of one digit, and the blocks of ten calls that go to the files in order.
+absl::Status CheckClasses(const v1::GetModelResponse& model) {
+  if (model.class_names_size() == 0) return absl::InternalError("the server's model has no classes");
+  if (model.class_names_size() <= kMaxClasses) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("the server's model has ", model.class_names_size(),
+                                                    " classes; labels in MNIST's format are bytes, which tell ",
+                                                    kMaxClasses, " apart"));
+}
+
+// Calls that draw, each a few images of one class, and the blocks of a call for each class that go to the files in
+// order.
 class DatasetDrawing {
  public:
-  DatasetDrawing(DigitClient& client, const ClientOptions& options, const Shares& shares, uint64_t seed,
-                 const std::string& model_version, DatasetFiles& files)
+  DatasetDrawing(DigitClient& client, const ClientOptions& options, const v1::GetModelResponse& model, uint64_t seed,
+                 DatasetFiles& files)
       : client_(client),
         options_(options),
-        shares_(shares),
+        shares_(SharesFor(model)),
         seed_(seed),
-        model_version_(model_version),
+        model_version_(model.model_version()),
+        classes_(static_cast<uint32_t>(model.class_names_size())),
         size_(options.size.value_or(kModelSize)),
         per_digit_(options.per_digit.value_or(kPerDigit)),
-        first_image_(static_cast<uint32_t>(files.images()) / kDigits),
+        first_image_(static_cast<uint32_t>(files.images()) / classes_),
         drawn_(files.images()),
         files_(files),
         display_(!options.quiet, /*pictures=*/false, TerminalPalette::kAscii) {}
@@ -93,19 +103,19 @@ class DatasetDrawing {
   }
 
   double seconds() const { return SecondsSince(start_); }
-  int64_t drawn_now() const { return files_.images() - int64_t{first_image_} * kDigits; }
+  int64_t drawn_now() const { return files_.images() - int64_t{first_image_} * classes_; }
 
  private:
-  // Images [begin, end) of a digit.
+  // Images [begin, end) of a class.
   struct Call {
     uint32_t block = 0, digit = 0, begin = 0, end = 0;
   };
-  using Block = std::array<std::string, kDigits>;  // pixels by digit, empty until they are drawn
+  using Block = std::vector<std::string>;  // pixels by class, empty until they are drawn
 
   bool TakeCall(Call& call) {
     const absl::MutexLock lock(&mu_);
-    call.block = next_call_ / kDigits;
-    call.digit = next_call_ % kDigits;
+    call.block = next_call_ / classes_;
+    call.digit = next_call_ % classes_;
     const uint64_t begin = first_image_ + uint64_t{call.block} * shares_.images_per_call;
     if (!first_error_.ok() || begin >= per_digit_) return false;
     call.begin = static_cast<uint32_t>(begin);
@@ -162,11 +172,11 @@ class DatasetDrawing {
     images[place].assign(image.pixels.begin(), image.pixels.end());
     const absl::MutexLock lock(&mu_);
     ++drawn_;
-    const auto all = static_cast<double>(uint64_t{per_digit_} * kDigits);
-    const double now = static_cast<double>(drawn_ - int64_t{first_image_} * kDigits);
+    const auto all = static_cast<double>(uint64_t{per_digit_} * classes_);
+    const double now = static_cast<double>(drawn_ - int64_t{first_image_} * classes_);
     display_.Show({.what = "data set",
                    .fraction = static_cast<double>(drawn_) / all,
-                   .done = DrawnText(drawn_, uint64_t{per_digit_} * kDigits),
+                   .done = DrawnText(drawn_, uint64_t{per_digit_} * classes_),
                    .seconds_left = (all - static_cast<double>(drawn_)) * seconds() / now},
                   nullptr);
     return absl::OkStatus();
@@ -175,7 +185,7 @@ class DatasetDrawing {
   // Writes the blocks that are whole, in order.
   absl::Status Finish(const Call& call, std::string pixels) {
     const absl::MutexLock lock(&mu_);
-    blocks_[call.block][call.digit] = std::move(pixels);
+    blocks_.try_emplace(call.block, classes_).first->second[call.digit] = std::move(pixels);
     const auto whole = [](const Block& block) {
       return std::none_of(block.begin(), block.end(), [](const std::string& one) { return one.empty(); });
     };
@@ -191,7 +201,7 @@ class DatasetDrawing {
     const size_t bytes = size_t{size_} * size_;
     std::string pixels, labels;
     for (size_t begin = 0; begin < block[0].size(); begin += bytes) {
-      for (uint32_t digit = 0; digit < kDigits; ++digit) {
+      for (uint32_t digit = 0; digit < classes_; ++digit) {
         pixels.append(block[digit], begin, bytes);
         labels += static_cast<char>(digit);
       }
@@ -204,7 +214,7 @@ class DatasetDrawing {
   const Shares shares_;
   const uint64_t seed_;
   const std::string model_version_;
-  const uint32_t size_, per_digit_, first_image_;
+  const uint32_t classes_, size_, per_digit_, first_image_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
   absl::Mutex mu_;
@@ -217,7 +227,13 @@ class DatasetDrawing {
   ProgressDisplay display_;  // shown under mu_
 };
 
-void Tell(const ClientOptions& options, const DatasetFiles& files, int64_t drawn_now, double seconds) {
+// What the images show, in a word.
+const char* WordFor(const std::vector<std::string>& class_names) {
+  return AreCalledByNumber(class_names) ? "digits" : "images";
+}
+
+void Tell(const ClientOptions& options, const DatasetFiles& files, const std::string& what, int64_t drawn_now,
+          double seconds) {
   if (options.quiet) return;
   const std::string seed = files.drawn_with()["--seed"];
   if (options.json) {
@@ -230,7 +246,7 @@ void Tell(const ClientOptions& options, const DatasetFiles& files, int64_t drawn
     absl::PrintF("%s\n", json.dump());
     return;
   }
-  absl::PrintF("%s, %s  %d digits, seed %s%s\n", files.images_file(), files.labels_file(), files.images(), seed,
+  absl::PrintF("%s, %s  %d %s, seed %s%s\n", files.images_file(), files.labels_file(), files.images(), what, seed,
                drawn_now == 0 ? ", all there already"
                               : absl::StrFormat(", %d drawn in %s, %.1f a second", drawn_now, FormatDuration(seconds),
                                                 static_cast<double>(drawn_now) / seconds));
@@ -241,30 +257,34 @@ void Tell(const ClientOptions& options, const DatasetFiles& files, int64_t drawn
 absl::Status MakeDataset(DigitClient& client, const ClientOptions& options) {
   DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
   DENOISED_ASSIGN_OR_RETURN(const v1::GetModelResponse model, client.GetModel(options.call));
+  DENOISED_RETURN_IF_ERROR(CheckClasses(model));
+  const std::vector<std::string> class_names(model.class_names().begin(), model.class_names().end());
   Json drawn_with = DrawnWith(options, model);
-  DENOISED_ASSIGN_OR_RETURN(DatasetFiles files,
-                            DatasetFiles::Open(options.out, options.size.value_or(kModelSize), drawn_with));
+  const auto open = [&] {
+    return DatasetFiles::Open(options.out, options.size.value_or(kModelSize), drawn_with, class_names);
+  };
+  DENOISED_ASSIGN_OR_RETURN(DatasetFiles files, open());
   uint64_t seed = 0;
   if (const Json& known = files.drawn_with()["--seed"]; known.is_null()) {
     std::random_device random;
     seed = random();
     drawn_with["--seed"] = absl::StrCat(seed);
-    DENOISED_ASSIGN_OR_RETURN(files, DatasetFiles::Open(options.out, options.size.value_or(kModelSize), drawn_with));
+    DENOISED_ASSIGN_OR_RETURN(files, open());
   } else if (!known.is_string() || !absl::SimpleAtoi(known.get<std::string>(), &seed)) {
     return absl::FailedPreconditionError(
         absl::StrCat(options.out, "/manifest.json has a --seed that is no number in quotes"));
   }
-  DatasetDrawing drawing(client, options, SharesFor(model), seed, model.model_version(), files);
+  DatasetDrawing drawing(client, options, model, seed, files);
   const absl::Status status = drawing.Run();
   if (!status.ok()) {
     const std::string kept =
-        absl::StrCat(files.images(), " of ", uint64_t{options.per_digit.value_or(kPerDigit)} * kDigits,
-                     " digits are in ", options.out, "; the same command goes on from there");
+        absl::StrCat(files.images(), " of ", uint64_t{options.per_digit.value_or(kPerDigit)} * class_names.size(), " ",
+                     WordFor(class_names), " are in ", options.out, "; the same command goes on from there");
     if (absl::IsCancelled(status)) return absl::CancelledError(kept);
     return absl::Status(status.code(), absl::StrCat(status.message(), "; ", kept));
   }
   DENOISED_RETURN_IF_ERROR(files.Finish());
-  Tell(options, files, drawing.drawn_now(), drawing.seconds());
+  Tell(options, files, WordFor(class_names), drawing.drawn_now(), drawing.seconds());
   return absl::OkStatus();
 }
 

@@ -12,7 +12,9 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "common/command_line/command_line.h"
+#include "common/support/class_names.h"
 #include "common/support/loopback.h"
+#include "common/support/quoted.h"
 
 namespace denoised {
 namespace {
@@ -46,6 +48,19 @@ CLI::Option* AddChoice(CLI::App& app, const std::string& name, Value& value, con
       ->type_name(absl::StrCat("{", absl::StrReplaceAll(words(), {{", ", ","}}), "}"));
 }
 
+// A class by its number or, where that is none, by its name.
+void ReadClass(const std::string& text, ClientOptions& options) {
+  if (!IsClassNumber(text)) {
+    options.class_name = text;
+    return;
+  }
+  int32_t number = 0;
+  if (!absl::SimpleAtoi(text, &number)) {
+    throw CLI::ValidationError(absl::StrCat("--digit: no model has so many classes, got ", Quoted(text)));
+  }
+  options.digit = number;
+}
+
 std::map<std::string, v1::Sampler> Samplers() {
   return {{"ddpm", v1::SAMPLER_DDPM}, {"ddim", v1::SAMPLER_DDIM}, {"dpm_solver_pp_2m", v1::SAMPLER_DPM_SOLVER_PP_2M}};
 }
@@ -54,7 +69,7 @@ void AddBench(CLI::App& app, ClientOptions& options) {
   CLI::App* bench = app.add_subcommand(
       "bench",
       "Load the server and measure it, with one picture after the other of what the flags under Picture say; the "
-      "digit is 0 unless it is named, --per_digit has no use here");
+      "class is number 0 unless one is named, --per_digit has no use here");
   bench->fallthrough();
   bench->callback([&options] { options.bench = true; });
   bench->footer(
@@ -87,7 +102,7 @@ void AddHealth(CLI::App& app, ClientOptions& options) {
 }
 
 void AddWatch(CLI::App& app, ClientOptions& options) {
-  CLI::App* watch = app.add_subcommand("watch", "Watch a digit emerge in the terminal; --out keeps it, too");
+  CLI::App* watch = app.add_subcommand("watch", "Watch a picture emerge in the terminal; --out keeps it, too");
   watch->fallthrough();
   watch->callback([&options] { options.watch = true; });
   watch->footer(
@@ -103,22 +118,23 @@ void AddDataset(CLI::App& app, ClientOptions& options) {
   dataset->callback([&options] { options.dataset = true; });
   dataset->footer(
       "Examples:\n"
-      "  denoise dataset --out synthetic                      6000 of each digit, by the full chain\n"
+      "  denoise dataset --out synthetic                      6000 of each class, by the full chain\n"
       "  denoise dataset --out synthetic --per_digit 100 --sampler dpm_solver_pp_2m --seed 1\n"
       "  denoise dataset --out synthetic --size 28            as small as MNIST's own\n"
-      "manifest.json in the folder says with what they were drawn. Image i of digit d is what\n"
-      "`denoise d --index i --seed S` draws, where S is the manifest's seed plus d.");
+      "manifest.json in the folder says with what they were drawn, and how the classes\n"
+      "are called. Image i of class c is what `denoise c --index i --seed S` draws,\n"
+      "where S is the manifest's seed plus c.");
 }
 
 void AddPictureOptions(CLI::App& app, ClientOptions& options) {
   const std::string picture = "Picture";
-  Add(app, "count", options.count, "How many images of the digit [1]")->check(CLI::Range(1, 1'000'000))->group(picture);
+  Add(app, "count", options.count, "How many images of the class [1]")->check(CLI::Range(1, 1'000'000))->group(picture);
   Add(app, "index", options.index,
       "Draw one image of a --seed alone, the one that --count would have given this number")
       ->check(CLI::Range(0, 1'000'000))
       ->group(picture);
   Add(app, "per_digit", options.per_digit,
-      "Images of each digit: with --grid, where 1 makes two rows of five, or dataset [1 or 6000]")
+      "Images of each class: with --grid, where 1 makes two rows of five for ten classes, or dataset [1 or 6000]")
       ->check(CLI::Range(1, 1'000'000))
       ->group(picture);
   Add(app, "seed", options.seed, "Makes the picture reproducible [drawn at random, and told]")->group(picture);
@@ -138,19 +154,19 @@ void AddPictureOptions(CLI::App& app, ClientOptions& options) {
 void AddOutputOptions(CLI::App& app, ClientOptions& options) {
   const std::string output = "Output";
   Add(app, "out", options.out,
-      "PNG file or folder, - for standard output, or for one digit's whole chain a .gif or .apng [digit-N.png or "
-      "grid.png]")
+      "PNG file or folder, - for standard output, or for one image's whole chain a .gif or .apng [digit-N.png, "
+      "NAME.png or grid.png]")
       ->group(output);
   Add(app, "previews_dir", options.previews_dir, "Folder for the frames of the denoising chain, as PNGs")
       ->group(output);
   Add(app, "preview_every", options.preview_every, "Steps from one frame to the next; 0: a twentieth of the chain [0]")
       ->group(output);
   AddChoice(app, "preview_kind", options.preview_kind,
-            "What frames show: noisy, or clean for the network's guess at the finished digit [noisy]",
+            "What frames show: noisy, or clean for the network's guess at the finished image [noisy]",
             {{"noisy", v1::PREVIEW_KIND_NOISY}, {"clean", v1::PREVIEW_KIND_PREDICTED_CLEAN}})
       ->group(output);
   AddChoice(app, "picture", options.picture,
-            "Show the digit in the terminal: auto (where there is one), always or never [auto]",
+            "Show the picture in the terminal: auto (where there is one), always or never [auto]",
             {{"auto", PictureMode::kAuto}, {"always", PictureMode::kAlways}, {"never", PictureMode::kNever}})
       ->group(output);
   AddSwitch(app, kEnvironmentPrefix, "quiet", options.quiet, "Print nothing but errors")->group(output);
@@ -238,7 +254,7 @@ std::string NameOf(Command command) {
     case Command::kDataset:
       return "dataset";
     default:
-      return "one digit";
+      return "one class";
   }
 }
 
@@ -293,15 +309,16 @@ absl::Status CheckOptions(const ClientOptions& options, const std::set<std::stri
     return absl::InvalidArgumentError(absl::StrCat(absl::StrJoin(chosen, " and "), " exclude each other"));
   }
   const Command command = options.command();
-  if ((command == Command::kDraw || command == Command::kWatch) && !options.digit.has_value()) {
+  if ((command == Command::kDraw || command == Command::kWatch) && !options.digit.has_value() &&
+      options.class_name.empty()) {
     return absl::InvalidArgumentError(
-        "say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid");
+        "say which class to draw, by its number or its name, as in `denoise 7`, or draw them all with --grid");
   }
   std::vector<std::string> useless;
   for (const std::string& name : typed) {
     const auto found = CommandsOf().find(name);
     if (found == CommandsOf().end() || found->second.count(command) > 0) continue;
-    useless.push_back(absl::StrCat(name == "--digit" ? "a digit" : name, " has no use with ", NameOf(command),
+    useless.push_back(absl::StrCat(name == "--digit" ? "a class" : name, " has no use with ", NameOf(command),
                                    name == "--count" && command == Command::kGrid ? "; --per_digit has" : ""));
   }
   if (!useless.empty()) return absl::InvalidArgumentError(absl::StrJoin(useless, "\n"));
@@ -330,9 +347,13 @@ absl::Status CheckOptions(const ClientOptions& options, const std::set<std::stri
 }
 
 void AddClientOptions(CLI::App& app, ClientOptions& options) {
-  // A hyphen and a number is a digit that the server refuses in words, not an unknown flag.
-  app.add_option("digit,--digit", options.digit, "The digit to draw, 0 to 9")->envname("DENOISE_DIGIT");
-  app.add_flag("--grid", options.grid, "Draw all ten digits into one picture");
+  // A hyphen and a number is a class that the server refuses in words, not an unknown flag.
+  app.add_option_function<std::string>(
+         "digit,--digit", [&options](const std::string& text) { ReadClass(text, options); },
+         "The class to draw: its number, which is the digit for a model of digits, or its name, as --model tells it")
+      ->envname("DENOISE_DIGIT")
+      ->type_name("CLASS");
+  app.add_flag("--grid", options.grid, "Draw every class of the model into one picture");
   app.add_flag("--model", options.show_model, "Show the model that the server serves, and its limits");
 
   AddBench(app, options);

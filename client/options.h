@@ -35,7 +35,7 @@ struct ClientOptions {
   CallOptions call;
   std::string wait;  // seconds; empty: a while for a server on this machine, none for others
 
-  // What to do; a digit to draw when none is set.
+  // What to do; a class to draw when none is set.
   bool grid = false;
   bool show_model = false;
   bool bench = false;
@@ -45,7 +45,8 @@ struct ClientOptions {
   Command command() const;
 
   // The request. Absent values are left to the server.
-  std::optional<int32_t> digit;
+  std::optional<int32_t> digit;  // the class by its number,
+  std::string class_name;        // or by its name
   uint32_t count = 1;
   std::optional<uint32_t> index;  // of the one image to draw
   std::optional<uint64_t> seed;
@@ -85,7 +86,7 @@ std::string SamplerFlag(v1::Sampler sampler);
 // How long to wait for somebody to listen at the server's address.
 double WaitSeconds(const ClientOptions& options);
 
-// What each flag alone cannot know: a command with no digit, two commands at once, and flags that the command has no
+// What each flag alone cannot know: a command with no class, two commands at once, and flags that the command has no
 // use for, which are those of `typed` (TypedOptions). INVALID_ARGUMENT, a line for each.
 absl::Status CheckOptions(const ClientOptions& options, const std::set<std::string>& typed);
 

@@ -2,17 +2,21 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "common/support/file.h"
+#include "common/support/quoted.h"
 #include "common/support/status_macros.h"
+#include "common/support/utf8.h"
 
 namespace denoised {
 
@@ -35,6 +39,25 @@ bool IsNumber(absl::string_view text) {
 }
 
 }  // namespace
+
+// NOTE: the case stays: a model of letters may have both "a" and "A".
+std::string FileSafe(std::string_view name) {
+  constexpr size_t kMaxBytes = 64;  // as long as a class's name can be
+  std::string safe;
+  while (!name.empty() && safe.size() < kMaxBytes) {
+    const size_t size = LetterBytes(name);
+    const std::string_view letter = name.substr(0, std::max<size_t>(size, 1));
+    name.remove_prefix(letter.size());
+    const bool is_letter = size > 1 ? Visible(letter) == letter : absl::ascii_isalnum(letter[0]) || letter == "_";
+    if (is_letter) {
+      safe.append(letter);
+    } else if (!safe.empty() && safe.back() != '-') {
+      safe += '-';
+    }
+  }
+  if (!safe.empty() && safe.back() == '-') safe.pop_back();
+  return safe.empty() ? "class" : safe;
+}
 
 absl::StatusOr<OutputFiles> OutputFiles::Prepare(const std::string& out, const std::string& name, uint32_t count,
                                                  const std::string& previews_dir, bool animations) {

@@ -21,6 +21,9 @@ namespace denoised {
 
 enum class OutputFormat { kPng, kGif, kApng };
 
+// A class's name as that of a file: "T-shirt/top" as "T-shirt-top". Letters of any alphabet, digits, "-" and "_" stay.
+std::string FileSafe(std::string_view name);
+
 class OutputFiles {
  public:
   // `out`: a file, a folder (one that exists, or a name with a slash at its end), "-" for standard output, a device or

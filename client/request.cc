@@ -14,6 +14,7 @@ uint32_t ImagesWanted(const ClientOptions& options) { return options.index.has_v
 v1::GenerateDigitRequest MakeRequest(const ClientOptions& options) {
   v1::GenerateDigitRequest request;
   if (options.digit.has_value()) request.set_digit(*options.digit);
+  request.set_class_name(options.class_name);
   request.set_count(ImagesWanted(options));
   request.set_first_image(options.index.value_or(0));
   if (options.seed.has_value()) request.set_seed(*options.seed);

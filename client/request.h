@@ -19,7 +19,7 @@ namespace denoised {
 // How many images one call asks for.
 uint32_t ImagesWanted(const ClientOptions& options);
 
-// Images of one digit, without previews.
+// Images of one class, without previews.
 v1::GenerateDigitRequest MakeRequest(const ClientOptions& options);
 
 // Adds the frames that someone will see: in files, or on the terminal.

@@ -6,12 +6,29 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/await_server.h"
+#include "common/support/class_names.h"
+#include "common/support/quoted.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace denoised {
+namespace {
+
+// Digits in one line, other classes each in one of its own, which is indented as the table's second column is.
+std::string ClassesText(const v1::GetModelResponse& model) {
+  const std::vector<std::string> names(model.class_names().begin(), model.class_names().end());
+  if (AreCalledByNumber(names)) return absl::StrJoin(names, " ");
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i) {
+    absl::StrAppendFormat(&text, "%s%2d  %s", i == 0 ? "" : "\n                ", i, Visible(names[i]));
+  }
+  return text;
+}
+
+}  // namespace
 
 absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
   DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
@@ -32,7 +49,7 @@ absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
       {"noise schedule", absl::StrCat(schedule.num_train_timesteps(), " steps, ", schedule.beta_schedule(), ", beta ",
                                       schedule.beta_start(), " to ", schedule.beta_end())},
       {"predicts", schedule.prediction_type()},
-      {"classes", absl::StrJoin(model.class_names(), " ")},
+      {"classes", ClassesText(model)},
       {"guidance", model.supports_guidance() ? "yes" : "no"},
       {"device", model.device()},
       {"limits", absl::StrCat(model.max_images_per_request(), " images per request, ", model.max_queued_images(),

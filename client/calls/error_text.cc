@@ -26,9 +26,11 @@ std::optional<Detail> FindDetail(const grpc::Status& status) {
   return std::nullopt;
 }
 
-// "image.size" is --size; flags are otherwise named as their fields.
+// "image.size" is --size, and a class has one flag for its number and its name; flags are otherwise named as their
+// fields.
 std::string FlagOfField(const std::string& field, const std::string& count_flag) {
   if (field == "count") return count_flag;
+  if (field == "class_name") return "--digit";
   if (field == "first_image") return "--index";
   if (field == "preview.every_steps") return "--preview_every";
   if (field == "preview.kind") return "--preview_kind";

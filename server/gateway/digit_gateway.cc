@@ -183,8 +183,9 @@ std::function<void()> DigitGateway::Generate(const HttpRequest& request, std::sh
 
 std::function<void()> DigitGateway::Draw(const HttpRequest& request, std::shared_ptr<HttpResponder> responder) {
   const size_t begin = std::string(kPicturePath).size();
-  const std::string digit = request.path.substr(begin, request.path.size() - begin - std::string(kPictureType).size());
-  const absl::StatusOr<v1::GenerateDigitRequest> drawing = ParseDigitQuery(digit, request.query);
+  const std::string picture =
+      request.path.substr(begin, request.path.size() - begin - std::string(kPictureType).size());
+  const absl::StatusOr<v1::GenerateDigitRequest> drawing = ParseDigitQuery(picture, request.query);
   if (!drawing.ok()) {
     responder->Send(ErrorAnswer(drawing.status()));
     return kNobody;

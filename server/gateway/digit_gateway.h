@@ -4,7 +4,7 @@
 //
 //   GET  /                        the page
 //   POST /v1/digits:generate      a GenerateDigitRequest as proto3 JSON; answered by a line of JSON for each event
-//   GET  /v1/digits/7.png?seed=42 a picture
+//   GET  /v1/digits/7.png?seed=42 a picture; its class by number or by name, Ankle%20boot.png
 //   GET  /v1/model                GetModel
 //   GET  /v1/status               what is waiting and being drawn, and counts of steps
 //   GET  /openapi.json            all of this for programs

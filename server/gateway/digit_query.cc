@@ -18,6 +18,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/support/class_names.h"
+#include "common/support/quoted.h"
+#include "common/support/utf8.h"
 
 namespace denoised {
 namespace {
@@ -85,12 +88,12 @@ const std::map<std::string, Setter>& Parameters() {
   return parameters;
 }
 
-// "%20" and "+" as the characters they stand for; nothing if there is no such.
-std::optional<std::string> Unescaped(const std::string& text) {
+// "%20", and in a query "+", as the characters they stand for; nothing if there is no such.
+std::optional<std::string> Unescaped(const std::string& text, bool in_query) {
   std::string plain;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
-      plain += text[i] == '+' ? ' ' : text[i];
+      plain += in_query && text[i] == '+' ? ' ' : text[i];
       continue;
     }
     const std::string hex = text.substr(i + 1, 2);
@@ -115,19 +118,32 @@ absl::Status Set(Request& request, const std::string& name, const std::string& v
   return absl::OkStatus();
 }
 
+// A class by the name of its picture, without the ending: what is digits alone is its number, all else its name.
+absl::Status SetClass(Request& request, const std::string& picture) {
+  const std::optional<std::string> name = Unescaped(picture, /*in_query=*/false);
+  const bool is_number = IsClassNumber(picture);
+  int32_t number = 0;
+  if (is_number && absl::SimpleAtoi(picture, &number)) {
+    request.set_digit(number);
+  } else if (!is_number && name.has_value() && !name->empty() && IsUtf8(*name)) {
+    request.set_class_name(*name);
+  } else {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the picture's name must be a class's number or its name in percent-encoded UTF-8, such as 7.png or "
+        "Ankle%20boot.png, got ",
+        Quoted(absl::StrCat(picture, ".png"))));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::StatusOr<Request> ParseDigitQuery(const std::string& digit, const std::string& query) {
+absl::StatusOr<Request> ParseDigitQuery(const std::string& picture, const std::string& query) {
   Request request;
-  int32_t number = 0;
-  if (digit.size() != 1 || !absl::SimpleAtoi(digit, &number)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the picture's name must be a digit, such as 7.png, got \"", absl::CHexEscape(digit), ".png\""));
-  }
-  request.set_digit(number);
+  if (absl::Status set = SetClass(request, picture); !set.ok()) return set;
   for (const absl::string_view part : absl::StrSplit(query, '&', absl::SkipEmpty())) {
     const std::pair<std::string, std::string> raw = absl::StrSplit(part, absl::MaxSplits('=', 1));
-    const std::optional<std::string> value = Unescaped(raw.second);
+    const std::optional<std::string> value = Unescaped(raw.second, /*in_query=*/true);
     if (!value.has_value()) {
       return absl::InvalidArgumentError(
           absl::StrCat(absl::CHexEscape(raw.first), " has a \"%\" that no two hexadecimal digits follow"));

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/support/available_cores.h"
+#include "common/support/quoted.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
 #include "server/service/grpc_status.h"
@@ -48,28 +49,40 @@ SteadyTime SteadyDeadline(const grpc::CallbackServerContext& context) {
   return std::chrono::steady_clock::now() + left;
 }
 
+const std::string& ClassName(const DrawRequest& draw, const ModelInfo& info) {
+  return info.metadata.class_names[static_cast<size_t>(draw.label)];
+}
+
 v1::GenerateDigitResponse MakeAccepted(const DrawRequest& draw, const ModelInfo& info, const Admission& admission) {
   v1::GenerateDigitResponse response;
   v1::GenerateDigitResponse::Accepted& accepted = *response.mutable_accepted();
   accepted.set_seed(draw.seed);
   accepted.set_steps(static_cast<uint32_t>(draw.plan->size()));
   accepted.set_model_version(info.version());
+  accepted.set_digit(draw.label);
+  accepted.set_class_name(ClassName(draw, info));
   accepted.set_queue_position(admission.queue_position);
   *accepted.mutable_estimated_duration() =
       google::protobuf::util::TimeUtil::NanosecondsToDuration(admission.estimated_duration.count());
   return response;
 }
 
-void DescribeDraw(const DrawRequest& draw, CallRecord& call) {
+void DescribeDraw(const DrawRequest& draw, const ModelInfo& info, CallRecord& call) {
   const std::string sampler = SamplerName(draw.sampler);
+  const std::string& name = ClassName(draw, info);
+  const bool is_number = name == absl::StrCat(draw.label);
+  const std::string what =
+      is_number ? absl::StrCat("digit ", name) : absl::StrCat("class ", draw.label, " ", Quoted(name));
+  LogFields fields = {{"digit", draw.label},
+                      {"count", draw.count},
+                      {"sampler", sampler},
+                      {"steps", draw.plan->size()},
+                      {"seed", absl::StrCat(draw.seed)}};  // in words: JSON's numbers end at 53 bits
+  if (!is_number) fields["class_name"] = name;
   call.SetClient(draw.client);
-  call.Describe(absl::StrFormat("%d of digit %d by %s, %d steps, seed %d", draw.count, draw.label, sampler,
-                                draw.plan->size(), draw.seed),
-                {{"digit", draw.label},
-                 {"count", draw.count},
-                 {"sampler", sampler},
-                 {"steps", draw.plan->size()},
-                 {"seed", absl::StrCat(draw.seed)}});  // in words: JSON's numbers end at 53 bits
+  call.Describe(
+      absl::StrFormat("%d of %s by %s, %d steps, seed %d", draw.count, what, sampler, draw.plan->size(), draw.seed),
+      fields);
 }
 
 void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
@@ -152,7 +165,7 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
   valid->draw.deadline = SteadyDeadline(*context);
   valid->draw.client = *std::move(client);
   const std::shared_ptr<CallRecord> call = calls_.Find(*context);
-  DescribeDraw(valid->draw, *call);
+  DescribeDraw(valid->draw, served->info(), *call);
   const DigitStream::Environment environment{
       .encoders = &encoders_, .metrics = &metrics_, .output = &output_, .read_limits = options_.read_limits};
   const auto stream = std::make_shared<DigitStream>(environment, call, served, *valid);

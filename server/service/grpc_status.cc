@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/support/utf8.h"
 #include "google/protobuf/util/time_util.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -23,25 +24,12 @@ constexpr char kBadRequestUrl[] = "type.googleapis.com/google.rpc.BadRequest";
 constexpr size_t kMaxMessageBytes = 1000;
 constexpr size_t kMaxDetailsBytes = 2500;
 
-// How many bytes the character at the start of `text` has; 0 if it is none of UTF-8.
-size_t CharacterBytes(std::string_view text) {
-  const auto byte = [&text](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const size_t size = byte(0) < 0x80 ? 1 : byte(0) < 0xC2 ? 0 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : 4;
-  if (size == 0 || size > text.size() || byte(0) > 0xF4) return 0;
-  for (size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  const bool overlong = (byte(0) == 0xE0 && byte(1) < 0xA0) || (byte(0) == 0xF0 && byte(1) < 0x90);
-  const bool beyond = (byte(0) == 0xED && byte(1) > 0x9F) || (byte(0) == 0xF4 && byte(1) > 0x8F);
-  return overlong || beyond ? 0 : size;
-}
-
 // Valid UTF-8 of at most kMaxMessageBytes, whatever the engine's or the client's words were.
 std::string BoundedText(std::string_view text) {
   constexpr std::string_view kCut = "...";
   std::string bounded;
   while (!text.empty()) {
-    const size_t size = CharacterBytes(text);
+    const size_t size = LetterBytes(text);
     const std::string_view next = size == 0 ? "?" : text.substr(0, size);
     if (bounded.size() + next.size() + kCut.size() > kMaxMessageBytes) return bounded.append(kCut);
     bounded.append(next);

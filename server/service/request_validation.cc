@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/image/resize.h"
+#include "common/support/class_names.h"
+#include "server/service/class_lookup.h"
 #include "server/service/grpc_status.h"
 
 namespace denoised {
@@ -27,7 +29,7 @@ class Validator {
       : request_(request), model_(model), schedule_(schedule) {}
 
   absl::StatusOr<ValidRequest> Run(uint32_t max_images, uint64_t random_seed) {
-    ReadDigit();
+    ReadClass();
     ReadCount(max_images);
     valid_.draw.seed = request_.has_seed() ? request_.seed() : random_seed;
     ReadPlan();
@@ -44,14 +46,29 @@ class Validator {
     violations_.push_back({field, std::move(description)});
   }
 
-  void ReadDigit() {
+  void ReadClass() {
+    if (!request_.class_name().empty()) return ReadClassName();
     const int last = static_cast<int>(model_.class_names.size()) - 1;
+    const std::string known =
+        AreCalledByNumber(model_.class_names) ? "" : ListClasses(model_.class_names, /*with_numbers=*/true);
     if (!request_.has_digit()) {
-      Refuse("digit", absl::StrCat("is required: 0 to ", last));
+      Refuse("digit", absl::StrCat("is required: 0 to ", last, ", or class_name in its place",
+                                   known.empty() ? "" : "; the classes are ", known));
     } else if (request_.digit() < 0 || request_.digit() > last) {
-      Refuse("digit", absl::StrCat("must be 0 to ", last, ", got ", request_.digit()));
+      Refuse("digit", absl::StrCat("must be 0 to ", last, ", got ", request_.digit(),
+                                   known.empty() ? "" : "; the classes are ", known));
     }
     valid_.draw.label = request_.digit();
+  }
+
+  void ReadClassName() {
+    if (request_.has_digit()) {
+      Refuse("class_name", "is in the place of digit: send one of the two, not both");
+      return;
+    }
+    const std::optional<int> label = FindClass(model_.class_names, request_.class_name());
+    if (!label.has_value()) Refuse("class_name", UnknownClassText(model_.class_names, request_.class_name()));
+    valid_.draw.label = label.value_or(0);
   }
 
   void ReadCount(uint32_t max_images) {

@@ -4,12 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/support/build_info.h"
+#include "common/support/utf8.h"
 
 namespace denoised {
 namespace {
@@ -26,29 +28,13 @@ uint64_t UnixNanoseconds(std::chrono::system_clock::time_point time) {
   return static_cast<uint64_t>(std::chrono::nanoseconds(time.time_since_epoch()).count());
 }
 
-// The bytes of the character that the text begins with; 0 if that is none of UTF-8 (RFC 3629).
-size_t CharacterBytes(absl::string_view text) {
-  const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
-  if (byte(0) < 0x80) return 1;
-  const size_t size = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
-  if (byte(0) < 0xc2 || byte(0) > 0xf4 || size > text.size()) return 0;
-  // Of the second byte not all are allowed: no longer form than need be, no surrogates, nothing beyond U+10FFFF.
-  const unsigned char low = byte(0) == 0xe0 ? 0xa0 : byte(0) == 0xf0 ? 0x90 : 0x80;
-  const unsigned char high = byte(0) == 0xed ? 0x9f : byte(0) == 0xf4 ? 0x8f : 0xbf;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (size_t i = 2; i < size; ++i) {
-    if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
-  }
-  return size;
-}
-
 // Strangers choose some texts, and protobuf's strings are UTF-8: a collector refuses a request with one that is not,
 // and so everybody's spans in it.
 std::string ValidUtf8(absl::string_view text) {
   std::string valid;
   valid.reserve(text.size());
   while (!text.empty()) {
-    const size_t size = CharacterBytes(text);
+    const size_t size = LetterBytes(std::string_view(text.data(), text.size()));
     absl::StrAppend(&valid, size == 0 ? "?" : text.substr(0, size));
     text.remove_prefix(size == 0 ? 1 : size);
   }

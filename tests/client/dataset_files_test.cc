@@ -21,7 +21,7 @@ const Json kDrawnWith = {{"--seed", "7"}, {"--steps", 20}};
 class DatasetFilesTest : public testing::Test {
  protected:
   absl::StatusOr<DatasetFiles> Open(const Json& drawn_with = kDrawnWith) {
-    return DatasetFiles::Open(folder_.File("set"), 2, drawn_with);
+    return DatasetFiles::Open(folder_.File("set"), 2, drawn_with, {"cat", "dog", "bird"});
   }
   std::string Images() { return Slurp(folder_.File("set/train-images-idx3-ubyte")); }
   std::string Labels() { return Slurp(folder_.File("set/train-labels-idx1-ubyte")); }
@@ -40,6 +40,8 @@ TEST_F(DatasetFilesTest, GrowsAsAnIdxFile) {
   EXPECT_EQ(Labels(), std::string({0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2}));
   EXPECT_EQ(Manifest()["images"], 3);
   EXPECT_EQ(Manifest()["complete"], false);
+  EXPECT_EQ(Manifest()["class_names"], Json({"cat", "dog", "bird"}));
+  EXPECT_EQ(Slurp(folder_.File("set/class_names.txt")), "cat\ndog\nbird\n");
   ASSERT_THAT(files->Finish(), IsOk());
   EXPECT_EQ(Manifest()["complete"], true);
   EXPECT_EQ(Manifest()["sha256"]["train-images-idx3-ubyte"], Sha256Hex(Images()));
@@ -101,7 +103,7 @@ TEST_F(DatasetFilesTest, OtherSettingsAreRefusedAndNothingIsLost) {
   EXPECT_THAT(
       Open({{"--seed", "7"}, {"--steps", 50}}),
       StatusIs(absl::StatusCode::kFailedPrecondition,
-               folder_.File("set") + " holds digits drawn with --steps 20, not 50; go on with them as they were "
+               folder_.File("set") + " holds images drawn with --steps 20, not 50; go on with them as they were "
                                      "begun, or name another folder with --out"));
   EXPECT_EQ(Images().size(), 20u);
 }

@@ -66,7 +66,7 @@ class FakeService : public v1::DigitService::Service {
     model->set_parameter_count(123);
     model->set_device("cpu");
     model->set_engine("an engine");
-    model->add_class_names("0");
+    for (const std::string& name : class_names) model->add_class_names(name);
     model->set_sha256("0123456789abcdef");
     model->set_max_images_per_request(4);
     model->set_max_batch_rows(8);
@@ -80,6 +80,7 @@ class FakeService : public v1::DigitService::Service {
   }
 
   Behavior behavior = &DrawAll;
+  std::vector<std::string> class_names = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
 
   static grpc::Status DrawAll(grpc::ServerContext*, const v1::GenerateDigitRequest& request, Writer* writer) {
     Accept(request, writer);
@@ -295,6 +296,8 @@ TEST_F(DenoiseTest, DatasetIsATrainingSetInMnistsFormat) {
   EXPECT_EQ(manifest["drawn_with"]["--seed"], "7");
   EXPECT_EQ(manifest["drawn_with"]["--sampler"], "ddpm");
   EXPECT_EQ(manifest["drawn_with"]["model_sha256"], "0123456789abcdef");
+  EXPECT_EQ(manifest["class_names"][9], "9");
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("set/class_names.txt"))) << "digits are called by their numbers";
 }
 
 TEST_F(DenoiseTest, DatasetGoesOnWhereItEnded) {
@@ -356,7 +359,7 @@ TEST_F(DenoiseTest, DatasetGrowsByALargerNumber) {
   const ProgramResult other = Denoise({"dataset", "--out=set", "--per_digit=3", "--seed=2"});
   EXPECT_EQ(other.exit_code, 1);
   EXPECT_EQ(other.err,
-            "denoise: error: set holds digits drawn with --seed 1, not 2; go on with them as they were begun, "
+            "denoise: error: set holds images drawn with --seed 1, not 2; go on with them as they were begun, "
             "or name another folder with --out\n");
 }
 
@@ -385,7 +388,7 @@ TEST_F(DenoiseTest, DatasetOfTwoModelsIsRefused) {
 TEST_F(DenoiseTest, DatasetThatCannotBeIsSaid) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"dataset"}, "dataset needs a folder for its files, as in `denoise dataset --out synthetic`"},
-      {{"dataset", "7", "--out=set"}, "a digit has no use with dataset"},
+      {{"dataset", "7", "--out=set"}, "a class has no use with dataset"},
       {{"dataset", "--out=set", "--previews_dir=x"}, "--previews_dir has no use with dataset"},
       {{"dataset", "--out=set", "--size=64"},
        "--size of dataset must be 32, as the network draws, or 28, as MNIST has it; got 64"},
@@ -406,6 +409,162 @@ TEST_F(DenoiseTest, ModelIsATable) {
   EXPECT_THAT(result.out, HasSubstr("model           0123456789ab\n"));
   EXPECT_THAT(result.out, HasSubstr("architecture    compact, 123 parameters\n"));
   EXPECT_THAT(result.out, HasSubstr("engine          an engine\n"));
+}
+
+TEST_F(DenoiseTest, ModelListsDigitsInALineAndOtherClassesEachInOne) {
+  EXPECT_THAT(Denoise({"--model"}).out, HasSubstr("classes         0 1 2 3 4 5 6 7 8 9\n"));
+  service_.class_names = {"cat", "Ankle boot", "a\x1b[31m"};
+  EXPECT_THAT(Denoise({"--model"}).out, HasSubstr("classes          0  cat\n"
+                                                  "                 1  Ankle boot\n"
+                                                  "                 2  a\\x1b[31m\n"
+                                                  "guidance        no\n"));
+  EXPECT_EQ(nlohmann::json::parse(Denoise({"--model", "--json"}).out)["class_names"][1], "Ankle boot");
+}
+
+// ---- Classes by their names ----
+
+class NamedClassesTest : public DenoiseTest {
+ protected:
+  NamedClassesTest() {
+    service_.class_names = {"cat", "Ankle boot", "T-shirt/top"};
+    // As the server does: draws the class and tells its number and its name.
+    service_.behavior = [this](grpc::ServerContext*, const v1::GenerateDigitRequest& request,
+                               FakeService::Writer* writer) {
+      v1::GenerateDigitRequest named = request;
+      for (int i = 0; i < static_cast<int>(service_.class_names.size()); ++i) {
+        if (request.class_name() == service_.class_names[i]) named.set_digit(i);
+      }
+      v1::GenerateDigitResponse event;
+      event.mutable_accepted()->set_seed(request.seed());
+      event.mutable_accepted()->set_steps(1000);
+      event.mutable_accepted()->set_model_version("0123456789ab");
+      event.mutable_accepted()->set_digit(named.digit());
+      event.mutable_accepted()->set_class_name(service_.class_names[named.digit()]);
+      writer->Write(event);
+      for (uint32_t i = 0; i < request.count(); ++i) {
+        FakeService::DrawOne(named, request.first_image() + i, writer);
+      }
+      return grpc::Status::OK;
+    };
+  }
+};
+
+TEST_F(NamedClassesTest, AClassIsDrawnByItsName) {
+  const ProgramResult result = Denoise({"Ankle boot"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "Ankle-boot.png  256x256, seed 42, 1000 steps in 3.2 s (queued 0.0 s)\n");
+  EXPECT_EQ(result.err, "");
+  EXPECT_EQ(service_.requests()[0].class_name(), "Ankle boot");
+  EXPECT_FALSE(service_.requests()[0].has_digit()) << "the server knows the number";
+  EXPECT_EQ(Denoise({"T-shirt/top", "--count=2", "--quiet"}).exit_code, 0);
+  EXPECT_EQ(Denoise({"--digit=cat", "--seed=1", "--index=3", "--quiet"}).exit_code, 0);
+  EXPECT_THAT(Files(), ElementsAre("Ankle-boot.png", "T-shirt-top-0.png", "T-shirt-top-1.png", "cat-3.png"));
+}
+
+TEST_F(NamedClassesTest, AClassIsDrawnByItsNumber) {
+  ASSERT_EQ(Denoise({"1"}).exit_code, 0);
+  EXPECT_EQ(service_.requests()[0].digit(), 1);
+  EXPECT_EQ(service_.requests()[0].class_name(), "");
+  EXPECT_THAT(Files(), ElementsAre("digit-1.png"));
+}
+
+TEST_F(NamedClassesTest, NamesOfCommandsAreClassesBehindTheFlag) {
+  EXPECT_EQ(Denoise({"--digit=watch", "--out=w.png"}).exit_code, 0);
+  EXPECT_EQ(service_.requests()[0].class_name(), "watch");
+}
+
+TEST_F(NamedClassesTest, JsonTellsNumberAndName) {
+  for (const char* what : {"1", "Ankle boot"}) {
+    const auto image = nlohmann::json::parse(Denoise({what, "--json"}).out);
+    EXPECT_EQ(image["digit"], 1) << what;
+    EXPECT_EQ(image["class_name"], "Ankle boot") << what;
+  }
+}
+
+TEST_F(NamedClassesTest, NamesComeFromTheEnvironmentToo) {
+  EXPECT_EQ(RunProgram({"denoise", "--quiet"}, {"DENOISE_SERVER=" + address_, "DENOISE_DIGIT=cat"}, folder_.path()).err,
+            "");
+  EXPECT_EQ(service_.requests()[0].class_name(), "cat");
+}
+
+TEST_F(NamedClassesTest, BenchDrawsAClassByItsName) {
+  EXPECT_EQ(Denoise({"bench", "cat", "--concurrency=1", "--duration=0.1", "--warmup=0", "--size=32"}).exit_code, 0);
+  EXPECT_EQ(service_.requests()[0].class_name(), "cat");
+  EXPECT_FALSE(service_.requests()[0].has_digit());
+}
+
+TEST_F(NamedClassesTest, WhatTheServerSaysOfANameIsAboutTheFlag) {
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
+    return BadRequest("class_name", "must be one of \"cat\" and \"dog\", got \"cot\"; did you mean \"cat\"?");
+  };
+  for (const std::string& name : {std::string("cot"), std::string(10'000, 'x'), std::string("a\x1b[31m\n")}) {
+    const ProgramResult result = Denoise({name});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(result.err,
+              "denoise: error: --digit: must be one of \"cat\" and \"dog\", got \"cot\"; did you mean \"cat\"?\n");
+  }
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+TEST_F(NamedClassesTest, GridHoldsEveryClass) {
+  const ProgramResult result = Denoise({"--grid", "--seed=9", "--size=32"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, MatchesRegex("grid.png  112x40, 1 of each class, seed 9, 1000 steps, in .* s\n"));
+  const GreyImage grid = Read("grid.png");
+  ASSERT_EQ(grid.width, 112);
+  for (int digit = 0; digit < 3; ++digit) EXPECT_EQ(grid.pixels[4 * grid.width + 4 + digit * 36], Grey(digit, 0));
+  EXPECT_EQ(nlohmann::json::parse(Denoise({"--grid", "--json"}).out)["class_names"],
+            nlohmann::json(service_.class_names));
+}
+
+TEST_F(NamedClassesTest, GridOfManyClassesIsDrawnTenAtATime) {
+  service_.class_names.clear();
+  for (int i = 0; i < 47; ++i) service_.class_names.push_back("class " + std::to_string(i));
+  std::atomic<int> running = 0, most = 0;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                          FakeService::Writer* writer) {
+    const int now = ++running;
+    for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {
+    }
+    const grpc::Status status = FakeService::DrawAll(context, request, writer);
+    --running;
+    return status;
+  };
+  EXPECT_THAT(Denoise({"--grid", "--size=32"}).out, HasSubstr("grid.png  292x220, 1 of each class"));
+  EXPECT_EQ(service_.requests().size(), 47u);
+  EXPECT_LE(most, 10);
+  EXPECT_THAT(Denoise({"--grid", "--size=32", "--per_digit=2"}).out, HasSubstr("grid.png  1696x76, 2 of each class"));
+  EXPECT_EQ(Denoise({"--grid", "--per_digit=213"}).err,
+            "denoise: error: --per_digit: must be at most 212 with --grid for 47 classes, got 213\n");
+}
+
+TEST_F(NamedClassesTest, DatasetHasTheirNumbersAndNames) {
+  const ProgramResult result = Denoise({"dataset", "--out=set", "--per_digit=5", "--seed=7"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("set/train-labels-idx1-ubyte  15 images, seed 7, 15 drawn in "));
+  const std::string images = Slurp(folder_.File("set/train-images-idx3-ubyte"));
+  const std::string labels = Slurp(folder_.File("set/train-labels-idx1-ubyte"));
+  ASSERT_EQ(labels.size(), 8u + 15);
+  for (int place = 0; place < 15; ++place) {
+    EXPECT_EQ(labels[8 + place], place % 3);
+    EXPECT_EQ(static_cast<uint8_t>(images[16 + 1024 * place + 500]), Grey(place % 3, place / 3)) << place;
+  }
+  const auto manifest = nlohmann::json::parse(Slurp(folder_.File("set/manifest.json")));
+  EXPECT_EQ(manifest["class_names"], nlohmann::json(service_.class_names));
+  EXPECT_EQ(Slurp(folder_.File("set/class_names.txt")), "cat\nAnkle boot\nT-shirt/top\n")
+      << "as denoise-train reads it";
+  EXPECT_THAT(Denoise({"dataset", "--out=set", "--per_digit=5"}).out,
+              HasSubstr("15 images, seed 7, all there already"));
+}
+
+TEST_F(NamedClassesTest, DatasetOfMoreClassesThanABytesIsRefused) {
+  service_.class_names.assign(257, "class");
+  const ProgramResult result = Denoise({"dataset", "--out=set"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err,
+            "denoise: error: the server's model has 257 classes; labels in MNIST's format are bytes, which tell 256 "
+            "apart\n");
+  EXPECT_THAT(Files(), IsEmpty());
 }
 
 TEST_F(DenoiseTest, BadRequestNamesTheFlag) {
@@ -615,8 +774,9 @@ TEST_F(DenoiseTest, InterruptedBenchEndsAtOnceAndKeepsTheLevelsThatAreDone) {
 
 TEST_F(DenoiseTest, MistypedCommandsAreExplained) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{}, "say which digit to draw, 0 to 9, as in `denoise 7`, or draw all ten with --grid\n"},
-      {{"seven"}, "--digit: must be a whole number in decimal digits, got seven\nSee denoise --help.\n"},
+      {{}, "say which class to draw, by its number or its name, as in `denoise 7`, or draw them all with --grid\n"},
+      {{""}, "say which class to draw, by its number or its name, as in `denoise 7`, or draw them all with --grid\n"},
+      {{"12345678901"}, "--digit: no model has so many classes, got \"12345678901\"\nSee denoise --help.\n"},
       {{"7", "--sampler=quick"},
        "--sampler: must be one of ddim, ddpm, dpm_solver_pp_2m, got quick\nSee denoise --help.\n"},
       {{"7", "--count=0"}, "--count: Value 0 not in range 1 to 1000000\nSee denoise --help.\n"},
@@ -633,11 +793,11 @@ TEST_F(DenoiseTest, MistypedCommandsAreExplained) {
 // Reported: 7 --grid, --grid --count 2 and others left out a part of what was asked for, without a word.
 TEST_F(DenoiseTest, FlagsThatWouldBeIgnoredAreRefused) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{"7", "--grid"}, "a digit has no use with --grid"},
-      {{"--model", "--digit=7"}, "a digit has no use with --model"},
+      {{"7", "--grid"}, "a class has no use with --grid"},
+      {{"--model", "--digit=7"}, "a class has no use with --model"},
       {{"--grid", "--count=2"}, "--count has no use with --grid; --per_digit has"},
       {{"--grid", "--previews_dir=frames"}, "--previews_dir has no use with --grid"},
-      {{"7", "--per_digit=2"}, "--per_digit has no use with one digit"},
+      {{"7", "--per_digit=2"}, "--per_digit has no use with one class"},
       {{"bench", "--grid"}, "--grid and bench exclude each other"},
       {{"bench", "--retries=2"}, "--retries has no use with bench"},
       {{"health", "--seed=1"}, "--seed has no use with health"},

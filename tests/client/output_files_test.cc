@@ -52,5 +52,22 @@ TEST(OutputFilesTest, FileInTheWayOfAFolderIsSaid) {
   EXPECT_EQ(Slurp(file), "x");
 }
 
+TEST(FileSafeTest, NamesOfClassesBecomeNamesOfFiles) {
+  EXPECT_EQ(FileSafe("sneaker"), "sneaker");
+  EXPECT_EQ(FileSafe("Ankle boot"), "Ankle-boot");
+  EXPECT_EQ(FileSafe("T-shirt/top"), "T-shirt-top");
+  EXPECT_EQ(FileSafe("a"), "a");
+  EXPECT_EQ(FileSafe("A"), "A") << "another class";
+  EXPECT_EQ(FileSafe("Fußball 水"), "Fußball-水");
+}
+
+TEST(FileSafeTest, NothingLeadsOutOfTheFolder) {
+  EXPECT_EQ(FileSafe("../../etc/passwd"), "etc-passwd");
+  EXPECT_EQ(FileSafe("-rf"), "rf");
+  EXPECT_EQ(FileSafe("a\n\x1b[31m\xc2\x9b\xff"), "a-31m");
+  EXPECT_EQ(FileSafe(".."), "class");
+  EXPECT_LE(FileSafe(std::string(10'000, 'x')).size(), 67u);
+}
+
 }  // namespace
 }  // namespace denoised

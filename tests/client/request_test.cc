@@ -8,6 +8,7 @@ namespace {
 TEST(MakeRequestTest, LeavesToTheServerWhatNoFlagSays) {
   const v1::GenerateDigitRequest request = MakeRequest({});
   EXPECT_FALSE(request.has_digit());
+  EXPECT_EQ(request.class_name(), "");
   EXPECT_FALSE(request.has_seed());
   EXPECT_FALSE(request.has_eta());
   EXPECT_FALSE(request.has_guidance_scale());

@@ -387,6 +387,88 @@ describe('A server with tokens', () => {
   });
 });
 
+// The server's own model draws them, whatever the page is told that they are called.
+describe('A model of other classes', () => {
+  const CLOTHES = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'];
+  const visitNamed = async (classNames, options = {}) => {
+    const page = await visit({...options, route: (page) => page.route('**/v1/model', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({response, json: {...await response.json(), classNames}});
+    })});
+    await page.locator('#model', {hasText: 'million parameters'}).waitFor();
+    return page;
+  };
+
+  test('has a button for each, by its name', async () => {
+    const page = await visitNamed(CLOTHES);
+    assert.deepEqual(await page.locator('#digits label').allTextContents(), CLOTHES);
+    assert.equal(await page.textContent('#digits legend'), 'Class');
+    assert.equal(await facts(page), 'Every picture starts as noise. Choose one.');
+    assert.equal(await page.isChecked('[name=digit][value="0"]'), true);
+    await page.getByRole('radio', {name: 'Sneaker'}).check();
+    await draw(page, {...fast, seed: '6'});
+    same((await pictures(page))[0], await server.picture('7.png?seed=6&sampler=ddim&steps=10'));
+    await said(page, /^Drew Sneaker by DDIM, 10 steps, seed 6\.$/);
+    assert.equal(await page.getAttribute('#pictures img', 'alt'), 'Sneaker, drawn by DDIM');
+    await page.getByRole('radio', {name: 'T-shirt/top'}).check();
+    await draw(page, {...fast, seed: '6'});
+    assert.equal((await download(page, '#png')).name, 'T-shirt-top-ddim-6.png');
+    await page.done();
+  });
+
+  test('is chosen from by keyboard, and finds nothing that axe-core objects to', async () => {
+    const page = await visitNamed(Array.from({length: 47}, (_, i) => `class ${i}`));
+    await page.focus('[name=digit]:checked');
+    await page.keyboard.press('ArrowRight');
+    assert.equal(await page.inputValue('[name=digit]:checked'), '1');
+    await page.evaluate(readFileSync(axe, 'utf8'));
+    assert.deepEqual(await violations(page), []);
+    await page.done();
+  });
+
+  test('has links that draw the same picture again', async () => {
+    const page = await visitNamed(CLOTHES);
+    await page.getByRole('radio', {name: 'Bag'}).check();
+    await draw(page, {...fast, seed: BIG});
+    const there = await visitNamed(CLOTHES, {hash: new URL(page.url()).hash});
+    await finished(there);
+    assert.equal(await there.isChecked('[name=digit][value="8"]'), true);
+    same((await pictures(there))[0], (await pictures(page))[0]);
+    await page.done();
+    await there.done();
+  });
+
+  test('is compared by its name', async () => {
+    const page = await visitNamed(CLOTHES);
+    await draw(page, {view: 'compare', digit: 9, seed: '6', steps: '5'});
+    await said(page, /^Drew Ankle boot by three samplers, seed 6\.$/);
+    same((await pictures(page))[1], await server.picture('9.png?seed=6&sampler=ddim&steps=5'));
+    await page.done();
+  });
+
+  test('fills a wall with all of them', async () => {
+    const page = await visitNamed(['cat', 'dog', 'bird']);
+    assert.equal(await page.locator('#fill option').first().textContent(), 'all 3');
+    await draw(page, {view: 'wall', seed: '11', sampler: 'ddim', steps: '2'});
+    const tiles = await pictures(page);
+    assert.equal(tiles.length, 30);
+    same(tiles[20], await server.picture('2.png?seed=11&sampler=ddim&steps=2&size=64'));
+    assert.equal(await page.getAttribute('.wall', 'aria-label'), 'A wall: all 3 classes, ten times each');
+    const {bytes} = await download(page, '#png');
+    assert.deepEqual([bytes.readUInt32BE(16), bytes.readUInt32BE(20)], [640, 192]);
+    await draw(page, {fill: 'same', digit: 1});
+    await said(page, /^Drew a hundred times dog, seed 11\.$/);
+    await page.done();
+  });
+
+  test('fits a narrow screen, however many there are', async () => {
+    const names = Array.from({length: 47}, (_, i) => i === 3 ? 'x'.repeat(64) : `class ${i}`);
+    const page = await visitNamed(names, {viewport: {width: 360, height: 740}});
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+    await page.done();
+  });
+});
+
 describe('Anybody', () => {
   test('can use it by keyboard alone', async () => {
     const page = await visit();

@@ -23,7 +23,12 @@ constexpr char kTraceparent[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b71692
 
 class CallLinesTest : public PuppetServer {
  protected:
-  CallLinesTest() : PuppetServer(/*slots=*/2, /*max_queued_images=*/2) { Start(); }
+  CallLinesTest() : CallLinesTest(ModelMetadata().class_names) {}
+  explicit CallLinesTest(const std::vector<std::string>& class_names)
+      : PuppetServer(/*slots=*/2, /*max_queued_images=*/2) {
+    info_.metadata.class_names = class_names;
+    Start();
+  }
 
   // The lines of one call, once there are any.
   std::vector<LogFields> LinesOf(const std::string& request_id) const {
@@ -70,6 +75,30 @@ TEST_F(CallLinesTest, ADrawIsOneLineWithAllThatWasAskedFor) {
   EXPECT_GT(line["seconds"].get<double>(), 0);
   EXPECT_THAT(line["peer"].get<std::string>(), MatchesRegex("127\\.0\\.0\\.1:[0-9]+"));
   EXPECT_FALSE(line.contains("trace_id"));
+}
+
+class NamedCallLinesTest : public CallLinesTest {
+ protected:
+  NamedCallLinesTest() : CallLinesTest({"cat", "Ankle\nboot", "2"}) {}
+};
+
+TEST_F(NamedCallLinesTest, AClassIsToldByItsNameToo) {
+  grpc::ClientContext context;
+  context.AddMetadata("x-request-id", "order:19");
+  ASSERT_TRUE(Generate(context, Request(1)).status.ok());
+  const LogFields line = LinesOf("order:19")[0];
+  EXPECT_THAT(line["message"].get<std::string>(), StartsWith("drew 1 of class 1 \"Ankle\\nboot\" by ddpm, 1 steps, "));
+  EXPECT_EQ(line["digit"], 1);
+  EXPECT_EQ(line["class_name"], "Ankle\nboot");
+}
+
+TEST_F(NamedCallLinesTest, AClassCalledByItsNumberIsADigit) {
+  grpc::ClientContext context;
+  context.AddMetadata("x-request-id", "order:20");
+  ASSERT_TRUE(Generate(context, Request(2)).status.ok());
+  const LogFields line = LinesOf("order:20")[0];
+  EXPECT_THAT(line["message"].get<std::string>(), StartsWith("drew 1 of digit 2 by ddpm, 1 steps, "));
+  EXPECT_FALSE(line.contains("class_name"));
 }
 
 // What names the caller of a gateway holds a secret: a client cannot be somebody else by it.

@@ -44,6 +44,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
+using testing::StartsWith;
 using testing::UnorderedElementsAre;
 
 constexpr int kSlots = 4;
@@ -192,6 +193,36 @@ TEST_F(ServerTest, BadRequestNamesTheFieldAndCostsNothing) {
   ASSERT_TRUE(details.details(0).UnpackTo(&bad));
   EXPECT_EQ(bad.field_violations(0).field(), "digit");
   EXPECT_THAT(engine_->batches(), IsEmpty());
+}
+
+TEST_F(ServerTest, ClassesGoByNumberOrByName) {
+  info_.metadata.class_names = {"cat", "dog", "bird"};
+  Start();
+  v1::GenerateDigitRequest request = Request(1);
+  const Answer by_number = Generate(request);
+  ASSERT_TRUE(by_number.status.ok()) << by_number.status.error_message();
+  EXPECT_EQ(by_number.events[0].accepted().class_name(), "dog");
+  request.clear_digit();
+  request.set_class_name("Dog");
+  const Answer by_name = Generate(request);
+  ASSERT_TRUE(by_name.status.ok()) << by_name.status.error_message();
+  EXPECT_EQ(by_name.events[0].accepted().digit(), 1);
+  EXPECT_EQ(by_name.events[0].accepted().class_name(), "dog");
+  EXPECT_EQ(by_name.images().at(0).png(), by_number.images().at(0).png());
+}
+
+TEST_F(ServerTest, NamesOfNoClassAreABadRequestOfAnyLength) {
+  info_.metadata.class_names = {"cat", "dog", "bird"};
+  Start();
+  v1::GenerateDigitRequest request;
+  for (const std::string& name : {std::string("horse"), std::string(10'000, 'x'), std::string("a\0\x1b\n", 4)}) {
+    request.set_class_name(name);
+    const grpc::Status status = Generate(request).status;
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), StartsWith("class_name must be one of \"cat\", \"dog\" and \"bird\", got \""));
+  }
+  request.set_class_name("dog");
+  EXPECT_TRUE(Generate(request).status.ok());
 }
 
 TEST_F(ServerTest, CountThatNeverFitsIsABadRequest) {

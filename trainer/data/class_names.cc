@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/support/class_names.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
 
@@ -47,6 +48,11 @@ absl::Status CheckClassNames(const std::string& source, const std::vector<std::s
     if (std::any_of(name.begin(), name.end(), absl::ascii_iscntrl)) {
       return absl::InvalidArgumentError(
           absl::StrCat(which, " has control characters: \"", absl::CHexEscape(name), "\""));
+    }
+    if (IsClassNumber(name) && name != absl::StrCat(i)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(which, " is \"", name,
+                       "\", which everybody takes for the number of a class; use a word, such as \"no ", name, "\""));
     }
     if (!seen.insert(name).second) {
       return absl::InvalidArgumentError(absl::StrCat(which, ", \"", name, "\", is another class's too"));

@@ -9,7 +9,7 @@ export const SAMPLERS = {
   dpm_solver_pp_2m: {name: 'DPM-Solver++', steps: 20},
 };
 export const FRAMES = 100;  // of a chain, at most
-export const WALL = 10;  // rows and columns
+export const WALL = 10;  // rows and columns, of one class
 export const WALL_CALLS = 4;  // at a time: a browser has six connections to a server
 
 /** The request for one picture and its frames. */
@@ -26,14 +26,20 @@ const stepsOf = ({steps, sampler}) => Number(steps) > 0 ? Math.min(Number(steps)
 
 export const newSeed = () => String(crypto.getRandomValues(new BigUint64Array(1))[0]);
 
-/** The requests of a wall: its rows. Image i of a row is drawn with noise stream i of the row's seed. */
-export function rowsOf(ask) {
+/**
+ * The requests of a wall and its columns. Image i of a request is drawn with noise stream i of its seed, which is one for
+ * all classes; of one class each row has its own.
+ */
+export function wallOf(ask, classes) {
   const {preview, ...request} = requestOf({...ask, size: 64});
   preview.everySteps = Math.ceil(stepsOf(ask) / 10);
-  return Array.from({length: WALL}, (_, row) => ({
-    ...request, preview, count: WALL, priority: 'PRIORITY_BATCH', digit: ask.fill === 'all' ? row : request.digit,
-    seed: ask.fill === 'all' ? ask.seed : seedAfter(ask.seed, row),
-  }));
+  const each = {...request, preview, priority: 'PRIORITY_BATCH'};
+  if (ask.fill === 'all') {
+    const {times: count, columns} = classes.wall;
+    return {columns, requests: classes.names.map((_, digit) => ({...each, count, digit, seed: ask.seed}))};
+  }
+  const row = (_, i) => ({...each, count: WALL, seed: seedAfter(ask.seed, i)});
+  return {columns: WALL, requests: Array.from({length: WALL}, row)};
 }
 
 /** What is no seed stays as it is, for the server to refuse. */

@@ -35,7 +35,7 @@ export class Chain {
       this.pause();
       this.#show(Number(this.#scrub.value));
     });
-    this.begin('Noise: what every digit starts as');
+    this.begin('Noise: what every picture starts as');
     this.say('\u00a0');
   }
 

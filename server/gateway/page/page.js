@@ -2,8 +2,9 @@
 // address always says how to get the same picture again.
 
 import {apng, fromBase64, gif, greys} from './animation.js';
-import {FRAMES, SAMPLERS, WALL, WALL_CALLS, newSeed, requestOf, rowsOf} from './ask.js';
+import {FRAMES, SAMPLERS, WALL_CALLS, newSeed, requestOf, wallOf} from './ask.js';
 import {Chain, noise} from './chain.js';
+import {Classes, DIGITS} from './classes.js';
 import {watchServer} from './live.js';
 import {ServerError, generate, getModel, setToken} from './server.js';
 
@@ -15,6 +16,7 @@ const field = (name) => form.elements[name];
 const wide = matchMedia('(min-width: 60rem)');
 
 let model = null;  // what GET /v1/model said
+let classes = DIGITS;  // of the model, once it is known
 let running = null;  // AbortController of what is being drawn
 let shown = null;  // what the pictures show: {view, ask, chains, done}
 let keeping = new AbortController();  // of what is being saved
@@ -52,6 +54,8 @@ function readAddress() {
 // --- Drawing ---------------------------------------------------------------------------------------------------------
 
 const seconds = (text) => parseFloat(text ?? '0');
+
+const times = (count) => ({1: 'once', 10: 'ten times'}[count] ?? `${count} times`);
 
 const shortly = (s) => s < 0.095 ? `${Math.round(s * 1000)} ms` : `${s.toFixed(s < 9.95 ? 1 : 0)} s`;
 
@@ -103,7 +107,7 @@ const waitingWords = ({queuePosition, estimatedDuration}) =>
 async function drawChain(chain, ask, signal, onSeed = () => {}) {
   const {name} = SAMPLERS[ask.sampler];
   let total = 0, image = null;
-  chain.begin(`A ${ask.digit}, being drawn by ${name}`);
+  chain.begin(`${classes.one(ask.digit, 'A')}, being drawn by ${name}`);
   chain.say('asking …');
   await drawAll(requestOf(ask), (event) => {
     if (event.accepted) {
@@ -114,7 +118,7 @@ async function drawChain(chain, ask, signal, onSeed = () => {}) {
       chain.add(event.preview.step, event.preview.totalSteps, event.preview.png);
     } else {
       image = event.image;
-      chain.finish(total, image.png, `A handwritten ${ask.digit}, drawn by ${name}`);
+      chain.finish(total, image.png, `${classes.one(ask.digit, 'A handwritten')}, drawn by ${name}`);
     }
   }, signal);
   return image;
@@ -131,7 +135,7 @@ async function drawOne(ask, signal) {
     writeAddress(ask);
     say(`seed ${seed}`);
   });
-  say(factsOf(ask, image), `Drew a ${ask.digit} by ${SAMPLERS[ask.sampler].name}, ${chain.total} steps, seed ${image.seed}.`);
+  say(factsOf(ask, image), `Drew ${classes.one(ask.digit)} by ${SAMPLERS[ask.sampler].name}, ${chain.total} steps, seed ${image.seed}.`);
 }
 
 async function drawCompared(ask, signal) {
@@ -143,22 +147,25 @@ async function drawCompared(ask, signal) {
   say(`seed ${ask.seed}`);
   const images = await together(asks.map((one, i) => () => drawChain(chains[i], one, signal)), signal);
   const times = asks.map(({sampler}, i) => `${SAMPLERS[sampler].name} ${shortly(seconds(images[i].denoiseDuration))}`);
-  say(`seed ${ask.seed} · ${times.join(', ')}`, `Drew a ${ask.digit} by three samplers, seed ${ask.seed}.`);
+  say(`seed ${ask.seed} · ${times.join(', ')}`, `Drew ${classes.one(ask.digit)} by three samplers, seed ${ask.seed}.`);
 }
 
 async function drawWall(ask, signal) {
   ask.seed ||= newSeed();
-  const what = ask.fill === 'all' ? 'all ten digits, ten times each' : `a hundred times ${ask.digit}`;
-  const tiles = Array.from({length: WALL * WALL}, () => make('img', {alt: '', decoding: 'sync', src: noise()}));
+  const {columns, requests} = wallOf(ask, classes);
+  const {count} = requests[0];
+  const what = ask.fill === 'all' ? `all ${classes.all}, ${times(count)} each` : `a hundred times ${classes.names[ask.digit]}`;
+  const tiles = Array.from({length: count * requests.length}, () => make('img', {alt: '', decoding: 'sync', src: noise()}));
   const wall = make('div', {className: 'wall', role: 'img', ariaLabel: `A wall: ${what}`}, ...tiles);
-  show({view: 'wall', ask, chains: [], tiles}, wall);
+  wall.style.setProperty('--columns', columns);
+  show({view: 'wall', ask, chains: [], tiles, columns}, wall);
   writeAddress(ask);
   const began = performance.now();
   let done = 0;
   const on = (row) => ({preview, image}) => {
     const frame = preview ?? image;
     if (!frame) return;
-    const tile = tiles[row * WALL + frame.imageIndex];
+    const tile = tiles[row * count + frame.imageIndex];
     if (!tile.dataset.done) tile.src = `data:image/png;base64,${frame.png}`;
     if (image && !tile.dataset.done) {
       tile.dataset.done = ++done;
@@ -166,7 +173,7 @@ async function drawWall(ask, signal) {
     }
   };
   say(`0 of ${tiles.length} · seed ${ask.seed}`);
-  await together(rowsOf(ask).map((request, row) => () => drawAll(request, on(row), signal)), signal, WALL_CALLS);
+  await together(requests.map((request, row) => () => drawAll(request, on(row), signal)), signal, WALL_CALLS);
   $('said').textContent = `Drew ${what}, seed ${ask.seed}.`;
 }
 
@@ -319,7 +326,7 @@ function askForToken(error, next) {
 
 function save(blob, kind) {
   const {ask, view} = shown;
-  const name = view === 'one' ? `digit-${ask.digit}-${ask.sampler}-${ask.seed}` : `${view}-${ask.seed}`;
+  const name = view === 'one' ? `${classes.file(ask.digit)}-${ask.sampler}-${ask.seed}` : `${view}-${ask.seed}`;
   const anchor = make('a', {href: URL.createObjectURL(blob), download: `${name}.${kind}`});
   anchor.click();
   setTimeout(() => URL.revokeObjectURL(anchor.href), 60000);
@@ -328,7 +335,7 @@ function save(blob, kind) {
 /** Several pictures side by side as one. */
 function sheet(images, columns) {
   const {naturalWidth: width} = images[0];
-  const rows = images.length / columns;
+  const rows = Math.ceil(images.length / columns);
   const canvas = make('canvas', {width: width * columns, height: width * rows});
   const context = canvas.getContext('2d');
   images.forEach((image, i) => context.drawImage(image, i % columns * width, Math.floor(i / columns) * width));
@@ -340,7 +347,7 @@ async function savePng() {
   for (const chain of shown.chains) chain.end();
   const images = [...$('pictures').querySelectorAll('img')];
   await Promise.all(images.map((image) => image.decode()));
-  save(await sheet(images, shown.view === 'wall' ? WALL : images.length), 'png');
+  save(await sheet(images, shown.columns ?? images.length), 'png');
 }
 
 /**
@@ -404,7 +411,27 @@ function describeModel() {
   $('model').textContent = `${model.architecture}, ${parameters} million parameters, on ${model.device} · model ${model.modelVersion}`;
   $('model').title = model.engine ?? '';
   $('guided').hidden = !model.supportsGuidance;
+  offerClasses(new Classes(model.classNames?.length > 0 ? model.classNames : DIGITS.names));
   SAMPLERS.ddpm.steps = Math.min(1000, model.noiseSchedule?.numTrainTimesteps ?? 1000);
+}
+
+/** A button for each class; of digits the seven is chosen, since it was before the model was known. */
+function offerClasses(offered) {
+  if (JSON.stringify(offered.names) === JSON.stringify(classes.names) && $('digits').querySelector('input')) return;
+  classes = offered;
+  const {names, areDigits} = classes;
+  const chosen = areDigits && names.length > 7 ? 7 : 0;
+  for (const label of $('digits').querySelectorAll('label')) label.remove();
+  names.forEach((name, number) => {
+    const input = make('input', {type: 'radio', name: 'digit', value: number, defaultChecked: number === chosen});
+    $('digits').append(make('label', {}, input, make('span', {textContent: name})));
+  });
+  $('digits').toggleAttribute('data-words', names.some((name) => name.length > 2));
+  $('digits').toggleAttribute('data-many', names.length > 30);
+  $('digits').querySelector('legend').textContent = areDigits ? 'Digit' : 'Class';
+  $('filled').textContent = areDigits ? 'Digits' : 'Classes';
+  $('fill').options[0].textContent = `all ${names.length === 10 ? 'ten' : names.length}`;
+  if (!shown.ask) say(`Every ${areDigits ? 'digit' : 'picture'} starts as noise. Choose one.`);
 }
 
 async function start() {
@@ -462,13 +489,9 @@ function listen() {
   wide.addEventListener('change', () => $('settings').open ||= wide.matches);
 }
 
-for (let digit = 0; digit < 10; digit++) {
-  const input = make('input', {type: 'radio', name: 'digit', value: digit, defaultChecked: digit === 7});
-  $('digits').append(make('label', {}, input, make('span', {textContent: digit})));
-}
 $('settings').open = wide.matches;
 show({view: 'one', ask: null, chains: [new Chain()]});
-say('Every digit starts as noise. Choose one.');
+offerClasses(DIGITS);
 listen();
 readAddress();
 document.querySelector('main').hidden = $('live').hidden = false;

@@ -111,13 +111,47 @@ TEST_F(GatewayTest, ErrorsHaveTheirStatusAndTheServicesWords) {
 
 TEST_F(GatewayTest, WhatCannotBeReadIsRefusedInWords) {
   Start();
-  EXPECT_THAT(Get("/v1/digits/x.png").body, HasSubstr("the picture's name must be a digit"));
+  EXPECT_THAT(Get("/v1/digits/x%2.png").body, HasSubstr("the picture's name must be a class's number or its name"));
   EXPECT_THAT(Begin("nonsense").Receive().body, HasSubstr("the body is not the JSON of a"));
   const HttpAnswer text = Send("POST /v1/digits:generate", "Content-Type: text/plain\r\n", "{}").Receive();
   EXPECT_EQ(text.status, 415) << "what another site's page can send without being allowed to";
   EXPECT_THAT(text.body, HasSubstr("send JSON, with the header Content-Type: application/json"));
   EXPECT_EQ(Get("/v1/digits:generate").status, 405);
   EXPECT_THAT(Get("/nowhere").body, HasSubstr("nothing is here; what there is: /, "));
+}
+
+TEST_F(GatewayTest, ClassesGoByTheirNames) {
+  info_.metadata.class_names = {"cat", "Ankle boot", "Fußball"};
+  Start();
+  const std::string drawn = Generate(Request(1)).images().at(0).png();
+  EXPECT_TRUE(Get("/v1/digits/Ankle%20boot.png?seed=42&steps=1&size=32").body == drawn);
+  EXPECT_TRUE(Get("/v1/digits/1.png?seed=42&steps=1&size=32").body == drawn);
+  EXPECT_EQ(Get("/v1/digits/Fu%C3%9Fball.png?steps=1").status, 200);
+  const std::vector<json> lines = Lines(Begin(R"({"className": "ankle boot", "steps": 1})").Receive());
+  ASSERT_FALSE(lines.empty());
+  EXPECT_EQ(lines[0]["accepted"]["digit"], 1);
+  EXPECT_EQ(lines[0]["accepted"]["className"], "Ankle boot");
+  EXPECT_EQ(json::parse(Get("/v1/model").body)["classNames"], json({"cat", "Ankle boot", "Fußball"}));
+}
+
+TEST_F(GatewayTest, ClassesThatThereAreNotAreRefusedInWords) {
+  info_.metadata.class_names = {"cat", "Ankle boot"};
+  Start();
+  const auto message = [](const HttpAnswer& answer) {
+    EXPECT_EQ(answer.status, 400);
+    return json::parse(answer.body)["error"]["message"].get<std::string>();
+  };
+  EXPECT_EQ(message(Get("/v1/digits/ankle%20bot.png")),
+            "class_name must be one of \"cat\" and \"Ankle boot\", got \"ankle bot\"; did you mean \"Ankle boot\"?");
+  EXPECT_EQ(message(Get("/v1/digits/a%0a%1b.png")),
+            "class_name must be one of \"cat\" and \"Ankle boot\", got \"a\\n\\x1b\"");
+  EXPECT_EQ(message(Get("/v1/digits/2.png")),
+            "digit must be 0 to 1, got 2; the classes are 0 \"cat\" and 1 \"Ankle boot\"");
+  EXPECT_EQ(message(Begin(R"({"digit": 0, "className": "cat"})").Receive()),
+            "class_name is in the place of digit: send one of the two, not both");
+  EXPECT_THAT(message(Begin("{}").Receive()), StartsWith("digit is required: 0 to 1, or class_name in its place"));
+  EXPECT_THAT(message(Begin(R"({"className": ")" + std::string(10'000, 'x') + "\"}").Receive()),
+              HasSubstr("got \"" + std::string(40, 'x') + "...\""));
 }
 
 TEST_F(GatewayTest, TheDescriptionNamesEachPath) {

@@ -41,6 +41,22 @@ TEST(ParseDigitQuery, EscapesAreRead) {
   EXPECT_EQ(request->sampler(), v1::SAMPLER_DDIM);
 }
 
+TEST(ParseDigitQuery, DigitsAreTheClasssNumber) {
+  EXPECT_EQ(ParseDigitQuery("12", "")->digit(), 12) << "the service knows how many there are";
+  EXPECT_EQ(ParseDigitQuery("-1", "")->digit(), -1);
+}
+
+TEST(ParseDigitQuery, AllElseIsTheClasssName) {
+  const auto request = ParseDigitQuery("Ankle%20boot", "seed=1");
+  ASSERT_THAT(request, IsOk());
+  EXPECT_EQ(request->class_name(), "Ankle boot");
+  EXPECT_FALSE(request->has_digit());
+  EXPECT_EQ(ParseDigitQuery("T-shirt%2Ftop", "")->class_name(), "T-shirt/top");
+  EXPECT_EQ(ParseDigitQuery("a+b", "")->class_name(), "a+b") << "only in a query it is a space";
+  EXPECT_EQ(ParseDigitQuery("Fu%C3%9Fball", "")->class_name(), "Fußball");
+  EXPECT_EQ(ParseDigitQuery("-", "")->class_name(), "-");
+}
+
 struct BadQuery {
   std::string digit;
   std::string query;
@@ -56,8 +72,14 @@ TEST_P(BadDigitQueryTest, IsRefusedInWords) {
 INSTANTIATE_TEST_SUITE_P(
     Queries, BadDigitQueryTest,
     testing::Values(
-        BadQuery{"x", "", "the picture's name must be a digit, such as 7.png, got \"x.png\""},
-        BadQuery{"", "", "got \".png\""}, BadQuery{"12", "", "got \"12.png\""},
+        BadQuery{"", "",
+                 "the picture's name must be a class's number or its name in percent-encoded UTF-8, such as 7.png or "
+                 "Ankle%20boot.png, got \".png\""},
+        BadQuery{"12345678901", "", "got \"12345678901.png\""}, BadQuery{"a%2", "", "got \"a%2.png\""},
+        BadQuery{"Fu%DFball", "", "got \"Fu%DFball.png\""},
+        BadQuery{"Fu\xdf"
+                 "ball",
+                 "", "got \"Fu\\xdfball.png\""},
         BadQuery{"7", "sed=1",
                  "there is no parameter \"sed\"; there are eta, first_image, guidance_scale, interpolation, priority, "
                  "sampler, seed, size, steps"},
@@ -76,6 +98,10 @@ TEST(ParseDigitBody, IsProto3Json) {
   ASSERT_THAT(request, IsOk());
   EXPECT_EQ(request->seed(), 18446744073709551615u);
   EXPECT_EQ(request->sampler(), v1::SAMPLER_DDIM);
+}
+
+TEST(ParseDigitBody, NamesAClass) {
+  EXPECT_EQ(ParseDigitBody(R"({"className": "Ankle boot"})")->class_name(), "Ankle boot");
 }
 
 TEST(ParseDigitBody, WhatIsNoneIsRefusedInWords) {

@@ -101,7 +101,7 @@ TEST_F(RequestValidationTest, EveryFieldArrives) {
 
 TEST_F(RequestValidationTest, MissingDigitIsNotZero) {
   request_.clear_digit();
-  ExpectRefusal("digit is required: 0 to 9");
+  ExpectRefusal("digit is required: 0 to 9, or class_name in its place");
 }
 
 TEST_F(RequestValidationTest, DigitOutOfRange) {
@@ -109,6 +109,76 @@ TEST_F(RequestValidationTest, DigitOutOfRange) {
   ExpectRefusal("digit must be 0 to 9, got 10");
   request_.set_digit(-1);
   ExpectRefusal("digit must be 0 to 9, got -1");
+}
+
+// ---- Classes that are no digits ----
+
+class NamedClassesTest : public RequestValidationTest {
+ protected:
+  NamedClassesTest() {
+    model_.class_names = {"cat", "dog", "bird"};
+    request_.clear_digit();
+  }
+};
+
+TEST_F(NamedClassesTest, AreNamedByNumberOrByName) {
+  request_.set_digit(2);
+  EXPECT_EQ(Validate()->draw.label, 2);
+  request_.clear_digit();
+  request_.set_class_name("dog");
+  EXPECT_EQ(Validate()->draw.label, 1);
+  request_.set_class_name("Bird");
+  EXPECT_EQ(Validate()->draw.label, 2);
+}
+
+TEST_F(NamedClassesTest, OneOfTheTwoIsNeeded) {
+  ExpectRefusal(
+      "digit is required: 0 to 2, or class_name in its place; the classes are 0 \"cat\", 1 \"dog\" and 2 \"bird\"");
+}
+
+TEST_F(NamedClassesTest, BothAreRefusedEvenIfTheyAgree) {
+  request_.set_digit(1);
+  request_.set_class_name("dog");
+  ExpectRefusal("class_name is in the place of digit: send one of the two, not both");
+}
+
+TEST_F(NamedClassesTest, NumbersBeyondThemAreTold) {
+  request_.set_digit(3);
+  ExpectRefusal("digit must be 0 to 2, got 3; the classes are 0 \"cat\", 1 \"dog\" and 2 \"bird\"");
+}
+
+TEST_F(NamedClassesTest, UnknownNamesAreToldBesideOtherMistakes) {
+  request_.set_class_name("Brid");
+  request_.mutable_image()->set_size(31);
+  ExpectRefusal(
+      "class_name must be one of \"cat\", \"dog\" and \"bird\", got \"Brid\"; image.size must be 32 to 1024 pixels, "
+      "got 31");
+}
+
+TEST_F(NamedClassesTest, NamesThatAreNoneFitIntoAnAnswer) {
+  for (const std::string& name :
+       {std::string(10'000, 'x'), std::string("a\0\x1b[2J\n", 8), std::string(10'000, '\n')}) {
+    request_.set_class_name(name);
+    const grpc::Status status = ToGrpcStatus(Validate().status());
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_LT(status.error_message().size(), 200u);
+    EXPECT_EQ(status.error_message().find_first_of(std::string("\0\x1b\n", 3)), std::string::npos);
+    google::rpc::Status details;
+    ASSERT_TRUE(details.ParseFromString(status.error_details()));
+    google::rpc::BadRequest bad;
+    ASSERT_TRUE(details.details(0).UnpackTo(&bad));
+    EXPECT_EQ(bad.field_violations(0).field(), "class_name");
+  }
+}
+
+TEST_F(RequestValidationTest, DigitsHaveNamesToo) {
+  request_.clear_digit();
+  request_.set_class_name("3");
+  EXPECT_EQ(Validate()->draw.label, 3);
+  request_.set_class_name("seven");
+  ExpectRefusal(
+      "class_name must be one of \"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\", got "
+      "\"seven\"");
 }
 
 TEST_F(RequestValidationTest, SizeOutOfRange) {

@@ -16,9 +16,9 @@ testing::Matcher<absl::StatusOr<std::vector<std::string>>> Refused(const std::st
 }
 
 TEST(ClassNamesTest, NamesHaveCommasBetweenThem) {
-  const auto names = ParseClassNames("--class_names", "T-shirt, Ankle boot ,7");
+  const auto names = ParseClassNames("--class_names", "T-shirt, Ankle boot ,2");
   ASSERT_THAT(names, IsOk());
-  EXPECT_THAT(*names, ElementsAre("T-shirt", "Ankle boot", "7"));
+  EXPECT_THAT(*names, ElementsAre("T-shirt", "Ankle boot", "2"));
 }
 
 TEST(ClassNamesTest, AFileHasANameInEachLine) {
@@ -36,6 +36,10 @@ TEST(ClassNamesTest, BadNamesAreRefusedInWords) {
               Refused("--class_names: the name of class 0 has 65 bytes, expected at most 64"));
   EXPECT_THAT(ParseClassNames("--class_names", "a,b\x1b[31m"),
               Refused("--class_names: the name of class 1 has control characters: \"b\\x1b[31m\""));
+  EXPECT_THAT(
+      ParseClassNames("--class_names", "0,2,1"),
+      Refused("--class_names: the name of class 1 is \"2\", which everybody takes for the number of a class; use a "
+              "word, such as \"no 2\""));
   const TempFolder folder;
   const std::string empty = folder.Write("names", "\n\n");
   EXPECT_THAT(ReadClassNames(empty), Refused(empty + " names 0 classes, expected 1 to 256"));

@@ -38,22 +38,30 @@ class PngFolderTest : public testing::Test {
 };
 
 TEST_F(PngFolderTest, FoldersAreClassesInOrder) {
-  Put("10", "a.png", Png(28, 28, 100));
-  Put("2", "b.png", Png(28, 28, 20));
-  Put("2", "a.PNG", Png(28, 28, 21));
   Put("beta", "a.png", Png(28, 28, 255));
   Put("beta", ".DS_Store", "hidden");
+  Put("alpha", "b.png", Png(28, 28, 20));
+  Put("alpha", "a.PNG", Png(28, 28, 21));
   Put(".git", "a.txt", "hidden too");
   folder_.Write("class_notes.md", "a file beside the classes");
   const absl::StatusOr<Dataset> data = Load();
   ASSERT_THAT(data, IsOk());
-  EXPECT_THAT(data->class_names, ElementsAre("2", "10", "beta"));
-  EXPECT_THAT(data->labels, ElementsAre(0, 0, 1, 2));
-  ASSERT_EQ(data->pixels.size(), 4u * kModelPixels);
+  EXPECT_THAT(data->class_names, ElementsAre("alpha", "beta"));
+  EXPECT_THAT(data->labels, ElementsAre(0, 0, 1));
+  ASSERT_EQ(data->pixels.size(), 3u * kModelPixels);
   EXPECT_EQ(data->pixels.front(), 21);
   EXPECT_EQ(data->pixels[kModelPixels], 20);
   EXPECT_EQ(data->pixels.back(), 255);
-  EXPECT_EQ(data->sha256[0].first, "4 PNGs in 3 folders");
+  EXPECT_EQ(data->sha256[0].first, "3 PNGs in 2 folders");
+}
+
+TEST_F(PngFolderTest, NumbersComeByTheirValueAndMustBeTheirClasses) {
+  for (int i = 0; i <= 10; ++i) Put(std::to_string(i), "a.png", Png(28, 28, 1));
+  EXPECT_THAT(Load()->class_names, ElementsAre("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"));
+  std::filesystem::remove_all(folder_.File("3"));
+  ExpectRefused(folder_.path() +
+                ": the name of class 3 is \"4\", which everybody takes for the number of a class; use a word, such as "
+                "\"no 4\"");
 }
 
 TEST_F(PngFolderTest, NamesGiveTheOrder) {
