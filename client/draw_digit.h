@@ -15,7 +15,8 @@
 
 namespace denoised {
 
-// Writes options.count PNGs of options.digit or options.class_name, of which one must be set, and its frames where options.previews_dir is.
+// Writes options.count PNGs of options.digit or options.class_name, of which one must be set, and its frames where
+// options.previews_dir is.
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options);
 
 }  // namespace denoised

@@ -15,6 +15,7 @@
 #include "common/support/class_names.h"
 #include "common/support/loopback.h"
 #include "common/support/quoted.h"
+#include "common/support/utf8.h"
 
 namespace denoised {
 namespace {
@@ -51,6 +52,7 @@ CLI::Option* AddChoice(CLI::App& app, const std::string& name, Value& value, con
 // A class by its number or, where that is none, by its name.
 void ReadClass(const std::string& text, ClientOptions& options) {
   if (!IsClassNumber(text)) {
+    if (!IsUtf8(text)) throw CLI::ValidationError(absl::StrCat("--digit: must be UTF-8, got ", Quoted(text)));
     options.class_name = text;
     return;
   }

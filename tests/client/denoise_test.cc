@@ -776,6 +776,9 @@ TEST_F(DenoiseTest, MistypedCommandsAreExplained) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{}, "say which class to draw, by its number or its name, as in `denoise 7`, or draw them all with --grid\n"},
       {{""}, "say which class to draw, by its number or its name, as in `denoise 7`, or draw them all with --grid\n"},
+      {{"Fu\xdf"
+        "ball"},
+       "--digit: must be UTF-8, got \"Fu\\xdfball\"\nSee denoise --help.\n"},
       {{"12345678901"}, "--digit: no model has so many classes, got \"12345678901\"\nSee denoise --help.\n"},
       {{"7", "--sampler=quick"},
        "--sampler: must be one of ddim, ddpm, dpm_solver_pp_2m, got quick\nSee denoise --help.\n"},

@@ -128,6 +128,14 @@ TEST_F(EndToEndTest, BadRequestsNameTheFlag) {
   }
 }
 
+TEST_F(EndToEndTest, NamesOfNoClassAreRefusedWithThoseThereAre) {
+  const ProgramResult result = Denoise({"seven"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err,
+            "denoise: error: --digit: must be one of \"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and "
+            "\"9\", got \"seven\"\n");
+}
+
 TEST_F(EndToEndTest, ModelIsTheShippedOne) {
   const ProgramResult result = Denoise({"--model"});
   EXPECT_EQ(result.exit_code, 0);

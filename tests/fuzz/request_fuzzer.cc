@@ -1,5 +1,5 @@
 // A GenerateDigitRequest as it comes off the wire. The first byte chooses between a model that can guide and one that
-// cannot.
+// cannot, and between digits and classes with names.
 #include <string>
 
 #include "common/diffusion/noise_schedule.h"
@@ -14,14 +14,16 @@ namespace {
 
 constexpr uint32_t kMaxImages = 100;
 
-ModelMetadata Model(bool guides) {
+ModelMetadata Model(bool guides, bool has_names) {
   ModelMetadata model;
   if (guides) model.null_label = 10;
+  if (has_names)
+    model.class_names = {"cat", "Cat", "Ankle boot", "Fußball", "\x1b[31m\n", std::string(100'000, 'x'), "a"};
   return model;
 }
 
 void CheckValid(const ValidRequest& valid, const ModelMetadata& model, const NoiseSchedule& schedule) {
-  FUZZ_CHECK(valid.draw.label >= 0 && valid.draw.label < 10);
+  FUZZ_CHECK(valid.draw.label >= 0 && static_cast<size_t>(valid.draw.label) < model.class_names.size());
   FUZZ_CHECK(valid.draw.count >= 1 && valid.draw.count <= kMaxImages);
   FUZZ_CHECK(valid.draw.plan != nullptr && !valid.draw.plan->empty());
   FUZZ_CHECK(valid.draw.plan->size() <= static_cast<size_t>(schedule.num_train_timesteps()));
@@ -36,6 +38,7 @@ void CheckRefusal(const absl::Status& status) {
   const grpc::Status sent = ToGrpcStatus(status);
   FUZZ_CHECK(sent.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
   FUZZ_CHECK(!sent.error_message().empty() && sent.error_message().size() <= 1024);
+  FUZZ_CHECK(sent.error_message().find('\n') == std::string::npos);
   FUZZ_CHECK(sent.error_details().size() <= 4096);
 }
 
@@ -46,7 +49,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace denoised;  // NOLINT(google-build-using-namespace)
   static const NoiseSchedule schedule = *NoiseSchedule::Create({});
   std::string_view text = FuzzText(data, size);
-  const ModelMetadata model = Model((TakeByte(text) & 1) != 0);
+  const auto choice = TakeByte(text);
+  const ModelMetadata model = Model((choice & 1) != 0, (choice & 2) != 0);
   v1::GenerateDigitRequest request;
   if (!request.ParseFromArray(text.data(), static_cast<int>(text.size()))) return 0;
   const absl::StatusOr<ValidRequest> valid = ValidateRequest(request, model, schedule, kMaxImages, 42);

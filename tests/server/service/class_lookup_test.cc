@@ -48,6 +48,8 @@ TEST(UnknownClassTextTest, SaysWhichThereAreAndWhatWasAsked) {
 TEST(UnknownClassTextTest, SuggestsTheNearest) {
   EXPECT_EQ(UnknownClassText({"cat", "dog", "bird"}, "brd"),
             "must be one of \"cat\", \"dog\" and \"bird\", got \"brd\"; did you mean \"bird\"?");
+  EXPECT_EQ(UnknownClassText({"cat", "dog", "bird"}, "Cta"),
+            "must be one of \"cat\", \"dog\" and \"bird\", got \"Cta\"; did you mean \"cat\"?");
   EXPECT_EQ(UnknownClassText({"IT", "it"}, "It"),
             "must be one of \"IT\" and \"it\", got \"It\"; did you mean \"IT\" or \"it\"?");
   EXPECT_EQ(

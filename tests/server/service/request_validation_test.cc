@@ -151,7 +151,8 @@ TEST_F(NamedClassesTest, UnknownNamesAreToldBesideOtherMistakes) {
   request_.set_class_name("Brid");
   request_.mutable_image()->set_size(31);
   ExpectRefusal(
-      "class_name must be one of \"cat\", \"dog\" and \"bird\", got \"Brid\"; image.size must be 32 to 1024 pixels, "
+      "class_name must be one of \"cat\", \"dog\" and \"bird\", got \"Brid\"; did you mean \"bird\"?; image.size must "
+      "be 32 to 1024 pixels, "
       "got 31");
 }
 
