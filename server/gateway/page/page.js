@@ -55,7 +55,7 @@ function readAddress() {
 
 const seconds = (text) => parseFloat(text ?? '0');
 
-const times = (count) => ({1: 'once', 10: 'ten times'}[count] ?? `${count} times`);
+const howOften = (count) => ({1: 'once', 10: 'ten times'}[count] ?? `${count} times`);
 
 const shortly = (s) => s < 0.095 ? `${Math.round(s * 1000)} ms` : `${s.toFixed(s < 9.95 ? 1 : 0)} s`;
 
@@ -154,7 +154,7 @@ async function drawWall(ask, signal) {
   ask.seed ||= newSeed();
   const {columns, requests} = wallOf(ask, classes);
   const {count} = requests[0];
-  const what = ask.fill === 'all' ? `all ${classes.all}, ${times(count)} each` : `a hundred times ${classes.names[ask.digit]}`;
+  const what = ask.fill === 'all' ? `all ${classes.all}, ${howOften(count)} each` : `a hundred times ${classes.names[ask.digit]}`;
   const tiles = Array.from({length: count * requests.length}, () => make('img', {alt: '', decoding: 'sync', src: noise()}));
   const wall = make('div', {className: 'wall', role: 'img', ariaLabel: `A wall: ${what}`}, ...tiles);
   wall.style.setProperty('--columns', columns);

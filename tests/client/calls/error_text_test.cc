@@ -21,6 +21,7 @@ TEST(ErrorTextTest, EachViolationNamesTheFlag) {
   google::rpc::BadRequest bad;
   const std::vector<std::pair<std::string, std::string>> violations = {
       {"digit", "must be 0 to 9, got 10"},
+      {"class_name", "is odd"},
       {"image.size", "must be 32 to 1024 pixels, got 31"},
       {"preview.every_steps", "is odd"},
       {"preview.kind", "is odd"},
@@ -34,6 +35,7 @@ TEST(ErrorTextTest, EachViolationNamesTheFlag) {
   }
   EXPECT_EQ(ErrorText(WithDetail(grpc::StatusCode::INVALID_ARGUMENT, "bad", bad), "host:1", Reach::kAnswered),
             "--digit: must be 0 to 9, got 10\n"
+            "--digit: is odd\n"
             "--size: must be 32 to 1024 pixels, got 31\n"
             "--preview_every: is odd\n"
             "--preview_kind: is odd\n"
