@@ -171,7 +171,7 @@ TEST_F(AttackTest, StreamsOpenedAndResetLeaveNothing) {
   const std::string message = http2::Message(request.SerializeAsString());
   const RawConnection connection = Dial();
   std::thread reader([&connection] { connection.ReceiveAll(); });
-  const uint64_t before = ResidentBytes();
+  [[maybe_unused]] const uint64_t before = ResidentBytes();
   uint32_t sent = 0;
   for (uint32_t i = 0; i < 20'000; ++i) {
     if (i == 10'000) {
