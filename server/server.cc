@@ -180,10 +180,12 @@ std::optional<Heartbeat> Server::ModelsHeartbeat() {
 
 std::optional<Heartbeat> Server::ReplacedHeartbeat() {
   const std::shared_ptr<ServingModel> serving = service_.model(), ended = ended_.lock();
+  if (serving == nullptr) return std::nullopt;  // none has been replaced: the one there is, is being built anew
   for (const std::shared_ptr<ServingModel>& model : models_.live()) {
-    if (model == serving || model == ended) continue;
+    const Heartbeat heartbeat = model->scheduler().heartbeat();
+    if (model == serving || model == ended || !heartbeat.working) continue;  // without calls there is nothing to save
     replaced_ = model;
-    return model->scheduler().heartbeat();
+    return heartbeat;
   }
   return std::nullopt;
 }

@@ -381,6 +381,17 @@ TEST_F(ServerTest, HungEngineIsReplacedOnceAndThenTheProcessEnds) {
   first->LetGo();
 }
 
+// Not a second time as the model that was replaced.
+TEST_F(ServerTest, FailingEngineIsCountedOnceAndBuiltAnew) {
+  Start();
+  const std::shared_ptr<ServingModel> failing = model_.lock();  // so that it goes on being looked at
+  engine_->FailEveryStep(absl::InternalError("the device is lost"));
+  while (Metric("denoised_model_reloads_total{result=\"ok\"}") != "1") Generate(Request(1, 5));
+  while (!Generate(Request(2, 5)).status.ok()) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // some looks of both supervisors
+  EXPECT_EQ(Metric("denoised_engine_troubles_total{cause=\"failing\"}"), "1");
+}
+
 TEST_F(ServerTest, ReplacedModelThatHangsLosesItsCallsAlone) {
   options_.stall_timeout_seconds = 0.3;
   bool died = false;
