@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/unet.h"
+#include "common/support/class_names.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -143,7 +144,7 @@ Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) 
       {"--precision", options.precision},
       {"--device", setting.on_cpu ? "cpu" : "cuda"},
   };
-  if (options.class_names != NumbersAsNames(options.class_names.size())) {
+  if (!AreCalledByNumber(options.class_names)) {
     recipe.emplace_back("--class_names", absl::StrJoin(options.class_names, ","));
   }
   if (setting.on_cpu) recipe.emplace_back("--threads", absl::StrCat(setting.threads));
