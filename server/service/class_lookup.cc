@@ -5,13 +5,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "common/support/class_names.h"
 #include "common/support/quoted.h"
 
 namespace denoised {
 namespace {
 
-constexpr size_t kMaxListed = 10;
 constexpr size_t kMaxSuggested = 3;
 constexpr size_t kLongestNear = 64;  // bytes of a name that others are compared with
 
@@ -58,12 +57,6 @@ std::vector<std::string> Near(const std::vector<std::string>& class_names, std::
   return near;
 }
 
-// "a, b and c".
-std::string Enumerated(const std::vector<std::string>& parts, const char* last_word) {
-  if (parts.size() < 2) return absl::StrJoin(parts, "");
-  return absl::StrCat(absl::StrJoin(parts.begin(), parts.end() - 1, ", "), " ", last_word, " ", parts.back());
-}
-
 }  // namespace
 
 std::optional<int> FindClass(const std::vector<std::string>& class_names, std::string_view name) {
@@ -81,16 +74,6 @@ std::string UnknownClassText(const std::vector<std::string>& class_names, std::s
   const std::vector<std::string> near = Near(class_names, name);
   return absl::StrCat("must be one of ", ListClasses(class_names, /*with_numbers=*/false), ", got ", Quoted(name),
                       near.empty() ? "" : absl::StrCat("; did you mean ", Enumerated(near, "or"), "?"));
-}
-
-std::string ListClasses(const std::vector<std::string>& class_names, bool with_numbers) {
-  const size_t listed = std::min(class_names.size(), kMaxListed);
-  std::vector<std::string> parts;
-  for (size_t i = 0; i < listed; ++i) {
-    parts.push_back(with_numbers ? absl::StrCat(i, " ", Quoted(class_names[i])) : Quoted(class_names[i]));
-  }
-  if (class_names.size() > listed) parts.push_back(absl::StrCat(class_names.size() - listed, " more"));
-  return Enumerated(parts, "and");
 }
 
 }  // namespace denoised

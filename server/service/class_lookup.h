@@ -25,9 +25,6 @@ std::optional<int> FindClass(const std::vector<std::string>& class_names, std::s
 // What to say where FindClass finds nothing: `must be one of "cat" and "dog", got "dgo"; did you mean "dog"?`
 std::string UnknownClassText(const std::vector<std::string>& class_names, std::string_view name);
 
-// `"cat", "dog" and 45 more`, or with their numbers `0 "cat", 1 "dog" and 45 more`.
-std::string ListClasses(const std::vector<std::string>& class_names, bool with_numbers);
-
 }  // namespace denoised
 
 #endif  // DENOISED_SERVER_SERVICE_CLASS_LOOKUP_H_

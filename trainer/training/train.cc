@@ -14,12 +14,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/command_line/progress_bar.h"
 #include "common/engine/device.h"
 #include "common/support/available_cores.h"
+#include "common/support/class_names.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
@@ -461,20 +461,15 @@ absl::StatusOr<torch::Device> DeviceFor(const TrainingOptions& options, const Pr
   return torch::Device(name);
 }
 
-// "0, 1, 2 and 7 more".
-std::string ShortList(const std::vector<std::string>& names) {
-  constexpr size_t kMost = 3;
-  const std::string first = absl::StrJoin(names.begin(), names.begin() + std::min(names.size(), kMost), ", ");
-  return names.size() > kMost ? absl::StrCat(first, " and ", names.size() - kMost, " more") : first;
-}
-
 absl::StatusOr<std::optional<Checkpoint>> LoadInit(const TrainingOptions& options) {
   if (options.init.empty()) return std::nullopt;
   DENOISED_ASSIGN_OR_RETURN(Checkpoint init, LoadCheckpoint(options.init));
   if (init.metadata.class_names != options.class_names) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "--init ", options.init, " draws other classes than --data has: ", ShortList(init.metadata.class_names),
-        " in the place of ", ShortList(options.class_names), "; begin with random weights, or give it its own data"));
+        "--init ", options.init,
+        " draws other classes than --data has: ", ListClasses(init.metadata.class_names, /*with_numbers=*/false),
+        " in the place of ", ListClasses(options.class_names, /*with_numbers=*/false),
+        "; begin with random weights, or give it its own data"));
   }
   if (init.metadata.unet == options.unet && init.metadata.noise_schedule == options.schedule) return init;
   return absl::FailedPreconditionError(

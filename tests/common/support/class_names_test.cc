@@ -17,5 +17,9 @@ TEST(ClassNamesTest, DigitsAloneAreANumber) {
     EXPECT_FALSE(IsClassNumber(name)) << name;
 }
 
+TEST(ListClassesTest, WithTheirNumbers) {
+  EXPECT_EQ(ListClasses({"cat", "dog"}, /*with_numbers=*/true), "0 \"cat\" and 1 \"dog\"");
+}
+
 }  // namespace
 }  // namespace denoised

@@ -73,9 +73,5 @@ TEST(UnknownClassTextTest, IsBoundedAndHasNoControlCharacters) {
   EXPECT_NE(text.find("got \"\\x1b[31m\\nxxx"), std::string::npos) << text;
 }
 
-TEST(ListClassesTest, WithTheirNumbers) {
-  EXPECT_EQ(ListClasses({"cat", "dog"}, /*with_numbers=*/true), "0 \"cat\" and 1 \"dog\"");
-}
-
 }  // namespace
 }  // namespace denoised

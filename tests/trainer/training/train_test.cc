@@ -116,11 +116,13 @@ TEST_F(TrainTest, OtherClassesThanDigitsAreLearntAndNamed) {
   EXPECT_THAT(Train(data_, next), IsOk());
   data_.class_names = NumbersAsNames(5);
   next.out = folder_.File("other");
-  EXPECT_THAT(Train(data_, next),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       "--init " + next.init +
-                           " draws other classes than --data has: ant, bee, cat in the place of 0, 1, 2 and 2 more; "
-                           "begin with random weights, or give it its own data"));
+  EXPECT_THAT(
+      Train(data_, next),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               "--init " + next.init +
+                   " draws other classes than --data has: \"ant\", \"bee\" and \"cat\" in the place of \"0\", \"1\", "
+                   "\"2\", \"3\" and \"4\"; "
+                   "begin with random weights, or give it its own data"));
 }
 
 TEST_F(TrainTest, ArchitecturesWithoutANullLabelStayWithoutOne) {
