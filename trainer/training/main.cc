@@ -34,10 +34,7 @@ struct Flags {
   std::string add_golden_draw;
 };
 
-void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
-  app.option_defaults()->always_capture_default();
-  app.set_config("--config", "", "File of flags, as in epochs = 20, a line each (TOML); the command line wins over it");
-  app.allow_config_extras(CLI::config_extras_mode::error);
+void AddDataOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--data", flags.data,
                  "Folder with MNIST's IDX files, gzipped or not, or others of that format; or with a folder of PNGs "
                  "for each class");
@@ -50,6 +47,9 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--out", options.out,
                  "Folder for best.pt, last.pt, state.pt, log.jsonl, steps.jsonl, loss.png, samples.png");
   app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
+}
+
+void AddNetworkOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--arch", flags.architecture,
                  "Network and its recipe: compact, or seed with the original's own recipe");
   app.add_option("--channels", options.unet.channels,
@@ -63,6 +63,9 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Guidance scale learnt into the labelled prediction, for digits at no second network call; 1: none");
   app.add_option("--model_guidance_below", options.model_guidance_below,
                  "Timestep below which alone --model_guidance guides, as above it guidance costs variety; 0: all");
+}
+
+void AddOptimizerOptions(CLI::App& app, TrainingOptions& options) {
   app.add_option("--epochs", options.epochs, "Passes over the data, at most");
   app.add_option("--patience", options.patience, "Epochs without a new lowest mean loss before training stops");
   app.add_option("--batch_size", options.batch_size, "Images at once, in each process");
@@ -81,6 +84,10 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Decay of the averaged weights that are saved; 0: save the raw ones");
   app.add_option("--label_dropout", options.label_dropout,
                  "Share of labels hidden in training, so that guidance works");
+}
+
+// Where a run computes, what it writes, and when it stops or goes on.
+void AddRunOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--validation_images", options.validation_images,
                  "Images held out of training, by whose loss best.pt is chosen; 0: by the loss of training");
   app.add_option("--seed", options.seed, "Seed of all random numbers");
@@ -107,6 +114,16 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
       "--add_golden_draw", flags.add_golden_draw,
       "Instead of training: draw a few images with this checkpoint, which then carries them, so that servers can "
       "tell whether they draw the same");
+}
+
+void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
+  app.option_defaults()->always_capture_default();
+  app.set_config("--config", "", "File of flags, as in epochs = 20, a line each (TOML); the command line wins over it");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  AddDataOptions(app, flags, options);
+  AddNetworkOptions(app, flags, options);
+  AddOptimizerOptions(app, options);
+  AddRunOptions(app, flags, options);
 }
 
 int Fail(const absl::Status& status) {
