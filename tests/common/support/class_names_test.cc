@@ -13,8 +13,9 @@ TEST(ClassNamesTest, DigitsAreCalledByNumber) {
 
 TEST(ClassNamesTest, DigitsAloneAreANumber) {
   for (const char* number : {"0", "12", "-1", "99999999999999999999"}) EXPECT_TRUE(IsClassNumber(number)) << number;
-  for (const char* name : {"", "-", "1a", "1.5", "+1", " 1", "--1", "sneaker"})
+  for (const char* name : {"", "-", "1a", "1.5", "+1", " 1", "--1", "sneaker"}) {
     EXPECT_FALSE(IsClassNumber(name)) << name;
+  }
 }
 
 TEST(ListClassesTest, WithTheirNumbers) {
