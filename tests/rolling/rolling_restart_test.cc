@@ -51,6 +51,17 @@ int NumberFrom(const char* variable, int otherwise) {
   return text == nullptr ? otherwise : std::atoi(text);
 }
 
+// Waits until `holds`. Throws, with `what` was awaited and what `log` then says, if that takes a minute.
+template <typename Holds, typename Log>
+void Await(const std::string& what, const Holds& holds, const Log& log) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > end)
+      throw std::runtime_error(absl::StrCat("no ", what, " in a minute: ", log()));
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
 std::string Loopback(int port) { return absl::StrCat("127.0.0.1:", port); }
 
 // The path of HAProxy; empty if it is not installed.
@@ -75,6 +86,8 @@ class Replica {
   }
   int Stop() {
     program_->Signal(SIGTERM);
+    Await(
+        "end of " + address_, [this] { return program_->Ended(); }, [this] { return log(); });
     return program_->Wait();
   }
   // Calls for a digit that it has answered since it was started last.
@@ -83,7 +96,8 @@ class Replica {
   }
   // Until whoever balances has taken it in.
   void AwaitCalls(int calls) const {
-    while (this->calls() < calls) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    Await(
+        absl::StrCat(calls, " calls of ", address_), [&] { return this->calls() >= calls; }, [this] { return log(); });
   }
   std::string log() const { return program_->err(); }
 
@@ -104,7 +118,8 @@ class Haproxy {
                  {"DENOISED_FRONT=" + address_, "DENOISED_A=" + replicas[0].address(),
                   "DENOISED_B=" + replicas[1].address(), "DENOISED_C=" + replicas[2].address()}) {
     const auto channel = grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
-    while (!channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(1))) continue;
+    const auto connected = [&] { return channel->WaitForConnected(std::chrono::system_clock::now() + kPause); };
+    Await("connection to HAProxy", connected, [this] { return program_.out() + program_.err(); });
   }
 
   const std::string& address() const { return address_; }
@@ -146,7 +161,7 @@ class Drawings {
     request.set_steps(5);
     request.mutable_image()->set_size(32);
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     std::string png;
     const auto reader = stub.GenerateDigit(&context, request);
     for (v1::GenerateDigitResponse event; reader->Read(&event);) {
@@ -238,12 +253,13 @@ class RollingRestartTest : public testing::Test {
     const std::array<int, kReplicas> before = Calls();
     std::array<int, kReplicas> since{};
     int sum = 0;
-    while (sum < kCalls) {
-      std::this_thread::sleep_for(kPause);
+    const auto enough = [&] {
       const std::array<int, kReplicas> now = Calls();
       std::transform(now.begin(), now.end(), before.begin(), since.begin(), std::minus<>());
       sum = std::accumulate(since.begin(), since.end(), 0);
-    }
+      return sum >= kCalls;
+    };
+    Await(absl::StrCat(kCalls, " calls"), enough, [this] { return absl::StrJoin(Calls(), ", "); });
     std::printf("calls of each replica: %s\n", absl::StrJoin(since, ", ").c_str());
     for (const int calls : since) EXPECT_GE(calls, sum * least_share);
   }

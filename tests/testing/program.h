@@ -78,6 +78,10 @@ class BackgroundProgram {
   }
   void Signal(int signal) const { kill(pid_, signal); }
   pid_t pid() const { return pid_; }
+  bool Ended() {
+    if (pid_ != 0 && waitpid(pid_, &status_, WNOHANG) == pid_) pid_ = 0;
+    return pid_ == 0;
+  }
 
   // Its exit status, or 128 and the signal that ended it, as shells have it.
   int Wait() {
@@ -89,11 +93,6 @@ class BackgroundProgram {
   }
 
  private:
-  bool Ended() {
-    if (pid_ != 0 && waitpid(pid_, &status_, WNOHANG) == pid_) pid_ = 0;
-    return pid_ == 0;
-  }
-
   TempFolder output_;
   pid_t pid_ = 0;
   int status_ = 0;
