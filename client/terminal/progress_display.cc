@@ -41,7 +41,7 @@ ProgressDisplay::~ProgressDisplay() { Clear(); }
 void ProgressDisplay::Show(const DrawingProgress& progress, const GreyImage* picture) {
   if (!enabled_) return;
   if (pictures_ && picture != nullptr) picture_ = Picture(*picture);
-  Rewrite(absl::StrCat(picture_, FormatProgress(progress, TerminalSize(STDERR_FILENO).columns - 1)));
+  Rewrite(picture_, FormatProgress(progress, TerminalSize(STDERR_FILENO).columns - 1));
 }
 
 // As a picture proper where the terminal can, else as text.
@@ -54,17 +54,17 @@ std::string ProgressDisplay::Picture(const GreyImage& picture) const {
 
 void ProgressDisplay::ShowText(const std::string& text) {
   Clear();
-  if (enabled_) Rewrite(text);
+  if (!enabled_) return;
+  const size_t last_line = text.rfind('\n') + 1;  // npos + 1 is 0
+  Rewrite(text.substr(0, last_line), text.substr(last_line));
 }
 
-// The last line is cut where the terminal ends.
-void ProgressDisplay::Rewrite(const std::string& text) {
+// Only `line` is cut where the terminal ends: what is above may be escape codes longer than any line.
+void ProgressDisplay::Rewrite(const std::string& above, const std::string& line) {
   Rewind();
-  const size_t last_line = text.rfind('\n') + 1;  // npos + 1 is 0
-  const int columns = TerminalSize(STDERR_FILENO).columns - 1;
-  std::fputs((text.substr(0, last_line) + FirstColumns(text.substr(last_line), columns)).c_str(), stderr);
+  std::fputs((above + FirstColumns(line, TerminalSize(STDERR_FILENO).columns - 1)).c_str(), stderr);
   std::fflush(stderr);
-  lines_above_ = static_cast<int>(std::count(text.begin(), text.end(), '\n'));
+  lines_above_ = static_cast<int>(std::count(above.begin(), above.end(), '\n'));
 }
 
 void ProgressDisplay::Rewind() {

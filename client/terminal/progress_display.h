@@ -44,14 +44,14 @@ class ProgressDisplay {
 
   // Replaces the line. `picture` replaces the frame above it; null leaves that as it is.
   void Show(const DrawingProgress& progress, const GreyImage* picture);
-  // Replaces everything by a line of text.
+  // Replaces everything by text, whose last line is cut where the terminal ends.
   void ShowText(const std::string& text);
   // Leaves the terminal as it was.
   void Clear();
 
  private:
   std::string Picture(const GreyImage& picture) const;
-  void Rewrite(const std::string& text);
+  void Rewrite(const std::string& above, const std::string& line);
   void Rewind();
 
   const bool enabled_;

@@ -1,6 +1,11 @@
 #include "client/terminal/progress_display.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tests/testing/pseudo_terminal.h"
 
 namespace denoised {
 namespace {
@@ -12,6 +17,17 @@ DrawingProgress Progress(double fraction, double seconds_left) {
   progress.done = "step 420/1000";
   progress.seconds_left = seconds_left;
   return progress;
+}
+
+// What a terminal of that name gets that shows a picture and, below it, a line.
+std::string Shown(const char* terminal_name) {
+  setenv("TERM", terminal_name, 1);
+  GreyImage picture{.width = 32, .height = 32, .pixels = std::vector<uint8_t>(32 * 32)};
+  for (size_t i = 0; i < picture.pixels.size(); ++i) picture.pixels[i] = static_cast<uint8_t>(i * 37);
+  PseudoTerminal terminal({.ws_row = 24, .ws_col = 60, .ws_xpixel = 600, .ws_ypixel = 480});
+  return terminal.WhatStderrGets([&] {
+    ProgressDisplay(/*enabled=*/true, /*pictures=*/true, TerminalPalette::kAscii).Show(Progress(0.5, 1), &picture);
+  });
 }
 
 TEST(FormatProgressTest, SaysHowFarAndHowLong) {
@@ -37,6 +53,13 @@ TEST(ProgressDisplayTest, IsSilentWithoutATerminal) {
     display.ShowText("waiting");
   }
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+// Seen in xterm: of a frame of sixels came the first columns only, and the next one overwrote what stood above.
+TEST(ProgressDisplayTest, PicturesReachTheTerminalWhole) {
+  EXPECT_THAT(Shown("xterm-sixel"), testing::ContainsRegex("\x1bP.{3000,}\x1b\\\\.*\\[16Bdigit 7 .*1\\.0 s left"));
+  EXPECT_THAT(Shown("xterm-kitty"), testing::ContainsRegex("\x1b_G.{200,}\x1b\\\\\n{16}digit 7 .*1\\.0 s left"));
+  EXPECT_THAT(Shown("vt100"), testing::ContainsRegex("([^\n]{32}\n){16}digit 7 .*1\\.0 s left"));
 }
 
 }  // namespace

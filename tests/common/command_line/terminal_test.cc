@@ -2,33 +2,25 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <pty.h>
 #include <unistd.h>
 
 #include <cstdlib>
 
+#include "tests/testing/pseudo_terminal.h"
+
 namespace denoised {
 namespace {
 
-// A pseudo-terminal of 32 columns.
 class TerminalTest : public testing::Test {
  protected:
-  TerminalTest() {
-    const winsize size{.ws_row = 10, .ws_col = 32, .ws_xpixel = 0, .ws_ypixel = 0};
-    if (openpty(&controller_, &terminal_, nullptr, nullptr, &size) != 0) terminal_ = -1;
-  }
-  ~TerminalTest() override {
-    close(controller_);
-    close(terminal_);
-    setenv("TERM", "xterm", 1);
-  }
+  ~TerminalTest() override { setenv("TERM", "xterm", 1); }
 
-  int controller_ = -1, terminal_ = -1;
+  const PseudoTerminal terminal_{{.ws_row = 10, .ws_col = 32, .ws_xpixel = 0, .ws_ypixel = 0}};
 };
 
 TEST_F(TerminalTest, SizeIsTheTerminals) {
-  EXPECT_EQ(TerminalSize(terminal_).columns, 32);
-  EXPECT_EQ(TerminalSize(terminal_).rows, 10);
+  EXPECT_EQ(TerminalSize(terminal_.descriptor()).columns, 32);
+  EXPECT_EQ(TerminalSize(terminal_.descriptor()).rows, 10);
 }
 
 TEST_F(TerminalTest, SizeIsUsualWhereThereIsNoTerminal) {
@@ -41,11 +33,11 @@ TEST_F(TerminalTest, SizeIsUsualWhereThereIsNoTerminal) {
 // Reported: TERM=dumb, as in Emacs' shell, got escape codes.
 TEST_F(TerminalTest, DumbOneGetsNoEscapeCodes) {
   setenv("TERM", "xterm", 1);
-  EXPECT_TRUE(CanRewrite(terminal_));
+  EXPECT_TRUE(CanRewrite(terminal_.descriptor()));
   setenv("TERM", "dumb", 1);
-  EXPECT_FALSE(CanRewrite(terminal_));
+  EXPECT_FALSE(CanRewrite(terminal_.descriptor()));
   unsetenv("TERM");
-  EXPECT_FALSE(CanRewrite(terminal_));
+  EXPECT_FALSE(CanRewrite(terminal_.descriptor()));
 }
 
 TEST(FirstColumnsTest, CutsWhatWouldWrap) {
