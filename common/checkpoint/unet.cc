@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/substitute.h"
+#include "common/weights/residual_blocks.h"
 
 namespace denoised {
 namespace {
@@ -88,7 +89,7 @@ at::Tensor SinusoidFrequencies(int count) {
 // ---- compact --------------------------------------------------------------------------------------------------------
 
 // x [B,in,H,W], e [B,E] -> [B,out,H,W].
-Module ResidualBlock(Layers& layers, int in, int out, const UnetConfig& config) {
+Module MakeBlock(Layers& layers, int in, int out, const UnetConfig& config) {
   NamedModules children;
   children.emplace_back("norm1", layers.Norm(in));
   children.emplace_back("conv1", layers.Conv(in, out, 3));
@@ -116,6 +117,21 @@ def forward(self, x: Tensor, e: Tensor) -> Tensor:
                                       config.norm_groups, skip));
 }
 
+void AddStage(Layers& layers, Module& unet, const std::string& stage, const UnetConfig& config) {
+  for (const auto& [name, in, out] : BlocksOf(config, stage)) {
+    unet.register_module(name, MakeBlock(layers, in, out, config));
+  }
+}
+
+// The lines of the forward pass that run a stage's blocks after the first, on the activations `h`.
+std::string FurtherBlocks(const UnetConfig& config, const std::string& stage, const std::string& h) {
+  std::string lines;
+  for (const ResidualBlock& block : BlocksOf(config, stage)) {
+    if (block.name != stage) absl::StrAppend(&lines, "\n    ", h, " = self.", block.name, ".forward(", h, ", e)");
+  }
+  return lines;
+}
+
 Module MakeCompactUnet(const UnetConfig& config) {
   const int c0 = config.channels[0], c1 = config.channels[1], c2 = config.channels[2];
   const int dim = config.embedding_dim;
@@ -126,17 +142,17 @@ Module MakeCompactUnet(const UnetConfig& config) {
   unet.register_module("time2", layers.Linear(dim, dim));
   unet.register_module("label", layers.Embedding(config.num_labels, dim));
   unet.register_module("stem", layers.Conv(4, c0, 3));
-  unet.register_module("down16", ResidualBlock(layers, c0, c0, config));
+  AddStage(layers, unet, "down16", config);
   unet.register_module("to8", layers.Conv(c0, c1, 3));
-  unet.register_module("down8", ResidualBlock(layers, c1, c1, config));
+  AddStage(layers, unet, "down8", config);
   unet.register_module("to4", layers.Conv(c1, c2, 3));
-  unet.register_module("down4", ResidualBlock(layers, c2, c2, config));
-  unet.register_module("middle", ResidualBlock(layers, c2, c2, config));
-  unet.register_module("up4", ResidualBlock(layers, 2 * c2, c2, config));
+  AddStage(layers, unet, "down4", config);
+  AddStage(layers, unet, "middle", config);
+  AddStage(layers, unet, "up4", config);
   unet.register_module("from4", layers.Conv(c2, c1, 1));
-  unet.register_module("up8", ResidualBlock(layers, 2 * c1, c1, config));
+  AddStage(layers, unet, "up8", config);
   unet.register_module("from8", layers.Conv(c1, c0, 1));
-  unet.register_module("up16", ResidualBlock(layers, 2 * c0, c0, config));
+  AddStage(layers, unet, "up16", config);
   unet.register_module("norm_out", layers.Norm(c0));
   unet.register_module("conv_out", layers.ZeroConv(c0, 4, 3));
   unet.define(absl::Substitute(R"(
@@ -150,22 +166,25 @@ def embed(self, t: Tensor, y: Tensor) -> Tensor:
 def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
     e = self.embed(t, y)
     h = torch.conv2d(torch.pixel_unshuffle(x, 2), self.stem.weight, self.stem.bias, padding=[1, 1])
-    h16 = self.down16.forward(h, e)
+    h16 = self.down16.forward(h, e)$1
     h = torch.conv2d(h16, self.to8.weight, self.to8.bias, stride=[2, 2], padding=[1, 1])
-    h8 = self.down8.forward(h, e)
+    h8 = self.down8.forward(h, e)$2
     h = torch.conv2d(h8, self.to4.weight, self.to4.bias, stride=[2, 2], padding=[1, 1])
-    h4 = self.down4.forward(h, e)
+    h4 = self.down4.forward(h, e)$3
     h = self.middle.forward(h4, e)
-    h = self.up4.forward(torch.cat([h, h4], 1), e)
+    h = self.up4.forward(torch.cat([h, h4], 1), e)$4
     h = torch.conv2d(h, self.from4.weight, self.from4.bias)
-    h = self.up8.forward(torch.cat([torch.upsample_nearest2d(h, [8, 8]), h8], 1), e)
+    h = self.up8.forward(torch.cat([torch.upsample_nearest2d(h, [8, 8]), h8], 1), e)$5
     h = torch.conv2d(h, self.from8.weight, self.from8.bias)
-    h = self.up16.forward(torch.cat([torch.upsample_nearest2d(h, [16, 16]), h16], 1), e)
+    h = self.up16.forward(torch.cat([torch.upsample_nearest2d(h, [16, 16]), h16], 1), e)$6
     h = torch.silu(torch.group_norm(h, $0, self.norm_out.weight, self.norm_out.bias))
     h = torch.conv2d(h, self.conv_out.weight, self.conv_out.bias, padding=[1, 1])
     return torch.pixel_shuffle(h, 2)
 )",
-                               config.norm_groups));
+                               config.norm_groups, FurtherBlocks(config, "down16", "h16"),
+                               FurtherBlocks(config, "down8", "h8"), FurtherBlocks(config, "down4", "h4"),
+                               FurtherBlocks(config, "up4", "h"), FurtherBlocks(config, "up8", "h"),
+                               FurtherBlocks(config, "up16", "h")));
   return unet;
 }
 
@@ -247,6 +266,7 @@ HostTensor ToHost(const at::Tensor& tensor) {
 UnetConfig SeedUnetConfig() {
   return {.architecture = "seed",
           .channels = {64, 128, 256, 512},
+          .blocks = {},
           .embedding_dim = 256,
           .norm_groups = 8,
           .num_labels = 10};

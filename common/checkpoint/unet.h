@@ -8,10 +8,10 @@
 // B rows, C channels, H and W pixels. The output has the shape of x. Rows never influence one another: all
 // normalisation is GroupNorm, because clean and noisy images share a batch.
 //
-// "compact", the default: a 2x2 space-to-depth stem, one residual block per resolution on the way down and up and one
-// in the middle, at 16x16, 8x8 and 4x4 (channels[0..2]); GroupNorm and SiLU, each block's scale and shift from timestep
-// and label (Nichol and Dhariwal, arXiv 2102.09672); second convolutions start at zero. 1.6 M parameters and 0.09 GFLOP
-// a row with the default sizes.
+// "compact", the default: a 2x2 space-to-depth stem, residual blocks on the way down and up at 16x16, 8x8 and 4x4
+// (channels[0..2], blocks[0..2] of them each way) and one in the middle; GroupNorm and SiLU, each block's scale and
+// shift from timestep and label (Nichol and Dhariwal, arXiv 2102.09672); second convolutions start at zero. 1.6 M
+// parameters and 0.09 GFLOP a row with the default sizes.
 //
 // "seed": the U-Net this project grew from, 6,593,729 parameters and 0.86 GFLOP a row with channels 64, 128, 256, 512
 // and embedding_dim 256: (3x3 convolution, GroupNorm, LeakyReLU 0.1) twice per level, max-pooling down, transposed

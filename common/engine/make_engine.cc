@@ -72,7 +72,8 @@ class EarlierChoices {
 // All that the times of an engine's steps depend on.
 std::string KindOf(const UnetConfig& unet, const CpuEngineOptions& options) {
   return absl::StrCat(options.runner, " ", options.num_threads, " ", options.max_rows, " ", options.num_slots, " ",
-                      unet.architecture, " ", absl::StrJoin(unet.channels, ","), " ", unet.norm_groups);
+                      unet.architecture, " ", absl::StrJoin(unet.channels, ","), " ", absl::StrJoin(unet.blocks, ","),
+                      " ", unet.norm_groups);
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeCpuEngineOf(const PlainCheckpoint& checkpoint, bool beside_another,

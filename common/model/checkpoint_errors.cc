@@ -7,10 +7,15 @@ namespace {
 
 constexpr char kCopyAgain[] = "copy it again, or train a new one with denoise-train";
 
-// What a checkpoint of this network has at least: a 3x3 convolution of each resolution, and the labels' embedding.
+// What a checkpoint of this network has at least: a 3x3 convolution of each resolution and each of its blocks, and the
+// labels' embedding.
 uint64_t FewestParameterBytes(const UnetConfig& unet) {
   uint64_t parameters = uint64_t{static_cast<uint32_t>(unet.num_labels)} * static_cast<uint32_t>(unet.embedding_dim);
-  for (const int channels : unet.channels) parameters += uint64_t{9} * static_cast<uint32_t>(channels * channels);
+  for (size_t level = 0; level < unet.channels.size(); ++level) {
+    const uint64_t channels = static_cast<uint32_t>(unet.channels[level]);
+    const uint64_t blocks = unet.blocks.empty() ? 1 : static_cast<uint32_t>(unet.blocks[level]);
+    parameters += 9 * blocks * channels * channels;
+  }
   return parameters * sizeof(float);
 }
 

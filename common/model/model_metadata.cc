@@ -16,12 +16,19 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kPixelRange[] = "[-1, 1]";
 
+// Where "blocks" is absent there is one at each resolution, as in all files of before there could be more.
+std::vector<int> BlocksWhereAbsent(const UnetConfig& unet) {
+  return unet.architecture == "seed" ? std::vector<int>() : UnetConfig().blocks;
+}
+
 Json UnetToJson(const UnetConfig& unet) {
-  return {{"name", unet.architecture},
-          {"channels", unet.channels},
-          {"embedding_dim", unet.embedding_dim},
-          {"norm_groups", unet.norm_groups},
-          {"num_labels", unet.num_labels}};
+  Json json = {{"name", unet.architecture},
+               {"channels", unet.channels},
+               {"embedding_dim", unet.embedding_dim},
+               {"norm_groups", unet.norm_groups},
+               {"num_labels", unet.num_labels}};
+  if (unet.blocks != BlocksWhereAbsent(unet)) json["blocks"] = unet.blocks;
+  return json;
 }
 
 Json ScheduleToJson(const ModelMetadata& metadata) {
@@ -71,6 +78,7 @@ UnetConfig UnetFromJson(const Json& json) {
   UnetConfig unet;
   unet.architecture = json.at("name");
   unet.channels = Integers(json.at("channels"));
+  unet.blocks = json.contains("blocks") ? Integers(json.at("blocks")) : BlocksWhereAbsent(unet);
   unet.embedding_dim = Integer<int>(json.at("embedding_dim"));
   unet.norm_groups = Integer<int>(json.at("norm_groups"));
   unet.num_labels = Integer<int>(json.at("num_labels"));
@@ -157,6 +165,24 @@ absl::Status NotExpected(const std::string& why) {
 
 }  // namespace
 
+absl::Status ValidateUnetBlocks(const UnetConfig& config) {
+  if (config.architecture == "seed") {
+    if (config.blocks.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError("architecture \"seed\" has no residual blocks to count; \"compact\" has");
+  }
+  const size_t levels = UnetConfig().blocks.size();
+  if (config.blocks.size() != levels) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("architecture \"compact\" has ", levels, " block counts, got ", config.blocks.size()));
+  }
+  for (const int blocks : config.blocks) {
+    if (blocks >= 1 && blocks <= kMaxBlocks) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("blocks must be 1 to ", kMaxBlocks, " at each resolution, got ", blocks));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateUnetConfig(const UnetConfig& config) {
   if (config.architecture != "compact" && config.architecture != "seed") {
     return absl::InvalidArgumentError(
@@ -176,6 +202,7 @@ absl::Status ValidateUnetConfig(const UnetConfig& config) {
                                                      ") up to 4096, got ", channels));
     }
   }
+  DENOISED_RETURN_IF_ERROR(ValidateUnetBlocks(config));
   if (config.embedding_dim < 4 || config.embedding_dim > 4096 || config.embedding_dim % 2 != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("embedding_dim must be an even number from 4 to 4096, got ", config.embedding_dim));

@@ -29,6 +29,9 @@ inline constexpr int kCheckpointFormatVersion = 1;
 inline constexpr char kMetadataFile[] = "denoised.json";
 inline constexpr char kGoldenFile[] = "golden_draw.json";
 
+// Of UnetConfig::blocks, at each resolution.
+inline constexpr int kMaxBlocks = 8;
+
 // About 5 kB are written.
 inline constexpr size_t kMaxMetadataBytes = 1 << 20;
 
@@ -39,6 +42,7 @@ inline constexpr uint64_t kMaxCheckpointBytes = uint64_t{1} << 30;
 struct UnetConfig {
   std::string architecture = "compact";       // "compact" or "seed"
   std::vector<int> channels = {32, 64, 128};  // per resolution, finest first
+  std::vector<int> blocks = {1, 1, 1};        // residual ones per resolution, down and up each; of "seed": empty
   int embedding_dim = 128;                    // of timestep and label, even
   int norm_groups = 8;                        // of GroupNorm; divides every channel count
   int num_labels = 11;                        // rows of the label embedding: the classes, and the null label if any
@@ -48,6 +52,9 @@ struct UnetConfig {
 
 // INVALID_ARGUMENT, naming the field, for an architecture that this build cannot make.
 absl::Status ValidateUnetConfig(const UnetConfig& config);
+
+// The same of its blocks alone.
+absl::Status ValidateUnetBlocks(const UnetConfig& config);
 
 // What training leaves behind for people who ask where a checkpoint came from.
 struct TrainingRecord {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/support/vector_clones.h"
+#include "common/weights/residual_blocks.h"
 
 namespace denoised {
 namespace {
@@ -67,20 +68,18 @@ std::vector<float> Sinusoids(const std::vector<float>& frequencies, int num_trai
   return values;
 }
 
-constexpr const char* kBlocks[] = {"down16", "down8", "down4", "middle", "up4", "up8", "up16"};
-
 // What a residual block does with its scale and shift, folded into its second normalisation's weight and bias.
 struct Block {
   Linear embedding;
   std::vector<float> weight, bias;  // of the normalisation, [channels]
 };
 
-std::vector<Block> BlocksOf(const HostTensors& tensors) {
+std::vector<Block> ReadBlocks(const UnetConfig& config, const HostTensors& tensors) {
   std::vector<Block> blocks;
-  for (const std::string name : kBlocks) {
-    blocks.push_back({.embedding = LinearOf(tensors, name + ".embedding"),
-                      .weight = tensors.at(name + ".norm2.weight").values,
-                      .bias = tensors.at(name + ".norm2.bias").values});
+  for (const ResidualBlock& block : AllBlocksOf(config)) {
+    blocks.push_back({.embedding = LinearOf(tensors, block.name + ".embedding"),
+                      .weight = tensors.at(block.name + ".norm2.weight").values,
+                      .bias = tensors.at(block.name + ".norm2.bias").values});
   }
   return blocks;
 }
@@ -95,7 +94,8 @@ void Fold(const Block& block, const float* film, float* columns) {
   }
 }
 
-void FillCompact(const HostTensors& tensors, size_t timesteps, size_t labels, size_t width, std::vector<float>& table) {
+void FillCompact(const UnetConfig& config, const HostTensors& tensors, size_t timesteps, size_t width,
+                 std::vector<float>& table) {
   const Linear time1 = LinearOf(tensors, "time1"), time2 = LinearOf(tensors, "time2");
   const std::vector<float>& label_embedding = tensors.at("label.weight").values;
   std::vector<float> sinusoids = Sinusoids(tensors.at("frequencies").values, static_cast<int>(timesteps));
@@ -103,8 +103,8 @@ void FillCompact(const HostTensors& tensors, size_t timesteps, size_t labels, si
   Apply(time1, sinusoids.data(), timesteps, hidden.data());
   ApplySilu(hidden);
   Apply(time2, hidden.data(), timesteps, time.data());
-  const std::vector<Block> blocks = BlocksOf(tensors);
-  for (size_t label = 0; label < labels; ++label) {
+  const std::vector<Block> blocks = ReadBlocks(config, tensors);
+  for (size_t label = 0; label < static_cast<size_t>(config.num_labels); ++label) {
     for (size_t i = 0; i < time.size(); ++i) {
       embedding[i] = time[i] + label_embedding[label * time2.out + i % time2.out];
     }
@@ -121,13 +121,14 @@ void FillCompact(const HostTensors& tensors, size_t timesteps, size_t labels, si
   }
 }
 
-void FillSeed(const HostTensors& tensors, size_t timesteps, size_t labels, size_t width, std::vector<float>& table) {
+void FillSeed(const UnetConfig& config, const HostTensors& tensors, size_t timesteps, size_t width,
+              std::vector<float>& table) {
   const Linear projector = LinearOf(tensors, "embedding_projector");
   const std::vector<float>& label_embedding = tensors.at("label_embedding.weight").values;
   const std::vector<float> sinusoids = Sinusoids(tensors.at("frequencies").values, static_cast<int>(timesteps));
   const size_t dim = sinusoids.size() / timesteps;
   std::vector<float> both(timesteps * 2 * dim);
-  for (size_t label = 0; label < labels; ++label) {
+  for (size_t label = 0; label < static_cast<size_t>(config.num_labels); ++label) {
     for (size_t t = 0; t < timesteps; ++t) {
       std::copy_n(label_embedding.begin() + static_cast<int64_t>(label * dim), dim,
                   both.begin() + static_cast<int64_t>(2 * t * dim));
@@ -142,7 +143,9 @@ void FillSeed(const HostTensors& tensors, size_t timesteps, size_t labels, size_
 
 int64_t ConditioningWidth(const UnetConfig& config) {
   if (config.architecture == "seed") return config.channels.back();
-  return 2 * (int64_t{2} * config.channels[0] + int64_t{2} * config.channels[1] + int64_t{3} * config.channels[2]);
+  int64_t width = 0;
+  for (const ResidualBlock& block : AllBlocksOf(config)) width += int64_t{2} * block.out;
+  return width;
 }
 
 HostTensor ConditioningTable(const UnetConfig& config, const HostTensors& tensors, int num_train_timesteps) {
@@ -151,7 +154,7 @@ HostTensor ConditioningTable(const UnetConfig& config, const HostTensors& tensor
   HostTensor table{.shape = {config.num_labels, num_train_timesteps, ConditioningWidth(config)},
                    .values = std::vector<float>(labels * timesteps * width)};
   const auto fill = config.architecture == "seed" ? FillSeed : FillCompact;
-  fill(tensors, timesteps, labels, width, table.values);
+  fill(config, tensors, timesteps, width, table.values);
   return table;
 }
 

@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "common/weights/residual_blocks.h"
+
 namespace denoised {
 namespace {
 
@@ -29,13 +31,15 @@ class Listing {
   std::vector<UnetParameter> parameters_;
 };
 
-void ListResidualBlock(Listing& listing, const std::string& name, int in, int out, int dim) {
-  listing.Norm(name + ".norm1", in);
-  listing.Conv(name + ".conv1", in, out, 3);
-  listing.Linear(name + ".embedding", dim, 2 * out);
-  listing.Norm(name + ".norm2", out);
-  listing.Conv(name + ".conv2", out, out, 3);
-  if (in != out) listing.Conv(name + ".skip", in, out, 1);
+void ListStage(Listing& listing, const std::string& stage, const UnetConfig& config) {
+  for (const auto& [name, in, out] : BlocksOf(config, stage)) {
+    listing.Norm(name + ".norm1", in);
+    listing.Conv(name + ".conv1", in, out, 3);
+    listing.Linear(name + ".embedding", config.embedding_dim, 2 * out);
+    listing.Norm(name + ".norm2", out);
+    listing.Conv(name + ".conv2", out, out, 3);
+    if (in != out) listing.Conv(name + ".skip", in, out, 1);
+  }
 }
 
 void ListCompact(const UnetConfig& config, Listing& listing) {
@@ -44,17 +48,17 @@ void ListCompact(const UnetConfig& config, Listing& listing) {
   listing.Linear("time2", dim, dim);
   listing.Embedding("label", config.num_labels, dim);
   listing.Conv("stem", 4, c0, 3);
-  ListResidualBlock(listing, "down16", c0, c0, dim);
+  ListStage(listing, "down16", config);
   listing.Conv("to8", c0, c1, 3);
-  ListResidualBlock(listing, "down8", c1, c1, dim);
+  ListStage(listing, "down8", config);
   listing.Conv("to4", c1, c2, 3);
-  ListResidualBlock(listing, "down4", c2, c2, dim);
-  ListResidualBlock(listing, "middle", c2, c2, dim);
-  ListResidualBlock(listing, "up4", 2 * c2, c2, dim);
+  ListStage(listing, "down4", config);
+  ListStage(listing, "middle", config);
+  ListStage(listing, "up4", config);
   listing.Conv("from4", c2, c1, 1);
-  ListResidualBlock(listing, "up8", 2 * c1, c1, dim);
+  ListStage(listing, "up8", config);
   listing.Conv("from8", c1, c0, 1);
-  ListResidualBlock(listing, "up16", 2 * c0, c0, dim);
+  ListStage(listing, "up16", config);
   listing.Norm("norm_out", c0);
   listing.Conv("conv_out", c0, 4, 3);
 }

@@ -28,6 +28,7 @@
 #include "common/image/image.h"
 #include "common/model/model_metadata.h"
 #include "common/weights/activation.h"
+#include "common/weights/residual_blocks.h"
 
 namespace denoised {
 
@@ -44,27 +45,38 @@ void WireResidualBlock(Operations& ops, const std::string& name, const typename 
   ops.Conv(name + ".conv2", second, out, /*add=*/true);
 }
 
+// The first of the stage's blocks goes from `in` to `out`, the others from `out` to `out`.
+template <typename Operations>
+void WireStage(Operations& ops, const std::string& stage, const typename Operations::Layer& in,
+               const typename Operations::Layer& out) {
+  bool first = true;
+  for (const ResidualBlock& block : BlocksOf(ops.config(), stage)) {
+    WireResidualBlock(ops, block.name, first ? in : out, out);
+    first = false;
+  }
+}
+
 template <typename Operations>
 void WireCompact(Operations& ops) {
   const std::vector<int>& c = ops.config().channels;
   const auto pixels = ops.LoadImage(4);
   const auto h16 = ops.New("h16", c[0], 16), h8 = ops.New("h8", c[1], 8), h4 = ops.New("h4", c[2], 4);
   ops.Conv("stem", pixels, h16);
-  WireResidualBlock(ops, "down16", h16, h16);
+  WireStage(ops, "down16", h16, h16);
   ops.Conv("to8", h16, h8);
-  WireResidualBlock(ops, "down8", h8, h8);
+  WireStage(ops, "down8", h8, h8);
   ops.Conv("to4", h8, h4);
-  WireResidualBlock(ops, "down4", h4, h4);
+  WireStage(ops, "down4", h4, h4);
   const auto middle = ops.New("middle", c[2], 4), up4 = ops.New("up4", c[2], 4);
   ops.Copy(h4, middle);
-  WireResidualBlock(ops, "middle", middle, middle);
-  WireResidualBlock(ops, "up4", ops.Concatenate(middle, h4), up4);
+  WireStage(ops, "middle", middle, middle);
+  WireStage(ops, "up4", ops.Concatenate(middle, h4), up4);
   const auto from4 = ops.New("from4", c[1], 4), up8 = ops.New("up8", c[1], 8);
   ops.Conv("from4", up4, from4);
-  WireResidualBlock(ops, "up8", ops.Concatenate(from4, h8), up8);
+  WireStage(ops, "up8", ops.Concatenate(from4, h8), up8);
   const auto from8 = ops.New("from8", c[0], 8), up16 = ops.New("up16", c[0], 16);
   ops.Conv("from8", up8, from8);
-  WireResidualBlock(ops, "up16", ops.Concatenate(from8, h16), up16);
+  WireStage(ops, "up16", ops.Concatenate(from8, h16), up16);
   ops.Normalize("norm_out", Activation::kSilu, up16, up16);
   ops.Predict("conv_out", up16, 4);
 }

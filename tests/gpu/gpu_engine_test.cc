@@ -213,7 +213,7 @@ TEST_P(GpuEngineTest, TooManySlotsAreRefusedInWords) {
 // The original's activations do not fit into shared memory; random weights, against the emulation.
 TEST_P(GpuEngineTest, NetworksTooLargeForSharedMemoryRunToo) {
   const UnetConfig config = {
-      .architecture = "seed", .channels = {64, 128, 256, 512}, .embedding_dim = 256, .num_labels = 10};
+      .architecture = "seed", .channels = {64, 128, 256, 512}, .blocks = {}, .embedding_dim = 256, .num_labels = 10};
   HostTensors tensors;
   std::mt19937 random(3);
   for (const UnetParameter& parameter : UnetParameters(config)) {

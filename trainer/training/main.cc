@@ -55,6 +55,10 @@ void AddNetworkOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--channels", options.unet.channels,
                  "Channels at each resolution, finest first, such as 48,96,128; multiples of 8")
       ->delimiter(',');
+  app.add_option("--blocks", options.unet.blocks,
+                 "Residual blocks at each resolution, on the way down and again on the way up, such as 2,2,1; 1 to 8, "
+                 "of compact alone")
+      ->delimiter(',');
   app.add_option("--prediction_type", flags.prediction_type,
                  "What the network learns: epsilon (noise) or v_prediction");
   app.add_option("--beta_schedule", options.schedule.beta_schedule, "Noise schedule: linear or squaredcos_cap_v2");

@@ -474,8 +474,8 @@ absl::StatusOr<std::optional<Checkpoint>> LoadInit(const TrainingOptions& option
   if (init.metadata.unet == options.unet && init.metadata.noise_schedule == options.schedule) return init;
   return absl::FailedPreconditionError(
       absl::StrCat("--init ", options.init,
-                   " is another kind of network than this run's: give the --arch, --prediction_type and "
-                   "--beta_schedule that it was trained with"));
+                   " is another kind of network than this run's: give the --arch, --channels, --blocks, "
+                   "--prediction_type and --beta_schedule that it was trained with"));
 }
 
 absl::Status ValidateWorkplace(const TrainingOptions& options, const Dataset& data, const ProcessPlace& place,

@@ -89,6 +89,9 @@ TrainingOptions ForClasses(TrainingOptions options, const std::vector<std::strin
 }
 
 absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images) {
+  if (const absl::Status blocks = ValidateUnetBlocks(options.unet); !blocks.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--blocks: ", blocks.message()));
+  }
   if (const absl::Status unet = ValidateUnetConfig(options.unet); !unet.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--channels: ", unet.message()));
   }
@@ -115,12 +118,19 @@ std::optional<int> NullLabel(const TrainingOptions& options) {
 
 namespace {
 
+// "compact of 32-64-128 channels", and its blocks where it has more than one somewhere.
+std::string ArchitectureText(const UnetConfig& unet) {
+  std::string text = absl::StrCat(unet.architecture, " of ", absl::StrJoin(unet.channels, "-"), " channels");
+  const bool deeper = std::any_of(unet.blocks.begin(), unet.blocks.end(), [](int blocks) { return blocks > 1; });
+  if (deeper) absl::StrAppend(&text, " and ", absl::StrJoin(unet.blocks, "-"), " blocks");
+  return text;
+}
+
 // What the flags say of a run's numbers.
 Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) {
   const NoiseScheduleConfig& schedule = options.schedule;
   Recipe recipe = {
-      {"--arch",
-       absl::StrCat(options.unet.architecture, " of ", absl::StrJoin(options.unet.channels, "-"), " channels")},
+      {"--arch", ArchitectureText(options.unet)},
       {"--init", setting.init_sha256.empty() ? "none" : absl::StrCat("a file of SHA-256 ", setting.init_sha256)},
       {"--prediction_type", PredictionTypeName(schedule.prediction_type)},
       {"--beta_schedule", schedule.beta_schedule},

@@ -6,6 +6,7 @@
 #include "common/checkpoint/unet.h"
 #include "common/weights/conditioning.h"
 #include "common/weights/plain_checkpoint.h"
+#include "common/weights/residual_blocks.h"
 #include "common/weights/unet_parameters.h"
 #include "tests/testing/status_matchers.h"
 
@@ -18,7 +19,8 @@ std::vector<UnetConfig> Configs() {
   seed.embedding_dim = 12;
   seed.num_labels = 4;
   const UnetConfig odd = {.channels = {12, 8, 20}, .embedding_dim = 10, .norm_groups = 4, .num_labels = 3};
-  return {UnetConfig(), odd, SeedUnetConfig(), seed};
+  const UnetConfig deep = {.channels = {8, 8, 16}, .blocks = {2, 1, 3}, .embedding_dim = 10, .num_labels = 3};
+  return {UnetConfig(), odd, deep, SeedUnetConfig(), seed};
 }
 
 torch::jit::Module Disturbed(const UnetConfig& config) {
@@ -57,7 +59,7 @@ at::Tensor TableByLibTorch(const UnetConfig& config, torch::jit::Module unet, in
     if (config.architecture == "seed") {
       columns.push_back(e);
     } else {
-      for (const char* block : {"down16", "down8", "down4", "middle", "up4", "up8", "up16"}) {
+      for (const auto& [block, in, out] : AllBlocksOf(config)) {
         const at::Tensor film =
             torch::linear(e, parameter(block, "embedding", "weight"), parameter(block, "embedding", "bias"));
         const std::vector<at::Tensor> scale_and_shift = film.chunk(2, 1);

@@ -61,12 +61,19 @@ TEST(SeedUnetTest, MatchesTheGoldenNumbers) {
   EXPECT_LT(worst, 1e-4f);
 }
 
+UnetConfig ConfigOf(const std::string& name) {
+  if (name == "seed") return SeedUnetConfig();
+  UnetConfig config;
+  if (name == "deep") config.blocks = {2, 1, 3};
+  return config;
+}
+
 class UnetTest : public testing::TestWithParam<const char*> {
  protected:
   UnetTest() {
     torch::jit::setGraphExecutorOptimize(false);  // which takes far longer than these few calls
     torch::manual_seed(5);
-    unet_ = MakeUnet(std::string(GetParam()) == "seed" ? SeedUnetConfig() : UnetConfig());
+    unet_ = MakeUnet(ConfigOf(GetParam()));
     const torch::NoGradGuard no_grad;
     for (const at::Tensor& parameter : unet_.parameters()) parameter.add_(0.02 * torch::randn_like(parameter));
   }
@@ -103,7 +110,7 @@ TEST_P(UnetTest, EveryParameterLearns) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, UnetTest, testing::Values("compact", "seed"),
+INSTANTIATE_TEST_SUITE_P(Architectures, UnetTest, testing::Values("compact", "deep", "seed"),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

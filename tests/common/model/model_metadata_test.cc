@@ -41,6 +41,24 @@ TEST(ModelMetadataTest, ComesBack) {
   EXPECT_EQ(*parsed, Full());
 }
 
+TEST(ModelMetadataTest, BlocksAreWrittenWhereThereAreMore) {
+  ModelMetadata metadata = Full();
+  EXPECT_THAT(SerializeModelMetadata(metadata), testing::Not(HasSubstr("blocks")));
+  metadata.unet.blocks = {2, 1, 8};
+  const absl::StatusOr<ModelMetadata> parsed = ParseModelMetadata(SerializeModelMetadata(metadata));
+  ASSERT_THAT(parsed, IsOk());
+  EXPECT_EQ(*parsed, metadata);
+}
+
+TEST(ModelMetadataTest, BlocksThatCannotBeAreSaid) {
+  const auto message = [](const UnetConfig& config) { return std::string(ValidateUnetConfig(config).message()); };
+  EXPECT_EQ(message({.blocks = {2, 2}}), "architecture \"compact\" has 3 block counts, got 2");
+  EXPECT_EQ(message({.blocks = {2, 2, 0}}), "blocks must be 1 to 8 at each resolution, got 0");
+  EXPECT_EQ(message({.blocks = {2, 9, 1}}), "blocks must be 1 to 8 at each resolution, got 9");
+  EXPECT_EQ(message({.architecture = "seed", .channels = {8, 8, 8, 8}}),
+            "architecture \"seed\" has no residual blocks to count; \"compact\" has");
+}
+
 // As files have it that were written before.
 TEST(ModelMetadataTest, OriginOfWeightsAndFlagsMayBeAbsent) {
   std::string json = SerializeModelMetadata(Full());

@@ -14,6 +14,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/golden_reference.h"
+#include "common/engine/self_test.h"
 #include "common/image/image.h"
 #include "common/image/png.h"
 #include "common/support/digest.h"
@@ -125,6 +127,27 @@ TEST_F(TrainTest, OtherClassesThanDigitsAreLearntAndNamed) {
                    "begin with random weights, or give it its own data"));
 }
 
+// Learnt, written, read, and drawn by each engine as LibTorch's interpreter draws.
+TEST_F(TrainTest, DeeperNetworksAreLearntAndServed) {
+  TrainingOptions options = Options("run", 2);
+  options.unet.channels = {32, 32, 32};  // which all engines take
+  options.unet.blocks = {2, 1, 3};
+  options.learning_rate = 0.01;
+  options.warmup_steps = 0;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  const absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(folder_.File("run/best.pt"));
+  ASSERT_THAT(checkpoint, IsOk());
+  EXPECT_EQ(checkpoint->metadata.unet, ForClasses(options, data_.class_names).unet);
+  const absl::StatusOr<GoldenReference> reference = DrawCheckedReference(*checkpoint);
+  ASSERT_THAT(reference, IsOk());
+  const EngineOptions engines[] = {{.device = "cpu", .precision = Precision::kFp32},
+                                   {.device = "cpu", .path = EnginePath::kTorchScript},
+                                   {.device = "emulated-cuda"}};
+  for (const EngineOptions& engine : engines) {
+    EXPECT_THAT(MakeCheckedEngine(Plain(*checkpoint), *reference, engine), IsOk()) << CandidateName(engine);
+  }
+}
+
 TEST_F(TrainTest, ArchitecturesWithoutANullLabelStayWithoutOne) {
   const TrainingOptions seed = ForClasses(*DefaultTrainingOptions("seed"), {"ant", "bee"});
   EXPECT_EQ(seed.unet.num_labels, 2);
@@ -174,12 +197,17 @@ TEST_F(TrainTest, CannotBeginWithAnotherKindOfNetwork) {
   ASSERT_THAT(Train(data_, Options("first", 1)), IsOk());
   TrainingOptions options = Options("second", 1);
   options.init = folder_.File("first/last.pt");
+  const auto refused =
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               "--init " + options.init +
+                   " is another kind of network than this run's: give the --arch, --channels, --blocks, "
+                   "--prediction_type and --beta_schedule that it was trained with");
   options.schedule.prediction_type = PredictionType::kVPrediction;
-  EXPECT_THAT(Train(data_, options),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       "--init " + options.init +
-                           " is another kind of network than this run's: give the --arch, --prediction_type and "
-                           "--beta_schedule that it was trained with"));
+  EXPECT_THAT(Train(data_, options), refused);
+  options = Options("second", 1);
+  options.init = folder_.File("first/last.pt");
+  options.unet.blocks = {1, 2, 1};
+  EXPECT_THAT(Train(data_, options), refused);
   EXPECT_FALSE(std::filesystem::exists(folder_.File("second")));
   options.init = "none.pt";
   EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none.pt")));
@@ -636,6 +664,10 @@ TEST_F(TrainTest, ResumeNeedsAStateOfTheSameRecipe) {
               o.unet.channels = {16, 16, 16};
             }),
             run + "--arch compact of 8-16-16 channels, not compact of 16-16-16 channels" + advice);
+  EXPECT_EQ(message([](auto& o) {
+              o.unet.blocks = {2, 1, 1};
+            }),
+            run + "--arch compact of 8-16-16 channels, not compact of 8-16-16 channels and 2-1-1 blocks" + advice);
   EXPECT_EQ(message([](auto& o) { o.schedule.prediction_type = PredictionType::kVPrediction; }),
             run + "--prediction_type epsilon, not v_prediction" + advice);
   EXPECT_EQ(message([](auto& o) { o.batch_size = 8; }), run + "--batch_size times processes 16, not 8" + advice);

@@ -42,6 +42,19 @@ TEST(ValidateTrainingOptionsTest, RangesAreSaid) {
               o.unet.channels = {48, 96, 100};
             }),
             "--channels: channels must be multiples of norm_groups (8) up to 4096, got 100");
+  EXPECT_EQ(message([](auto& o) {
+              o.unet.blocks = {2, 2};
+            }),
+            "--blocks: architecture \"compact\" has 3 block counts, got 2");
+  EXPECT_EQ(message([](auto& o) {
+              o.unet.blocks = {2, 2, 9};
+            }),
+            "--blocks: blocks must be 1 to 8 at each resolution, got 9");
+  EXPECT_EQ(message([](auto& o) {
+              o = *DefaultTrainingOptions("seed");
+              o.unet.blocks = {1, 1, 1};
+            }),
+            "--blocks: architecture \"seed\" has no residual blocks to count; \"compact\" has");
   EXPECT_EQ(message([](auto& o) { o.validation_images = 64; }),
             "--validation_images must be 0 (none) to 63, so that one is left to learn from, got 64");
   EXPECT_EQ(message([](auto& o) {

@@ -25,9 +25,16 @@ struct Case {
   Precision precision;
 };
 
+UnetConfig ConfigOf(const std::string& architecture) {
+  if (architecture == "seed") return SeedUnetConfig();
+  UnetConfig config;
+  if (architecture == "deep") config.blocks = {2, 1, 3};
+  return config;
+}
+
 class OneDnnNetworkTest : public testing::TestWithParam<Case> {
  protected:
-  OneDnnNetworkTest() : config_(GetParam().architecture == "seed" ? SeedUnetConfig() : UnetConfig()) {
+  OneDnnNetworkTest() : config_(ConfigOf(GetParam().architecture)) {
     torch::jit::setGraphExecutorOptimize(false);  // which takes far longer than these few calls
     torch::manual_seed(5);
     unet_ = MakeUnet(config_);
@@ -92,6 +99,7 @@ TEST_P(OneDnnNetworkTest, LeavesTheThreadsOfItsCallerAsTheyWere) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, OneDnnNetworkTest,
                          testing::Values(Case{"compact", Precision::kFp32}, Case{"compact", Precision::kBf16},
+                                         Case{"deep", Precision::kFp32}, Case{"deep", Precision::kBf16},
                                          Case{"seed", Precision::kFp32}, Case{"seed", Precision::kBf16}),
                          [](const auto& test) {
                            return test.param.architecture +

@@ -33,6 +33,7 @@ Network MakeNetwork(const std::string& architecture) {
   torch::jit::setGraphExecutorOptimize(false);  // which takes far longer than these few calls
   Network network;
   if (architecture == "seed") network.config = SeedUnetConfig();
+  if (architecture == "deep") network.config.blocks = {2, 1, 3};
   torch::manual_seed(5);
   network.unet = MakeUnet(network.config);
   const torch::NoGradGuard no_grad;
@@ -181,8 +182,10 @@ TEST_P(EmulatedCudaEngineTest, BitsDependNeitherOnTheOrderOfThreadsNorOnWhatMemo
 }
 
 // The emulation, and the kernel itself where there is a GPU: the original's activations lie in global memory there.
-const std::vector<Case> kEmulated = {
-    {"compact", Precision::kFp32}, {"compact", Precision::kFp16}, {"seed", Precision::kFp16}};
+const std::vector<Case> kEmulated = {{"compact", Precision::kFp32},
+                                     {"compact", Precision::kFp16},
+                                     {"deep", Precision::kFp16},
+                                     {"seed", Precision::kFp16}};
 
 std::vector<Case> Cases() {
   std::vector<Case> cases = kEmulated;
