@@ -49,6 +49,8 @@ absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
       {"noise schedule", absl::StrCat(schedule.num_train_timesteps(), " steps, ", schedule.beta_schedule(), ", beta ",
                                       schedule.beta_start(), " to ", schedule.beta_end())},
       {"predicts", schedule.prediction_type()},
+      {"draws in", model.distilled_steps() > 0 ? absl::StrCat(model.distilled_steps(), " steps of ddim alone")
+                                               : "any number of steps, by any sampler"},
       {"classes", ClassesText(model)},
       {"guidance", model.supports_guidance() ? "yes" : "no"},
       {"device", model.device()},

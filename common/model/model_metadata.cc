@@ -128,6 +128,16 @@ absl::Status ValidateLabels(const ModelMetadata& metadata) {
   return absl::OkStatus();
 }
 
+// Absent in files of networks that are no students.
+absl::Status DistilledStepsFromJson(const Json& json, ModelMetadata& metadata) {
+  if (!json.contains("distilled_steps")) return absl::OkStatus();
+  metadata.distilled_steps = Integer<int>(json.at("distilled_steps"));
+  const int most = metadata.noise_schedule.num_train_timesteps;
+  if (metadata.distilled_steps >= 1 && metadata.distilled_steps <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("distilled_steps must be 1 to ", most, ", got ", metadata.distilled_steps));
+}
+
 absl::StatusOr<ModelMetadata> FromJson(const Json& json) {
   ModelMetadata metadata;
   metadata.format_version = Integer<int>(json.at("format_version"));
@@ -146,6 +156,7 @@ absl::StatusOr<ModelMetadata> FromJson(const Json& json) {
   metadata.class_names = json.at("class_names").get<std::vector<std::string>>();
   if (!json.at("null_label").is_null()) metadata.null_label = Integer<int>(json.at("null_label"));
   DENOISED_RETURN_IF_ERROR(ValidateLabels(metadata));
+  DENOISED_RETURN_IF_ERROR(DistilledStepsFromJson(json, metadata));
   metadata.parameters_sha256 = json.at("parameters_sha256");
   if (json.contains("parameters")) {
     for (const auto& [name, record] : json.at("parameters").items()) {
@@ -214,7 +225,7 @@ absl::Status ValidateUnetConfig(const UnetConfig& config) {
 }
 
 std::string SerializeModelMetadata(const ModelMetadata& metadata) {
-  const Json json = {
+  Json json = {
       {"format_version", metadata.format_version},
       {"architecture", UnetToJson(metadata.unet)},
       {"noise_schedule", ScheduleToJson(metadata)},
@@ -226,6 +237,7 @@ std::string SerializeModelMetadata(const ModelMetadata& metadata) {
       {"training", TrainingToJson(metadata.training)},
       {"evaluation", Json::parse(metadata.evaluation_json)},
   };
+  if (metadata.distilled_steps > 0) json["distilled_steps"] = metadata.distilled_steps;
   return json.dump(2) + "\n";
 }
 

@@ -83,6 +83,7 @@ struct ModelMetadata {
   bool clip_sample = true;                                 // clamp the predicted clean image
   std::vector<std::string> class_names = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
   std::optional<int> null_label;  // the label that means "any", where guidance was trained for
+  int distilled_steps = 0;        // of DDIM, in which alone a student has learnt to draw; 0: any sampler, any steps
   TrainingRecord training;
   std::string evaluation_json = "{}";  // figures of denoise-eval, where measured: a JSON object
   // SHA-256 of all parameters in order, as little-endian float32: LibTorch itself does not notice a flipped bit.

@@ -104,6 +104,7 @@ void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {
   response.set_engine(model.engine().Description());
   for (const std::string& engine : info.passed_over) absl::StrAppend(response.mutable_engine(), "; not ", engine);
   response.set_metadata_json(SerializeModelMetadata(metadata));
+  response.set_distilled_steps(static_cast<uint32_t>(metadata.distilled_steps));
 }
 
 }  // namespace

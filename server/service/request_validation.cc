@@ -86,6 +86,7 @@ class Validator {
   std::optional<SamplerType> ReadSampler() {
     switch (request_.sampler()) {
       case v1::SAMPLER_UNSPECIFIED:
+        return model_.distilled_steps > 0 ? SamplerType::kDdim : SamplerType::kDdpm;
       case v1::SAMPLER_DDPM:
         return SamplerType::kDdpm;
       case v1::SAMPLER_DDIM:
@@ -99,7 +100,41 @@ class Validator {
     }
   }
 
+  // What a student has not learnt, it draws badly.
+  void ReadDistilledPlan() {
+    const uint32_t steps = static_cast<uint32_t>(model_.distilled_steps);
+    const std::string why =
+        absl::StrCat(": this model has learnt to draw in ", steps, steps == 1 ? " step" : " steps", " of it alone");
+    if (const std::optional<SamplerType> sampler = ReadSampler();
+        sampler.has_value() && *sampler != SamplerType::kDdim) {
+      Refuse("sampler",
+             absl::StrCat("must be SAMPLER_DDIM, or left out", why, ", got ", v1::Sampler_Name(request_.sampler())));
+    }
+    if (request_.steps() != 0 && request_.steps() != steps) {
+      Refuse("steps",
+             absl::StrCat("must be ", steps, ", or 0: this model has learnt no other chain, got ", request_.steps()));
+    }
+    if (request_.eta() != 0) {
+      Refuse("eta",
+             absl::StrFormat("must be 0: this model has learnt a chain without fresh noise, got %g", request_.eta()));
+    }
+    if (violations_.empty()) SetPlan({.sampler = SamplerType::kDdim, .steps = model_.distilled_steps});
+  }
+
+  void SetPlan(StepPlanOptions options) {
+    options.variance_type = model_.variance_type;
+    options.clip_sample = model_.clip_sample;
+    absl::StatusOr<StepPlan> plan = MakeStepPlan(schedule_, options);
+    if (!plan.ok()) {
+      Refuse("steps", std::string(plan.status().message()));
+      return;
+    }
+    valid_.draw.sampler = options.sampler;
+    valid_.draw.plan = std::make_shared<const StepPlan>(*std::move(plan));
+  }
+
   void ReadPlan() {
+    if (model_.distilled_steps > 0) return ReadDistilledPlan();
     const std::optional<SamplerType> sampler = ReadSampler();
     const uint32_t max_steps = static_cast<uint32_t>(schedule_.num_train_timesteps());
     const bool steps_valid = request_.steps() <= max_steps;
@@ -109,17 +144,7 @@ class Validator {
     }
     const bool eta_valid = ReadEta(sampler);
     if (!sampler.has_value() || !steps_valid || !eta_valid) return;
-    absl::StatusOr<StepPlan> plan = MakeStepPlan(schedule_, {.sampler = *sampler,
-                                                             .steps = static_cast<int>(request_.steps()),
-                                                             .eta = request_.eta(),
-                                                             .variance_type = model_.variance_type,
-                                                             .clip_sample = model_.clip_sample});
-    if (!plan.ok()) {
-      Refuse("steps", std::string(plan.status().message()));
-      return;
-    }
-    valid_.draw.sampler = *sampler;
-    valid_.draw.plan = std::make_shared<const StepPlan>(*std::move(plan));
+    SetPlan({.sampler = *sampler, .steps = static_cast<int>(request_.steps()), .eta = request_.eta()});
   }
 
   bool ReadEta(std::optional<SamplerType> sampler) {

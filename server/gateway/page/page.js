@@ -413,6 +413,17 @@ function describeModel() {
   $('guided').hidden = !model.supportsGuidance;
   offerClasses(new Classes(model.classNames?.length > 0 ? model.classNames : DIGITS.names));
   SAMPLERS.ddpm.steps = Math.min(1000, model.noiseSchedule?.numTrainTimesteps ?? 1000);
+  if (model.distilledSteps) offerOneChain(model.distilledSteps);
+}
+
+/** Of a student, which has learnt to draw in so many steps of DDIM alone. */
+function offerOneChain(steps) {
+  SAMPLERS.ddim.steps = steps;
+  for (const option of field('sampler').options) option.disabled = option.value !== 'ddim';
+  field('sampler').value = 'ddim';
+  const compare = form.querySelector('[value=compare]');
+  compare.disabled = true;
+  if (compare.checked) field('view').value = 'one';
 }
 
 /** A button for each class; of digits the seven is chosen, since it was before the model was known. */

@@ -50,6 +50,18 @@ TEST(ModelMetadataTest, BlocksAreWrittenWhereThereAreMore) {
   EXPECT_EQ(*parsed, metadata);
 }
 
+TEST(ModelMetadataTest, StepsOfAStudentAreWritten) {
+  ModelMetadata metadata = Full();
+  EXPECT_THAT(SerializeModelMetadata(metadata), testing::Not(HasSubstr("distilled_steps")));
+  metadata.distilled_steps = 4;
+  const std::string json = SerializeModelMetadata(metadata);
+  const absl::StatusOr<ModelMetadata> parsed = ParseModelMetadata(json);
+  ASSERT_THAT(parsed, IsOk());
+  EXPECT_EQ(*parsed, metadata);
+  EXPECT_THAT(ParseModelMetadata(Replaced(json, "\"distilled_steps\": 4", "\"distilled_steps\": 1001")),
+              StatusIs(absl::StatusCode::kInvalidArgument, "distilled_steps must be 1 to 1000, got 1001"));
+}
+
 TEST(ModelMetadataTest, BlocksThatCannotBeAreSaid) {
   const auto message = [](const UnetConfig& config) { return std::string(ValidateUnetConfig(config).message()); };
   EXPECT_EQ(message({.blocks = {2, 2}}), "architecture \"compact\" has 3 block counts, got 2");

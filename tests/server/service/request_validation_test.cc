@@ -49,6 +49,31 @@ TEST_F(RequestValidationTest, DigitAloneGetsEveryDefault) {
   EXPECT_EQ(valid->format.interpolation, Interpolation::kCubic);
 }
 
+TEST_F(RequestValidationTest, StudentDrawsTheChainThatItHasLearnt) {
+  model_.distilled_steps = 4;
+  for (const v1::Sampler sampler : {v1::SAMPLER_UNSPECIFIED, v1::SAMPLER_DDIM}) {
+    for (const uint32_t steps : {0, 4}) {
+      request_.set_sampler(sampler);
+      request_.set_steps(steps);
+      const absl::StatusOr<ValidRequest> valid = Validate();
+      ASSERT_THAT(valid, IsOk());
+      EXPECT_EQ(valid->draw.sampler, SamplerType::kDdim);
+      EXPECT_EQ(valid->draw.plan->size(), 4u);
+    }
+  }
+}
+
+TEST_F(RequestValidationTest, StudentDrawsNoOtherChain) {
+  model_.distilled_steps = 4;
+  request_.set_sampler(v1::SAMPLER_DDPM);
+  request_.set_steps(20);
+  request_.set_eta(0.5);
+  ExpectRefusal(
+      "sampler must be SAMPLER_DDIM, or left out: this model has learnt to draw in 4 steps of it alone, got "
+      "SAMPLER_DDPM; steps must be 4, or 0: this model has learnt no other chain, got 20; eta must be 0: this model has "
+      "learnt a chain without fresh noise, got 0.5");
+}
+
 TEST_F(RequestValidationTest, ZeroIsADigitAndASeed) {
   request_.set_digit(0);
   request_.set_seed(0);
