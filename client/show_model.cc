@@ -49,14 +49,15 @@ absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
       {"noise schedule", absl::StrCat(schedule.num_train_timesteps(), " steps, ", schedule.beta_schedule(), ", beta ",
                                       schedule.beta_start(), " to ", schedule.beta_end())},
       {"predicts", schedule.prediction_type()},
-      {"draws in", model.distilled_steps() > 0 ? absl::StrCat(model.distilled_steps(), " steps of ddim alone")
-                                               : "any number of steps, by any sampler"},
       {"classes", ClassesText(model)},
       {"guidance", model.supports_guidance() ? "yes" : "no"},
       {"device", model.device()},
       {"limits", absl::StrCat(model.max_images_per_request(), " images per request, ", model.max_queued_images(),
                               " waiting, ", model.max_batch_rows(), " rows per step at most")},
   };
+  if (const uint32_t steps = model.distilled_steps(); steps > 0) {
+    rows.emplace_back("draws in", absl::StrCat(steps, steps == 1 ? " step" : " steps", " of ddim alone"));
+  }
   if (!model.engine().empty()) rows.emplace_back("engine", model.engine());  // older servers do not tell
   for (const auto& [name, value] : rows) std::printf("%-15s %s\n", name.c_str(), value.c_str());
   return absl::OkStatus();
