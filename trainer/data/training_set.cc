@@ -24,14 +24,6 @@ bool HasIdxFiles(const std::string& folder) {
   return false;
 }
 
-// None: nobody has named them.
-absl::StatusOr<std::vector<std::string>> GivenNames(const std::string& folder, const TrainingSetOptions& options) {
-  if (!options.class_names.empty()) return ParseClassNames("--class_names", options.class_names);
-  const std::string path = absl::StrCat(folder, "/class_names.txt");
-  if (std::error_code ignored; std::filesystem::exists(path, ignored)) return ReadClassNames(path);
-  return std::vector<std::string>();
-}
-
 absl::Status CheckEveryClassIsThere(const std::string& folder, const Dataset& data) {
   std::array<bool, kMostClasses> there = {};
   for (const uint8_t label : data.labels) there[label] = true;
@@ -46,8 +38,15 @@ absl::Status CheckEveryClassIsThere(const std::string& folder, const Dataset& da
 
 }  // namespace
 
+absl::StatusOr<std::vector<std::string>> GivenClassNames(const std::string& folder, const std::string& class_names) {
+  if (!class_names.empty()) return ParseClassNames("--class_names", class_names);
+  const std::string path = absl::StrCat(folder, "/class_names.txt");
+  if (std::error_code ignored; std::filesystem::exists(path, ignored)) return ReadClassNames(path);
+  return std::vector<std::string>();
+}
+
 absl::StatusOr<Dataset> LoadTrainingSet(const std::string& folder, const TrainingSetOptions& options) {
-  DENOISED_ASSIGN_OR_RETURN(const std::vector<std::string> names, GivenNames(folder, options));
+  DENOISED_ASSIGN_OR_RETURN(const std::vector<std::string> names, GivenClassNames(folder, options.class_names));
   if (!HasIdxFiles(folder) && HasClassFolders(folder)) return LoadPngFolder(folder, names);
   absl::StatusOr<Dataset> data =
       LoadMnist(folder, Split::kTrain, {.verify_checksums = options.verify_checksums, .class_names = names});

@@ -9,6 +9,7 @@
 #define DENOISED_TRAINER_DATA_TRAINING_SET_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "trainer/data/dataset.h"
@@ -17,13 +18,16 @@ namespace denoised {
 
 struct TrainingSetOptions {
   bool verify_checksums = true;  // of IDX files: they are MNIST's
-  std::string class_names{};     // with commas between them; empty: see LoadTrainingSet
+  std::string class_names{};     // with commas between them; empty: see GivenClassNames
 };
 
-// IDX files where there are any, else PNGs. Classes are called as the option says, else as FOLDER/class_names.txt does,
-// a name in each line, else by their numbers or folders. IDX files without names have as many classes as the highest
-// label says. Every class has an image. The errors of LoadMnist, LoadPngFolder and CheckClassNames; INVALID_ARGUMENT
-// for a class without images.
+// What the classes in a folder are called: as the option says, else as FOLDER/class_names.txt does, a name in each
+// line; none where nobody has named them. The errors of CheckClassNames.
+absl::StatusOr<std::vector<std::string>> GivenClassNames(const std::string& folder, const std::string& class_names);
+
+// IDX files where there are any, else PNGs. Classes are called as GivenClassNames says, else by their numbers or
+// folders. IDX files without names have as many classes as the highest label says. Every class has an image. The errors
+// of LoadMnist, LoadPngFolder and CheckClassNames; INVALID_ARGUMENT for a class without images.
 absl::StatusOr<Dataset> LoadTrainingSet(const std::string& folder, const TrainingSetOptions& options);
 
 }  // namespace denoised

@@ -20,6 +20,7 @@
 #include "common/image/idx.h"
 #include "common/image/image.h"
 #include "common/model/precision.h"
+#include "common/support/class_names.h"
 #include "common/support/clock.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
@@ -129,11 +130,17 @@ class SampleFolder {
 };
 
 absl::Status CheckClasses(const Checkpoint& checkpoint, const DrawOptions& options) {
-  const size_t classes = checkpoint.metadata.class_names.size();
-  if (classes == kDigits) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(options.checkpoint, " draws ", classes,
-                                                 " classes, and denoise-eval's judges know ", kDigits,
-                                                 ": it measures sets of ten classes alone"));
+  const std::vector<std::string>& classes = checkpoint.metadata.class_names;
+  if (classes.size() != kDigits) {
+    return absl::InvalidArgumentError(absl::StrCat(options.checkpoint, " draws ", classes.size(),
+                                                   " classes, and denoise-eval's judges know ", kDigits,
+                                                   ": it measures sets of ten classes alone"));
+  }
+  if (classes == options.class_names) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      options.checkpoint, " draws other classes than --data has: ", ListClasses(classes, /*with_numbers=*/false),
+      " in the place of ", ListClasses(options.class_names, /*with_numbers=*/false),
+      "; give it its own data, or if they are its own, say by --class_names what their classes are called"));
 }
 
 absl::Status CheckGuidance(const Checkpoint& checkpoint, const DrawOptions& options) {

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "common/diffusion/step_plan.h"
 #include "common/model/model_metadata.h"
+#include "trainer/data/class_names.h"
 #include "trainer/judges/figures.h"
 
 namespace denoised {
@@ -37,7 +38,8 @@ struct DrawOptions {
   double eta = 0;             // DDIM only
   double guidance_scale = 1;  // 1 is off, 10 the most
   uint64_t seed = 1;
-  DigitCounts counts = {};         // images of each digit
+  DigitCounts counts = {};                                         // images of each digit
+  std::vector<std::string> class_names = NumbersAsNames(kDigits);  // of the images to compare with
   double save_every_seconds = 10;  // at most this much work is lost, and what is in the making
   // Asked after every step; once it says true, what is finished is saved and drawing ends. Null: never.
   std::function<bool()> stop_requested;
@@ -68,8 +70,9 @@ struct Drawing {
 };
 
 // Errors, besides those of LoadCheckpoint, MakeEngine and WriteFileAtomically:
-//   INVALID_ARGUMENT     steps, eta or guidance out of range, or guidance without a null label
-//   FAILED_PRECONDITION  the folder holds images that were drawn with something else
+//   INVALID_ARGUMENT     steps, eta or guidance out of range, guidance without a null label, or not ten classes
+//   FAILED_PRECONDITION  the folder holds images that were drawn with something else, or the checkpoint draws other
+//                        classes than class_names
 //   DATA_LOSS            its files are damaged
 absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options);
 

@@ -26,6 +26,7 @@
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
 #include "trainer/data/mnist.h"
+#include "trainer/data/training_set.h"
 #include "trainer/evaluation/evaluate.h"
 #include "trainer/evaluation/ruler.h"
 #include "trainer/evaluation/seeds.h"
@@ -42,6 +43,7 @@ constexpr int kMaxSeeds = 100;
 struct Flags {
   bool train_judges = false;
   std::string train_on;  // folder of drawn digits
+  std::string class_names;
   std::vector<std::string> checkpoints = {""};
   std::vector<std::string> samplers = {SamplerName(SamplerType::kDdpm)};
   std::vector<int> steps = {0};
@@ -67,6 +69,9 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_option("--data", flags.ruler.data, "Folder with MNIST's IDX files, gzipped or not");
   app.add_flag("--verify_data,!--noverify_data", flags.ruler.mnist.verify_checksums,
                "Check the data against MNIST's SHA-256 sums");
+  app.add_option("--class_names", flags.class_names,
+                 "Names of the classes in --data, as the checkpoint must have them, that of label 0 first, with commas "
+                 "between them; none: those in class_names.txt in --data, a line each, or numbers");
   app.add_option("--judges", flags.ruler.judges,
                  "Folder with lenet5.pt and convnet.pt; none: models/judges of this installation");
   app.add_option("--reference", flags.reference,
@@ -98,8 +103,8 @@ void AddOptions(CLI::App& app, Flags& flags) {
       "--train_on", flags.train_on,
       "Train a classifier on the drawn digits of this folder alone (of denoise-eval's --out, or files as "
       "MNIST's training set has them), read the real test images with it, and end");
-  for (const char* drawing : {"--checkpoint", "--reference", "--count", "--sampler", "--steps", "--eta",
-                              "--guidance_scale", "--device", "--precision"}) {
+  for (const char* drawing : {"--checkpoint", "--class_names", "--reference", "--count", "--sampler", "--steps",
+                              "--eta", "--guidance_scale", "--device", "--precision"}) {
     train_judges->excludes(drawing);
     train_on->excludes(drawing);
   }
@@ -315,6 +320,19 @@ absl::Status FindShippedFiles(Flags& flags) {
   return absl::OkStatus();
 }
 
+// The names of the data's classes are what checkpoints' names are compared with.
+absl::Status FindClassNames(Flags& flags) {
+  DENOISED_ASSIGN_OR_RETURN(std::vector<std::string> names, GivenClassNames(flags.ruler.data, flags.class_names));
+  if (names.empty()) return absl::OkStatus();
+  if (names.size() != kDigits) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flags.class_names.empty() ? absl::StrCat(flags.ruler.data, "/class_names.txt") : "--class_names",
+                     " names ", names.size(), " classes: denoise-eval measures sets of ten classes alone"));
+  }
+  flags.draw.class_names = std::move(names);
+  return absl::OkStatus();
+}
+
 // So are checkpoints that cannot be drawn with as the flags say.
 absl::Status CheckCheckpoints(const Flags& flags) {
   DrawOptions draw = flags.draw;
@@ -332,6 +350,7 @@ absl::Status CheckCheckpoints(const Flags& flags) {
 absl::Status Score(Flags flags) {
   DENOISED_RETURN_IF_ERROR(CheckFlags(flags));
   DENOISED_RETURN_IF_ERROR(FindShippedFiles(flags));
+  DENOISED_RETURN_IF_ERROR(FindClassNames(flags));
   SignalQueue signals({SIGINT, SIGTERM});
   bool stopped = false;  // once a signal has come, it is no longer in the queue
   const auto stop_requested = [&] {

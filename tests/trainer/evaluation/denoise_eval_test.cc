@@ -8,11 +8,16 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "absl/strings/str_replace.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/unet.h"
 #include "common/image/idx.h"
 #include "common/image/png.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/program.h"
+#include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
+#include "trainer/data/class_names.h"
 #include "trainer/data/mnist.h"
 
 namespace denoised {
@@ -221,6 +226,52 @@ TEST_F(DenoiseEvalTest, JudgesOfOtherDataAreNotAsked) {
                                     folder_.path() +
                                     ": it has learnt from other data; denoise-eval --train_judges --judges FOLDER "
                                     "trains judges on these\n"));
+}
+
+// A network as small as it gets, with random weights, that draws clothes by its names.
+class DenoiseEvalNamesTest : public DenoiseEvalTest {
+ protected:
+  DenoiseEvalNamesTest() {
+    ModelMetadata metadata;
+    metadata.unet.channels = {8, 8, 8};
+    metadata.unet.embedding_dim = 8;
+    metadata.class_names = *ParseClassNames("names", kNames);
+    EXPECT_THAT(SaveCheckpoint(folder_.File("clothes.pt"), metadata, MakeUnet(metadata.unet)), IsOk());
+  }
+
+  static constexpr char kNames[] = "T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot";
+};
+
+TEST_F(DenoiseEvalNamesTest, CheckpointOfOtherClassesThanTheDatasIsRefused) {
+  const std::string refused =
+      "denoise-eval: error: clothes.pt draws other classes than --data has: \"T-shirt\", \"Trouser\", \"Pullover\", "
+      "\"Dress\", \"Coat\", \"Sandal\", \"Shirt\", \"Sneaker\", \"Bag\" and \"Ankle boot\" in the place of "
+      "\"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\"; give it its own data, or if they are its "
+      "own, say by --class_names what their classes are called\n";
+  EXPECT_EQ(Error({"--checkpoint", "clothes.pt"}), refused);
+  EXPECT_EQ(Error({"--checkpoint", std::string(kModels) + "/mnist.pt,clothes.pt"}), refused)
+      << "before the first draws";
+}
+
+TEST_F(DenoiseEvalNamesTest, DataMayBeNamedByTheFlagOrByAFile) {
+  const ProgramResult by_flag = Run({"--checkpoint", "clothes.pt", "--class_names", kNames});
+  EXPECT_EQ(by_flag.exit_code, 0) << by_flag.err;
+  for (const char* file : {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"}) {
+    folder_.Write(file, Slurp(SmallMnistFolder() + "/" + file));
+  }
+  folder_.Write("class_names.txt", absl::StrReplaceAll(kNames, {{",", "\n"}}));
+  const ProgramResult by_file = Run({"--checkpoint", "clothes.pt", "--data", folder_.path()});
+  EXPECT_EQ(by_file.exit_code, 0) << by_file.err;
+  EXPECT_THAT(Run({"--data", folder_.path()}).err, HasSubstr("/mnist.pt draws other classes than --data has: \"0\", "));
+}
+
+TEST_F(DenoiseEvalNamesTest, NamesOfOtherThanTenClassesAreRefused) {
+  EXPECT_EQ(Error({"--class_names", "ant,bee"}),
+            "denoise-eval: error: --class_names names 2 classes: denoise-eval measures sets of ten classes alone\n");
+  folder_.Write("class_names.txt", "ant\nbee\ncat\n");
+  EXPECT_EQ(Error({"--data", folder_.path()}),
+            "denoise-eval: error: " + folder_.File("class_names.txt") +
+                " names 3 classes: denoise-eval measures sets of ten classes alone\n");
 }
 
 TEST_F(DenoiseEvalTest, MissingDataAndCheckpoint) {
