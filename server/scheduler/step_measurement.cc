@@ -88,7 +88,7 @@ double StepMeasurement::spread() const {
 bool StepMeasurement::steady() const { return spread() <= kSteadySpread; }
 
 void StepMeasurement::Teach(StepTimeModel& model) const {
-  for (const Timed& timed : timed_) model.Record(timed.rows, timed.shortest);
+  for (const Timed& timed : timed_) model.Set(timed.rows, timed.shortest);
 }
 
 bool StepMeasurement::IsContradictedBy(const StepTimeModel& model) const {

@@ -16,11 +16,16 @@ constexpr double kSlowest = 4;
 }  // namespace
 
 void StepTimeModel::Record(int rows, std::chrono::nanoseconds duration) {
-  const double seconds = Seconds(duration);
+  const double expected = Seconds(Estimate(rows));
+  const double seconds = expected == 0 ? Seconds(duration) : std::min(Seconds(duration), kSlowest * expected);
   double& average = average_[rows];
-  average = average == 0 ? seconds : average + kWeight * (std::min(seconds, kSlowest * average) - average);
+  average = average == 0 ? seconds : average + kWeight * (seconds - average);
   double& least = least_[rows];
   least = least == 0 ? seconds : std::min(least, seconds);
+}
+
+void StepTimeModel::Set(int rows, std::chrono::nanoseconds duration) {
+  average_[rows] = least_[rows] = Seconds(duration);
 }
 
 std::chrono::nanoseconds StepTimeModel::Estimate(int rows) const { return Interpolate(average_, rows); }

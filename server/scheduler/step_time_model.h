@@ -6,8 +6,9 @@
 //   model.Record(/*rows=*/4, std::chrono::microseconds(900));
 //   std::chrono::nanoseconds expected = model.Estimate(8);
 //
-// One moving average per batch size, in which a stall counts as a slow step; a size that has not run yet is
-// interpolated between its neighbours, or scaled in proportion from the nearest one. Not thread-safe.
+// One moving average per batch size, in which a stall counts as a slow step, a size's first step included; a size that
+// has not run yet is interpolated between its neighbours, or scaled in proportion from the nearest one. Not
+// thread-safe.
 #ifndef DENOISED_SERVER_SCHEDULER_STEP_TIME_MODEL_H_
 #define DENOISED_SERVER_SCHEDULER_STEP_TIME_MODEL_H_
 
@@ -20,8 +21,11 @@ class StepTimeModel {
  public:
   explicit StepTimeModel(int max_rows) : average_(max_rows + 1, 0.0), least_(max_rows + 1, 0.0) {}
 
-  // `rows` from 1 to max_rows.
+  // A step of `rows`, from 1 to max_rows, took so long.
   void Record(int rows, std::chrono::nanoseconds duration);
+
+  // Steps of `rows` take so long, by careful measurement.
+  void Set(int rows, std::chrono::nanoseconds duration);
 
   // Zero while nothing has been recorded. `rows` is clamped to 1 .. max_rows.
   std::chrono::nanoseconds Estimate(int rows) const;

@@ -32,6 +32,27 @@ TEST(StepTimeModelTest, StallIsNotTakenForASlowMachine) {
   EXPECT_GT(model.Estimate(4), microseconds(950)) << "what lasts is";
 }
 
+// Three rows have not run yet: what their neighbours take is known.
+TEST(StepTimeModelTest, StallAtAFirstMeasurementIsNotTakenForASlowMachineEither) {
+  StepTimeModel model(8);
+  model.Record(2, microseconds(100));
+  model.Record(4, microseconds(200));
+  model.Record(3, std::chrono::seconds(8));
+  EXPECT_EQ(model.Estimate(3), microseconds(600)) << "four times what lies between";
+  EXPECT_EQ(model.Least(3), microseconds(600));
+  for (int i = 0; i < 100; ++i) model.Record(3, microseconds(150));
+  EXPECT_LT(model.Estimate(3), microseconds(160));
+}
+
+// As a team of threads makes one row in a fraction of what two take.
+TEST(StepTimeModelTest, WhatWasMeasuredWithCareIsBelievedWhateverTheNeighbours) {
+  StepTimeModel model(8);
+  model.Set(1, microseconds(100));
+  model.Set(2, microseconds(2000));
+  EXPECT_EQ(model.Estimate(2), microseconds(2000));
+  EXPECT_EQ(model.Least(2), microseconds(2000));
+}
+
 TEST(StepTimeModelTest, KeepsTheShortest) {
   StepTimeModel model(8);
   EXPECT_EQ(model.Least(2), nanoseconds(0));
