@@ -196,10 +196,9 @@ int Main(int argc, char** argv) {
 
   const absl::StatusOr<Dataset> data =
       LoadTrainingSet(flags.data, {.verify_checksums = flags.verify_data, .class_names = flags.class_names});
-  if (!data.ok()) return Fail(data.status());
   SignalQueue signals({SIGINT, SIGTERM});
   options->stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };
-  const absl::StatusOr<TrainingSummary> summary = Train(*data, *options);
+  const absl::StatusOr<TrainingSummary> summary = Train(data, *options);
   if (!summary.ok()) return Fail(summary.status());
   if (summary->writes_files) Report(*summary, *options);
   if (summary->interrupted) return kInterrupted;

@@ -27,8 +27,8 @@
 namespace denoised {
 namespace {
 
-// Long enough for a machine that is still pulling its image.
-constexpr std::chrono::minutes kMeetingTimeout{10};
+// How long a process that cannot begin tries to tell the others, before it ends.
+constexpr std::chrono::seconds kTellingTimeout{60};
 
 // A process group of either library: their classes share these methods' names, in LibTorch 1.13 and 2 alike, but not
 // their base.
@@ -66,7 +66,7 @@ absl::StatusOr<int> NumberVariable(const char* name, int lowest, int highest) {
                    text, "\"; torchrun sets it, and to train in one process WORLD_SIZE must not be set"));
 }
 
-absl::StatusOr<c10::intrusive_ptr<c10d::Store>> MeetingPlace(const ProcessPlace& place) {
+absl::StatusOr<c10::intrusive_ptr<c10d::Store>> MeetingPlace(const ProcessPlace& place, std::chrono::seconds timeout) {
   const std::string address = Variable("MASTER_ADDR");
   if (address.empty()) {
     return absl::InvalidArgumentError(
@@ -80,7 +80,7 @@ absl::StatusOr<c10::intrusive_ptr<c10d::Store>> MeetingPlace(const ProcessPlace&
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
   options.useLibUV = false;  // LibTorch wants it from here on, and Debian's was built without
 #endif
-  options.timeout = kMeetingTimeout;
+  options.timeout = timeout;
   try {
     // torchrun's own store is used by torchrun too, and after a restart again: a prefix keeps names apart.
     return c10::make_intrusive<c10d::PrefixStore>(
@@ -90,6 +90,56 @@ absl::StatusOr<c10::intrusive_ptr<c10d::Store>> MeetingPlace(const ProcessPlace&
     return absl::UnavailableError(absl::StrCat("cannot meet the other processes at ", address, ":", options.port, ": ",
                                                TorchErrorText(e), "; is the process with RANK 0 running there?"));
   }
+}
+
+// A status code's byte, 0 for none, and then the answer or the error's message.
+std::string ToBytes(const absl::StatusOr<std::string>& answer) {
+  const char code = static_cast<char>(answer.status().code());
+  return absl::StrCat(std::string(1, code), answer.ok() ? *answer : std::string(answer.status().message()));
+}
+
+absl::StatusOr<std::string> FromBytes(const std::string& bytes) {
+  const auto code = static_cast<absl::StatusCode>(bytes[0]);
+  if (code == absl::StatusCode::kOk) return bytes.substr(1);
+  return absl::Status(code, bytes.substr(1));
+}
+
+void Write(c10d::Store& store, const std::string& key, const std::string& text) {
+  store.set(key, std::vector<uint8_t>(text.begin(), text.end()));
+}
+
+// What the process of that rank says of itself. Waits until it is there.
+absl::Status WhatIsSaidBy(c10d::Store& store, int rank) {
+  try {
+    const std::vector<uint8_t> bytes = store.get(absl::StrCat("ready/", rank));
+    const absl::Status said = FromBytes(std::string(bytes.begin(), bytes.end())).status();
+    if (said.ok()) return said;
+    return absl::Status(said.code(), absl::StrCat("the process with RANK ", rank, " cannot begin: ", said.message()));
+  } catch (const std::exception& e) {
+    return absl::UnavailableError(absl::StrCat("the process with RANK ", rank, " has not come: ", TorchErrorText(e),
+                                               "; is it running, with the same MASTER_ADDR and MASTER_PORT?"));
+  }
+}
+
+// Each process says whether it can begin, and hears it of the others, so that none waits for one that has ended.
+absl::Status AgreeToBegin(c10d::Store& store, const ProcessPlace& place, const absl::Status& own,
+                          std::chrono::seconds timeout) {
+  const auto told = own.ok() ? absl::StatusOr<std::string>("") : own;
+  Write(store, absl::StrCat("ready/", place.rank), ToBytes(told));
+  absl::Status error = own;
+  for (int rank = 0; rank < place.size && error.ok(); ++rank) error = WhatIsSaidBy(store, rank);
+  if (error.ok()) return error;
+  Write(store, absl::StrCat("heard/", place.rank), "");
+  if (place.rank != 0) return error;
+  // The place where they meet may end with process 0, which therefore stays until all have heard.
+  std::vector<std::string> all;
+  for (int rank = 0; rank < place.size; ++rank) all.push_back(absl::StrCat("heard/", rank));
+  try {
+    store.wait(all, std::min(timeout, kTellingTimeout));
+  } catch (const std::exception&) {
+    // Whoever comes later finds nobody, and says that.
+  }
+  return error;
 }
 
 #if defined(USE_C10D_GLOO)
@@ -124,22 +174,30 @@ absl::StatusOr<ProcessPlace> PlaceFromEnvironment() {
 }
 
 absl::StatusOr<std::unique_ptr<ProcessGroup>> ProcessGroup::FromEnvironment(const ProcessPlace& place,
-                                                                            const torch::Device& device) {
-  if (place.size == 1) return nullptr;
-  DENOISED_ASSIGN_OR_RETURN(c10::intrusive_ptr<c10d::Store> store, MeetingPlace(place));
+                                                                            const absl::StatusOr<torch::Device>& device,
+                                                                            std::chrono::seconds timeout) {
+  if (place.size == 1) {
+    if (!device.ok()) return device.status();
+    return nullptr;
+  }
+  absl::StatusOr<c10::intrusive_ptr<c10d::Store>> store =
+      MeetingPlace(place, device.ok() ? timeout : std::min(timeout, kTellingTimeout));
+  if (!store.ok()) return device.ok() ? store.status() : device.status();
   try {
+    DENOISED_RETURN_IF_ERROR(AgreeToBegin(**store, place, device.status(), timeout));
 #if defined(USE_C10D_NCCL)
-    if (device.is_cuda()) return MakeNcclGroup(std::move(store), place);
+    if (device->is_cuda()) return MakeNcclGroup(*std::move(store), place);
 #endif
 #if defined(USE_C10D_GLOO)
-    if (device.is_cpu()) return MakeGlooGroup(std::move(store), place);
+    if (device->is_cpu()) return MakeGlooGroup(*std::move(store), place);
 #endif
   } catch (const std::exception& e) {
+    if (!device.ok()) return device.status();
     return absl::UnavailableError(absl::StrCat("cannot connect the ", place.size, " processes: ", TorchErrorText(e)));
   }
   return absl::FailedPreconditionError(
-      absl::StrCat("this build cannot train in several processes on ", device.str(), ": it needs a LibTorch with ",
-                   device.is_cuda() ? "NCCL" : "gloo, and gloo's headers (libgloo-dev)"));
+      absl::StrCat("this build cannot train in several processes on ", device->str(), ": it needs a LibTorch with ",
+                   device->is_cuda() ? "NCCL" : "gloo, and gloo's headers (libgloo-dev)"));
 }
 
 bool AnySaysYes(ProcessGroup* group, const torch::Device& device, bool yes) {
@@ -189,14 +247,7 @@ std::string BytesOfFirst(ProcessGroup& group, const torch::Device& device, const
 absl::StatusOr<std::string> AnswerOfFirst(ProcessGroup* group, const torch::Device& device,
                                           const absl::StatusOr<std::string>& answer) {
   if (group == nullptr) return answer;
-  // A status code's byte, 0 for none, and then the answer or the error's message.
-  const char code = static_cast<char>(answer.status().code());
-  const std::string bytes =
-      BytesOfFirst(*group, device,
-                   absl::StrCat(std::string(1, code), answer.ok() ? *answer : std::string(answer.status().message())));
-  const auto first_code = static_cast<absl::StatusCode>(bytes[0]);
-  if (first_code == absl::StatusCode::kOk) return bytes.substr(1);
-  return absl::Status(first_code, bytes.substr(1));
+  return FromBytes(BytesOfFirst(*group, device, ToBytes(answer)));
 }
 
 }  // namespace denoised

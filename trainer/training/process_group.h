@@ -3,7 +3,7 @@
 // Several processes that train one network: each computes gradients for its share of a batch, and sums go over the
 // network by LibTorch's own c10d process groups, gloo on the CPU and NCCL on CUDA.
 //
-//   absl::StatusOr<std::unique_ptr<ProcessGroup>> group = ProcessGroup::FromEnvironment(place, torch::kCPU);
+//   absl::StatusOr<std::unique_ptr<ProcessGroup>> group = ProcessGroup::FromEnvironment(place, device);
 //   if (*group != nullptr) (*group)->Sum(gradients);
 //
 // There is no launcher here. torchrun and Kubernetes' PyTorchJob set what is read: RANK, WORLD_SIZE, MASTER_ADDR,
@@ -17,6 +17,7 @@
 
 #include <torch/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -38,13 +39,18 @@ struct ProcessPlace {
 // for a value that is not a number in range or is missing beside the others.
 absl::StatusOr<ProcessPlace> PlaceFromEnvironment();
 
+// How long to wait for another process: enough for a machine that is still pulling its image.
+inline constexpr std::chrono::seconds kMeetingTimeout{600};
+
 class ProcessGroup {
  public:
-  // Meets the other processes, or null where place.size is 1. INVALID_ARGUMENT for MASTER_ADDR or MASTER_PORT that is
-  // missing or malformed; UNAVAILABLE when the others do not come; FAILED_PRECONDITION in a build without gloo (or
-  // NCCL, for a CUDA device).
+  // Meets the other processes, or null where place.size is 1. `device` is what this one trains on, or why it cannot
+  // begin, which the others hear. Errors: this process's own, else that of the lowest rank, "the process with RANK 1
+  // cannot begin: ..."; INVALID_ARGUMENT for MASTER_ADDR or MASTER_PORT that is missing or malformed; UNAVAILABLE when
+  // the others do not come within `timeout`; FAILED_PRECONDITION in a build without gloo (or NCCL, for a CUDA device).
   static absl::StatusOr<std::unique_ptr<ProcessGroup>> FromEnvironment(const ProcessPlace& place,
-                                                                       const torch::Device& device);
+                                                                       const absl::StatusOr<torch::Device>& device,
+                                                                       std::chrono::seconds timeout = kMeetingTimeout);
   virtual ~ProcessGroup() = default;
 
   // Replaces the tensor by its sum over all processes; every one gets the same bits.

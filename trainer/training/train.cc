@@ -508,16 +508,37 @@ int ThreadsFor(const TrainingOptions& options, const std::string& state) {
   return AvailableCores();
 }
 
-absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOptions& asked) {
-  const TrainingOptions options = ForClasses(asked, data.class_names);
-  DENOISED_RETURN_IF_ERROR(ValidateTrainingOptions(options, static_cast<int>(data.size())));
-  DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
-  DENOISED_ASSIGN_OR_RETURN(const ProcessPlace place, PlaceFromEnvironment());
+// What a process has before it meets the others.
+struct Preparation {
+  TrainingOptions options;
+  NoiseSchedule schedule;
+  torch::Device device;
+  std::optional<Checkpoint> init;
+};
+
+absl::StatusOr<Preparation> Prepare(const absl::StatusOr<Dataset>& data, const TrainingOptions& asked,
+                                    const ProcessPlace& place) {
+  DENOISED_RETURN_IF_ERROR(data.status());
+  TrainingOptions options = ForClasses(asked, data->class_names);
+  DENOISED_RETURN_IF_ERROR(ValidateTrainingOptions(options, static_cast<int>(data->size())));
+  DENOISED_ASSIGN_OR_RETURN(NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
   DENOISED_ASSIGN_OR_RETURN(const torch::Device device, DeviceFor(options, place));
-  DENOISED_RETURN_IF_ERROR(ValidateWorkplace(options, data, place, device));
-  DENOISED_ASSIGN_OR_RETURN(const std::optional<Checkpoint> init, LoadInit(options));
+  DENOISED_RETURN_IF_ERROR(ValidateWorkplace(options, *data, place, device));
+  DENOISED_ASSIGN_OR_RETURN(std::optional<Checkpoint> init, LoadInit(options));
   if (options.release) DENOISED_RETURN_IF_ERROR(CheckRevision("this build", options.source_revision));
-  DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<ProcessGroup> group, ProcessGroup::FromEnvironment(place, device));
+  return Preparation{
+      .options = std::move(options), .schedule = std::move(schedule), .device = device, .init = std::move(init)};
+}
+
+absl::StatusOr<TrainingSummary> TrainHere(const absl::StatusOr<Dataset>& read, const TrainingOptions& asked) {
+  DENOISED_ASSIGN_OR_RETURN(const ProcessPlace place, PlaceFromEnvironment());
+  const absl::StatusOr<Preparation> prepared = Prepare(read, asked, place);
+  DENOISED_ASSIGN_OR_RETURN(
+      std::unique_ptr<ProcessGroup> group,
+      ProcessGroup::FromEnvironment(
+          place, prepared.ok() ? absl::StatusOr<torch::Device>(prepared->device) : prepared.status()));
+  const auto& [options, schedule, device, init] = *prepared;
+  const Dataset& data = *read;
   // Process 0 reads the state and hands it to the others, which may run on machines without the file.
   absl::StatusOr<std::string> opened = std::string();
   if (place.rank == 0) opened = OpenRun(options);
@@ -534,7 +555,7 @@ absl::StatusOr<TrainingSummary> TrainHere(const Dataset& data, const TrainingOpt
 
 }  // namespace
 
-absl::StatusOr<TrainingSummary> Train(const Dataset& data, const TrainingOptions& options) {
+absl::StatusOr<TrainingSummary> Train(const absl::StatusOr<Dataset>& data, const TrainingOptions& options) {
   try {
     return TrainHere(data, options);
   } catch (const std::exception& e) {

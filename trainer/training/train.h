@@ -56,7 +56,10 @@ struct TrainingSummary {
 //
 // Whatever happens, the last good files are kept. A batch whose loss or gradient is not a finite number is named, left
 // out and counted; nothing of it reaches a file.
-absl::StatusOr<TrainingSummary> Train(const Dataset& data, const TrainingOptions& options);
+//
+// `data` is what to learn from, or why it cannot be read: an error here too, which other processes hear, as they do of
+// all that keeps one of them from beginning.
+absl::StatusOr<TrainingSummary> Train(const absl::StatusOr<Dataset>& data, const TrainingOptions& options);
 
 }  // namespace denoised
 

@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -12,6 +15,7 @@
 #include "tests/testing/free_port.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/program.h"
+#include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 
 namespace denoised {
@@ -42,13 +46,19 @@ class ProcessGroupTest : public testing::Test {
             out};
   }
 
+  static constexpr size_t kDataFolder = 2;  // its place in a command
+
   // One process per rank, in this test's folder, on the loopback interface.
   std::vector<std::unique_ptr<BackgroundProgram>> Start(const std::vector<std::string>& command, int ranks) {
+    return Start(std::vector<std::vector<std::string>>(ranks, command));
+  }
+  std::vector<std::unique_ptr<BackgroundProgram>> Start(const std::vector<std::vector<std::string>>& commands) {
     const std::string port = std::to_string(FreePort());
+    const size_t ranks = commands.size();
     std::vector<std::unique_ptr<BackgroundProgram>> processes;
-    for (int rank = 0; rank < ranks; ++rank) {
+    for (size_t rank = 0; rank < ranks; ++rank) {
       processes.push_back(std::make_unique<BackgroundProgram>(
-          command,
+          commands[rank],
           std::vector<std::string>{"RANK=" + std::to_string(rank), "WORLD_SIZE=" + std::to_string(ranks),
                                    "LOCAL_RANK=" + std::to_string(rank), "MASTER_ADDR=127.0.0.1", "MASTER_PORT=" + port,
                                    "GLOO_SOCKET_IFNAME=lo"},
@@ -132,6 +142,55 @@ TEST_F(ProcessGroupTest, ErrorOfTheFirstProcessAtTheStartIsThatOfAll) {
     EXPECT_EQ(process->Wait(), 1);
     EXPECT_THAT(process->err(), HasSubstr("denoise-train: error: cannot create the folder run"));
   }
+}
+
+// Of whatever rank: one that cannot read its data, or the checkpoint to begin with.
+TEST_F(ProcessGroupTest, WhatKeepsAProcessFromBeginningIsHeardByTheOthers) {
+  const std::vector<std::string> good = Command(16, 1, "run");
+  std::vector<std::string> no_data = good, no_init = good;
+  no_data[kDataFolder] = "nowhere";
+  no_init.insert(no_init.end(), {"--init", "none.pt"});
+  const struct {
+    std::vector<std::string> command;
+    std::string message;
+  } cases[] = {{no_data, "neither train-images-idx3-ubyte nor train-images.idx3-ubyte is in nowhere"},
+               {no_init, "cannot load the checkpoint: cannot open none.pt"}};
+  for (const auto& [bad, message] : cases) {
+    for (const size_t rank : {0, 1}) {
+      std::vector<std::vector<std::string>> commands = {good, good};
+      commands[rank] = bad;
+      const auto processes = Start(commands);
+      EXPECT_EQ(processes[rank]->Wait(), 1);
+      EXPECT_THAT(processes[rank]->err(), HasSubstr("denoise-train: error: " + message));
+      EXPECT_EQ(processes[1 - rank]->Wait(), 1);
+      EXPECT_THAT(processes[1 - rank]->err(), HasSubstr("denoise-train: error: the process with RANK " +
+                                                        std::to_string(rank) + " cannot begin: " + message));
+    }
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("run"))) << "nothing was begun";
+}
+
+TEST_F(ProcessGroupTest, EachProcessWithAnErrorSaysItsOwn) {
+  std::vector<std::string> first = Command(16, 1, "run"), second = first;
+  first[kDataFolder] = "nowhere";
+  second[kDataFolder] = "elsewhere";
+  const auto processes = Start({first, second});
+  for (const auto& process : processes) EXPECT_EQ(process->Wait(), 1);
+  EXPECT_THAT(processes[0]->err(), HasSubstr(" is in nowhere, "));
+  EXPECT_THAT(processes[1]->err(), HasSubstr(" is in elsewhere, "));
+}
+
+TEST_F(ProcessGroupTest, ProcessThatDoesNotComeIsNamed) {
+  setenv("MASTER_ADDR", "127.0.0.1", 1);
+  setenv("MASTER_PORT", std::to_string(FreePort()).c_str(), 1);
+  const auto group =
+      ProcessGroup::FromEnvironment({.rank = 0, .size = 2}, torch::Device(torch::kCPU), std::chrono::seconds(1));
+  unsetenv("MASTER_ADDR");
+  unsetenv("MASTER_PORT");
+  EXPECT_THAT(group,
+              StatusIs(absl::StatusCode::kUnavailable,
+                       testing::AllOf(HasSubstr("the process with RANK 1 has not come: "),
+                                      HasSubstr("; is it running, with the same MASTER_ADDR and MASTER_PORT?"))));
 }
 
 TEST_F(ProcessGroupTest, MalformedEnvironmentIsSaid) {
