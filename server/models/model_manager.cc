@@ -84,8 +84,19 @@ void ModelManager::Disown(std::shared_ptr<ServingModel> hung) {
   const absl::MutexLock lock(&mu_);
   if (serving_ == hung) serving_.reset();
   if (before_ == hung) before_.reset();
-  if (retiring_.lock() == hung) retiring_.reset();
+  std::erase_if(retiring_, [&hung](const auto& model) { return model.lock() == hung; });
+  std::erase(forgotten_, hung);
   kept->push_back(std::move(hung));
+}
+
+void ModelManager::Forget(const std::shared_ptr<ServingModel>& failing) {
+  const absl::MutexLock lock(&mu_);
+  for (std::shared_ptr<ServingModel>* const model : {&serving_, &before_}) {
+    if (*model != failing) continue;
+    model->reset();
+    retiring_.push_back(failing);
+    forgotten_.push_back(failing);
+  }
 }
 
 void ModelManager::Stop() {
@@ -96,12 +107,19 @@ void ModelManager::Stop() {
 std::vector<std::shared_ptr<ServingModel>> ModelManager::live() const {
   const absl::MutexLock lock(&mu_);
   std::vector<std::shared_ptr<ServingModel>> models;
-  for (std::shared_ptr<ServingModel> model : {serving_, before_, retiring_.lock()}) {
+  const auto add = [&models](std::shared_ptr<ServingModel> model) {
     if (model != nullptr && std::find(models.begin(), models.end(), model) == models.end()) {
       models.push_back(std::move(model));
     }
-  }
+  };
+  add(serving_);
+  add(before_);
+  for (const std::weak_ptr<ServingModel>& model : retiring_) add(model.lock());
   return models;
+}
+
+bool ModelManager::alone() const {
+  return std::all_of(retiring_.begin(), retiring_.end(), [](const auto& model) { return model.expired(); });
 }
 
 bool ModelManager::stopping() const {
@@ -119,10 +137,10 @@ bool ModelManager::InterruptedWithin(std::chrono::nanoseconds duration) const {
 
 void ModelManager::Run() {
   pthread_setname_np(pthread_self(), "models");
-  while (AwaitWork()) Reload();
+  while (AwaitWork() && AwaitRetired()) Reload();
 }
 
-// False: stop.
+// Until a load is wanted. False: stop.
 bool ModelManager::AwaitWork() {
   constexpr std::chrono::hours kForever(24);
   const std::chrono::nanoseconds watch = watch_.has_value() ? options_.watch_interval : kForever;
@@ -130,37 +148,40 @@ bool ModelManager::AwaitWork() {
     ReturnMemory();
     LookAtFile();
   }
-  const absl::MutexLock lock(&mu_);
-  if (!stop_) ++started_;
-  return !stop_;
+  return !stopping();
 }
 
 void ModelManager::Reload() {
-  if (!AwaitRetired()) return Finish(absl::CancelledError("the server is stopping"));
+  DropForgotten();
+  {
+    const absl::MutexLock lock(&mu_);
+    ++started_;
+  }
   *another_at_work_ = true;  // until there is one generation again
   const absl::Status status = LoadAndSwap();
   metrics_.OnModelReload(status.ok() ? "ok" : "error");
   Finish(status);
-  if (!status.ok()) {
-    spdlog::error("the old model goes on serving: {}", std::string(status.message()));
-    memory_to_return_ = true;
-    return;
-  }
   std::shared_ptr<ServingModel> model;
   {
     const absl::MutexLock lock(&mu_);
     model = serving_;
+  }
+  if (!status.ok()) {
+    spdlog::error("{}: {}", model == nullptr ? "no model serves" : "the old model goes on serving",
+                  std::string(status.message()));
+    memory_to_return_ = true;
+    return;
   }
   if (model != nullptr && !ProvesItself(*model)) GoBack();
   model.reset();
   Retire();
 }
 
-// Until at most one generation is alive. False: stop.
+// Until at most one generation is alive, or none serves. False: stop.
 bool ModelManager::AwaitRetired() {
   const auto retired = [this] {
     const absl::MutexLock lock(&mu_);
-    return retiring_.expired();
+    return serving_ == nullptr || alone();
   };
   if (!retired()) {
     spdlog::info("the reload waits: calls still run on the model before this one, and no more than two are kept");
@@ -222,9 +243,17 @@ void ModelManager::Retire() {
   {
     const absl::MutexLock lock(&mu_);
     old = std::exchange(before_, nullptr);
-    retiring_ = old;
+    std::erase_if(retiring_, [](const auto& model) { return model.expired(); });
+    if (old != nullptr) retiring_.push_back(old);
   }
+  DropForgotten();
   memory_to_return_ = true;
+}
+
+void ModelManager::DropForgotten() {
+  std::vector<std::shared_ptr<ServingModel>> forgotten;
+  const absl::MutexLock lock(&mu_);
+  forgotten.swap(forgotten_);
 }
 
 void ModelManager::LookAtFile() {
@@ -239,7 +268,7 @@ void ModelManager::ReturnMemory() {
   if (!memory_to_return_) return;
   {
     const absl::MutexLock lock(&mu_);
-    if (!retiring_.expired()) return;
+    if (!alone()) return;
   }
   *another_at_work_ = false;
   malloc_trim(0);

@@ -19,7 +19,7 @@
 //   1. One load at a time, on a thread of its own, so that whoever asks waits for nothing. Whatever is asked for while
 //      one runs is one more load, which begins after the last of those who asked.
 //   2. At most two generations are alive, one that is being loaded included: a reload waits for the last call of the
-//      one that is retiring.
+//      one that is retiring. Only those whose engine was lost come on top: while none serves, a load waits for nobody.
 //   3. Calls finish on the generation that they began with.
 //   4. All generations share one admission: together they hold no more images than one may.
 //   5. The memory of a generation that is gone has been given back to the system.
@@ -85,6 +85,10 @@ class ModelManager {
   // nobody serves until a reload.
   void Disown(std::shared_ptr<ServingModel> hung);
 
+  // Never publishes again a generation whose engine fails: it lives on for its calls alone. If it is the one that
+  // serves, nobody serves until a reload.
+  void Forget(const std::shared_ptr<ServingModel>& failing);
+
   // Nothing is published from now on; returns at once.
   void Stop();
 
@@ -95,17 +99,19 @@ class ModelManager {
   // On the manager's thread.
   void Run();
   bool AwaitWork();
-  void Reload();
   bool AwaitRetired();
+  void Reload();
   absl::Status LoadAndSwap();
   bool ProvesItself(const ServingModel& model);
   void GoBack();
   void Retire();
+  void DropForgotten() ABSL_LOCKS_EXCLUDED(mu_);
   void LookAtFile();
   void ReturnMemory();
   void Finish(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
 
   bool interrupted() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || wanted_ > started_; }
+  bool alone() const ABSL_SHARED_LOCKS_REQUIRED(mu_);  // none is retiring
   bool stopping() const ABSL_LOCKS_EXCLUDED(mu_);
   // True if it is to stop or to load again before so long.
   bool InterruptedWithin(std::chrono::nanoseconds duration) const ABSL_LOCKS_EXCLUDED(mu_);
@@ -132,7 +138,9 @@ class ModelManager {
   absl::Status result_ ABSL_GUARDED_BY(mu_);   // of the last one
   std::shared_ptr<ServingModel> serving_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<ServingModel> before_ ABSL_GUARDED_BY(mu_);  // while the one that serves is on probation
-  std::weak_ptr<ServingModel> retiring_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::weak_ptr<ServingModel>> retiring_ ABSL_GUARDED_BY(mu_);
+  // Of those, until the manager's thread drops them: whoever destroys a generation waits for its last step.
+  std::vector<std::shared_ptr<ServingModel>> forgotten_ ABSL_GUARDED_BY(mu_);
 
   std::thread thread_;  // NOTE: last, so that it begins after what it uses
 };

@@ -1,6 +1,7 @@
 #include "server/scheduler/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
@@ -30,6 +31,14 @@ constexpr std::chrono::seconds kPause(10), kLongestPause(640);
 
 // A queue of so many images at most is played forward, at a tenth of a microsecond each.
 constexpr int64_t kMostPlayed = 128;
+
+// The step that engines are tried by: its image is the network's output for noise, so that it shows what that is made
+// of.
+const StepPlan& TrialPlan() {
+  constexpr float kAny = std::numeric_limits<float>::infinity();
+  static const auto* const plan = new StepPlan{{.q = 1, .lo = -kAny, .hi = kAny, .b = 1}};
+  return *plan;
+}
 
 absl::Status DrainingStatus() { return absl::UnavailableError("the server is shutting down; try another replica"); }
 
@@ -491,14 +500,14 @@ bool Scheduler::Abandon(const absl::Status& status) {
 absl::Status Scheduler::Calibrate() {
   DENOISED_RETURN_IF_ERROR(measurement_.Run([this](absl::Span<const StepRow> rows) { return CallEngine(rows, 1); },
                                             now_, [] { return false; }));
+  DENOISED_RETURN_IF_ERROR(TryEngine(0));
   const absl::MutexLock lock(&mu_);
   TakeMeasurement();
   return absl::OkStatus();
 }
 
 absl::Status Scheduler::CalibrateLike(const Scheduler& other) {
-  const StepPlan plan = {StepCoefficients{}};
-  DENOISED_RETURN_IF_ERROR(CallEngine({{.slot = 0, .plan = &plan}}, 1));
+  DENOISED_RETURN_IF_ERROR(TryEngine(0));
   const StepMeasurement measured = other.measurement();
   const absl::MutexLock lock(&mu_);
   measurement_ = measured;
@@ -602,7 +611,8 @@ bool Scheduler::RunStep() {
   StepChosen();
   if (abandoned()) return false;
   AdvanceChosen();
-  return true;
+  JudgeEngine();
+  return !abandoned();
 }
 
 // Why a request is over before its time.
@@ -750,14 +760,13 @@ void Scheduler::StepChosen() {
                      .seed = draw.seed,
                      .image_index = image->number()});
   }
-  rows_advanced_ = rows_failed_ = 0;
+  rows_saved_ = 0;
+  failed_slot_.reset();
+  unreadable_ = false;
+  engine_works_.reset();
   steps_at_once_ = StepsAtOnce();
   const absl::Status status = StepRows(rows_);
   if (!status.ok() && !abandoned()) Salvage(rows_, status);
-  failed_steps_ = rows_advanced_ > 0 ? 0 : failed_steps_ + 1;
-  if (rows_advanced_ > 0) return;
-  const absl::MutexLock lock(&mu_);
-  ++lost_steps_;
 }
 
 // Up to the next frame that somebody wants, or the end of a chain.
@@ -784,6 +793,39 @@ absl::Status Scheduler::CallEngine(absl::Span<const StepRow> rows, int steps) {
   return InEngine([&] { return steps == 1 ? engine_.Step(rows) : engine_.Steps(rows, steps); });
 }
 
+// Whether the engine makes the step that it was started with, in a slot whose content nobody needs.
+absl::Status Scheduler::TryEngine(int slot) {
+  DENOISED_RETURN_IF_ERROR(CallEngine({{.slot = slot, .plan = &TrialPlan()}}, 1));
+  if (!engine_.Finite(slot)) return absl::InternalError("the network's output is not made of finite numbers");
+  ModelPixels pixels{};
+  return engine_.Read(slot, FrameKind::kNoisy, absl::MakeSpan(pixels));
+}
+
+// Tried once in a pass.
+bool Scheduler::EngineWorks(int slot) {
+  if (!engine_works_.has_value()) engine_works_ = TryEngine(slot).ok();
+  return *engine_works_;
+}
+
+// After a pass by which nobody came further, the engine is tried: if it works, it was the rows. If it does not, it is
+// tried after each pass until it does, as it may only seem to make steps.
+void Scheduler::JudgeEngine() {
+  if (rows_saved_ > 0 && !unreadable_ && failed_steps_ == 0) return;
+  std::optional<int> slot = failed_slot_;
+  if (!slot.has_value() && slots_.free() > 0) {
+    const SlotHandle spare = *slots_.Acquire();
+    slot = spare.index;
+    slots_.Release(spare);
+  }
+  if (!slot.has_value()) return;
+  const bool works = EngineWorks(*slot);
+  if (abandoned()) return;
+  failed_steps_ = works ? 0 : failed_steps_ + 1;
+  if (works) return;
+  const absl::MutexLock lock(&mu_);
+  ++lost_steps_;
+}
+
 // steps_at_once_ steps of these, with all that is to be known of each.
 absl::Status Scheduler::StepRows(absl::Span<const StepRow> rows) {
   const int network_rows = NetworkRows(rows);
@@ -798,24 +840,30 @@ absl::Status Scheduler::StepRows(absl::Span<const StepRow> rows) {
   }
   const absl::MutexLock lock(&mu_);
   step_times_.Record(network_rows, duration);
-  steps_ += steps_at_once_;
+  if (rows_saved_ > 0) steps_ += steps_at_once_;
   return absl::OkStatus();
 }
 
-// After a step that failed: tries its rows again by halves, so that those at fault fail alone.
+// After a step that failed: tries its rows again by halves, so that those at fault fail alone. If the first ones fail,
+// and the engine does not work, the others are not tried.
 void Scheduler::Salvage(absl::Span<const StepRow> rows, const absl::Status& error) {
-  constexpr int kHopeless = 2;  // rows that fail alone while none succeeds: it is not the rows
   std::vector<StepRow> again;
   for (const StepRow& row : rows) {
     const int done = engine_.StepsDone(row.slot);
-    const bool hopeless = rows_failed_ >= kHopeless && rows_advanced_ == 0;
     if (done == row.step + steps_at_once_) {
       OnAdvanced(row);
-    } else if (done == row.step && rows.size() > 1 && !hopeless) {
+    } else if (done == row.step && rows.size() > 1) {
       again.push_back(row);
     } else {
-      FailImage(row, error);
+      FailImage(row.slot, error);
     }
+  }
+  if (again.empty()) return;
+  const bool hopeless = failed_slot_.has_value() && rows_saved_ == 0 && !EngineWorks(*failed_slot_);
+  if (abandoned()) return;
+  if (hopeless) {
+    for (const StepRow& row : again) FailImage(row.slot, error);
+    return;
   }
   const absl::Span<const StepRow> left(again);
   const size_t half = (left.size() + 1) / 2;
@@ -830,18 +878,19 @@ void Scheduler::Salvage(absl::Span<const StepRow> rows, const absl::Status& erro
 void Scheduler::OnAdvanced(const StepRow& row) {
   ActiveImage& image = active_[static_cast<size_t>(row.slot)];
   image.advanced = steps_at_once_;
-  ++rows_advanced_;
-  if (engine_.Finite(row.slot)) return;
-  image.request->drop = Drop{
-      DropReason::kEngineError,
-      absl::InternalError(absl::StrFormat("image %d is not made of finite numbers after step %d of %d; try another "
+  if (engine_.Finite(row.slot)) {
+    ++rows_saved_;
+    return;
+  }
+  FailImage(row.slot, absl::InternalError(
+                          absl::StrFormat("image %d is not made of finite numbers after step %d of %d; try another "
                                           "seed, or a lower guidance_scale if it has one",
-                                          row.image_index, row.step + steps_at_once_, row.plan->size()))};
+                                          row.image_index, row.step + steps_at_once_, row.plan->size())));
 }
 
-void Scheduler::FailImage(const StepRow& row, absl::Status status) {
-  ++rows_failed_;
-  active_[static_cast<size_t>(row.slot)].request->drop = Drop{DropReason::kEngineError, std::move(status)};
+void Scheduler::FailImage(int slot, absl::Status status) {
+  failed_slot_ = slot;
+  active_[static_cast<size_t>(slot)].request->drop = Drop{DropReason::kEngineError, std::move(status)};
 }
 
 void Scheduler::AdvanceChosen() {
@@ -884,8 +933,10 @@ bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
   const uint32_t total_steps = static_cast<uint32_t>(request.steps());
   const auto read = [&](FrameKind kind, ModelPixels& pixels) {
     const absl::Status status = engine_.Read(image.slot.index, kind, absl::MakeSpan(pixels));
-    if (!status.ok()) request.drop = Drop{DropReason::kEngineError, status};
-    return status.ok();
+    if (status.ok()) return true;
+    unreadable_ = true;
+    FailImage(image.slot.index, status);
+    return false;
   };
   const bool due = request.draw.preview_every > 0 && step % request.draw.preview_every == 0;
   if (due && request.listener->WantsPreview(image.number())) {

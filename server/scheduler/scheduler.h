@@ -37,8 +37,10 @@
 // them.
 //
 // A step that fails is tried again with halves of its rows, where the engine says that they are as they were, so that a
-// row that makes steps fail costs its own request alone. heartbeat() tells others whether the loop goes on; an engine
-// that hangs in a step is beyond help, but Abandon ends its requests.
+// row that makes steps fail costs its own request alone, however often it is sent. When no row comes through, a step
+// that the engine could make when it was started tells whose fault it is: the rows', or the engine's. heartbeat() tells
+// others of the engine's, and whether the loop goes on; an engine that hangs in a step is beyond help, but Abandon ends
+// its requests.
 //
 // Invariants:
 //   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
@@ -175,8 +177,8 @@ struct SchedulerStats {
   int waiting_images = 0;
   int denoising_images = 0;
   std::chrono::nanoseconds oldest_wait{};  // of the image that has waited longest; 0 if none waits
-  int64_t steps = 0;                       // that succeeded, and
-  int64_t failed_steps = 0;                // that failed, so far
+  int64_t steps = 0;                       // that brought an image further, and
+  int64_t failed_steps = 0;                // that failed by the engine's fault, so far
   int step_rows = 0;                       // Scheduler::step_rows()
 };
 
@@ -184,7 +186,7 @@ struct SchedulerStats {
 struct Heartbeat {
   uint64_t beats = 0;    // passes and calls of the engine so far
   bool working = false;  // so that it should go on
-  int failed_steps = 0;  // in a row, of which not one row could be saved
+  int failed_steps = 0;  // in a row, after each of which the engine could not make the step that it was started with
 };
 
 // The expected wait that goes with RESOURCE_EXHAUSTED: carried in the status as a payload.
@@ -240,7 +242,7 @@ class Scheduler {
 
   // Measures the engine with more and more rows up to max_batch_rows (step_measurement.h), so that step_rows() and the
   // first estimates are right and the first request meets a warm engine. Before Run, on its thread. The engine's error
-  // if it cannot step.
+  // if it cannot step, INTERNAL if it makes numbers that are not finite.
   absl::Status Calibrate();
 
   // The same beside another scheduler whose engine is like this one, and which may be running: takes over what that one
@@ -390,10 +392,13 @@ class Scheduler {
   absl::Status InEngine(absl::FunctionRef<absl::Status()> use) ABSL_LOCKS_EXCLUDED(mu_);
   int StepsAtOnce() const;
   absl::Status CallEngine(absl::Span<const StepRow> rows, int steps) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status TryEngine(int slot) ABSL_LOCKS_EXCLUDED(mu_);
+  bool EngineWorks(int slot) ABSL_LOCKS_EXCLUDED(mu_);
+  void JudgeEngine() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status StepRows(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);
   void Salvage(absl::Span<const StepRow> rows, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mu_);
   void OnAdvanced(const StepRow& row);
-  void FailImage(const StepRow& row, absl::Status status);
+  void FailImage(int slot, absl::Status status);
   bool abandoned() const { return engine_use_.load() == EngineUse::kAbandoned; }
   void AdvanceChosen() ABSL_LOCKS_EXCLUDED(mu_);
   bool HandOut(const ActiveImage& image, SteadyTime now);
@@ -459,10 +464,12 @@ class Scheduler {
 
   // Of the scheduler's thread alone, but for its size.
   SlotTable slots_;
-  std::vector<StepRow> rows_;  // of the step
-  int steps_at_once_ = 1;      // that they are advanced by
-  int rows_advanced_ = 0;      // by it
-  int rows_failed_ = 0;        // alone, in it
+  std::vector<StepRow> rows_;         // of the step
+  int steps_at_once_ = 1;             // that they are advanced by
+  int rows_saved_ = 0;                // advanced by it, to finite numbers
+  std::optional<int> failed_slot_;    // of an image that failed in it, whose content nobody needs any more
+  bool unreadable_ = false;           // an image could not be read after it
+  std::optional<bool> engine_works_;  // whether it does, once that has been tried
 
   enum class EngineUse { kNone, kInStep, kAbandoned };
   std::atomic<EngineUse> engine_use_ = EngineUse::kNone;

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <random>
 #include <string>
@@ -27,6 +28,9 @@ inline float PuppetPixel(int label, uint64_t seed, uint32_t image_index, int ste
       (static_cast<uint64_t>(label) * 31 + seed * 17 + image_index * 7 + static_cast<uint64_t>(steps_done)) % 251;
   return static_cast<float>(mixed) / 125.0f - 1.0f;
 }
+
+// Whether this is the step by which the scheduler tries the engine, of no request. Plans of tests have another clamp.
+inline bool IsTrial(const StepRow& row) { return std::isinf((*row.plan)[row.step].hi); }
 
 class FakeClock {
  public:
@@ -70,7 +74,7 @@ class PuppetEngine : public Engine {
     }
     for (const StepRow& row : rows) {
       steps_done_[row.slot] = row.step + 1;
-      not_finite_[row.slot] = row.seed == not_finite_seed_;
+      not_finite_[row.slot] = nothing_finite_ || row.seed == not_finite_seed_;
       values_[row.slot] = PuppetPixel(row.label, row.seed, row.image_index, row.step + 1);
       clean_[row.slot] = -values_[row.slot];
     }
@@ -104,6 +108,7 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     ++reads_;
     if (slot == unreadable_slot_) return absl::InternalError("the puppet cannot read this slot");
+    if (!read_error_.ok()) return read_error_;
     std::fill(pixels.begin(), pixels.end(), kind == FrameKind::kNoisy ? values_[slot] : clean_[slot]);
     if (noisy_) {
       for (float& pixel : pixels) pixel = std::uniform_real_distribution<float>(-1.0f, 1.0f)(noise_);
@@ -148,6 +153,16 @@ class PuppetEngine : public Engine {
   void MakeNotFinite(uint64_t seed) {
     const absl::MutexLock lock(&mu_);
     not_finite_seed_ = seed;
+  }
+  // From now on, images are not finite after any step, whatever their seed; false ends it.
+  void MakeNothingFinite(bool nothing_finite = true) {
+    const absl::MutexLock lock(&mu_);
+    nothing_finite_ = nothing_finite;
+  }
+  // From now on, every Read fails; OK ends it.
+  void FailEveryRead(absl::Status error) {
+    const absl::MutexLock lock(&mu_);
+    read_error_ = std::move(error);
   }
   // From now on, nobody knows what a failed step has done.
   void ForgetStepsDone() {
@@ -238,6 +253,8 @@ class PuppetEngine : public Engine {
   absl::Status every_error_ ABSL_GUARDED_BY(mu_);
   uint64_t poisonous_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
   uint64_t not_finite_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
+  bool nothing_finite_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status read_error_ ABSL_GUARDED_BY(mu_);
   bool forgetful_ ABSL_GUARDED_BY(mu_) = false;
   bool keeps_batches_ ABSL_GUARDED_BY(mu_) = true;
   int steps_at_once_ ABSL_GUARDED_BY(mu_) = 1;

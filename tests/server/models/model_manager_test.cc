@@ -18,6 +18,7 @@
 namespace denoised {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Le;
@@ -134,9 +135,11 @@ class ModelManagerTest : public testing::Test {
     return request;
   }
   // One image of some steps, until it is over.
-  absl::Status Draw(ServingModel& model, size_t steps = 1) {
+  absl::Status Draw(ServingModel& model, size_t steps = 1, uint64_t seed = 0) {
     const auto listener = std::make_shared<Listener>();
-    const absl::StatusOr<Admission> admission = model.scheduler().Submit(OneImage(steps), listener);
+    DrawRequest request = OneImage(steps);
+    request.seed = seed;
+    const absl::StatusOr<Admission> admission = model.scheduler().Submit(request, listener);
     if (!admission.ok()) return admission.status();
     return listener->Await();
   }
@@ -274,12 +277,36 @@ TEST_F(ModelManagerTest, FirstStepsThatFailBringTheOldModelBack) {
   Start();
   Replace("second");
   ASSERT_THAT(Reload(), IsOk());
-  engine_.load()->FailNextStep(absl::InternalError("the puppet failed"));
+  engine_.load()->FailEveryStep(absl::InternalError("the puppet failed"));
   EXPECT_THAT(Draw(*serving()), StatusIs(absl::StatusCode::kInternal, HasSubstr("the puppet failed")));
   while (published().size() < 3) std::this_thread::yield();
   EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second"), Sha256Hex("first")));
   EXPECT_THAT(Draw(*serving()), IsOk());
   while (Reloads("rolled_back") != "1") std::this_thread::yield();
+}
+
+// Whoever sends a request that makes steps fail just after a reload cannot undo it.
+TEST_F(ModelManagerTest, RequestThatMakesStepsFailBringsNoModelBack) {
+  Start({.probation_time = std::chrono::milliseconds(200)});
+  Replace("second");
+  ASSERT_THAT(Reload(), IsOk());
+  engine_.load()->Poison(13);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(Draw(*serving(), 1, 13), StatusIs(absl::StatusCode::kInternal, "the puppet chokes on this row"));
+  }
+  while (manager_->live().size() > 1) std::this_thread::yield();  // the old one has been let go
+  EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second")));
+  EXPECT_EQ(Reloads("rolled_back"), "0");
+}
+
+TEST_F(ModelManagerTest, ModelThatMakesNothingFiniteBringsTheOldOneBack) {
+  Start();
+  Replace("second");
+  ASSERT_THAT(Reload(), IsOk());
+  engine_.load()->MakeNothingFinite();
+  EXPECT_THAT(Draw(*serving()), StatusIs(absl::StatusCode::kInternal, HasSubstr("is not made of finite numbers")));
+  while (published().size() < 3) std::this_thread::yield();
+  EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second"), Sha256Hex("first")));
 }
 
 TEST_F(ModelManagerTest, ModelThatHasProvedItselfStaysWhenAStepFailsLater) {
@@ -335,6 +362,33 @@ TEST_F(ModelManagerTest, GenerationThatHangsIsInNobodysWay) {
   EXPECT_THAT(Draw(*serving()), IsOk());
   hanging->LetGo();
   EXPECT_THAT(listener->Await(), IsOk());
+}
+
+// Nobody is served meanwhile, and the process ends if it takes too long.
+TEST_F(ModelManagerTest, LoadWaitsForNoCallsOnceTheModelThatServesIsLost) {
+  Start();
+  const std::shared_ptr<ServingModel> call = serving();  // which goes on
+  ASSERT_THAT(Reload(), IsOk());
+  const int64_t waiting = manager_->RequestReload("the test");
+  manager_->Forget(serving());
+  EXPECT_THAT(manager_->AwaitReload(waiting), IsOk());
+  EXPECT_EQ(manager_->live().front(), serving());
+  EXPECT_THAT(manager_->live(), Contains(call)) << "it is still watched, and drained";
+  EXPECT_THAT(published(), SizeIs(3));
+}
+
+TEST_F(ModelManagerTest, ModelWhoseEngineFailsIsNeverGoneBackTo) {
+  Start();
+  std::shared_ptr<ServingModel> first = serving();
+  Replace("second");
+  ASSERT_THAT(Reload(), IsOk());
+  manager_->Forget(first);
+  first.reset();
+  engine_.load()->FailEveryStep(absl::InternalError("the puppet failed"));
+  EXPECT_FALSE(Draw(*serving()).ok());
+  while (manager_->live().size() > 1) std::this_thread::yield();  // the probation is over
+  EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second")));
+  EXPECT_EQ(Reloads("rolled_back"), "0");
 }
 
 TEST_F(ModelManagerTest, WatchedFileIsLoadedWhenItIsReplaced) {

@@ -276,7 +276,9 @@ class Replay {
     scheduler_.RunStep();
     std::vector<Choice> chosen;
     for (const std::vector<StepRow>& batch : engine_.batches()) {
-      for (const StepRow& row : batch) chosen.push_back({static_cast<int64_t>(row.seed), row.image_index, row.step});
+      for (const StepRow& row : batch) {
+        if (!IsTrial(row)) chosen.push_back({static_cast<int64_t>(row.seed), row.image_index, row.step});
+      }
     }
     ASSERT_EQ(chosen, expected) << "step " << steps_;
     ++steps_;

@@ -869,6 +869,41 @@ TEST_F(SchedulerTest, EngineThatAlwaysFailsIsNotAskedForEachRow) {
   EXPECT_EQ(scheduler_.heartbeat().failed_steps, 0);
 }
 
+// One client that repeated one request had the engine built anew, and then the process ended.
+TEST_F(SchedulerTest, RequestThatMakesStepsFailSaysNothingOfTheEngineHoweverOftenItComes) {
+  engine_.Poison(13);
+  for (int i = 0; i < 20; ++i) {
+    Client poisoned = Submit(DrawSeed(13));
+    RunUntilIdle();
+    EXPECT_THAT(*poisoned.heard->done, StatusIs(absl::StatusCode::kInternal, "the puppet chokes on this row"));
+    EXPECT_EQ(scheduler_.heartbeat().failed_steps, 0) << "call " << i;
+  }
+  EXPECT_EQ(scheduler_.stats().failed_steps, 0);
+}
+
+TEST_F(SchedulerTest, LostEngineIsNoticedThoughOneClientAloneRepeatsOneRequest) {
+  engine_.FailEveryStep(absl::InternalError("no device"));
+  for (int i = 1; i <= 5; ++i) {
+    Client client = Submit(DrawSeed(13));
+    RunUntilIdle();
+    EXPECT_EQ(scheduler_.heartbeat().failed_steps, i);
+  }
+  EXPECT_EQ(scheduler_.stats().failed_steps, 5);
+}
+
+// Three rows that fail were taken for an engine that fails, and the fourth for lost.
+TEST_F(SchedulerTest, ManyRowsThatFailCostNoneBesideThem) {
+  engine_.Poison(13);
+  DrawRequest three = DrawSeed(13);
+  three.count = 3;
+  Client poisoned = Submit(three);
+  Client good = Submit(DrawSeed(1));
+  RunUntilIdle();
+  EXPECT_THAT(*poisoned.heard->done, StatusIs(absl::StatusCode::kInternal, "the puppet chokes on this row"));
+  ASSERT_THAT(*good.heard->done, IsOk());
+  EXPECT_EQ(good.heard->images.at(0).pixels[0], PuppetPixel(0, 1, 0, 3));
+}
+
 TEST_F(SchedulerTest, NumbersThatAreNotFiniteAreFoundAtTheStepThatMadeThem) {
   engine_.MakeNotFinite(7);
   Client good = Submit(DrawSeed(1));
@@ -879,6 +914,48 @@ TEST_F(SchedulerTest, NumbersThatAreNotFiniteAreFoundAtTheStepThatMadeThem) {
                                          "another seed, or a lower guidance_scale if it has one"));
   RunUntilIdle();
   EXPECT_THAT(*good.heard->done, IsOk());
+}
+
+TEST_F(SchedulerTest, ImageThatIsNotFiniteSaysNothingOfTheEngine) {
+  engine_.MakeNotFinite(13);
+  for (int i = 0; i < 20; ++i) {
+    Client client = Submit(DrawSeed(13));
+    RunUntilIdle();
+    EXPECT_THAT(*client.heard->done, StatusIs(absl::StatusCode::kInternal, HasSubstr("is not made of finite numbers")));
+    EXPECT_EQ(scheduler_.heartbeat().failed_steps, 0) << "call " << i;
+  }
+}
+
+TEST_F(SchedulerTest, EngineThatMakesNothingFiniteFails) {
+  engine_.MakeNothingFinite();
+  for (int i = 1; i <= 5; ++i) {
+    Client client = Submit(DrawSeed(static_cast<uint64_t>(i)));
+    RunUntilIdle();
+    EXPECT_THAT(*client.heard->done, StatusIs(absl::StatusCode::kInternal, HasSubstr("is not made of finite numbers")));
+    EXPECT_EQ(scheduler_.heartbeat().failed_steps, i);
+  }
+  EXPECT_EQ(scheduler_.stats().steps, 0);
+  engine_.MakeNothingFinite(false);
+  Client client = Submit(DrawSeed(1));
+  RunUntilIdle();
+  EXPECT_THAT(*client.heard->done, IsOk());
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 0);
+}
+
+// As on a GPU, which tells of numbers that are not finite when they are read. Its steps look well meanwhile.
+TEST_F(SchedulerTest, EngineOfWhichNothingCanBeReadFailsThoughItsStepsSucceed) {
+  engine_.FailEveryRead(absl::InternalError("not finite numbers"));
+  Client first = Submit(DrawSeed(1));
+  RunUntilIdle();
+  EXPECT_THAT(*first.heard->done, StatusIs(absl::StatusCode::kInternal, "not finite numbers"));
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 1);
+  Client second = Submit(DrawSeed(2, 9));
+  RunSteps(4);
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 5);
+  engine_.FailEveryRead(absl::OkStatus());
+  RunUntilIdle();
+  EXPECT_THAT(*second.heard->done, IsOk());
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 0);
 }
 
 TEST(SchedulerHangTest, AbandonEndsEveryRequestWhileAStepHangs) {
