@@ -246,8 +246,8 @@ TEST_F(DenoiseEvalNamesTest, CheckpointOfOtherClassesThanTheDatasIsRefused) {
   const std::string refused =
       "denoise-eval: error: clothes.pt draws other classes than --data has: \"T-shirt\", \"Trouser\", \"Pullover\", "
       "\"Dress\", \"Coat\", \"Sandal\", \"Shirt\", \"Sneaker\", \"Bag\" and \"Ankle boot\" in the place of "
-      "\"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\"; give it its own data, or if they are its "
-      "own, say by --class_names what their classes are called\n";
+      "\"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\"; give it its own data, or if they are "
+      "its own, say by --class_names what their classes are called\n";
   EXPECT_EQ(Error({"--checkpoint", "clothes.pt"}), refused);
   EXPECT_EQ(Error({"--checkpoint", std::string(kModels) + "/mnist.pt,clothes.pt"}), refused)
       << "before the first draws";
