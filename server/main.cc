@@ -12,6 +12,7 @@
 #include "common/support/available_cores.h"
 #include "common/support/cgroup_limits.h"
 #include "common/support/file.h"
+#include "common/support/periodic_task.h"
 #include "common/support/service_manager.h"
 #include "common/support/signal_queue.h"
 #include "server/health_check.h"
@@ -44,9 +45,23 @@ std::string AddressInUse(const std::string& listen, int port) {
   return port == 0 ? listen : fmt::format("{}:{}", listen.substr(0, listen.rfind(':')), port);
 }
 
+void SayAlive() { NotifyServiceManager("WATCHDOG=1"); }
+
+// The same, but a service manager that waits for that is told that the server lives.
+ServerOptions Watched(ServerOptions options) {
+  if (const auto timeout = WatchdogTimeout(); timeout.has_value()) {
+    options.probe = ProbedWithin(options.probe, *timeout);
+    options.on_alive = SayAlive;
+  }
+  return options;
+}
+
 int Stop(Server& server, int signal) {
   spdlog::info("{}: draining; a second signal ends it at once", signal == SIGINT ? "SIGINT" : "SIGTERM");
   NotifyServiceManager("STOPPING=1");
+  // With the port closed there is nothing to probe; a stop is bounded by the manager's time for stops instead.
+  std::optional<PeriodicTask> alive;
+  if (const auto timeout = WatchdogTimeout(); timeout.has_value()) alive.emplace(*timeout / 4, SayAlive);
   const DrainReport report = server.Drain();
   if (report.dropped_requests > 0) {
     spdlog::error("stopped; {} requests were dropped, with {} images", report.dropped_requests, report.dropped_images);
@@ -63,7 +78,7 @@ int Serve(const ServerOptions& options) {
   SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
   signals.EndAtOnceAfter(0);  // while nothing is served yet, nobody has to be waited for
   LogThreads(options.model.threads);
-  const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, LoadServingModel);
+  const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(Watched(options), LoadServingModel);
   if (!server.ok()) return PrintError(server.status());
   signals.EndAtOnceAfter(1);
   spdlog::info("listening on {}{}", AddressInUse(options.listen, (*server)->port()),

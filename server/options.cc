@@ -82,7 +82,7 @@ void AddPortOptions(CLI::App& app, ServerOptions& options) {
       ->check(CLI::Range(0.0, 1e6));
   Add(app, "probe_interval", options.probe.interval_seconds,
       "Seconds between the server's calls of its own gRPC port, three of which must fail in a row for /livez "
-      "to say so; 0: none, and /livez always says yes")
+      "to say so; 0: none, and /livez always says yes; as often as systemd's watchdog needs, where that is on")
       ->check(CLI::Range(0.0, 3600.0));
 }
 

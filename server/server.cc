@@ -372,7 +372,18 @@ void Server::StartProbe() {
   if (options_.probe.interval_seconds <= 0) return;
   probe_ = std::make_unique<LoopbackProbe>(
       options_.probe, listener_->loopback(), [this](const SocketAddress& own) { listener_->ExpectProbe(own); },
-      [this](bool answered) { metrics_.OnLoopbackProbe(answered); });
+      [this](bool answered, bool alive) {
+        metrics_.OnLoopbackProbe(answered);
+        if (StepsGoOn() && alive && options_.on_alive) options_.on_alive();
+      });
+}
+
+// False if the loop of steps has had work since the last probe and has made nothing of it.
+bool Server::StepsGoOn() {
+  const std::shared_ptr<ServingModel> model = service_.model();
+  const Heartbeat now = model == nullptr ? Heartbeat() : model->scheduler().heartbeat();
+  const Heartbeat before = std::exchange(probed_heartbeat_, now);
+  return !now.working || !before.working || now.beats != before.beats;
 }
 
 void Server::StartLimits() {

@@ -75,6 +75,9 @@ struct ServerOptions {
   OtlpOptions otlp;
   // Ends the process when the engine is beyond help; by default at once, with exit status kEngineLost.
   std::function<void()> die;
+  // After each probe, on its thread, as long as /livez says yes and denoising steps go on or are not needed. Null:
+  // nobody is told.
+  std::function<void()> on_alive = nullptr;
 };
 
 // The exit status of a server whose engine hangs or fails and could not be built anew.
@@ -128,6 +131,7 @@ class Server {
   void StartProbe();
   void StartLimits();
   bool alive() const { return probe_ == nullptr || probe_->alive(); }
+  bool StepsGoOn();
   void ServeModel(std::shared_ptr<ServingModel> model);
 
   // What the supervisor sees and does.
@@ -179,6 +183,7 @@ class Server {
   std::unique_ptr<grpc::Server> grpc_server_;  // NOTE: after its services, so that it ends before them
   std::unique_ptr<DigitGateway> gateway_;
   std::unique_ptr<ConnectionListener> listener_;
+  Heartbeat probed_heartbeat_;  // at the last probe; of its thread alone
   std::unique_ptr<LoopbackProbe> probe_;
   std::unique_ptr<CallLimit> call_limit_;
   std::unique_ptr<FloodLimit> flood_limit_;

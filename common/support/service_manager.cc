@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "absl/strings/numbers.h"
+
 namespace denoised {
 
 bool NotifyServiceManager(const std::string& state) {
@@ -25,6 +27,16 @@ bool NotifyServiceManager(const std::string& state) {
                               reinterpret_cast<const sockaddr*>(&address), size);
   close(descriptor);
   return sent == static_cast<ssize_t>(state.size());
+}
+
+std::optional<std::chrono::microseconds> WatchdogTimeout() {
+  const char* text = std::getenv("WATCHDOG_USEC");
+  int64_t microseconds = 0;
+  if (text == nullptr || !absl::SimpleAtoi(text, &microseconds) || microseconds <= 0) return std::nullopt;
+  const char* process = std::getenv("WATCHDOG_PID");
+  int64_t pid = 0;
+  if (process != nullptr && (!absl::SimpleAtoi(process, &pid) || pid != getpid())) return std::nullopt;
+  return std::chrono::microseconds(microseconds);
 }
 
 }  // namespace denoised

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -16,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/support/clock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
 namespace denoised {
@@ -55,6 +57,13 @@ absl::Status Connect(int socket, const SocketAddress& target, double timeout_sec
 
 }  // namespace
 
+ProbeOptions ProbedWithin(ProbeOptions options, std::chrono::nanoseconds watchdog) {
+  const double most = Seconds(watchdog) / 8;  // each, of pause and probe
+  options.interval_seconds = options.interval_seconds <= 0 ? most : std::min(options.interval_seconds, most);
+  options.timeout_seconds = std::min(options.timeout_seconds, most);
+  return options;
+}
+
 LoopbackProbe::LoopbackProbe(const ProbeOptions& options, const SocketAddress& target, Announce announce, Report report)
     : options_(options), target_(target), announce_(std::move(announce)), report_(std::move(report)) {
   thread_ = std::thread([this] {
@@ -76,7 +85,6 @@ void LoopbackProbe::Run() {
   do {
     const absl::Status status = Probe();
     if (stop_.HasBeenNotified()) return;
-    report_(status.ok());
     if (status.ok()) {
       failures_ = 0;
       seen_alive_ = true;
@@ -84,6 +92,7 @@ void LoopbackProbe::Run() {
       spdlog::error("the server does not answer at its own port, {} times in a row: {}", failures_.load(),
                     std::string(status.message()));
     }
+    report_(status.ok(), alive());
   } while (!stop_.WaitForNotificationWithTimeout(absl::Seconds(options_.interval_seconds)));
 }
 

@@ -16,6 +16,7 @@
 #define DENOISED_SERVER_TRANSPORT_LOOPBACK_PROBE_H_
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <thread>
 
@@ -31,12 +32,16 @@ struct ProbeOptions {
   int failures_in_a_row = 3;  // before the server counts as dead
 };
 
+// The same, but with a probe in each quarter of `watchdog` at least, also if there were to be none: for whoever tells a
+// service manager after each of them that the server lives, and may leave that out once.
+ProbeOptions ProbedWithin(ProbeOptions options, std::chrono::nanoseconds watchdog);
+
 class LoopbackProbe {
  public:
   // Hears the address of the probe's end of each connection before it is made.
   using Announce = std::function<void(const SocketAddress& own)>;
-  // Hears what came of each probe.
-  using Report = std::function<void(bool answered)>;
+  // Hears what came of each probe, and what alive() is with it.
+  using Report = std::function<void(bool answered, bool alive)>;
 
   // Probes the server at `target`, on a thread of its own, until it is destroyed.
   LoopbackProbe(const ProbeOptions& options, const SocketAddress& target, Announce announce, Report report);

@@ -2,11 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <numeric>
+#include <optional>
 
 #include "common/image/image.h"
 #include "common/image/png.h"
@@ -254,27 +257,70 @@ TEST(DenoisedTest, FlagsAreAlsoEnvironmentVariables) {
   EXPECT_THAT(result.err, HasSubstr("/from/the/environment.pt"));
 }
 
-// As a unit of Type=notify: systemd hears nothing before health says SERVING.
-TEST(DenoisedTest, TellsSystemdWhenItIsReadyAndWhenItStops) {
-  const TempFolder folder;
-  const std::string path = folder.File("notify");
-  const int manager = socket(AF_UNIX, SOCK_DGRAM, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  ASSERT_EQ(bind(manager, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  const auto receive = [manager] {  // waits
+// systemd's end of a unit of Type=notify, and a server that it starts.
+class NotifyTest : public testing::Test {
+ protected:
+  NotifyTest() {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(bind(manager_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  ~NotifyTest() override { close(manager_); }
+
+  void Start(const std::vector<std::string>& flags, std::vector<std::string> environment = {}) {
+    std::vector<std::string> command = {"denoised", "--checkpoint", kModel, "--listen=127.0.0.1:0",
+                                        "--metrics_listen=off"};
+    command.insert(command.end(), flags.begin(), flags.end());
+    environment.push_back("NOTIFY_SOCKET=" + path_);
+    server_.emplace(command, environment);
+  }
+  // What the server says next. Waits, or for so long, and is then "nothing".
+  std::string Receive(std::chrono::seconds patience = {}) const {
+    const timeval limit = {.tv_sec = patience.count(), .tv_usec = 0};
+    setsockopt(manager_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     std::array<char, 100> bytes{};
-    return std::string(bytes.data(), static_cast<size_t>(recv(manager, bytes.data(), bytes.size(), 0)));
-  };
-  BackgroundProgram server(
-      {"denoised", "--checkpoint", kModel, "--listen=127.0.0.1:0", "--metrics_listen=off", "--lame_duck=0"},
-      {"NOTIFY_SOCKET=" + path});
-  EXPECT_EQ(receive(), "READY=1");
-  server.Signal(SIGTERM);
-  EXPECT_EQ(receive(), "STOPPING=1");
-  EXPECT_EQ(server.Wait(), 0);
-  close(manager);
+    const ssize_t size = recv(manager_, bytes.data(), bytes.size(), 0);
+    return size < 0 ? "nothing" : std::string(bytes.data(), static_cast<size_t>(size));
+  }
+  void Await(const std::string& state) const {
+    while (Receive() != state) continue;
+  }
+
+  const TempFolder folder_;
+  const std::string path_ = folder_.File("notify");
+  const int manager_ = socket(AF_UNIX, SOCK_DGRAM, 0);
+  std::optional<BackgroundProgram> server_;
+};
+
+// systemd hears nothing before health says SERVING.
+TEST_F(NotifyTest, SystemdHearsWhenItIsReadyAndWhenItStops) {
+  Start({"--lame_duck=0"});
+  EXPECT_EQ(Receive(), "READY=1");
+  server_->Signal(SIGTERM);
+  EXPECT_EQ(Receive(), "STOPPING=1");
+  EXPECT_EQ(server_->Wait(), 0);
+}
+
+// During a stop too, which may take longer than the watchdog's time.
+TEST_F(NotifyTest, WatchdogHearsThatItLivesUntilTheEndOfAStop) {
+  Start({"--lame_duck=3"}, {"WATCHDOG_USEC=4000000"});
+  Await("READY=1");
+  Await("WATCHDOG=1");
+  server_->Signal(SIGTERM);
+  Await("STOPPING=1");
+  Await("WATCHDOG=1");
+  EXPECT_EQ(server_->Wait(), 0);
+}
+
+// What is tried is that there is an end of it: silence for as long as systemd would wait.
+TEST_F(NotifyTest, WatchdogHearsNothingOfAServerWhoseStepHangs) {
+  Start({"--inject_fault=hang@20", "--stall_timeout=0"}, {"WATCHDOG_USEC=4000000"});
+  const std::string address = server_->AwaitLine("listening on ");
+  Await("READY=1");
+  const BackgroundProgram drawing({"denoise", "7", "--server", address, "--picture=never"});
+  while (Receive(std::chrono::seconds(4)) != "nothing") continue;
+  EXPECT_FALSE(server_->Ended());
 }
 
 TEST(DenoisedTest, HeaderThatNamesClientsMustBeAName) {

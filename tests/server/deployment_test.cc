@@ -115,7 +115,7 @@ TEST_F(FlagsTest, GuidesForOperatorsNameFlagsThatExist) {
       "--add_golden_draw", "--build",    "--count",   "--guidance_scale", "--image",
       "--install",         "--out",      "--preset",  "--rate",           "--rates",
       "--read-only",       "--replicas", "--sampler", "--step_times",     "--steps",
-      "--cap-drop",        "--help",     "--now",     "--check"};
+      "--cap-drop",        "--help",     "--now",     "--check",          "--healthcheck"};
   for (const char* file : {"operations.md", "capacity.md"}) {
     const std::vector<std::string> flags =
         Find("--[a-z]+[a-z_-]*", Slurp(absl::StrCat(DENOISED_SOURCE_DIR "/docs/", file)));
@@ -162,7 +162,7 @@ class SystemdTest : public FlagsTest {
 };
 
 TEST_F(SystemdTest, UnitNamesFlagsThatExist) {
-  const std::vector<std::string> flags = Find("--(metrics_|lame_|drain_)[a-z_]+", unit_);
+  const std::vector<std::string> flags = Find("--(metrics_|lame_|drain_|stall_)[a-z_]+", unit_);
   EXPECT_THAT(flags, testing::Contains("--metrics_listen"));
   for (const std::string& flag : flags) EXPECT_TRUE(HasFlag(flag)) << flag;
   const std::vector<std::string> variables = Find("DENOISED_[A-Z_]+", unit_);
@@ -174,6 +174,11 @@ TEST_F(SystemdTest, StopTimeoutCoversLameDuckAndDrain) {
   constexpr double kMarginSeconds = 12;
   EXPECT_GE(NumberAfter("TimeoutStopSec=", unit_),
             options_.lame_duck_seconds + options_.drain_timeout_seconds + kMarginSeconds);
+}
+
+// A step that hangs is for the server itself to end, which can tell clients why.
+TEST_F(SystemdTest, WatchdogIsMorePatientThanStallTimeout) {
+  EXPECT_GT(NumberAfter("WatchdogSec=", unit_), options_.stall_timeout_seconds);
 }
 
 // systemd passes over what it does not know with a warning, and the restriction is not there.

@@ -548,6 +548,30 @@ TEST_F(ServerTest, LongErrorsOfTheEngineKeepTheirCode) {
   EXPECT_EQ(failed.status.error_message(), std::string(997, '?') + "...");
 }
 
+// As systemd's watchdog hears it.
+TEST_F(ServerTest, IsAliveAfterEachProbeButNotWithAStepThatHangs) {
+  std::atomic<int> alive = 0;
+  options_.probe.interval_seconds = 0.01;
+  options_.stall_timeout_seconds = 0;
+  options_.on_alive = [&alive] { ++alive; };
+  Start();
+  const auto await_probes = [this](int more) {
+    const auto probes = [this] { return std::stoi(Metric("denoised_loopback_probes_total{result=\"ok\"}")); };
+    for (const int end = probes() + more; probes() < end;) std::this_thread::yield();
+  };
+  while (alive == 0) std::this_thread::yield();
+  engine_->HoldSteps();
+  grpc::ClientContext context;
+  const Reader reader = stub_->GenerateDigit(&context, Request(7));
+  engine_->WaitForHeldStep();
+  await_probes(3);  // the last one from before, and the one that first sees this step
+  const int before = alive;
+  await_probes(3);
+  EXPECT_EQ(alive, before);
+  engine_->LetGo();
+  while (alive == before) std::this_thread::yield();
+}
+
 TEST_F(ServerTest, LivenessIsTheAnswerAtTheOwnPort) {
   options_.probe.interval_seconds = 0.01;
   Start();

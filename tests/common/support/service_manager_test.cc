@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
+#include <string>
 
 #include "tests/testing/temp_folder.h"
 
@@ -66,6 +67,32 @@ TEST(ServiceManagerTest, WithoutOneNothingHappens) {
     EXPECT_FALSE(NotifyServiceManager("READY=1")) << name;
   }
   unsetenv("NOTIFY_SOCKET");
+}
+
+class WatchdogTimeoutTest : public testing::Test {
+ protected:
+  ~WatchdogTimeoutTest() override {
+    unsetenv("WATCHDOG_USEC");
+    unsetenv("WATCHDOG_PID");
+  }
+};
+
+TEST_F(WatchdogTimeoutTest, IsWhatTheManagerSays) {
+  EXPECT_EQ(WatchdogTimeout(), std::nullopt);
+  setenv("WATCHDOG_USEC", "60000000", 1);
+  EXPECT_EQ(WatchdogTimeout(), std::chrono::seconds(60));
+  setenv("WATCHDOG_PID", std::to_string(getpid()).c_str(), 1);
+  EXPECT_EQ(WatchdogTimeout(), std::chrono::seconds(60));
+}
+
+TEST_F(WatchdogTimeoutTest, IsNoneWhereItIsForAnotherProcessOrNoTime) {
+  for (const char* text : {"", "0", "-1", "soon"}) {
+    setenv("WATCHDOG_USEC", text, 1);
+    EXPECT_EQ(WatchdogTimeout(), std::nullopt) << text;
+  }
+  setenv("WATCHDOG_USEC", "60000000", 1);
+  setenv("WATCHDOG_PID", std::to_string(getppid()).c_str(), 1);
+  EXPECT_EQ(WatchdogTimeout(), std::nullopt);
 }
 
 }  // namespace

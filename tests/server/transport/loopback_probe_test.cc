@@ -73,10 +73,14 @@ class LoopbackProbeTest : public testing::Test {
     probe_ = std::make_unique<LoopbackProbe>(
         ProbeOptions{.interval_seconds = 0.01, .timeout_seconds = timeout_seconds, .failures_in_a_row = 3},
         listener_->loopback(), [this](const SocketAddress& own) { listener_->ExpectProbe(own); },
-        [this](bool answered) { reports_.Add(answered); });
+        [this](bool answered, bool alive) {
+          reported_alive_ = alive;
+          reports_.Add(answered);
+        });
   }
 
   Reports reports_;
+  std::atomic<bool> reported_alive_ = false;
   NotServing health_;
   std::atomic<int> probes_ = 0;
   std::atomic<bool> deaf_ = false;
@@ -100,7 +104,7 @@ TEST_F(LoopbackProbeTest, ServerThatFallsSilentIsDeadAfterThreeProbes) {
   reports_.AwaitAnswered(1);
   listener_->Stop();
   reports_.AwaitUnanswered(3);
-  while (probe_->alive()) std::this_thread::yield();  // it is told just after the report
+  EXPECT_FALSE(probe_->alive());
 }
 
 // Field report "deaf for ever": the port is open and the kernel takes connections, but nobody accepts them any more.
@@ -110,7 +114,8 @@ TEST_F(LoopbackProbeTest, ServerThatIsDeafIsDeadAfterThreeProbes) {
   reports_.AwaitAnswered(1);
   deaf_ = true;
   reports_.AwaitUnanswered(3);
-  while (probe_->alive()) std::this_thread::yield();
+  EXPECT_FALSE(probe_->alive());
+  EXPECT_FALSE(reported_alive_);
 }
 
 TEST_F(LoopbackProbeTest, ProbeThatWasNeverAnsweredSaysNothing) {
@@ -118,6 +123,20 @@ TEST_F(LoopbackProbeTest, ProbeThatWasNeverAnsweredSaysNothing) {
   Probe();
   reports_.AwaitUnanswered(4);
   EXPECT_TRUE(probe_->alive());
+  EXPECT_TRUE(reported_alive_);
+}
+
+TEST(ProbedWithinTest, EachQuarterOfTheWatchdogsTimeHasAProbe) {
+  const ProbeOptions often = ProbedWithin({.interval_seconds = 10, .timeout_seconds = 5}, std::chrono::seconds(16));
+  EXPECT_EQ(often.interval_seconds, 2);
+  EXPECT_EQ(often.timeout_seconds, 2);
+  EXPECT_EQ(ProbedWithin({.interval_seconds = 0}, std::chrono::seconds(16)).interval_seconds, 2);
+}
+
+TEST(ProbedWithinTest, OnesThatAreOftenEnoughStay) {
+  const ProbeOptions same = ProbedWithin({.interval_seconds = 10, .timeout_seconds = 5}, std::chrono::minutes(10));
+  EXPECT_EQ(same.interval_seconds, 10);
+  EXPECT_EQ(same.timeout_seconds, 5);
 }
 
 }  // namespace
