@@ -211,6 +211,7 @@ bool Server::EndReplacedWork(EngineTrouble trouble) {
 bool Server::EndCalls(const std::shared_ptr<ServingModel>& model, EngineTrouble trouble) {
   metrics_.OnEngineTrouble(EngineTroubleName(trouble));
   if (trouble == EngineTrouble::kFailing) {
+    models_.Forget(model);
     model->scheduler().Shutdown();
     return true;
   }

@@ -5,7 +5,7 @@
 //   Supervisor supervisor({.stall_timeout = std::chrono::seconds(30)}, hooks);
 //   supervisor.Start();
 //
-// In trouble is a loop that has work and does not go on for stall_timeout, or whose steps fail one after the other.
+// In trouble is a loop that has work and does not go on for stall_timeout, or whose engine fails step after step.
 // Then health turns NOT_SERVING, the work ends with UNAVAILABLE, and the engine is built anew, once; after a second
 // time, or if that fails or takes too long, the process ends. A server that cannot make steps must not look as if it
 // could: balancers prefer whoever answers fastest. A model that was replaced and goes on with its calls is watched in

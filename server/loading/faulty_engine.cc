@@ -15,7 +15,7 @@
 namespace denoised {
 namespace {
 
-enum class Fault { kFail, kHang, kPoison, kNan, kWrong };
+enum class Fault { kFail, kHang, kPoison, kNan, kWrong, kOom };
 
 // Engines of this process that could draw wrongly, so far.
 std::atomic<uint64_t> engines = 0;
@@ -50,6 +50,8 @@ class FaultyEngine : public Engine {
     failed_ = (fault_ == Fault::kFail && steps_ >= where_) ||
               (fault_ == Fault::kPoison && std::any_of(rows.begin(), rows.end(), poisoned));
     if (failed_) return absl::InternalError("a fault that --inject_fault asked for");
+    failed_ = fault_ == Fault::kOom && steps_ > 0 && NetworkRows(rows) > static_cast<int64_t>(where_);
+    if (failed_) return absl::InternalError("the network failed: std::bad_alloc, which --inject_fault asked for");
     while (fault_ == Fault::kHang && steps_ >= where_) std::this_thread::sleep_for(std::chrono::hours(1));
     return engine_->Step(rows);
   }
@@ -76,12 +78,12 @@ absl::StatusOr<std::unique_ptr<Engine>> InjectFault(const std::string& fault, Fa
                                                     std::unique_ptr<Engine> engine) {
   if (fault.empty()) return engine;
   const std::vector<std::string> parts = absl::StrSplit(fault, '@');
-  const std::vector<std::string> kinds = {"fail", "hang", "poison", "nan", "wrong"};
+  const std::vector<std::string> kinds = {"fail", "hang", "poison", "nan", "wrong", "oom"};
   const auto kind = std::find(kinds.begin(), kinds.end(), parts[0]);
   uint64_t where = 0;
   if (parts.size() != 2 || kind == kinds.end() || !absl::SimpleAtoi(parts[1], &where)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "--inject_fault must be fail@STEP, hang@STEP, poison@SEED, nan@SEED or wrong@ENGINES, got ", fault));
+        "--inject_fault must be fail@STEP, hang@STEP, poison@SEED, nan@SEED, oom@ROWS or wrong@ENGINES, got ", fault));
   }
   const auto wanted = static_cast<Fault>(kind - kinds.begin());
   if ((wanted == Fault::kWrong) != (time == FaultTime::kSelfTest)) return engine;

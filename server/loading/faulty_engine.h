@@ -9,6 +9,7 @@
 //   hang@N    the Nth step never returns
 //   poison@S  steps that have a row with seed S fail
 //   nan@S     images with seed S stop being finite numbers
+//   oom@N     steps of more than N network rows find no memory, those at start not counted
 #ifndef DENOISED_SERVER_LOADING_FAULTY_ENGINE_H_
 #define DENOISED_SERVER_LOADING_FAULTY_ENGINE_H_
 

@@ -13,6 +13,7 @@ namespace denoised {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 // In few steps, without asking again.
 std::vector<std::string> DrawOnce(const Served& served, std::vector<std::string> arguments) {
@@ -33,11 +34,39 @@ TEST(FaultTest, PoisonousRequestFailsAloneAndOthersBytesAreTheSame) {
   EXPECT_EQ(Slurp(folder.File("alone.png")), Slurp(folder.File("beside.png")));
 }
 
+// Six such calls, with nobody else drawing, ended the process with exit status 4.
+TEST(FaultTest, PoisonousRequestOverAndOverCostsItselfAlone) {
+  TempFolder folder;
+  Served served({"--inject_fault=poison@13"});
+  EXPECT_EQ(RunProgram(DrawOnce(served, {"--seed=1", "--out=before.png"}), {}, folder.path()).exit_code, 0);
+  for (int i = 0; i < 20; ++i) {
+    const ProgramResult poisoned = RunProgram(DrawOnce(served, {"--seed=13"}), {}, folder.path());
+    EXPECT_EQ(poisoned.exit_code, 1);
+    ASSERT_THAT(poisoned.err, HasSubstr("a fault that --inject_fault asked for")) << "call " << i;
+  }
+  EXPECT_EQ(RunProgram({"denoised", "--healthcheck", "--listen", served.address()}).exit_code, 0);
+  EXPECT_EQ(RunProgram(DrawOnce(served, {"--seed=1", "--out=after.png"}), {}, folder.path()).exit_code, 0);
+  EXPECT_EQ(Slurp(folder.File("before.png")), Slurp(folder.File("after.png")));
+  EXPECT_FALSE(served.server().Ended()) << served.server().err();
+  EXPECT_THAT(served.server().err(), Not(HasSubstr("the engine fails step after step")));
+}
+
 TEST(FaultTest, NumbersThatAreNotFiniteAreToldInWords) {
   Served served({"--inject_fault=nan@13"});
   const ProgramResult outcome = RunProgram(DrawOnce(served, {"--seed=13"}));
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("image 0 is not made of finite numbers after step 1 of 50"));
+}
+
+// A step of two rows finds none: two images are made one after the other, a guided one cannot be made.
+TEST(FaultTest, StepThatFindsNoMemoryIsTriedAgainByHalves) {
+  TempFolder folder;
+  Served served({"--inject_fault=oom@1"});
+  EXPECT_EQ(RunProgram(DrawOnce(served, {"--count=2", "--out=two.png"}), {}, folder.path()).exit_code, 0);
+  const ProgramResult guided = RunProgram(DrawOnce(served, {"--guidance_scale=2"}), {}, folder.path());
+  EXPECT_EQ(guided.exit_code, 1);
+  EXPECT_THAT(guided.err, HasSubstr("the network failed: std::bad_alloc, which --inject_fault asked for"));
+  EXPECT_EQ(RunProgram(DrawOnce(served, {}), {}, folder.path()).exit_code, 0);
 }
 
 // The engine that is built anew has the same fault.
@@ -53,10 +82,17 @@ TEST(FaultTest, HungStepEndsItsCallsAndAfterASecondOneTheProcess) {
 
 TEST(FaultTest, EngineThatFailsStepAfterStepEndsTheProcess) {
   Served served({"--inject_fault=fail@1"});
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(RunProgram(DrawOnce(served, {})).exit_code, 1);
+  const auto draw_five = [&served] {
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_THAT(RunProgram(DrawOnce(served, {})).err, HasSubstr("a fault that --inject_fault asked for"))
+          << "call " << i;
+    }
+  };
+  draw_five();
   served.server().AwaitLine("a new engine serves");
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(RunProgram(DrawOnce(served, {})).exit_code, 1);
+  draw_five();
   EXPECT_EQ(served.server().Wait(), 4);
+  EXPECT_THAT(served.server().err(), HasSubstr("the engine is failing, and it was built anew already"));
 }
 
 // Field report "the device of `auto` is not usable, and nobody is told": what was chosen, and why, is in the log and in

@@ -392,6 +392,20 @@ TEST_F(ServerTest, FailingEngineIsCountedOnceAndBuiltAnew) {
   EXPECT_EQ(Metric("denoised_engine_troubles_total{cause=\"failing\"}"), "1");
 }
 
+// When the first step of the new one fails, that one stays.
+TEST_F(ServerTest, EngineThatFailedIsNotGoneBackTo) {
+  Start();
+  engine_->FailEveryStep(absl::InternalError("the device is lost"));
+  while (Metric("denoised_model_reloads_total{result=\"ok\"}") != "1") Generate(Request(1, 5));
+  engine_->FailEveryStep(absl::InternalError("the device is lost again"));
+  EXPECT_EQ(Generate(Request(2, 5)).status.error_message(), "the device is lost again");
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // some looks at its first steps
+  engine_->FailEveryStep(absl::OkStatus());
+  EXPECT_TRUE(Generate(Request(2, 5)).status.ok());
+  EXPECT_EQ(Metric("denoised_model_reloads_total{result=\"rolled_back\"}"), "0");
+  EXPECT_EQ(Metric("denoised_engine_troubles_total{cause=\"failing\"}"), "1");
+}
+
 TEST_F(ServerTest, ReplacedModelThatHangsLosesItsCallsAlone) {
   options_.stall_timeout_seconds = 0.3;
   bool died = false;
