@@ -298,7 +298,8 @@ absl::Status Server::StartGateway() {
                                   .port = address.port,
                                   .client_header = options_.access.client_header,
                                   .certificates = certificates_,
-                                  .on_failed_handshake = LogFailedHandshake};
+                                  .on_failed_handshake = LogFailedHandshake,
+                                  .on_refused = RefusedRequestLog()};
   DENOISED_ASSIGN_OR_RETURN(
       gateway_, DigitGateway::Start(gateway, service_, Interceptors(), access_, [this] { return GatewayStats(); }));
   return absl::OkStatus();

@@ -10,6 +10,16 @@ constexpr char kRequestId[] = "x-request-id";
 
 }  // namespace
 
+HttpResponse NamedAfter(const grpc::ClientContext& call, HttpResponse response) {
+  for (const auto* metadata : {&call.GetServerInitialMetadata(), &call.GetServerTrailingMetadata()}) {
+    const auto id = metadata->find(kRequestId);
+    if (id == metadata->end()) continue;
+    response.headers.emplace_back(kRequestIdHeader, std::string(id->second.data(), id->second.size()));
+    break;
+  }
+  return response;
+}
+
 // ---- Any call ----
 
 // NOTE: the hold keeps the call open while nothing is being read, which is then begun on another thread.
@@ -60,15 +70,7 @@ void DigitCall::OnDone(const grpc::Status& status) {
   on_over_();
 }
 
-HttpResponse DigitCall::Named(HttpResponse response) const {
-  for (const auto* metadata : {&context_.GetServerInitialMetadata(), &context_.GetServerTrailingMetadata()}) {
-    const auto id = metadata->find(kRequestId);
-    if (id == metadata->end()) continue;
-    response.headers.emplace_back("X-Request-Id", std::string(id->second.data(), id->second.size()));
-    break;
-  }
-  return response;
-}
+HttpResponse DigitCall::Named(HttpResponse response) const { return NamedAfter(context_, std::move(response)); }
 
 // ---- Lines of JSON ----
 

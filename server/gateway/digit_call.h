@@ -33,6 +33,10 @@ namespace denoised {
 
 using CallMetadata = std::vector<std::pair<std::string, std::string>>;
 
+// The header in which an answer names the call that it comes from.
+inline constexpr char kRequestIdHeader[] = "X-Request-Id";
+HttpResponse NamedAfter(const grpc::ClientContext& call, HttpResponse response);
+
 class DigitCall : public grpc::ClientReadReactor<v1::GenerateDigitResponse>,
                   public std::enable_shared_from_this<DigitCall> {
  public:

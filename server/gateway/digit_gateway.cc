@@ -22,6 +22,7 @@ namespace {
 
 constexpr char kPicturePath[] = "/v1/digits/";
 constexpr char kPictureType[] = ".png";
+constexpr size_t kMaxShown = 300;  // bytes of a refused request, and of the reason, in the log
 
 // What gRPC takes as the value of metadata.
 bool IsMetadata(const std::string& value) {
@@ -57,6 +58,24 @@ std::optional<HttpTls> TlsFor(const GatewayOptions& options) {
     };
   }
   return tls;
+}
+
+// Calls have a line of their own, and are known by their id.
+bool IsCall(const HttpResponse& answer) {
+  return std::any_of(answer.headers.begin(), answer.headers.end(),
+                     [](const auto& header) { return header.first == kRequestIdHeader; });
+}
+
+std::function<void(const HttpRequest&, const HttpResponse&)> RefusalsFor(const GatewayOptions& options) {
+  if (!options.on_refused) return nullptr;
+  return [tell = options.on_refused](const HttpRequest& request, const HttpResponse& answer) {
+    if (IsCall(answer)) return;
+    const std::string asked = request.method.empty() ? "HTTP" : absl::StrCat(request.method, " ", request.path);
+    const std::string& why = answer.error.empty() ? answer.body : answer.error;
+    tell(absl::StrCat(asked.substr(0, kMaxShown), ": ", answer.status, ": ",
+                      absl::StripTrailingAsciiWhitespace(why.substr(0, kMaxShown))),
+         request.peer);
+  };
 }
 
 HttpResponse ModelAnswer(const v1::GetModelResponse& model) {
@@ -112,12 +131,13 @@ absl::StatusOr<std::unique_ptr<DigitGateway>> DigitGateway::Start(const GatewayO
   gateway->inner_server_ = builder.BuildAndStart();
   if (gateway->inner_server_ == nullptr) return absl::InternalError("gRPC does not start within the process");
   gateway->stub_ = v1::DigitService::NewStub(gateway->inner_server_->InProcessChannel(grpc::ChannelArguments()));
-  absl::StatusOr<std::unique_ptr<HttpServer>> server =
-      HttpServer::Start({.host = options.host, .port = options.port, .tls = TlsFor(options)}, gateway->Routes());
-  if (!server.ok()) {
-    return absl::Status(server.status().code(),
-                        absl::StrCat(server.status().message(), "; choose another with --http_listen"));
-  }
+  absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start({.host = options.host,
+                                                                          .port = options.port,
+                                                                          .flag = "--http_listen",
+                                                                          .tls = TlsFor(options),
+                                                                          .on_error = RefusalsFor(options)},
+                                                                         gateway->Routes());
+  if (!server.ok()) return server.status();
   gateway->server_ = *std::move(server);
   return gateway;
 }
@@ -219,7 +239,8 @@ std::function<void()> DigitGateway::DescribeModel(const HttpRequest& request,
   stub_->async()->GetModel(
       &call->context, &call->request, &call->response,
       [this, call, responder = std::move(responder)](const grpc::Status& status) mutable {
-        std::exchange(responder, nullptr)->Send(status.ok() ? ModelAnswer(call->response) : ErrorAnswer(status));
+        std::exchange(responder, nullptr)
+            ->Send(NamedAfter(call->context, status.ok() ? ModelAnswer(call->response) : ErrorAnswer(status)));
         Leave();
       });
   return kNobody;

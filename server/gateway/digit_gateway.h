@@ -45,6 +45,9 @@ struct GatewayOptions {
   std::shared_ptr<const TlsCertificates> certificates = nullptr;  // null: plain text
   // A handshake of TLS that came to nothing, in words; on the HTTP server's I/O thread.
   std::function<void(const std::string& how)> on_failed_handshake = nullptr;
+  // A request that was answered with an error before it was a call, such as "GET /nowhere: 404: nothing is here"; on
+  // the same thread.
+  std::function<void(const std::string& what, const std::string& peer)> on_refused = nullptr;
 };
 
 // Counts since the start, and how things are.

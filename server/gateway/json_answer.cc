@@ -98,7 +98,8 @@ HttpResponse ErrorAnswer(const grpc::Status& status) {
   HttpResponse response{.status = HttpStatus(status.error_code()),
                         .content_type = "application/json",
                         .body = ErrorLine(status),
-                        .headers = {{"Cache-Control", "no-store"}}};
+                        .headers = {{"Cache-Control", "no-store"}},
+                        .error = status.error_message()};
   if (response.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   if (const std::optional<int64_t> seconds = RetryAfter(Parsed(status)); seconds.has_value()) {
     response.headers.emplace_back("Retry-After", absl::StrCat(*seconds));

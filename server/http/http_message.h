@@ -30,6 +30,7 @@ struct HttpResponse {
   std::string content_type = "text/plain; charset=utf-8";
   std::string body = {};
   std::vector<std::pair<std::string, std::string>> headers = {};  // besides type, length and connection
+  std::string error = {};  // in words, where the body is none; for HttpServerOptions::on_error
 };
 
 using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;

@@ -97,7 +97,8 @@ struct HttpServer::Impl {
     }
     return absl::UnavailableError(absl::StrCat(
         "cannot listen on ", Bracketed(options.host), ":", options.port,
-        error ? absl::StrCat(": ", error.message()) : ": the port is taken, or the address is not this machine's"));
+        error ? absl::StrCat(": ", error.message()) : ": the port is taken, or the address is not this machine's",
+        options.flag.empty() ? "" : absl::StrCat("; choose another with ", options.flag)));
   }
 
   void Run() {

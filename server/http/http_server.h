@@ -22,6 +22,7 @@
 #define DENOISED_SERVER_HTTP_HTTP_SERVER_H_
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,7 +38,8 @@ struct HttpServerOptions {
   // A name or an address, IPv6 without brackets; empty, 0.0.0.0 and :: are every address of this machine, IPv4 and
   // IPv6.
   std::string host = {};
-  int port = 0;  // 0 picks a free one
+  int port = 0;           // 0 picks a free one
+  std::string flag = {};  // that sets them, to be named in errors: "--http_listen"
   int max_connections = 256;
   std::optional<HttpTls> tls = std::nullopt;  // none: plain text
   HttpRequestLimits limits = {};
@@ -46,6 +48,9 @@ struct HttpServerOptions {
   std::chrono::milliseconds request_timeout{10000};    // until all of a request is there
   std::chrono::milliseconds response_timeout{10000};   // until the client has taken all of the answer
   std::chrono::milliseconds linger_timeout{1000};      // until the client has closed after the answer
+  // Hears of each answer to a request with a status of 400 or more, before it is sent, on the I/O thread; of the
+  // request there is only the peer where it could not be read.
+  std::function<void(const HttpRequest& request, const HttpResponse& answer)> on_error = nullptr;
 };
 
 class HttpServer {

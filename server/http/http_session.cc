@@ -162,6 +162,13 @@ void HttpSession::TellFailure(const std::string& why) {
   if (context_.options.tls->on_failure) context_.options.tls->on_failure(peer_, why);
 }
 
+void HttpSession::TellError(const HttpResponse& answer) const {
+  if (!context_.options.on_error || !reader_.began()) return;  // a handshake that failed has been told of already
+  HttpRequest request = reader_.request();
+  request.peer = peer_;
+  context_.options.on_error(request, answer);
+}
+
 void HttpSession::BeginReading() {
   phase_ = Phase::kReading;
   deadline_ = Clock::now() + context_.options.request_timeout;
@@ -250,6 +257,7 @@ void HttpSession::Write(HttpResponse response) {
   if (phase_ == Phase::kClosed) return;
   phase_ = Phase::kWriting;
   on_gone_ = nullptr;
+  if (response.status >= 400) TellError(response);
   response_ = Serialized(std::move(response), reader_.request());
   WaitUntil(Clock::now() + context_.options.response_timeout);
   stream_.Write(response_, [self = shared_from_this()](const error_code& error, size_t) {

@@ -88,6 +88,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void OnHandshake(HttpStream::Handshaken how, const std::string& why);
   void OnStep();
   void TellFailure(const std::string& why);
+  void TellError(const HttpResponse& answer) const;
   void BeginReading();
   void Read();
   void OnRead(size_t size);

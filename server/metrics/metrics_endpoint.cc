@@ -2,9 +2,6 @@
 
 #include <utility>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
-
 namespace denoised {
 namespace {
 
@@ -43,11 +40,8 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const st
   routes.Add("GET", "/healthz", HealthPage(std::move(healthy)), HttpRoutes::Where::kIoThread);
   routes.Add("GET", "/livez", LivenessPage(std::move(alive)), HttpRoutes::Where::kIoThread);
   absl::StatusOr<std::unique_ptr<HttpServer>> server =
-      HttpServer::Start({.host = host, .port = port}, std::move(routes));
-  if (!server.ok()) {
-    return absl::Status(server.status().code(),
-                        absl::StrCat(server.status().message(), "; choose another with --metrics_listen"));
-  }
+      HttpServer::Start({.host = host, .port = port, .flag = "--metrics_listen"}, std::move(routes));
+  if (!server.ok()) return server.status();
   return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(*std::move(server)));
 }
 

@@ -9,11 +9,13 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "server/telemetry/line_budget.h"
 
 namespace denoised {
@@ -88,6 +90,16 @@ void LogFailedHandshake(std::string_view how) {
   if (!left_out.has_value()) return;
   if (*left_out == 0) return spdlog::warn("a TLS handshake failed: {}", how);
   spdlog::warn("a TLS handshake failed: {}; {} more have failed since the last such line", how, *left_out);
+}
+
+std::function<void(const std::string&, const std::string&)> RefusedRequestLog() {
+  return [budget = std::make_shared<LineBudget>()](const std::string& what, const std::string& peer) {
+    const std::optional<int64_t> left_out = budget->Take(LineBudget::Clock::now());
+    if (!left_out.has_value()) return;
+    const std::string more =
+        *left_out == 0 ? "" : absl::StrCat("; ", *left_out, " more were refused since the last such line");
+    LogLine(spdlog::level::warn, what + more, {{"peer", peer}});
+  };
 }
 
 bool FlushLog(std::chrono::nanoseconds patience) {

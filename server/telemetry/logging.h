@@ -15,6 +15,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -35,6 +36,10 @@ void SetUpLogging(const LoggingOptions& options);
 // Warns of a TLS handshake that failed, on whatever port: `how` in a few words. Strangers could have it write without
 // end, so there are no more such lines than a LineBudget has.
 void LogFailedHandshake(std::string_view how);
+
+// Warns of HTTP requests that were refused before they were calls, which have lines of their own: "GET /nowhere: 404:
+// nothing is here". No more such lines than a LineBudget has.
+std::function<void(const std::string& what, const std::string& peer)> RefusedRequestLog();
 
 // Returns when all lines so far are written: true; or when `patience` is over, as nobody reads them: false.
 bool FlushLog(std::chrono::nanoseconds patience);

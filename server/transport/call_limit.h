@@ -6,8 +6,9 @@
 //   const CallLimit limit(10'000, [&](const SocketAddress& peer) { return listener.Cut(peer); });
 //
 // Twenty times a second the calls are counted, and if there are more, the connections with the most are cut until there
-// are not. Their clients see UNAVAILABLE: gRPC has no way to refuse a call of which no service has heard. Connections
-// of Unix sockets have no address by which they could be told apart, and are not counted.
+// are not, with a warning that names the first ones. Their clients see UNAVAILABLE: gRPC has no way to refuse a call of
+// which no service has heard. Connections of Unix sockets have no address by which they could be told apart, and are
+// not counted.
 //
 // Thread-safe.
 #ifndef DENOISED_SERVER_TRANSPORT_CALL_LIMIT_H_
@@ -19,6 +20,7 @@
 #include <optional>
 
 #include "common/support/periodic_task.h"
+#include "server/telemetry/line_budget.h"
 #include "server/transport/listen_address.h"
 
 namespace denoised {
@@ -44,6 +46,7 @@ class CallLimit {
   int64_t open_ = 0;     // then
   // The allocator keeps what so many small pieces took, if it is not told to let go.
   std::optional<Clock::time_point> return_memory_at_;
+  LineBudget lines_;
 
   PeriodicTask task_;  // NOTE: last, it uses the others
 };

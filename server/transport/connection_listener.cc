@@ -13,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "server/transport/inode.h"
@@ -194,11 +195,13 @@ void ConnectionListener::RefuseWithSpare(int listener) {
 void ConnectionListener::Refuse(int socket, const char* why) {
   ++refused_;  // before its client can hear of it
   if (options_.on_refused) options_.on_refused();
+  const SocketAddress peer = PeerAddress(socket);
   close(socket);
   const Clock::time_point now = Clock::now();
   if (now - last_warning_ < kWarnEvery) return;
   last_warning_ = now;
-  spdlog::warn("a connection is refused, {} so far: {}", refused_.load(), why);
+  const std::string whose = peer.size == 0 ? "that is closed already" : "of " + AddressText(peer);
+  spdlog::warn("a connection {} is refused, {} so far: {}", whose, refused_.load(), why);
 }
 
 void ConnectionListener::ExpectProbe(const SocketAddress& own) {

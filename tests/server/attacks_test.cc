@@ -10,9 +10,11 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "tests/server/puppet_server.h"
+#include "tests/testing/captured_log.h"
 #include "tests/testing/http2.h"
 #include "tests/testing/process_figures.h"
 #include "tests/testing/raw_connection.h"
@@ -141,6 +143,7 @@ class CallLimitTest : public PuppetServer {
 
 // Calls of which nothing but headers come, over several connections: no service hears of them, and they never end.
 TEST_F(CallLimitTest, CallsBeyondAllThatMayBeOpenCostTheConnectionWithTheMost) {
+  const CapturedLog log;
   Start();
   const auto dial = [this] {
     RawConnection connection(server_->port());
@@ -157,6 +160,8 @@ TEST_F(CallLimitTest, CallsBeyondAllThatMayBeOpenCostTheConnectionWithTheMost) {
   open(many, 900);
   many.ReceiveAll();  // until it is cut
   AwaitMetric("denoised_connections_cut_total", "1");
+  while (!absl::StrContains(log.text(), "more than --max_calls=1000: ")) std::this_thread::yield();
+  EXPECT_THAT(log.text(), testing::ContainsRegex("those with the most are cut: 127\\.0\\.0\\.1:[0-9]+ with [0-9]+"));
   few.Send(CallOf(601, http2::CallHeaders(kGetModel)));
   EXPECT_THAT(http2::FrameReader(few).Stream(601), HasType(http2::kData));
   EXPECT_TRUE(Generate(Request(7)).status.ok());

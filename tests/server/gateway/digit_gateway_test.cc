@@ -16,6 +16,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "common/support/digest.h"
+#include "server/telemetry/line_budget.h"
 #include "tests/server/puppet_server.h"
 #include "tests/testing/captured_log.h"
 #include "tests/testing/http_client.h"
@@ -25,7 +26,9 @@ namespace denoised {
 namespace {
 
 using nlohmann::json;
+using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 class GatewayTest : public PuppetServer {
@@ -166,6 +169,49 @@ TEST_F(GatewayTest, TheDescriptionNamesEachPath) {
     ++named;
   }
   EXPECT_EQ(named, static_cast<int>(paths.size()));
+}
+
+// As calls do, though none comes of them.
+TEST_F(GatewayTest, RefusedRequestsLeaveALineWithTheirClient) {
+  const CapturedLog log;
+  Start();
+  EXPECT_EQ(Get("/nowhere").status, 404);
+  EXPECT_EQ(Begin("{").Receive().status, 400);
+  EXPECT_EQ(Begin(std::string(1 << 20, ' ')).Receive().status, 413);
+  HttpConnection stranger(server_->http_port());
+  stranger.Send("hello\r\n\r\n");
+  EXPECT_EQ(stranger.Receive().status, 400);
+  const std::string peer = "[^\n]* peer=127\\.0\\.0\\.1:[0-9]+\n";
+  EXPECT_THAT(log.text(), ContainsRegex(" warning GET /nowhere: 404: nothing is here; what there is: " + peer));
+  EXPECT_THAT(log.text(),
+              ContainsRegex(" warning POST /v1/digits:generate: 400: the body is not the JSON of a " + peer));
+  EXPECT_THAT(log.text(), ContainsRegex(" warning HTTP: 413: a body may have [0-9]+ bytes at most" + peer));
+  EXPECT_THAT(log.text(), ContainsRegex(" warning HTTP: 400: this is no HTTP request: " + peer));
+}
+
+TEST_F(GatewayTest, CallsThatFailLeaveTheirOwnLineAlone) {
+  const CapturedLog log;
+  Start();
+  EXPECT_EQ(Get("/v1/digits/7.png?steps=2000").status, 400);
+  AwaitMetric(
+      "grpc_server_handled_total{grpc_code=\"InvalidArgument\",grpc_method=\"GenerateDigit\",grpc_service=\"denoised."
+      "v1."
+      "DigitService\",grpc_type=\"server_stream\"}",
+      "1");
+  EXPECT_THAT(log.text(), HasSubstr("GenerateDigit: INVALID_ARGUMENT after "));
+  EXPECT_THAT(log.text(), Not(HasSubstr("/v1/digits/7.png")));
+}
+
+// Strangers could have it write without end.
+TEST_F(GatewayTest, LinesOfRefusedRequestsAreLimited) {
+  const CapturedLog log;
+  Start();
+  constexpr int kRequests = 5 * LineBudget::kLines;
+  for (int i = 0; i < kRequests; ++i) EXPECT_EQ(Get("/nowhere").status, 404);
+  const std::string text = log.text();
+  int lines = 0;
+  for (size_t at = 0; (at = text.find("/nowhere: 404", at)) != std::string::npos; ++at) ++lines;
+  EXPECT_LT(lines, kRequests);
 }
 
 // The queue's answer, with the time to wait as HTTP says it.

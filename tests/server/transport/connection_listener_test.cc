@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "server/transport/descriptor_limit.h"
+#include "tests/testing/captured_log.h"
 #include "tests/testing/raw_connection.h"
 #include "tests/testing/sanitizers.h"
 #include "tests/testing/status_matchers.h"
@@ -21,6 +22,8 @@
 
 namespace denoised {
 namespace {
+
+using testing::ContainsRegex;
 
 // Takes connections as gRPC would, and says hello on each.
 class Listening {
@@ -72,6 +75,7 @@ TEST(ConnectionListenerTest, HandsConnectionsOver) {
 
 TEST(ConnectionListenerTest, BeyondTheLimitTheyAreClosedAtOnceUntilOthersClose) {
   int refused = 0;
+  const CapturedLog log;
   Listening listening({.max_connections = 2, .on_refused = [&refused] { ++refused; }});
   const RawConnection first = listening.Connect(), second = listening.Connect();
   EXPECT_EQ(first.Receive() + second.Receive(), "hellohello");
@@ -84,6 +88,8 @@ TEST(ConnectionListenerTest, BeyondTheLimitTheyAreClosedAtOnceUntilOthersClose) 
   EXPECT_EQ(fourth.Receive(), "hello");
   listening.listener().Stop();
   EXPECT_EQ(refused, 1);
+  EXPECT_THAT(log.text(), ContainsRegex("a connection of 127\\.0\\.0\\.1:[0-9]+ is refused, 1 so far: as many as "
+                                        "--max_connections allows are open"));
 }
 
 TEST(ConnectionListenerTest, ProbeIsKnownAndAlwaysHasRoom) {
