@@ -14,7 +14,8 @@ namespace denoised {
 
 // OK if it serves. FAILED_PRECONDITION if it says that it does not, UNAVAILABLE if it does not answer, INVALID_ARGUMENT
 // for --listen with port 0, of which nobody knows where it is. Over TLS it takes any certificate, as it asks its own
-// machine, and shows the server's own where clients need one, so that --tls_client_ca must have signed that.
+// machine. Where clients need one, which it has not, it asks /livez and /healthz at --metrics_listen; without that port
+// it shows the server's own, which --tls_client_ca must have signed then.
 absl::Status CheckHealth(const ServerOptions& options, double timeout_seconds);
 
 }  // namespace denoised

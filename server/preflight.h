@@ -14,8 +14,8 @@
 
 namespace denoised {
 
-// What would be served, where and how, in lines. Or the error that a start would end with, but for a port that is
-// taken, as it is while the server runs.
+// What would be served, where and how, in lines. Or the error that a start would end with, but for a port that cannot
+// be had while a server answers at --listen, as the one whose flags are to be changed does; then a line says so.
 absl::StatusOr<std::string> Preflight(const ServerOptions& options, const Server::ModelLoader& load_model);
 
 }  // namespace denoised

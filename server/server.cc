@@ -98,6 +98,23 @@ int ReservedDescriptors(const ServerOptions& options) {
   return reserved;
 }
 
+absl::StatusOr<std::unique_ptr<ConnectionListener>> BindForGrpc(const std::string& listen,
+                                                                const ListenerOptions& options) {
+  DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--listen", listen));
+  absl::StatusOr<std::unique_ptr<ConnectionListener>> listener = ConnectionListener::Bind(address, options);
+  if (listener.ok()) return listener;
+  return absl::UnavailableError(absl::StrCat("cannot listen on ", listen,
+                                             ": the port is taken, or the address is not this machine's (",
+                                             listener.status().message(), "); choose another with --listen"));
+}
+
+// Null where there is to be none.
+absl::StatusOr<std::unique_ptr<HttpServer>> BindForHttp(const std::string& flag, const std::string& listen) {
+  if (listen == kPortOff) return nullptr;
+  DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(flag, listen));
+  return HttpServer::Start({.host = address.host, .port = address.port, .flag = flag}, HttpRoutes());
+}
+
 DigitServiceOptions ServiceOptions(const ServerOptions& options) {
   DigitServiceOptions service = options.service;
   service.read_limits.grace = Nanoseconds(options.write_timeout_seconds);
@@ -261,6 +278,15 @@ absl::Status Server::Validate(const ServerOptions& options) {
   return CheckHttpIsSafe(options);
 }
 
+// All at once, so that none is the other's.
+absl::Status Server::TryToBind(const ServerOptions& options) {
+  const auto grpc = BindForGrpc(options.listen, {});
+  DENOISED_RETURN_IF_ERROR(grpc.status());
+  const auto metrics = BindForHttp("--metrics_listen", options.metrics_listen);
+  DENOISED_RETURN_IF_ERROR(metrics.status());
+  return BindForHttp("--http_listen", options.http_listen).status();
+}
+
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const ModelLoader& load_model) {
   DENOISED_RETURN_IF_ERROR(Validate(options));
   DENOISED_ASSIGN_OR_RETURN(const Credentials credentials,
@@ -352,20 +378,13 @@ absl::Status Server::StartGrpc() {
 }
 
 absl::Status Server::BindGrpcPort() {
-  DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--listen", options_.listen));
   const int descriptors = RaiseDescriptorLimit();
-  absl::StatusOr<std::unique_ptr<ConnectionListener>> listener =
-      ConnectionListener::Bind(address, {.max_connections = options_.transport.max_connections,
-                                         .descriptor_limit = descriptors,
-                                         .reserved_descriptors = ReservedDescriptors(options_),
-                                         .on_refused = [this] { metrics_.OnConnectionRefused(); },
-                                         .on_cut = [this] { metrics_.OnConnectionCut(); }});
-  if (!listener.ok()) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen,
-                                               ": the port is taken, or the address is not this machine's (",
-                                               listener.status().message(), "); choose another with --listen"));
-  }
-  listener_ = *std::move(listener);
+  DENOISED_ASSIGN_OR_RETURN(listener_,
+                            BindForGrpc(options_.listen, {.max_connections = options_.transport.max_connections,
+                                                          .descriptor_limit = descriptors,
+                                                          .reserved_descriptors = ReservedDescriptors(options_),
+                                                          .on_refused = [this] { metrics_.OnConnectionRefused(); },
+                                                          .on_cut = [this] { metrics_.OnConnectionCut(); }}));
   metrics_.SetConnectionsSource([this] { return listener_->connections(); });
   return absl::OkStatus();
 }

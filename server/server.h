@@ -101,6 +101,8 @@ class Server {
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const ModelLoader& load_model);
   // Flags that contradict themselves or are no addresses: INVALID_ARGUMENT. The first thing that Start does.
   static absl::Status Validate(const ServerOptions& options);
+  // Binds the ports and lets go of them: UNAVAILABLE, in the words of Start, if that cannot be done.
+  static absl::Status TryToBind(const ServerOptions& options);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

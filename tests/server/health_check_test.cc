@@ -2,9 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/preflight.h"
+#include "tests/testing/free_port.h"
 #include "tests/testing/puppet_engine.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -80,6 +87,51 @@ TEST_F(HealthCheckTest, ServersOwnCertificateIsShownWhereClientsNeedOne) {
   EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
 }
 
+// Server and clients have authorities of their own, as where a public one has signed the server's certificate.
+class TwoAuthoritiesTest : public HealthCheckTest {
+ protected:
+  TwoAuthoritiesTest() {
+    UseTls(/*mutual=*/true);
+    options_.tls.client_ca = folder_.Write("clients.pem", clients_.pem());
+  }
+
+  const TestAuthority clients_;
+};
+
+TEST_F(TwoAuthoritiesTest, MetricsPortIsAskedInstead) {
+  options_.metrics_listen = absl::StrCat("127.0.0.1:", FreePort());
+  Start();
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
+  const std::string url = absl::StrCat("http://", options_.metrics_listen, "/livez");
+  server_.reset();
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       absl::StrCat("the server does not answer at ", url,
+                                    ", where it is asked because --tls_client_ca is set: Connection refused")));
+}
+
+TEST_F(TwoAuthoritiesTest, MetricsPortSaysThatItStarts) {
+  options_.metrics_listen = absl::StrCat("0.0.0.0:", FreePort());
+  absl::Status meanwhile;
+  const auto load = [this, &meanwhile](const ServingModelOptions& model, SchedulerObserver* observer) {
+    meanwhile = CheckHealth(options_, kTimeoutSeconds);
+    return LoadPuppet(model, observer);
+  };
+  ASSERT_THAT(Server::Start(options_, load), IsOk());
+  EXPECT_THAT(meanwhile, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                  absl::StrCat("the server at ", options_.listen, " does not serve: http://127.0.0.1",
+                                               options_.metrics_listen.substr(options_.metrics_listen.find(':')),
+                                               "/healthz says \"not serving\"")));
+}
+
+TEST_F(TwoAuthoritiesTest, WithoutItTheErrorSaysWhatToDo) {
+  Start();
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("; it was shown the server's own certificate, which --tls_client_ca must have signed: "
+                                 "turn --metrics_listen on, at a port of its own, and that is asked instead")));
+}
+
 TEST_F(HealthCheckTest, ServerThatIsGoneIsSaid) {
   Start();
   server_.reset();
@@ -121,10 +173,61 @@ TEST_F(HealthCheckTest, PreflightSaysWhatWouldBeServed) {
 }
 
 TEST_F(HealthCheckTest, PreflightSaysWhereThePageIs) {
-  options_.http_listen = "127.0.0.1:8080";
-  EXPECT_THAT(*Preflight(options_, LoadPuppet), HasSubstr("page           http://127.0.0.1:8080/\n"));
+  options_.http_listen = absl::StrCat("127.0.0.1:", FreePort());
+  EXPECT_THAT(*Preflight(options_, LoadPuppet),
+              HasSubstr(absl::StrCat("page           http://", options_.http_listen, "/\n")));
   UseTls(/*mutual=*/false);
-  EXPECT_THAT(*Preflight(options_, LoadPuppet), HasSubstr("page           https://127.0.0.1:8080/\n"));
+  EXPECT_THAT(*Preflight(options_, LoadPuppet),
+              HasSubstr(absl::StrCat("page           https://", options_.http_listen, "/\n")));
+}
+
+// In the words of a start.
+TEST_F(HealthCheckTest, PreflightFindsPortsThatCannotBeHad) {
+  const int taken = socket(AF_INET, SOCK_STREAM, 0);
+  const int port = FreePort();
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  ASSERT_EQ(bind(taken, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(listen(taken, 1), 0);
+  const std::string listen = absl::StrCat("127.0.0.1:", port);
+  const ServerOptions sound = options_;
+  for (const auto& [flag, member] : {std::pair("--metrics_listen", &ServerOptions::metrics_listen),
+                                     std::pair("--http_listen", &ServerOptions::http_listen)}) {
+    options_ = sound;
+    options_.*member = listen;
+    const absl::Status error = Preflight(options_, LoadPuppet).status();
+    EXPECT_EQ(error, Server::Start(options_, LoadPuppet).status());
+    EXPECT_THAT(error, StatusIs(absl::StatusCode::kUnavailable,
+                                absl::StrCat("cannot listen on ", listen,
+                                             ": the port is taken, or the address is not this machine's; choose "
+                                             "another with ",
+                                             flag)));
+  }
+  options_ = sound;
+  options_.listen = "192.0.2.7:50051";
+  EXPECT_THAT(Preflight(options_, LoadPuppet),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       "cannot listen on 192.0.2.7:50051: the port is taken, or the address is not this machine's "
+                       "(Cannot assign requested address); choose another with --listen"));
+  close(taken);
+}
+
+// Two flags must not name one port either.
+TEST_F(HealthCheckTest, PreflightFindsAPortThatIsNamedTwice) {
+  options_.metrics_listen = options_.http_listen = absl::StrCat("127.0.0.1:", FreePort());
+  EXPECT_THAT(Preflight(options_, LoadPuppet),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("choose another with --http_listen")));
+}
+
+TEST_F(HealthCheckTest, PreflightSaysThatAServerRunsAndLeavesItsPorts) {
+  Start();
+  const absl::StatusOr<std::string> report = Preflight(options_, LoadPuppet);
+  ASSERT_THAT(report, IsOk());
+  EXPECT_THAT(*report,
+              HasSubstr("ports          taken by a server that answers, which has to stop before this one starts\n"));
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
 }
 
 TEST_F(HealthCheckTest, PreflightSaysWhoDrewTheGoldenDraw) {
