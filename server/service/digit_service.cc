@@ -31,13 +31,16 @@ class RefusedCall : public GenerateReactor {
   void OnDone() override { delete this; }
 };
 
-// Retry policies do not read RetryInfo: they wait as long as this says, up to half as long again, so that all who were
-// refused together do not come back together.
-void AdviseRetry(const absl::Status& status, uint64_t random, grpc::CallbackServerContext& context) {
+// The wait that a refusal asks for, or up to half as long again, so that all who were refused together do not come back
+// together. RetryInfo and HTTP's Retry-After have it from here; retry policies read neither, but the metadata.
+absl::Status AdviseRetry(absl::Status status, uint64_t random, grpc::CallbackServerContext& context) {
   const std::optional<std::chrono::nanoseconds> wait = GetRetryAfter(status);
-  if (!wait.has_value()) return;
-  const auto milliseconds = static_cast<uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(*wait).count());
-  context.AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(milliseconds + random % (milliseconds / 2 + 1)));
+  if (!wait.has_value()) return status;
+  const auto least = static_cast<uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(*wait).count());
+  const std::chrono::milliseconds spread(least + random % (least / 2 + 1));
+  context.AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(spread.count()));
+  SetRetryAfter(status, spread);
+  return status;
 }
 
 // gRPC's deadlines are wall-clock times; the scheduler's are not.
@@ -174,8 +177,7 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
   absl::StatusOr<Admission> admission = served->scheduler().Submit(valid->draw, stream);
   if (!admission.ok()) {
     metrics_.OnRequestFinished();
-    AdviseRetry(admission.status(), RandomSeed(), *context);
-    return new RefusedCall(admission.status());
+    return new RefusedCall(AdviseRetry(admission.status(), RandomSeed(), *context));
   }
   const v1::GenerateDigitResponse accepted = MakeAccepted(valid->draw, served->info(), *admission);
   return stream->Open(context, accepted, std::move(admission->ticket));

@@ -244,7 +244,8 @@ TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
   grpc::ClientContext context;
   const auto reader = StartFullRequest(context);
   v1::GenerateDigitResponse event;
-  const Answer refused = Generate(Request(2));
+  grpc::ClientContext refusal;
+  const Answer refused = Generate(refusal, Request(2));
   EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.status.error_message(),
               HasSubstr("the queue is full: images that wait, are being drawn or have not been read yet take 6 of 6 "
@@ -253,7 +254,12 @@ TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
   ASSERT_TRUE(details.ParseFromString(refused.status.error_details()));
   google::rpc::RetryInfo retry;
   ASSERT_TRUE(details.details(0).UnpackTo(&retry));
-  EXPECT_GT(retry.retry_delay().seconds() * 1'000'000'000 + retry.retry_delay().nanos(), 0);
+  const int64_t milliseconds = retry.retry_delay().seconds() * 1000 + retry.retry_delay().nanos() / 1'000'000;
+  EXPECT_GT(milliseconds, 0);
+  const auto& trailing = refusal.GetServerTrailingMetadata();
+  ASSERT_EQ(trailing.count("grpc-retry-pushback-ms"), 1u);
+  const grpc::string_ref pushback = trailing.find("grpc-retry-pushback-ms")->second;
+  EXPECT_EQ(std::string(pushback.data(), pushback.size()), absl::StrCat(milliseconds)) << "one wait for all clients";
   EXPECT_EQ(Metric("denoised_rejected_total{reason=\"queue_full\"}"), "1");
   EXPECT_EQ(Metric("denoised_requests_in_flight"), "1") << "the refused one must not count";
   engine_->LetGo();
