@@ -23,6 +23,8 @@ TrainingBatches::TrainingBatches(const Dataset& data, const NoiseSchedule& sched
     : data_(data), options_(options), prediction_type_(schedule.config().prediction_type), order_(data.size()) {
   const auto images = static_cast<int64_t>(data.size());
   const at::Tensor alphas_cumprod = torch::tensor(schedule.alphas_cumprod(), torch::kFloat64);
+  timesteps_ = options.timesteps.empty() ? torch::arange(alphas_cumprod.size(0), torch::kInt64)
+                                         : torch::tensor(options.timesteps, torch::kInt64);
   signal_ = alphas_cumprod.sqrt().to(torch::kFloat32);
   noise_ = (1 - alphas_cumprod).sqrt().to(torch::kFloat32);
   weight_ = LossWeights(alphas_cumprod).to(torch::kFloat32);
@@ -50,7 +52,7 @@ TrainingBatch TrainingBatches::Make(int64_t index) const {
   torch::manual_seed(epoch_seed_ + static_cast<uint64_t>(index));
   // Every process draws for the whole batch and keeps its share, so that their number does not change the numbers.
   const int64_t all = std::min(global_rows(), images_per_epoch() - index * global_rows());
-  const at::Tensor t = torch::randint(signal_.size(0), {all}, torch::kInt64);
+  const at::Tensor t = timesteps_.index_select(0, torch::randint(timesteps_.size(0), {all}, torch::kInt64));
   const at::Tensor hidden = torch::rand({all}) < options_.label_dropout;
   const at::Tensor epsilon = torch::randn({all, 1, kModelSize, kModelSize});
   const int64_t each = all / options_.ranks, one_more = all % options_.ranks;  // as many processes get one row more
@@ -79,7 +81,8 @@ TrainingBatch TrainingBatches::MakeFixed(int64_t first, int64_t count) const {
   const at::Tensor middles = torch::arange(first, first + count, torch::kInt64) * 2 + 1;
   const at::Tensor clean = pixels_.narrow(0, first, count).to(torch::kFloat32) / 127.5 - 1;
   TrainingBatch batch;
-  batch.t = torch::floor_divide(middles * signal_.size(0), 2 * static_cast<int64_t>(data_.size()));
+  const int64_t parts = 2 * static_cast<int64_t>(data_.size());
+  batch.t = timesteps_.index_select(0, torch::floor_divide(middles * timesteps_.size(0), parts));
   batch.y = labels_.narrow(0, first, count).to(torch::kInt64);
   batch.x = Noisy(clean, epsilon, batch.t);
   batch.target = Target(clean, epsilon, batch.t);

@@ -33,11 +33,12 @@ struct TrainingBatch {
 };
 
 struct TrainingBatchesOptions {
-  int rows = 64;                  // of a batch, in each process
-  std::optional<int> null_label;  // that hides a label; none: labels are never hidden
-  double label_dropout = 0;       // share of labels that are hidden
-  bool keep_last = false;         // the images that do not fill a last batch are one all the same
-  double min_snr_gamma = 0;       // highest weight of the clean image's error, in units of its SNR; 0: plain mean
+  int rows = 64;                        // of a batch, in each process
+  std::optional<int> null_label = {};   // that hides a label; none: labels are never hidden
+  double label_dropout = 0;             // share of labels that are hidden
+  bool keep_last = false;               // the images that do not fill a last batch are one all the same
+  double min_snr_gamma = 0;             // highest weight of the clean image's error, in units of its SNR; 0: plain mean
+  std::vector<int64_t> timesteps = {};  // to draw from; empty: all
   uint64_t seed = 1;
   int rank = 0;   // of this process
   int ranks = 1;  // processes that share each batch
@@ -63,7 +64,8 @@ class TrainingBatches {
   TrainingBatch Make(int64_t index) const;
 
   // Images `first` to first+count-1 of the data set, always with the same timesteps and noise and with their labels, to
-  // compare networks by: image i of N at timestep floor((i + 1/2) T / N), so that every part of the schedule counts.
+  // compare networks by: image i of N at number floor((i + 1/2) T / N) of the T timesteps to draw from, so that every
+  // part of the schedule counts.
   TrainingBatch MakeFixed(int64_t first, int64_t count) const;
 
  private:
@@ -75,6 +77,7 @@ class TrainingBatches {
   const Dataset& data_;
   const TrainingBatchesOptions options_;
   const PredictionType prediction_type_;
+  at::Tensor timesteps_;                // to draw from
   at::Tensor signal_, noise_, weight_;  // [T]
   at::Tensor pixels_, labels_;          // views of data_
 

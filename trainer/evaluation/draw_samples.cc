@@ -158,6 +158,12 @@ absl::StatusOr<StepPlan> PlanOf(const Checkpoint& checkpoint, const DrawOptions&
   if (options.eta != 0 && options.sampler != SamplerType::kDdim) {
     return absl::InvalidArgumentError("--eta is for --sampler ddim only; leave it out or choose that sampler");
   }
+  const int learnt = checkpoint.metadata.distilled_steps;
+  if (learnt > 0 && (options.sampler != SamplerType::kDdim || options.steps != learnt || options.eta != 0)) {
+    return absl::InvalidArgumentError(absl::StrCat(options.checkpoint, " has learnt to draw in ", learnt,
+                                                   learnt == 1 ? " step" : " steps",
+                                                   " of ddim alone: give --sampler ddim --steps ", learnt));
+  }
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));
   absl::StatusOr<StepPlan> plan = MakeStepPlan(schedule, {.sampler = options.sampler,
                                                           .steps = options.steps,

@@ -341,7 +341,10 @@ absl::Status CheckCheckpoints(const Flags& flags) {
     for (const std::string& sampler : flags.samplers) {
       DENOISED_ASSIGN_OR_RETURN(draw.sampler, ParseSampler(sampler));
       draw.guidance_scale = *std::max_element(flags.guidance_scales.begin(), flags.guidance_scales.end());
-      DENOISED_RETURN_IF_ERROR(CheckDrawing(draw));
+      for (const int steps : flags.steps) {
+        draw.steps = steps;
+        DENOISED_RETURN_IF_ERROR(CheckDrawing(draw));
+      }
     }
   }
   return absl::OkStatus();

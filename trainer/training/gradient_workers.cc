@@ -56,7 +56,7 @@ at::Tensor SquaredErrors(Module& unet, const TrainingBatch& rows, const Gradient
   ComputeOnThisThreadAlone();
   torch::jit::setGraphExecutorOptimize(false);  // per thread; autograd needs the plain operators
   const at::Tensor x = rows.x.to(options.device), t = rows.t.to(options.device), y = rows.y.to(options.device);
-  at::Tensor target = rows.target.to(options.device);
+  at::Tensor target = options.teacher != nullptr ? options.teacher->Target(x, t, y) : rows.target.to(options.device);
   const at::Tensor e = Predict(unet, x, t, y, options.bf16);
   if (options.model_guidance > 1) {
     // Where e(label) = target + w (e(label) - e(null)) holds on average, e(label) is e(null) + s (target - e(null))

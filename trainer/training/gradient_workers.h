@@ -20,23 +20,25 @@
 #include "common/support/worker_pool.h"
 #include "trainer/data/training_batches.h"
 #include "trainer/training/process_group.h"
+#include "trainer/training/teacher.h"
 
 namespace denoised {
 
 struct GradientOptions {
   torch::Device device = torch::kCPU;  // where the network is
-  bool bf16 = false;              // CUDA only, autocast: convolutions in bfloat16, normalisation and loss in float32
-  int threads = 1;                // CPU only
-  int64_t rows_at_once = 0;       // of a thread's share; larger shares are computed in parts. 0: any number
-  std::optional<int> null_label;  // with model_guidance
-  double model_guidance = 1;      // see train.h
-  int model_guidance_below = 0;   // timestep; 0: all are guided
-  ProcessGroup* group = nullptr;  // null: this process alone
+  bool bf16 = false;                 // CUDA only, autocast: convolutions in bfloat16, normalisation and loss in float32
+  int threads = 1;                   // CPU only
+  int64_t rows_at_once = 0;          // of a thread's share; larger shares are computed in parts. 0: any number
+  std::optional<int> null_label;     // with model_guidance
+  double model_guidance = 1;         // see train.h
+  int model_guidance_below = 0;      // timestep; 0: all are guided
+  const Teacher* teacher = nullptr;  // whose targets are learnt; null: those of the batches
+  ProcessGroup* group = nullptr;     // null: this process alone
   int processes = 1;
 };
 
 // Each row's mean squared error over its pixels [B], on options.device: of its target, or with model guidance of the
-// target that it moves. Throws what LibTorch throws.
+// target that it moves, or of the teacher's. Throws what LibTorch throws.
 at::Tensor SquaredErrors(torch::jit::Module& unet, const TrainingBatch& rows, const GradientOptions& options);
 
 // Of a batch, over all processes; with several of them the loss has the precision of a float.

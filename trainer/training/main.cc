@@ -47,6 +47,12 @@ void AddDataOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--out", options.out,
                  "Folder for best.pt, last.pt, state.pt, log.jsonl, steps.jsonl, loss.png, samples.png");
   app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
+  app.add_option("--distill", options.distill,
+                 "Checkpoint of a teacher: trains a student, which begins with its weights, to draw in --student_steps "
+                 "what it draws in --teacher_steps; needs --prediction_type v_prediction");
+  app.add_option("--student_steps", options.student_steps, "Steps of DDIM in which alone a student draws");
+  app.add_option("--teacher_steps", options.teacher_steps,
+                 "Steps of DPM-Solver++(2M) that its teacher takes, a multiple of those");
 }
 
 void AddNetworkOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {

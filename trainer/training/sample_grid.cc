@@ -23,7 +23,9 @@ absl::StatusOr<std::string> DrawSampleGrid(const Checkpoint& checkpoint, int thr
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));
   DENOISED_ASSIGN_OR_RETURN(
       const StepPlan plan,
-      MakeStepPlan(schedule, {.sampler = SamplerType::kDdim, .clip_sample = checkpoint.metadata.clip_sample}));
+      MakeStepPlan(schedule, {.sampler = SamplerType::kDdim,
+                              .steps = checkpoint.metadata.distilled_steps,  // 0, its default, of no student
+                              .clip_sample = checkpoint.metadata.clip_sample}));
   std::vector<StepRow> rows(images);
   for (int i = 0; i < images; ++i) {
     rows[i] = {.slot = i, .plan = &plan, .label = i % classes, .seed = static_cast<uint64_t>(i)};

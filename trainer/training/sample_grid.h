@@ -11,8 +11,9 @@
 
 namespace denoised {
 
-// A PNG of ten columns, one for each digit, and four rows, drawn by 50 DDIM steps with fixed seeds, so that pictures of
-// successive epochs show the same digits getting better. Takes about two seconds on two cores.
+// A PNG of ten columns, one for each digit, and four rows, drawn by 50 DDIM steps, or a student's own, with fixed
+// seeds, so that pictures of successive epochs show the same digits getting better. Takes about two seconds on two
+// cores.
 absl::StatusOr<std::string> DrawSampleGrid(const Checkpoint& checkpoint, int threads);
 
 }  // namespace denoised

@@ -19,12 +19,12 @@
 #include "common/command_line/progress_bar.h"
 #include "common/engine/device.h"
 #include "common/support/available_cores.h"
-#include "common/support/class_names.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
 #include "trainer/data/training_batches.h"
 #include "trainer/records/step_log.h"
+#include "trainer/training/beginning.h"
 #include "trainer/training/gradient_workers.h"
 #include "trainer/training/learner.h"
 #include "trainer/training/process_group.h"
@@ -56,19 +56,24 @@ struct Workplace {
   std::unique_ptr<ProcessGroup> group;  // null: no other processes
 };
 
-RunSetting SettingOf(const std::optional<Checkpoint>& init, const Workplace& workplace) {
-  return {.init_sha256 = init ? init->sha256 : "",
+RunSetting SettingOf(const Beginning& beginning, const Workplace& workplace) {
+  return {.init_sha256 = beginning.init ? beginning.init->sha256 : "",
+          .teacher_sha256 = beginning.teacher_sha256,
           .processes = workplace.place.size,
           .on_cpu = workplace.device.is_cpu(),
           .threads = workplace.threads};
 }
 
-TrainingBatchesOptions BatchesOptions(const TrainingOptions& options, const ProcessPlace& place) {
+const Teacher* TeacherOf(const Beginning& beginning) { return beginning.teacher ? &*beginning.teacher : nullptr; }
+
+TrainingBatchesOptions BatchesOptions(const TrainingOptions& options, const Beginning& beginning,
+                                      const ProcessPlace& place) {
   return {.rows = options.batch_size * options.accumulate,
           .null_label = NullLabel(options),
           .label_dropout = options.label_dropout,
           .keep_last = options.keep_last_batch,
           .min_snr_gamma = options.min_snr_gamma,
+          .timesteps = beginning.teacher ? beginning.teacher->timesteps() : std::vector<int64_t>(),
           .seed = options.seed,
           .rank = place.rank,
           .ranks = place.size};
@@ -85,7 +90,8 @@ int64_t TotalSteps(const TrainingOptions& options, const TrainingBatches& batche
   return options.max_steps > 0 ? std::min(options.max_steps, by_epochs) : by_epochs;
 }
 
-GradientOptions GradientOptionsOf(const TrainingOptions& options, const Workplace& workplace) {
+GradientOptions GradientOptionsOf(const TrainingOptions& options, const Beginning& beginning,
+                                  const Workplace& workplace) {
   return {.device = workplace.device,
           .bf16 = options.precision == "bf16",
           .threads = workplace.threads,
@@ -93,6 +99,7 @@ GradientOptions GradientOptionsOf(const TrainingOptions& options, const Workplac
           .null_label = NullLabel(options),
           .model_guidance = options.model_guidance,
           .model_guidance_below = options.model_guidance_below,
+          .teacher = TeacherOf(beginning),
           .group = workplace.group.get(),
           .processes = workplace.place.size};
 }
@@ -107,20 +114,20 @@ absl::Status CheckRevision(const std::string& what, const std::string& revision)
 // A run from its first batch to its last.
 class Trainer {
  public:
-  // `held_out` may be empty; both outlive this.
+  // `held_out` may be empty; it, `data` and `beginning` outlive this.
   Trainer(const Dataset& data, const Dataset& held_out, const TrainingOptions& options, const NoiseSchedule& schedule,
-          const std::optional<Checkpoint>& init, Workplace workplace)
+          const Beginning& beginning, Workplace workplace)
       : options_(options),
         folder_(options.out),
         data_sha256_(data.sha256),
         workplace_(std::move(workplace)),
-        batches_(data, schedule, BatchesOptions(options, workplace_.place)),
-        setting_(SettingOf(init, workplace_)),
+        batches_(data, schedule, BatchesOptions(options, beginning, workplace_.place)),
+        setting_(SettingOf(beginning, workplace_)),
         recipe_(RecipeOf(options, data, setting_)),
-        learner_(options, TotalSteps(options, batches_), init ? &init->unet : nullptr,
-                 GradientOptionsOf(options, workplace_)),
+        learner_(options, TotalSteps(options, batches_), beginning.init ? &beginning.init->unet : nullptr,
+                 GradientOptionsOf(options, beginning, workplace_)),
         reporter_(options, batches_, /*speaks=*/writes_files()) {
-    if (held_out.size() > 0) validation_.emplace(held_out, schedule, GradientOptionsOf(options, workplace_));
+    if (held_out.size() > 0) validation_.emplace(held_out, schedule, GradientOptionsOf(options, beginning, workplace_));
   }
 
   // Begins anew, or where the bytes of a state leave off, if there are any.
@@ -342,6 +349,7 @@ class Trainer {
     metadata.clip_sample = options_.clip_sample;
     metadata.class_names = options_.class_names;
     metadata.null_label = NullLabel(options_);
+    metadata.distilled_steps = setting_.teacher_sha256.empty() ? 0 : options_.student_steps;
     metadata.training = {.data_sha256 = data_sha256_,
                          .epochs = progress_.epoch,
                          .images_seen = progress_.images,
@@ -461,23 +469,6 @@ absl::StatusOr<torch::Device> DeviceFor(const TrainingOptions& options, const Pr
   return torch::Device(name);
 }
 
-absl::StatusOr<std::optional<Checkpoint>> LoadInit(const TrainingOptions& options) {
-  if (options.init.empty()) return std::nullopt;
-  DENOISED_ASSIGN_OR_RETURN(Checkpoint init, LoadCheckpoint(options.init));
-  if (init.metadata.class_names != options.class_names) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "--init ", options.init,
-        " draws other classes than --data has: ", ListClasses(init.metadata.class_names, /*with_numbers=*/false),
-        " in the place of ", ListClasses(options.class_names, /*with_numbers=*/false),
-        "; begin with random weights, or give it its own data"));
-  }
-  if (init.metadata.unet == options.unet && init.metadata.noise_schedule == options.schedule) return init;
-  return absl::FailedPreconditionError(
-      absl::StrCat("--init ", options.init,
-                   " is another kind of network than this run's: give the --arch, --channels, --blocks, "
-                   "--prediction_type and --beta_schedule that it was trained with"));
-}
-
 absl::Status ValidateWorkplace(const TrainingOptions& options, const Dataset& data, const ProcessPlace& place,
                                const torch::Device& device) {
   if (options.precision == "bf16" && !device.is_cuda()) {
@@ -513,7 +504,7 @@ struct Preparation {
   TrainingOptions options;
   NoiseSchedule schedule;
   torch::Device device;
-  std::optional<Checkpoint> init;
+  Beginning beginning;
 };
 
 absl::StatusOr<Preparation> Prepare(const absl::StatusOr<Dataset>& data, const TrainingOptions& asked,
@@ -524,10 +515,12 @@ absl::StatusOr<Preparation> Prepare(const absl::StatusOr<Dataset>& data, const T
   DENOISED_ASSIGN_OR_RETURN(NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
   DENOISED_ASSIGN_OR_RETURN(const torch::Device device, DeviceFor(options, place));
   DENOISED_RETURN_IF_ERROR(ValidateWorkplace(options, *data, place, device));
-  DENOISED_ASSIGN_OR_RETURN(std::optional<Checkpoint> init, LoadInit(options));
+  DENOISED_ASSIGN_OR_RETURN(Beginning beginning, LoadBeginning(options, device));
   if (options.release) DENOISED_RETURN_IF_ERROR(CheckRevision("this build", options.source_revision));
-  return Preparation{
-      .options = std::move(options), .schedule = std::move(schedule), .device = device, .init = std::move(init)};
+  return Preparation{.options = std::move(options),
+                     .schedule = std::move(schedule),
+                     .device = device,
+                     .beginning = std::move(beginning)};
 }
 
 absl::StatusOr<TrainingSummary> TrainHere(const absl::StatusOr<Dataset>& read, const TrainingOptions& asked) {
@@ -537,7 +530,7 @@ absl::StatusOr<TrainingSummary> TrainHere(const absl::StatusOr<Dataset>& read, c
       std::unique_ptr<ProcessGroup> group,
       ProcessGroup::FromEnvironment(
           place, prepared.ok() ? absl::StatusOr<torch::Device>(prepared->device) : prepared.status()));
-  const auto& [options, schedule, device, init] = *prepared;
+  const auto& [options, schedule, device, beginning] = *prepared;
   const Dataset& data = *read;
   // Process 0 reads the state and hands it to the others, which may run on machines without the file.
   absl::StatusOr<std::string> opened = std::string();
@@ -548,7 +541,7 @@ absl::StatusOr<TrainingSummary> TrainHere(const absl::StatusOr<Dataset>& read, c
   DENOISED_ASSIGN_OR_RETURN(const SplitIndices split, HeldOutSplit(data.labels, count));
   const Dataset held_out = Subset(data, split.held_out);
   const Dataset learnt = count > 0 ? Subset(data, split.kept) : Dataset();
-  Trainer trainer(count > 0 ? learnt : data, held_out, options, schedule, init,
+  Trainer trainer(count > 0 ? learnt : data, held_out, options, schedule, beginning,
                   {.place = place, .device = device, .threads = threads, .group = std::move(group)});
   return trainer.Run(state);
 }

@@ -11,6 +11,9 @@
 // model_guidance_below leaves the targets of rows with as much noise or more alone: there guidance decides what kind of
 // digit comes, and costs variety (Kynkaanniemi et al., arXiv 2404.07724).
 //
+// With options.distill a student learns to draw in few steps what a teacher draws in many (teacher.h): noise is added
+// as above, at the timesteps of the student's own chain alone, and the target is the teacher's.
+//
 //   absl::StatusOr<TrainingSummary> summary = Train(data, {.out = "run", .epochs = 30});
 //
 // The same data and options, threads included, give the same checkpoint bytes on the CPU, interrupted or not; a run is
@@ -47,12 +50,13 @@ struct TrainingSummary {
 //   INVALID_ARGUMENT     options or environment variables out of range
 //   ALREADY_EXISTS       `out` holds a run, and `resume` is not set
 //   NOT_FOUND            nothing to resume
-//   FAILED_PRECONDITION  the state is of a run with other flags; `init` is another kind of network; no such device;
+//   FAILED_PRECONDITION  the state is of a run with other flags; `init` or `distill` is another kind of network; no
+//   such device;
 //                        `release` of sources that are in no commit
 //   DATA_LOSS            the state is damaged
 //   ABORTED              losses or weights are no longer finite numbers
 //   UNAVAILABLE          other processes cannot be reached
-// and those of LoadCheckpoint for `init`, and of WriteFileAtomically, RESOURCE_EXHAUSTED for a full disk among them.
+// and those of LoadCheckpoint for both, and of WriteFileAtomically, RESOURCE_EXHAUSTED for a full disk among them.
 //
 // Whatever happens, the last good files are kept. A batch whose loss or gradient is not a finite number is named, left
 // out and counted; nothing of it reaches a file.

@@ -22,6 +22,7 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
   const std::string validation_range = absl::StrCat("0 (none) to ", images - 1, ", so that one is left to learn from");
   const int learnt = std::max(1, images - options.validation_images);
   const int steps = options.schedule.num_train_timesteps;
+  const std::string steps_range = absl::StrCat("1 to ", steps);
   const std::string below_range = absl::StrCat("1 to ", steps, ", or 0 for all timesteps");
   const std::string batch_range = absl::StrCat("1 to ", learnt, " (the images there are)");
   const Range ranges[] = {
@@ -44,6 +45,10 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
        "1 (none) to 10"},
       {"--model_guidance_below", 1.0 * options.model_guidance_below,
        options.model_guidance_below >= 0 && options.model_guidance_below <= steps, below_range.c_str()},
+      {"--student_steps", 1.0 * options.student_steps, options.student_steps >= 1 && options.student_steps <= steps,
+       steps_range.c_str()},
+      {"--teacher_steps", 1.0 * options.teacher_steps, options.teacher_steps >= 1 && options.teacher_steps <= steps,
+       steps_range.c_str()},
       {"--ema_decay", options.ema_decay, options.ema_decay >= 0 && options.ema_decay < 1, "0 to less than 1"},
       {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
        "0 to less than 1"},
@@ -56,6 +61,18 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
   for (const Range& range : ranges) {
     if (range.ok) continue;
     return absl::InvalidArgumentError(absl::StrCat(range.flag, " must be ", range.expected, ", got ", range.value));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateDistillation(const TrainingOptions& options) {
+  // Where there is hardly any signal, an error of the noise is one of the clean image times 150.
+  if (options.schedule.prediction_type != PredictionType::kVPrediction) {
+    return absl::InvalidArgumentError("--distill needs --prediction_type v_prediction, whatever the teacher predicts");
+  }
+  if (options.model_guidance > 1) {
+    return absl::InvalidArgumentError(
+        "--distill takes the guidance that its teacher has learnt: leave out --model_guidance");
   }
   return absl::OkStatus();
 }
@@ -100,6 +117,7 @@ absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images)
     return absl::InvalidArgumentError(
         absl::StrCat("--precision must be fp32 or bf16, got \"", options.precision, "\""));
   }
+  if (!options.distill.empty()) DENOISED_RETURN_IF_ERROR(ValidateDistillation(options));
   if (options.model_guidance_below > 0 && options.model_guidance == 1) {
     return absl::InvalidArgumentError("--model_guidance_below needs a --model_guidance above 1");
   }
@@ -126,12 +144,17 @@ std::string ArchitectureText(const UnetConfig& unet) {
   return text;
 }
 
+std::string FileText(const std::string& sha256) {
+  return sha256.empty() ? "none" : absl::StrCat("a file of SHA-256 ", sha256);
+}
+
 // What the flags say of a run's numbers.
 Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) {
   const NoiseScheduleConfig& schedule = options.schedule;
   Recipe recipe = {
       {"--arch", ArchitectureText(options.unet)},
-      {"--init", setting.init_sha256.empty() ? "none" : absl::StrCat("a file of SHA-256 ", setting.init_sha256)},
+      {"--init", FileText(setting.init_sha256)},
+      {"--distill", FileText(setting.teacher_sha256)},
       {"--prediction_type", PredictionTypeName(schedule.prediction_type)},
       {"--beta_schedule", schedule.beta_schedule},
       {"--batch_size times processes", absl::StrCat(int64_t{options.batch_size} * setting.processes)},
@@ -156,6 +179,10 @@ Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) 
   };
   if (!AreCalledByNumber(options.class_names)) {
     recipe.emplace_back("--class_names", absl::StrJoin(options.class_names, ","));
+  }
+  if (!setting.teacher_sha256.empty()) {
+    recipe.emplace_back("--student_steps", absl::StrCat(options.student_steps));
+    recipe.emplace_back("--teacher_steps", absl::StrCat(options.teacher_steps));
   }
   if (setting.on_cpu) recipe.emplace_back("--threads", absl::StrCat(setting.threads));
   if (options.cosine) recipe.emplace_back("--epochs", absl::StrCat(options.epochs));

@@ -30,6 +30,9 @@ namespace denoised {
 struct TrainingOptions {
   std::string out = "run";                                    // folder for what a run leaves: see run_folder.h
   std::string init;                                           // checkpoint whose weights to begin with; empty: random
+  std::string distill;                                        // checkpoint of a teacher (teacher.h); empty: none
+  int student_steps = 4;                                      // with `distill`: of DDIM, which the student draws in
+  int teacher_steps = 20;                                     // with `distill`: a multiple of those
   UnetConfig unet;                                            // the architecture
   NoiseScheduleConfig schedule;                               // T, betas, and what the network predicts
   VarianceType variance_type = VarianceType::kFixedLarge;     // recorded for sampling
@@ -91,7 +94,8 @@ using Recipe = std::vector<std::pair<std::string, std::string>>;
 
 // What else decides the numbers of a run.
 struct RunSetting {
-  std::string init_sha256;  // of the checkpoint whose weights it began with; empty for random ones
+  std::string init_sha256;     // of the checkpoint whose weights it began with; empty for random ones
+  std::string teacher_sha256;  // of the checkpoint that it learns from; empty: none
   int processes = 1;
   bool on_cpu = true;
   int threads = 1;  // on the CPU, of each process

@@ -76,7 +76,7 @@ std::string ReadText(InputArchive& archive, const std::string& name) {
 
 // What a run had that was begun before the flag was there; nothing where it was not recorded.
 std::optional<std::string> ValueBefore(const std::string& flag) {
-  if (flag == "--init") return "none";
+  if (flag == "--init" || flag == "--distill") return "none";
   if (flag == "--model_guidance") return "1";
   if (flag == "--model_guidance_below") return "0";
   if (flag == "--validation_images" || flag == "--max_steps") return "0";
@@ -95,6 +95,8 @@ std::string WhyItMatters(const std::string& flag) {
   return "";
 }
 
+constexpr char kAdvice[] = "; resume with that run's flags, or name another --out";
+
 absl::Status CheckRecipe(const std::string& path, const std::string& found_text, const Recipe& recipe) {
   const Json found = Json::parse(found_text);
   for (const auto& [flag, value] : recipe) {
@@ -102,9 +104,14 @@ absl::Status CheckRecipe(const std::string& path, const std::string& found_text,
     if (!before && !found.contains(flag)) continue;
     const std::string was = found.value(flag, before.value_or(""));
     if (was == value) continue;
-    return absl::FailedPreconditionError(absl::StrCat(path, " belongs to a run with ", flag, " ", was, ", not ", value,
-                                                      WhyItMatters(flag),
-                                                      "; resume with that run's flags, or name another --out"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " belongs to a run with ", flag, " ", was, ", not ", value, WhyItMatters(flag), kAdvice));
+  }
+  for (const auto& [flag, was] : found.items()) {
+    const auto is_flag = [&name = flag](const auto& setting) { return setting.first == name; };
+    if (std::any_of(recipe.begin(), recipe.end(), is_flag)) continue;
+    return absl::FailedPreconditionError(absl::StrCat(path, " belongs to a run with ", flag, " ",
+                                                      was.get<std::string>(), ", which this one lacks", kAdvice));
   }
   return absl::OkStatus();
 }

@@ -21,7 +21,8 @@ constexpr int64_t kRows = 32;
 Validation::Validation(const Dataset& held_out, const NoiseSchedule& schedule, const GradientOptions& options)
     : images_(static_cast<int64_t>(held_out.size())),
       options_(options),
-      batches_(held_out, schedule, {}),
+      batches_(held_out, schedule,
+               {.timesteps = options.teacher != nullptr ? options.teacher->timesteps() : std::vector<int64_t>()}),
       pool_(options.device.is_cpu() ? options.threads : 1) {}
 
 double Validation::Loss(const torch::jit::Module& unet) {

@@ -22,7 +22,7 @@ namespace denoised {
 
 class Validation {
  public:
-  // `held_out` outlives this and holds at least one image.
+  // `held_out` outlives this and holds at least one image; so does the options' teacher.
   Validation(const Dataset& held_out, const NoiseSchedule& schedule, const GradientOptions& options);
 
   // The mean squared error over all images, of the target that training has, without weights. `unet` is on the options'

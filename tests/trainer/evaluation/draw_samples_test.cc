@@ -23,8 +23,9 @@ class DrawSamplesTest : public testing::Test {
  protected:
   DrawSamplesTest() { SaveModel("model.pt", /*null_label=*/10); }
 
-  std::string SaveModel(const std::string& name, std::optional<int> null_label) {
+  std::string SaveModel(const std::string& name, std::optional<int> null_label, int distilled_steps = 0) {
     ModelMetadata metadata;
+    metadata.distilled_steps = distilled_steps;
     metadata.unet.channels = {8, 8, 8};
     metadata.unet.embedding_dim = 8;
     metadata.null_label = null_label;
@@ -175,6 +176,24 @@ TEST_F(DrawSamplesTest, RangesAreSaid) {
             }),
             "--eta must be 0 to 1, got 2");
   EXPECT_FALSE(std::filesystem::exists(folder_.File("a"))) << "nothing was begun";
+}
+
+TEST_F(DrawSamplesTest, StudentIsDrawnWithByItsOwnChainAlone) {
+  DrawOptions options = Options("a");
+  options.checkpoint = SaveModel("student.pt", 10, /*distilled_steps=*/4);
+  const auto refusal =
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               options.checkpoint + " has learnt to draw in 4 steps of ddim alone: give --sampler ddim --steps 4");
+  options.steps = 4;
+  EXPECT_THAT(DrawSamples(options), refusal);
+  options.sampler = SamplerType::kDdim;
+  options.eta = 1;
+  EXPECT_THAT(DrawSamples(options), refusal);
+  options.eta = 0;
+  options.steps = 0;
+  EXPECT_THAT(DrawSamples(options), refusal);
+  options.steps = 4;
+  ASSERT_THAT(DrawSamples(options), IsOk());
 }
 
 TEST_F(DrawSamplesTest, GuidanceNeedsANullLabel) {

@@ -676,6 +676,19 @@ TEST_F(TrainTest, ResumeNeedsAStateOfTheSameRecipe) {
   EXPECT_EQ(message([](auto&) {}), run + "--epochs 1, not 2, where the cosine of its learning rate ends" + advice);
 }
 
+TEST_F(TrainTest, ResumeNeedsEachFlagOfTheRun) {
+  data_.class_names = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+  ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
+  data_.class_names = NumbersAsNames(10);
+  TrainingOptions options = Options("run", 1);
+  options.resume = true;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       folder_.File("run/state.pt") +
+                           " belongs to a run with --class_names a,b,c,d,e,f,g,h,i,j, which this one lacks; resume "
+                           "with that run's flags, or name another --out"));
+}
+
 TEST_F(TrainTest, RunWithoutACosineMayBeMadeLonger) {
   TrainingOptions options = Options("run", 1);
   options.cosine = false;
