@@ -202,8 +202,10 @@ void Metrics::OnCallFinished(const Call& call, const std::string& code, std::chr
 void Metrics::SetModel(const ModelLabels& model) {
   const absl::MutexLock lock(&mu_);
   if (current_model_ != nullptr) model_info_.Remove(current_model_);
-  current_model_ =
-      &model_info_.Add({{"version", model.version}, {"sha256", model.sha256}, {"architecture", model.architecture}});
+  current_model_ = &model_info_.Add({{"version", model.version},
+                                     {"sha256", model.sha256},
+                                     {"architecture", model.architecture},
+                                     {"device", model.device}});
   current_model_->Set(1);
 }
 

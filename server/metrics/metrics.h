@@ -35,6 +35,7 @@ struct ModelLabels {
   std::string version;
   std::string sha256;
   std::string architecture;
+  std::string device;
 };
 
 class Metrics : public SchedulerObserver {

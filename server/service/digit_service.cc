@@ -134,8 +134,10 @@ DigitService::~DigitService() { metrics_.SetOutputSource(nullptr); }
 void DigitService::SetModel(std::shared_ptr<ServingModel> model) {
   if (model != nullptr) {
     const ModelInfo& info = model->info();
-    metrics_.SetModel(
-        {.version = info.version(), .sha256 = info.sha256, .architecture = info.metadata.unet.architecture});
+    metrics_.SetModel({.version = info.version(),
+                       .sha256 = info.sha256,
+                       .architecture = info.metadata.unet.architecture,
+                       .device = info.device});
   }
   const absl::MutexLock lock(&mu_);
   model_.swap(model);  // NOTE: the old one ends after the lock is released, unless calls still hold it

@@ -75,7 +75,7 @@ const std::set<std::string> kGoldenNames = {
 };
 
 ModelLabels TestModel(const std::string& version) {
-  return {.version = version, .sha256 = "0123", .architecture = "compact"};
+  return {.version = version, .sha256 = "0123", .architecture = "compact", .device = "cuda:0"};
 }
 
 // "<type> <name>" of every family on the page.
@@ -244,6 +244,7 @@ TEST(MetricsTest, OnlyTheCurrentModelIsShown) {
   metrics.SetModel(TestModel("bbbbbbbbbbbb"));
   const std::string page = metrics.Scrape();
   EXPECT_THAT(page, HasSubstr("version=\"bbbbbbbbbbbb\""));
+  EXPECT_THAT(page, HasSubstr("device=\"cuda:0\""));
   EXPECT_THAT(page, Not(HasSubstr("aaaaaaaaaaaa")));
 }
 
