@@ -18,6 +18,7 @@
 #include "common/support/status_macros.h"
 #include "server/http/http_server.h"
 #include "server/metrics/call_metrics.h"
+#include "server/service/unreadable_request.h"
 #include "server/transport/descriptor_limit.h"
 #include "server/transport/lingering_close.h"
 #include "server/transport/listen_address.h"
@@ -343,9 +344,10 @@ GatewayStatus Server::GatewayStats() const {
           .step_seconds_total = totals.seconds};
 }
 
-// What counts each call and writes its line.
+// What finds a request that cannot be read, counts each call and writes its line.
 DigitGateway::Interceptors Server::Interceptors() {
   DigitGateway::Interceptors interceptors;
+  interceptors.push_back(UnreadableRequestInterceptor());
   interceptors.push_back(CallMetricsInterceptor(metrics_));
   interceptors.push_back(calls_.Interceptor());
   return interceptors;

@@ -1,5 +1,6 @@
 // Each call leaves a line in the log that its client can find.
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -145,6 +146,35 @@ TEST_F(CallLinesTest, ATraceGoesOnWithASpanOfTheServersOwn) {
   const LogFields line = LinesOf("traced")[0];
   EXPECT_EQ(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");
   EXPECT_EQ(line["span_id"], told.substr(36, 16));
+}
+
+// Of gRPC alone it would be UNIMPLEMENTED, without a word.
+TEST_F(CallLinesTest, RequestThatIsNoProtobufIsRefusedInWords) {
+  const grpc::Slice garbage("\xff\xff");
+  const grpc::ByteBuffer request(&garbage, 1);
+  for (const std::string& method :
+       {std::string("/denoised.v1.DigitService/GenerateDigit"), std::string("/denoised.v1.DigitService/GetModel"),
+        std::string("/grpc.health.v1.Health/Check"), std::string("/grpc.health.v1.Health/Watch")}) {
+    grpc::ClientContext context;
+    context.AddMetadata("x-request-id", method);
+    grpc::CompletionQueue queue;
+    grpc::GenericStub stub(channel_);
+    const auto call = stub.PrepareUnaryCall(&context, method, request, &queue);
+    call->StartCall();
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    call->Finish(&response, &status, &status);
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
+    EXPECT_EQ(status.error_message(),
+              "the request of " + method + " does not parse as Protobuf; build it from this method's .proto file");
+    EXPECT_EQ(LinesOf(method).at(0)["code"], "INVALID_ARGUMENT");
+  }
+  EXPECT_THAT(MetricsPage(),
+              HasSubstr("grpc_server_handled_total{grpc_code=\"InvalidArgument\",grpc_method=\"GetModel\",grpc_"
+                        "service=\"denoised.v1.DigitService\",grpc_type=\"unary\"} 1"));
 }
 
 TEST_F(CallLinesTest, RefusedCallsLeaveALineToo) {

@@ -559,6 +559,17 @@ TEST_F(ServerTest, LongNamesOfServicesAreCutInErrors) {
   EXPECT_EQ(unknown.error_message().size(), 1000u);
 }
 
+// Before any of this server's code: gRPC's code and words, and neither a line nor a count.
+TEST_F(ServerTest, RequestThatIsTooLongIsRefusedByGrpcItself) {
+  Start();
+  v1::GenerateDigitRequest request = Request(1);
+  request.set_class_name(std::string(64 << 10, 'a'));
+  const Answer refused = Generate(request);
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.status.error_message(), testing::ContainsRegex("larger than max \\([0-9]+ vs\\. 65536\\)"));
+  EXPECT_TRUE(Generate(Request(1)).status.ok());
+}
+
 // Field report "an engine that throws a long backtrace".
 TEST_F(ServerTest, LongErrorsOfTheEngineKeepTheirCode) {
   Start();
