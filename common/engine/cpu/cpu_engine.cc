@@ -15,6 +15,7 @@
 #include "common/diffusion/image_state.h"
 #include "common/diffusion/noise.h"
 #include "common/engine/cpu/cpu_kernels.h"
+#include "common/engine/cpu/team_turns.h"
 #include "common/image/image.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
@@ -104,17 +105,21 @@ class CpuEngine : public Engine {
   absl::Status Step(absl::Span<const StepRow> rows) override {
     if (rows.empty()) return absl::OkStatus();
     state_.Announce(rows);
-    const int network_rows = PlanCalls(rows);
-    const bool team = network_rows <= choices_.team_rows;
+    const int network_rows = NetworkRows(rows);
+    const bool for_team = network_rows <= choices_.team_rows;
+    const bool team = for_team && turns_.TeamIsNext();
+    PlanCalls(rows, network_rows, team ? 1 : pool_.size());
     if (team_awake_ && !team) team_->Rest();  // its threads would be in the workers' way
     team_awake_ = team;
     const int used = team ? 1 : std::min<int>(pool_.size(), static_cast<int>(calls_.size()));
     for (Worker& worker : workers_) worker.network_seconds = 0;
+    const Clock::time_point start = Clock::now();
     absl::Status status = OnWorkers(used, [&](int index) {
       Worker& worker = workers_[index];
       CpuNetwork& network = team ? *team_ : *worker.network;
       for (size_t i = index; i < calls_.size(); i += used) RunCall(rows, calls_[i], network, worker);
     });
+    if (for_team) turns_.Took(SecondsSince(start) / network_rows);
     const auto slowest = std::max_element(workers_.begin(), workers_.end(), [](const Worker& a, const Worker& b) {
       return a.network_seconds < b.network_seconds;
     });
@@ -158,12 +163,9 @@ class CpuEngine : public Engine {
     return absl::OkStatus();
   }
 
-  // As many calls for each worker, with about as many network rows in each; or a single one for the team. Returns the
-  // number of network rows.
-  int PlanCalls(absl::Span<const StepRow> rows) {
+  // As many calls for each of so many workers, with about as many of `total` network rows in each.
+  void PlanCalls(absl::Span<const StepRow> rows, int total, int workers) {
     calls_.clear();
-    const int total = NetworkRows(rows);
-    const int workers = total <= choices_.team_rows ? 1 : pool_.size();
     const int rounds = (total + workers * choices_.rows_per_call - 1) / (workers * choices_.rows_per_call);
     const int target = (total + workers * rounds - 1) / (workers * rounds);
     int first = 0;
@@ -176,7 +178,6 @@ class CpuEngine : public Engine {
       calls_.back().count += count;
       first += count;
     }
-    return total;
   }
 
   void RunCall(absl::Span<const StepRow> rows, const Call& call, CpuNetwork& network, Worker& worker) {
@@ -334,6 +335,7 @@ class CpuEngine : public Engine {
     choices_.team_rows = rows;
     choices_.team_speedup = speedup;
     team_awake_ = false;
+    turns_ = TeamTurns();
   }
 
   CpuEngineChoices ChoicesForReaders() const {
@@ -354,6 +356,7 @@ class CpuEngine : public Engine {
   std::vector<Worker> workers_;       // each used by one thread during a step
   std::unique_ptr<CpuNetwork> team_;  // null where there is none
   bool team_awake_ = false;           // whether it ran the last step
+  TeamTurns turns_;                   // of steps that are not too wide for it
   std::vector<Call> calls_;           // of the step
   std::vector<float> output_;         // [network rows of the step, kModelPixels]
   ImageState state_;                  // a slot belongs to one worker during a step

@@ -26,7 +26,8 @@ struct Puppet {
   std::chrono::milliseconds alone{0};             // what a call takes on one thread
   std::map<int, std::chrono::milliseconds> team;  // by its threads
   bool broken = false;
-  int rests = 0;  // how often the team has been let go
+  int rests = 0;           // how often the team has been let go
+  int calls_of_teams = 0;  // so far
 };
 
 // e = x/2 + y/4, and a little more where bits shall differ.
@@ -36,6 +37,7 @@ class PuppetNetwork : public CpuNetwork {
 
   void Predict(absl::Span<const NetworkRow> rows, float* e) override {
     if (puppet_.broken) throw std::runtime_error("out of order");
+    if (threads_ > 1) ++puppet_.calls_of_teams;
     std::this_thread::sleep_for(threads_ == 1 ? puppet_.alone : puppet_.team[threads_]);
     const bool differs =
         static_cast<int>(rows.size()) > puppet_.keeps_bits_up_to || (threads_ > 1 && !puppet_.team_keeps_bits);
@@ -179,6 +181,21 @@ TEST_F(CpuEngineTest, TeamIsLetGoWhenWorkersTakeOver) {
   EXPECT_EQ(puppet_.rests, before);
   for (int i = 0; i < 2; ++i) ASSERT_THAT((*engine)->Step({Row(0), Row(1)}), IsOk());
   EXPECT_EQ(puppet_.rests, before + 1);
+}
+
+// A neighbour that takes a core: what computes alone goes on, and the image is the same.
+TEST_F(CpuEngineTest, TeamThatHasBecomeSlowRests) {
+  puppet_ = {.has_team = true, .alone = std::chrono::milliseconds(2), .team = {{2, std::chrono::milliseconds(0)}}};
+  const absl::StatusOr<std::unique_ptr<Engine>> engine = Make(2);
+  ASSERT_THAT(engine, IsOk());
+  ASSERT_EQ(choices_.team_threads, 2);
+  const std::vector<StepRow> rows = {Row(0)};
+  for (int i = 0; i < 50; ++i) ASSERT_THAT((*engine)->Step(rows), IsOk());
+  puppet_.team[2] = std::chrono::milliseconds(20);
+  puppet_.calls_of_teams = 0;
+  for (int i = 0; i < 200; ++i) ASSERT_THAT((*engine)->Step(rows), IsOk());
+  EXPECT_LT(puppet_.calls_of_teams, 150);
+  EXPECT_EQ(Read(**engine, 0), Expected(0));
 }
 
 TEST_F(CpuEngineTest, MoreRowsThanThereIsRoomForAreMoreCalls) {
