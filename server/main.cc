@@ -72,7 +72,11 @@ int Stop(Server& server, int signal) {
   return EXIT_SUCCESS;
 }
 
-int PrintError(const absl::Status& status) { return ReportError("denoised", status); }
+// The last line of all: those of the log are written by another thread.
+int PrintError(const absl::Status& status) {
+  FlushLog(std::chrono::seconds(1));
+  return ReportError("denoised", status);
+}
 
 int Serve(const ServerOptions& options) {
   SignalQueue signals({SIGINT, SIGTERM, SIGHUP});

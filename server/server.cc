@@ -450,10 +450,11 @@ void Server::ServeModel(std::shared_ptr<ServingModel> model) {
   for (const std::string& engine : info.passed_over) spdlog::warn("passed over: {}", engine);
   spdlog::info("a denoising step takes up to {} network rows", model->scheduler().step_rows());
   if (model->scheduler().OughtToMeasureAgain()) {
+    const StepMeasurement measurement = model->scheduler().measurement();
     spdlog::warn(
-        "the machine was busy while steps were timed: the shortest times differ by {:.0f} %; they are measured again "
-        "when there is nothing to draw",
-        100 * model->scheduler().measurement_spread());
+        "the machine was busy while steps were timed: the shortest times differ by {:.0f} %, the mean is {:.0f} % "
+        "longer; they are measured again when there is nothing to draw",
+        100 * measurement.spread(), 100 * measurement.delay());
   }
   CompareTimeouts(*model);
   service_.SetModel(std::move(model));

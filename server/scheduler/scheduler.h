@@ -251,11 +251,7 @@ class Scheduler {
 
   // Calibrate's times scattered, because something else used the machine, or steps have taken other times since.
   bool OughtToMeasureAgain() const;
-  // By how much they scattered: StepMeasurement::spread().
-  double measurement_spread() const {
-    const absl::MutexLock lock(&mu_);
-    return measurement_.spread();
-  }
+  StepMeasurement measurement() const ABSL_LOCKS_EXCLUDED(mu_);
   // Lets the engine make its choices anew, then measures anew, on Run's thread, which does so by itself in pauses.
   // Gives way to whoever comes and to another model at work, and keeps what there was if the new times are no better;
   // false in all these cases.
@@ -417,7 +413,6 @@ class Scheduler {
   void ReturnPlaces(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TakePlaces(Request& request, int64_t places) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  StepMeasurement measurement() const ABSL_LOCKS_EXCLUDED(mu_);
   void TakeMeasurement() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool LetEngineChooseAgain() ABSL_LOCKS_EXCLUDED(mu_);
   bool HasToGiveWay() const ABSL_LOCKS_EXCLUDED(mu_);

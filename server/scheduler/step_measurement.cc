@@ -33,6 +33,9 @@ constexpr double kRateWanted = 0.95;
 // The spread of a machine that does nothing else stays below this.
 constexpr double kSteadySpread = 0.05;
 
+// So does the delay of its mean step; a neighbour takes some of the time, and not always the same.
+constexpr double kSteadyDelay = 0.5;
+
 // Steps that take so many times what they took, or that much less, are other steps.
 constexpr double kOtherTimes = 1.6;
 
@@ -52,6 +55,8 @@ absl::Status StepMeasurement::Run(const Step& step, const Clock& now, const std:
     }
     timed.second = std::min(timed.second, std::max(timed.shortest, duration));
     timed.shortest = std::min(timed.shortest, duration);
+    timed.all += duration;
+    ++timed.times;
     return absl::OkStatus();
   };
   const auto end = now() + kLongestTime;
@@ -85,7 +90,15 @@ double StepMeasurement::spread() const {
   return most;
 }
 
-bool StepMeasurement::steady() const { return spread() <= kSteadySpread; }
+double StepMeasurement::delay() const {
+  double most = 0;
+  for (const Timed& timed : timed_) {
+    most = std::max(most, Seconds(timed.all) / timed.times / Seconds(timed.shortest) - 1);
+  }
+  return most;
+}
+
+bool StepMeasurement::steady() const { return spread() <= kSteadySpread && delay() <= kSteadyDelay; }
 
 void StepMeasurement::Teach(StepTimeModel& model) const {
   for (const Timed& timed : timed_) model.Set(timed.rows, timed.shortest);

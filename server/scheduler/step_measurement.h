@@ -9,7 +9,8 @@
 //   if (!measurement.steady()) ...   // something else used the machine meanwhile
 //
 // The shortest of several times counts, since whatever disturbs a step makes it longer. A machine is steady if it gives
-// the shortest times again; where it does not, more are taken, for a few seconds in all. Thread-compatible.
+// the shortest times again, and others that are not much longer; where it does not, more are taken, for a few seconds
+// in all. Thread-compatible.
 #ifndef DENOISED_SERVER_SCHEDULER_STEP_MEASUREMENT_H_
 #define DENOISED_SERVER_SCHEDULER_STEP_MEASUREMENT_H_
 
@@ -41,6 +42,8 @@ class StepMeasurement {
   // By how much the second shortest time exceeds the shortest, as a share of that, for the number of rows where it is
   // worst.
   double spread() const;
+  // By how much the mean of all times exceeds the shortest, likewise.
+  double delay() const;
   bool steady() const;
 
   // Makes the shortest times a model's first ones.
@@ -55,6 +58,8 @@ class StepMeasurement {
     int rows = 1;
     Duration shortest = Duration::max();
     Duration second = Duration::max();
+    Duration all{};
+    int times = 0;
   };
 
   int max_rows_;
