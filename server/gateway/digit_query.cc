@@ -25,6 +25,9 @@
 namespace denoised {
 namespace {
 
+// Of what Protobuf says, which may have all of the body in it.
+constexpr size_t kMaxReason = 500;
+
 using google::protobuf::EnumDescriptor;
 using Request = v1::GenerateDigitRequest;
 // Sets a value in the request; what it must be, if it is not.
@@ -109,11 +112,10 @@ absl::Status Set(Request& request, const std::string& name, const std::string& v
   if (found == Parameters().end()) {
     const auto names =
         absl::StrJoin(Parameters(), ", ", [](std::string* out, const auto& each) { *out += each.first; });
-    return absl::InvalidArgumentError(
-        absl::StrCat("there is no parameter \"", absl::CHexEscape(name), "\"; there are ", names));
+    return absl::InvalidArgumentError(absl::StrCat("there is no parameter ", Quoted(name), "; there are ", names));
   }
   if (const std::optional<std::string> wanted = found->second(request, value); wanted.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat(name, " ", *wanted, ", got \"", absl::CHexEscape(value), "\""));
+    return absl::InvalidArgumentError(absl::StrCat(name, " ", *wanted, ", got ", Quoted(value)));
   }
   return absl::OkStatus();
 }
@@ -146,7 +148,7 @@ absl::StatusOr<Request> ParseDigitQuery(const std::string& picture, const std::s
     const std::optional<std::string> value = Unescaped(raw.second, /*in_query=*/true);
     if (!value.has_value()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(absl::CHexEscape(raw.first), " has a \"%\" that no two hexadecimal digits follow"));
+          absl::StrCat(Quoted(raw.first), " has a \"%\" that no two hexadecimal digits follow"));
     }
     if (absl::Status set = Set(request, raw.first, *value); !set.ok()) return set;
   }
@@ -158,7 +160,7 @@ absl::StatusOr<Request> ParseDigitBody(const std::string& body) {
   if (const auto read = google::protobuf::util::JsonStringToMessage(body, &request); !read.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the body is not the JSON of a denoised.v1.GenerateDigitRequest, such as {\"digit\": 7, \"seed\": \"42\"}: ",
-        absl::string_view(read.message().data(), read.message().size())));
+        Visible(std::string_view(read.message().data(), read.message().size()).substr(0, kMaxReason))));
   }
   return request;
 }

@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadQuery{"7", "steps=1.5", "steps must be a whole number up to 4294967295"},
         BadQuery{"7", "eta=nan", "eta must be a number, got \"nan\""},
         BadQuery{"7", "sampler=euler", "sampler must be one of ddpm, ddim, dpm_solver_pp_2m, got \"euler\""},
-        BadQuery{"7", "sampler=%0a%zz", "sampler has a \"%\" that no two hexadecimal digits follow"},
+        BadQuery{"7", "sampler=%0a%zz", "\"sampler\" has a \"%\" that no two hexadecimal digits follow"},
         BadQuery{"7", "sampler=%0a", "got \"\\n\""}));
 
 TEST(ParseDigitBody, IsProto3Json) {
@@ -109,6 +109,15 @@ TEST(ParseDigitBody, WhatIsNoneIsRefusedInWords) {
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("the body is not the JSON of a denoised.v1.GenerateDigitRequest, such as")));
   EXPECT_THAT(ParseDigitBody(R"({"digits": 7})"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("digits")));
+}
+
+// Found by fuzzing: whatever was sent came back, whole.
+TEST(DigitQueryTest, MessagesAreShortWhateverWasSent) {
+  const std::string x(3000, 'x');
+  for (const std::string& query : {"size=" + x, x + "=1", x + "=%z"}) {
+    EXPECT_LT(ParseDigitQuery("7", query).status().message().size(), 200u);
+  }
+  EXPECT_LT(ParseDigitBody("{\"" + x + "\": 1}").status().message().size(), 800u);
 }
 
 }  // namespace
