@@ -557,6 +557,20 @@ describe('Anybody', () => {
     await page.done();
   });
 
+  test('is offered the one chain that a student has learnt', async () => {
+    const page = await visit({hash: '#digit=1&view=compare&sampler=ddpm', route: (page) => page.route('**/v1/model', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({response, json: {...await response.json(), distilledSteps: 4}});
+    })});
+    await page.locator('#model', {hasText: 'million parameters'}).waitFor();
+    assert.equal(await page.isDisabled('[name=view][value=compare]'), true);
+    assert.equal(await page.isChecked('[name=view][value=one]'), true);
+    assert.equal(await page.inputValue('#sampler'), 'ddim');
+    assert.deepEqual(await page.locator('#sampler option:not([disabled])').allTextContents(), ['DDIM']);
+    assert.equal(await page.getAttribute('#steps', 'placeholder'), '4');
+    await page.done();
+  });
+
   test('sees no guidance where the model has learned none', async () => {
     const bodies = [];
     const page = await visit({hash: '#digit=1&guidance=3', route: async (page) => {

@@ -246,8 +246,9 @@ function allowKeeping() {
   enable($('replay'), shown?.done && shown.chains.length > 0);
 }
 
-/** Fields that a view has no use for are not there. */
+/** Fields that a view or the model has no use for are not there. */
 function followView() {
+  if (model?.distilledSteps) offerOneChain(model.distilledSteps);
   const view = field('view').value;
   for (const label of form.querySelectorAll('[data-only], [data-not]')) {
     label.hidden = (label.dataset.only ?? view) !== view || label.dataset.not === view;
@@ -413,7 +414,6 @@ function describeModel() {
   $('guided').hidden = !model.supportsGuidance;
   offerClasses(new Classes(model.classNames?.length > 0 ? model.classNames : DIGITS.names));
   SAMPLERS.ddpm.steps = Math.min(1000, model.noiseSchedule?.numTrainTimesteps ?? 1000);
-  if (model.distilledSteps) offerOneChain(model.distilledSteps);
 }
 
 /** Of a student, which has learnt to draw in so many steps of DDIM alone. */
