@@ -70,7 +70,8 @@ TEST_F(RequestValidationTest, StudentDrawsNoOtherChain) {
   request_.set_eta(0.5);
   ExpectRefusal(
       "sampler must be SAMPLER_DDIM, or left out: this model has learnt to draw in 4 steps of it alone, got "
-      "SAMPLER_DDPM; steps must be 4, or 0: this model has learnt no other chain, got 20; eta must be 0: this model has "
+      "SAMPLER_DDPM; steps must be 4, or 0: this model has learnt no other chain, got 20; eta must be 0: this model "
+      "has "
       "learnt a chain without fresh noise, got 0.5");
 }
 
