@@ -71,8 +71,7 @@ struct Drawing {
 
 // Errors, besides those of LoadCheckpoint, MakeEngine and WriteFileAtomically:
 //   INVALID_ARGUMENT     steps, eta or guidance out of range, guidance without a null label, not ten classes, or
-//   another
-//                        chain than the one that a student has learnt
+//                        another chain than the one that a student has learnt
 //   FAILED_PRECONDITION  the folder holds images that were drawn with something else, or the checkpoint draws other
 //                        classes than class_names
 //   DATA_LOSS            its files are damaged

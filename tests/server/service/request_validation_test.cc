@@ -71,8 +71,7 @@ TEST_F(RequestValidationTest, StudentDrawsNoOtherChain) {
   ExpectRefusal(
       "sampler must be SAMPLER_DDIM, or left out: this model has learnt to draw in 4 steps of it alone, got "
       "SAMPLER_DDPM; steps must be 4, or 0: this model has learnt no other chain, got 20; eta must be 0: this model "
-      "has "
-      "learnt a chain without fresh noise, got 0.5");
+      "has learnt a chain without fresh noise, got 0.5");
 }
 
 TEST_F(RequestValidationTest, ZeroIsADigitAndASeed) {
