@@ -64,9 +64,9 @@ at::Tensor SquaredErrors(Module& unet, const TrainingBatch& rows, const Gradient
     const torch::NoGradGuard no_grad;
     const at::Tensor unlabelled = Predict(unet, x, t, torch::full_like(y, *options.null_label), options.bf16);
     at::Tensor away = (1 - 1 / options.model_guidance) * (e - unlabelled);
-    if (options.model_guidance_below > 0) {
-      away = away * (t < options.model_guidance_below).to(away.dtype()).view({-1, 1, 1, 1});
-    }
+    at::Tensor guided = t >= options.model_guidance_from;
+    if (options.model_guidance_below > 0) guided = guided & (t < options.model_guidance_below);
+    away = away * guided.to(away.dtype()).view({-1, 1, 1, 1});
     target = target + away;
   }
   return (e - target).square().mean({1, 2, 3});

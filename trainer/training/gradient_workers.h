@@ -32,6 +32,7 @@ struct GradientOptions {
   std::optional<int> null_label;     // with model_guidance
   double model_guidance = 1;         // see train.h
   int model_guidance_below = 0;      // timestep; 0: all are guided
+  int model_guidance_from = 0;       // likewise
   const Teacher* teacher = nullptr;  // whose targets are learnt; null: those of the batches
   ProcessGroup* group = nullptr;     // null: this process alone
   int processes = 1;

@@ -73,6 +73,8 @@ void AddNetworkOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "Guidance scale learnt into the labelled prediction, for digits at no second network call; 1: none");
   app.add_option("--model_guidance_below", options.model_guidance_below,
                  "Timestep below which alone --model_guidance guides, as above it guidance costs variety; 0: all");
+  app.add_option("--model_guidance_from", options.model_guidance_from,
+                 "Timestep from which on alone it guides, as below it guidance sharpens what is decided; 0: all");
 }
 
 void AddOptimizerOptions(CLI::App& app, TrainingOptions& options) {

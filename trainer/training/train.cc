@@ -99,6 +99,7 @@ GradientOptions GradientOptionsOf(const TrainingOptions& options, const Beginnin
           .null_label = NullLabel(options),
           .model_guidance = options.model_guidance,
           .model_guidance_below = options.model_guidance_below,
+          .model_guidance_from = options.model_guidance_from,
           .teacher = TeacherOf(beginning),
           .group = workplace.group.get(),
           .processes = workplace.place.size};

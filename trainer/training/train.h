@@ -9,7 +9,8 @@
 // 2502.12154): the target of a labelled row moves away from what the network says with the label hidden, so that one
 // network call at guidance scale 1 draws what two at that scale drew before. The loss is that of the moved target.
 // model_guidance_below leaves the targets of rows with as much noise or more alone: there guidance decides what kind of
-// digit comes, and costs variety (Kynkaanniemi et al., arXiv 2404.07724).
+// digit comes, and costs variety; model_guidance_from those of rows with less noise, where nothing is left to decide
+// (Kynkaanniemi et al., arXiv 2404.07724).
 //
 // With options.distill a student learns to draw in few steps what a teacher draws in many (teacher.h): noise is added
 // as above, at the timesteps of the student's own chain alone, and the target is the teacher's.

@@ -22,6 +22,8 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
   const std::string validation_range = absl::StrCat("0 (none) to ", images - 1, ", so that one is left to learn from");
   const int learnt = std::max(1, images - options.validation_images);
   const int steps = options.schedule.num_train_timesteps;
+  const int guided_below = options.model_guidance_below > 0 ? options.model_guidance_below : steps;
+  const std::string from_range = absl::StrCat("1 to ", guided_below - 1, ", or 0 for all timesteps");
   const std::string steps_range = absl::StrCat("1 to ", steps);
   const std::string below_range = absl::StrCat("1 to ", steps, ", or 0 for all timesteps");
   const std::string batch_range = absl::StrCat("1 to ", learnt, " (the images there are)");
@@ -45,6 +47,8 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
        "1 (none) to 10"},
       {"--model_guidance_below", 1.0 * options.model_guidance_below,
        options.model_guidance_below >= 0 && options.model_guidance_below <= steps, below_range.c_str()},
+      {"--model_guidance_from", 1.0 * options.model_guidance_from,
+       options.model_guidance_from >= 0 && options.model_guidance_from < guided_below, from_range.c_str()},
       {"--student_steps", 1.0 * options.student_steps, options.student_steps >= 1 && options.student_steps <= steps,
        steps_range.c_str()},
       {"--teacher_steps", 1.0 * options.teacher_steps, options.teacher_steps >= 1 && options.teacher_steps <= steps,
@@ -121,6 +125,9 @@ absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images)
   if (options.model_guidance_below > 0 && options.model_guidance == 1) {
     return absl::InvalidArgumentError("--model_guidance_below needs a --model_guidance above 1");
   }
+  if (options.model_guidance_from > 0 && options.model_guidance == 1) {
+    return absl::InvalidArgumentError("--model_guidance_from needs a --model_guidance above 1");
+  }
   if (options.model_guidance > 1 && !NullLabel(options)) {
     return absl::InvalidArgumentError(
         "--model_guidance needs an architecture with a null label and a --label_dropout above 0");
@@ -170,6 +177,7 @@ Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) 
       {"--min_snr_gamma", absl::StrCat(options.min_snr_gamma)},
       {"--model_guidance", absl::StrCat(options.model_guidance)},
       {"--model_guidance_below", absl::StrCat(options.model_guidance_below)},
+      {"--model_guidance_from", absl::StrCat(options.model_guidance_from)},
       {"--ema_decay", absl::StrCat(options.ema_decay)},
       {"--label_dropout", absl::StrCat(options.label_dropout)},
       {"--validation_images", absl::StrCat(options.validation_images)},

@@ -52,6 +52,7 @@ struct TrainingOptions {
   double min_snr_gamma = 0;      // highest weight of the clean image's error, in units of its SNR; 0: plain mean
   double model_guidance = 1;     // guidance scale learnt into the labelled prediction; 1: none
   int model_guidance_below = 0;  // timesteps below this one alone are guided; 0: all
+  int model_guidance_from = 0;   // nor are those below this one; 0: all are
   double ema_decay = 0.999;      // of the averaged weights, the ones that are saved; 0: save the raw weights
   double label_dropout = 0.1;    // share of labels replaced by the null label, where the architecture has one
   int validation_images = 0;     // held out of training (held_out_split.h), to choose best.pt by; 0: by the loss

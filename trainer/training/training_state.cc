@@ -78,7 +78,7 @@ std::string ReadText(InputArchive& archive, const std::string& name) {
 std::optional<std::string> ValueBefore(const std::string& flag) {
   if (flag == "--init" || flag == "--distill") return "none";
   if (flag == "--model_guidance") return "1";
-  if (flag == "--model_guidance_below") return "0";
+  if (flag == "--model_guidance_below" || flag == "--model_guidance_from") return "0";
   if (flag == "--validation_images" || flag == "--max_steps") return "0";
   if (flag == "--accumulate") return "1";
   if (flag == "--keep_last_batch") return "off";

@@ -213,7 +213,7 @@ TEST_F(TrainTest, CannotBeginWithAnotherKindOfNetwork) {
   EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none.pt")));
 }
 
-TEST_F(TrainTest, ModelGuidanceBelowATimestepIsChecked) {
+TEST_F(TrainTest, ModelGuidanceBetweenTimestepsIsChecked) {
   TrainingOptions options = Options("run", 1);
   options.model_guidance_below = 600;
   EXPECT_THAT(Train(data_, options),
@@ -223,6 +223,15 @@ TEST_F(TrainTest, ModelGuidanceBelowATimestepIsChecked) {
   EXPECT_THAT(Train(data_, options),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "--model_guidance_below must be 1 to 1000, or 0 for all timesteps, got 1001"));
+  options.model_guidance_below = 600;
+  options.model_guidance_from = 600;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "--model_guidance_from must be 1 to 599, or 0 for all timesteps, got 600"));
+  options.model_guidance = 1;
+  options.model_guidance_below = 0;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--model_guidance_from needs a --model_guidance above 1"));
 }
 
 TEST_F(TrainTest, ModelGuidanceNeedsTheNullLabel) {
