@@ -1,6 +1,5 @@
 // Each call leaves a line in the log that its client can find.
 #include <gmock/gmock.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -11,6 +10,7 @@
 
 #include "tests/server/puppet_server.h"
 #include "tests/testing/captured_log.h"
+#include "tests/testing/generic_call.h"
 
 namespace denoised {
 namespace {
@@ -155,18 +155,7 @@ TEST_F(CallLinesTest, RequestThatIsNoProtobufIsRefusedInWords) {
   for (const std::string& method :
        {std::string("/denoised.v1.DigitService/GenerateDigit"), std::string("/denoised.v1.DigitService/GetModel"),
         std::string("/grpc.health.v1.Health/Check"), std::string("/grpc.health.v1.Health/Watch")}) {
-    grpc::ClientContext context;
-    context.AddMetadata("x-request-id", method);
-    grpc::CompletionQueue queue;
-    grpc::GenericStub stub(channel_);
-    const auto call = stub.PrepareUnaryCall(&context, method, request, &queue);
-    call->StartCall();
-    grpc::ByteBuffer response;
-    grpc::Status status;
-    call->Finish(&response, &status, &status);
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
+    const grpc::Status status = CallOver(channel_, {{"x-request-id", method}}, method, request);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
     EXPECT_EQ(status.error_message(),
               "the request of " + method + " does not parse as Protobuf; build it from this method's .proto file");

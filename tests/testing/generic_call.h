@@ -22,13 +22,15 @@ namespace denoised {
 
 using CallMetadata = std::vector<std::pair<std::string, std::string>>;
 
-// One call of a method that nobody knows, without a message.
-inline grpc::Status CallOver(const std::shared_ptr<grpc::Channel>& channel, const CallMetadata& metadata = {}) {
+// One call, by default of a method that nobody knows and without a message. `request` is sent as it is.
+inline grpc::Status CallOver(const std::shared_ptr<grpc::Channel>& channel, const CallMetadata& metadata = {},
+                             const std::string& method = "/any.Service/Method",
+                             const grpc::ByteBuffer& request = grpc::ByteBuffer(nullptr, 0)) {
   grpc::ClientContext context;
   for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
   grpc::CompletionQueue queue;
   grpc::GenericStub stub(channel);
-  const auto call = stub.PrepareUnaryCall(&context, "/any.Service/Method", grpc::ByteBuffer(nullptr, 0), &queue);
+  const auto call = stub.PrepareUnaryCall(&context, method, request, &queue);
   call->StartCall();
   grpc::ByteBuffer response;
   grpc::Status status;

@@ -64,6 +64,15 @@ class DistillationTest : public testing::Test {
     for (std::string line; std::getline(lines, line);) log.push_back(nlohmann::json::parse(line));
     return log;
   }
+  // The same options, to go on with a run that was stopped in its first epoch.
+  TrainingOptions Stopped(TrainingOptions options) {
+    int steps = 0;
+    options.stop_requested = [&steps] { return ++steps == 3; };
+    EXPECT_THAT(Train(data_, options), IsOk());
+    options.stop_requested = nullptr;
+    options.resume = true;
+    return options;
+  }
   void ExpectRefusal(const TrainingOptions& options, absl::StatusCode code, const std::string& message) {
     EXPECT_THAT(Train(data_, options), StatusIs(code, HasSubstr(message)));
     EXPECT_FALSE(std::filesystem::exists(options.out));
@@ -100,23 +109,12 @@ TEST_F(DistillationTest, StudentLearnsItsStepsAndTheyAreInItsCheckpoint) {
 
 TEST_F(DistillationTest, StoppedItGoesOnAsIfNothingHadHappened) {
   ASSERT_THAT(Train(data_, StudentOptions("whole")), IsOk());
-  TrainingOptions options = StudentOptions("parts");
-  int steps = 0;
-  options.stop_requested = [&steps] { return ++steps == 3; };
-  ASSERT_THAT(Train(data_, options), IsOk());
-  options.stop_requested = nullptr;
-  options.resume = true;
-  ASSERT_THAT(Train(data_, options), IsOk());
+  ASSERT_THAT(Train(data_, Stopped(StudentOptions("parts"))), IsOk());
   EXPECT_EQ(Slurp(folder_.File("parts/last.pt")), Slurp(folder_.File("whole/last.pt")));
 }
 
 TEST_F(DistillationTest, RunOfAStudentIsResumedAsOneAlone) {
-  TrainingOptions options = StudentOptions("run");
-  int steps = 0;
-  options.stop_requested = [&steps] { return ++steps == 3; };
-  ASSERT_THAT(Train(data_, options), IsOk());
-  options.stop_requested = nullptr;
-  options.resume = true;
+  TrainingOptions options = Stopped(StudentOptions("run"));
   options.student_steps = 1;
   EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kFailedPrecondition,
                                               HasSubstr("belongs to a run with --student_steps 2, not 1")));
