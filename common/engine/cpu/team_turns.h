@@ -22,8 +22,10 @@ namespace denoised {
 
 class TeamTurns {
  public:
+  // Which way the next step is to go; the same until Took is called.
   bool TeamIsNext() const { return tries_left_ > 0 ? !prefers_team_ : prefers_team_; }
 
+  // `seconds` a row, of wall clock, more than 0: of the step that went that way.
   void Took(double seconds) {
     if (tries_left_ > 0) return Try(seconds);
     mean_ = steps_ == 0 ? seconds : mean_ + (seconds - mean_) / kMemory;
