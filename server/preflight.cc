@@ -33,7 +33,7 @@ bool SomebodyAnswers(const ServerOptions& options) {
 std::string Describe(const ServerOptions& options, const ServingModel& model, bool ports_are_free) {
   const ModelInfo& info = model.info();
   const Scheduler& scheduler = model.scheduler();
-  const int steps = info.metadata.noise_schedule.num_train_timesteps;
+  const int steps = LongestChain(info.metadata);
   std::string passed_over;
   for (const std::string& engine : info.passed_over) absl::StrAppend(&passed_over, "passed over    ", engine, "\n");
   return absl::StrFormat(

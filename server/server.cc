@@ -421,7 +421,7 @@ void Server::StartLimits() {
 
 // Says how long a full queue takes, and whether what it holds can be lost for want of time.
 void Server::CompareTimeouts(const ServingModel& model) const {
-  const int steps = model.info().metadata.noise_schedule.num_train_timesteps;
+  const int steps = LongestChain(model.info().metadata);
   const double seconds = std::ceil(Seconds(model.scheduler().DurationOfFullQueue(steps)));
   spdlog::info("a full queue, {} images of {} steps, takes about {:.0f} s", model.scheduler().capacity(), steps,
                seconds);

@@ -95,6 +95,11 @@ struct ModelMetadata {
   friend bool operator==(const ModelMetadata&, const ModelMetadata&) = default;
 };
 
+// Steps of the longest chain that the model draws.
+inline int LongestChain(const ModelMetadata& metadata) {
+  return metadata.distilled_steps > 0 ? metadata.distilled_steps : metadata.noise_schedule.num_train_timesteps;
+}
+
 // Pretty-printed JSON, keys in a fixed order: the same metadata gives the same bytes.
 std::string SerializeModelMetadata(const ModelMetadata& metadata);
 

@@ -53,7 +53,9 @@ TEST(ModelMetadataTest, BlocksAreWrittenWhereThereAreMore) {
 TEST(ModelMetadataTest, StepsOfAStudentAreWritten) {
   ModelMetadata metadata = Full();
   EXPECT_THAT(SerializeModelMetadata(metadata), testing::Not(HasSubstr("distilled_steps")));
+  EXPECT_EQ(LongestChain(metadata), 1000);
   metadata.distilled_steps = 4;
+  EXPECT_EQ(LongestChain(metadata), 4);
   const std::string json = SerializeModelMetadata(metadata);
   const absl::StatusOr<ModelMetadata> parsed = ParseModelMetadata(json);
   ASSERT_THAT(parsed, IsOk());
