@@ -225,7 +225,7 @@ class RollingRestartTest : public testing::Test {
   void LoadIsEvenAndNoCallFails(const std::string& server, double least_share) {
     const Drawings drawings(replicas_[0].address());
     Clients clients(server, drawings);
-    ExpectEvenLoad(least_share);
+    AwaitEvenLoad(least_share);
     const int restarts = NumberFrom("DENOISED_ROLLING_RESTARTS", 1);
     for (int i = 0; i < restarts; ++i) {
       for (Replica& replica : replicas_) Restart(replica);
@@ -247,21 +247,22 @@ class RollingRestartTest : public testing::Test {
     return calls;
   }
 
-  void ExpectEvenLoad(double least_share) const {
+  // Soon, that is: beside other programs a replica may be long over the one call that it has.
+  void AwaitEvenLoad(double least_share) const {
     constexpr int kCalls = 150;
     for (const Replica& replica : replicas_) replica.AwaitCalls(replica.calls() + 1);  // all have been found
-    const std::array<int, kReplicas> before = Calls();
+    std::array<int, kReplicas> before = Calls();
     std::array<int, kReplicas> since{};
-    int sum = 0;
-    const auto enough = [&] {
+    const auto even = [&] {
       const std::array<int, kReplicas> now = Calls();
       std::transform(now.begin(), now.end(), before.begin(), since.begin(), std::minus<>());
-      sum = std::accumulate(since.begin(), since.end(), 0);
-      return sum >= kCalls;
+      const int sum = std::accumulate(since.begin(), since.end(), 0);
+      if (sum < kCalls) return false;
+      before = now;
+      return *std::min_element(since.begin(), since.end()) >= sum * least_share;
     };
-    Await(absl::StrCat(kCalls, " calls"), enough, [this] { return absl::StrJoin(Calls(), ", "); });
+    Await(absl::StrCat("even load over ", kCalls, " calls"), even, [&] { return absl::StrJoin(since, ", "); });
     std::printf("calls of each replica: %s\n", absl::StrJoin(since, ", ").c_str());
-    for (const int calls : since) EXPECT_GE(calls, sum * least_share);
   }
 
   static void Restart(Replica& replica) {
