@@ -15,6 +15,9 @@
 #   scripts/setup.sh --tensorboard
 #                               what the test of TensorBoard's event files needs as well: TensorBoard, from PyPI into
 #                               build/tensorboard
+#   scripts/setup.sh --second-opinion
+#                               what scripts/second_opinion.py needs: ONNX Runtime and a reader of text, from PyPI into
+#                               build/second-opinion
 #   scripts/setup.sh --packages what scripts/package.sh needs as well
 #   scripts/setup.sh --image    what scripts/image.sh needs as well: an image without a daemon
 #   scripts/setup.sh --cuda     NVIDIA's CUDA compiler as well, from PyPI into build/cuda: no GPU or driver is needed
@@ -119,8 +122,9 @@ END
     command -v node >/dev/null || echo 'nodejs | Node.js 18 (optional: tests/page)'
     command -v npm >/dev/null || echo 'npm | npm 9 (optional: tests/page)'
   fi
-  if [[ $with_tensorboard ]]; then
-    python3 -c 'import ensurepip' 2>/dev/null || echo 'python3-venv | Python 3.11 with venv (optional: the test of event files)'
+  if [[ $with_tensorboard || $with_second_opinion ]]; then
+    python3 -c 'import ensurepip' 2>/dev/null ||
+      echo 'python3-venv | Python 3.11 with venv (optional: the test of event files, the second opinion)'
   fi
   if [[ $with_packages ]]; then
     cat <<'END'
@@ -305,16 +309,15 @@ install_cuda() {
 
 has_cuda() { cmp --silent "$root/scripts/cuda-requirements.txt" "$root/build/cuda/requirements.txt"; }
 
-# In an environment of its own, at pinned versions.
-install_tensorboard() {
-  local into=$root/build/tensorboard
+# Python packages at pinned versions, by the file scripts/NAME-requirements.txt, in an environment of their own: build/NAME.
+install_python() {
+  local into=$root/build/$1 requirements=$root/scripts/$1-requirements.txt
   rm -rf "$into" && python3 -m venv "$into" &&
-    "$into/bin/pip" install --disable-pip-version-check --only-binary :all: \
-      --requirement "$root/scripts/tensorboard-requirements.txt" &&
-    cp "$root/scripts/tensorboard-requirements.txt" "$into/requirements.txt"
+    "$into/bin/pip" install --disable-pip-version-check --only-binary :all: --no-deps --requirement "$requirements" &&
+    cp "$requirements" "$into/requirements.txt"
 }
 
-has_tensorboard() { cmp --silent "$root/scripts/tensorboard-requirements.txt" "$root/build/tensorboard/requirements.txt"; }
+has_python() { cmp --silent "$root/scripts/$1-requirements.txt" "$root/build/$1/requirements.txt"; }
 
 # What the tests of manifests import, compiled once, so that they need no network. Debian 13 has Go 1.24, Debian 12 a Go that
 # is too old: those tests are skipped in words.
@@ -347,7 +350,8 @@ install_page() {
 
 has_page() { cmp --silent "$root/tests/page/package-lock.json" "$root/build/page/ready"; }
 
-serving_only='' with_packages='' with_image='' with_tests='' with_checks='' with_examples='' with_page='' with_cuda='' with_deploy='' with_prometheus3='' with_tensorboard=''
+serving_only='' with_packages='' with_image='' with_tests='' with_checks='' with_examples='' with_page='' with_cuda=''
+with_deploy='' with_prometheus3='' with_tensorboard='' with_second_opinion=''
 for option; do
   case $option in
     --serving) serving_only=1 ;;
@@ -361,7 +365,8 @@ for option; do
     --deploy) with_deploy=1 ;;
     --prometheus3) with_prometheus3=1 ;;
     --tensorboard) with_tensorboard=1 ;;
-    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--tensorboard] [--packages] [--image] [--cuda]" ;;
+    --second-opinion) with_second_opinion=1 ;;
+    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--tensorboard] [--second-opinion] [--packages] [--image] [--cuda]" ;;
   esac
 done
 
@@ -380,9 +385,13 @@ if [[ $with_cuda ]] && ! has_cuda; then
   stage "Getting the CUDA compiler" setup-cuda.log install_cuda ||
     die "The CUDA compiler could not be had from PyPI; everything else is built and tested without it."
 fi
-if [[ $with_tensorboard ]] && ! has_tensorboard; then
-  stage "Getting TensorBoard" setup-tensorboard.log install_tensorboard ||
+if [[ $with_tensorboard ]] && ! has_python tensorboard; then
+  stage "Getting TensorBoard" setup-tensorboard.log install_python tensorboard ||
     die "TensorBoard could not be had from PyPI; everything else is built and tested without it."
+fi
+if [[ $with_second_opinion ]] && ! has_python second-opinion; then
+  stage "Getting a second opinion" setup-second-opinion.log install_python second-opinion ||
+    die "What scripts/second_opinion.py needs could not be had from PyPI; everything else works without it."
 fi
 if [[ $with_examples ]]; then
   "$root/scripts/build_examples.sh" || die "Not every example could be built; everything else works without."

@@ -109,6 +109,7 @@ if [[ $all ]]; then
   "$root/scripts/setup.sh" --deploy || say "Without Prometheus and Go's modules, some of what tests/deploy does is left out."
   "$root/scripts/setup.sh" --page || say "Without Chromium, Node.js and npm's packages, the page is not tested."
   "$root/scripts/setup.sh" --tensorboard || say "Without TensorBoard, it is not shown that it reads the trainer's event files."
+  "$root/scripts/setup.sh" --second-opinion || say "Without what PyPI has for it, scripts/second_opinion.py is not tested."
   "$root/scripts/setup.sh" --cuda || say "Without the CUDA compiler, its kernel and the tests that need it are left out."
   stage_times+=("$(table_row Packages ok "$SECONDS")")
   { "$root/scripts/setup.sh" --image && "$root/scripts/image.sh"; } || say "The container image is neither built nor tested."
