@@ -16,6 +16,7 @@
 #include "common/support/clock.h"
 #include "common/support/signal_queue.h"
 #include "trainer/data/training_set.h"
+#include "trainer/training/add_evaluation.h"
 #include "trainer/training/run_folder.h"
 #include "trainer/training/train.h"
 #include "trainer/training/training_options.h"
@@ -32,6 +33,8 @@ struct Flags {
   std::string architecture = "compact";
   std::string prediction_type = PredictionTypeName(NoiseScheduleConfig{}.prediction_type);
   std::string add_golden_draw;
+  std::vector<std::string> add_evaluation;
+  std::string to;
 };
 
 void AddDataOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
@@ -126,6 +129,12 @@ void AddRunOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
       "--add_golden_draw", flags.add_golden_draw,
       "Instead of training: draw a few images with this checkpoint, which then carries them, so that servers can "
       "tell whether they draw the same");
+  auto* to = app.add_option("--to", flags.to, "Checkpoint that --add_evaluation is for");
+  app.add_option("--add_evaluation", flags.add_evaluation,
+                 "Instead of training: keep the figures of these files, denoise-eval's seeds.json, in the checkpoint "
+                 "named by --to, which they are of")
+      ->delimiter(',')
+      ->needs(to);
 }
 
 void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
@@ -147,6 +156,13 @@ int AddGoldenDrawTo(const std::string& checkpoint) {
   const absl::Status status = AddGoldenDraw(checkpoint);
   if (!status.ok()) return Fail(status);
   absl::PrintF("%s: now carries what its network draws here\n", checkpoint);
+  return EXIT_SUCCESS;
+}
+
+int AddEvaluationsTo(const std::string& checkpoint, const std::vector<std::string>& files) {
+  const absl::Status status = AddEvaluations(checkpoint, files);
+  if (!status.ok()) return Fail(status);
+  absl::PrintF("%s: now carries the figures of %s\n", checkpoint, absl::StrJoin(files, ", "));
   return EXIT_SUCCESS;
 }
 
@@ -200,6 +216,7 @@ int Main(int argc, char** argv) {
   if (!prediction_type.ok()) return Fail(prediction_type.status());
   options->schedule.prediction_type = *prediction_type;
   if (!flags.add_golden_draw.empty()) return AddGoldenDrawTo(flags.add_golden_draw);
+  if (!flags.add_evaluation.empty()) return AddEvaluationsTo(flags.to, flags.add_evaluation);
   options->command = absl::StrJoin(argv + 1, argv + argc, " ");
 
   const absl::StatusOr<Dataset> data =

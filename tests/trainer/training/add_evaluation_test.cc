@@ -1,0 +1,101 @@
+#include "trainer/training/add_evaluation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "common/checkpoint/checkpoint.h"
+#include "tests/testing/program.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+class AddEvaluationTest : public testing::Test {
+ protected:
+  Checkpoint Load() const { return *LoadCheckpoint(path_); }
+
+  // A file as denoise-eval writes it.
+  std::string WriteFigures(const std::string& name, const std::string& sha256, int steps, double distance) const {
+    const json figures = {{"checkpoint_sha256", sha256}, {"reference", "test"},
+                          {"sampler", "ddim"},           {"steps", steps},
+                          {"seeds", {1, 2, 3}},          {"figures", {{"distance", {{"mean", distance}}}}}};
+    return folder_.Write(name, figures.dump());
+  }
+
+  // Steps and distances that the checkpoint has.
+  std::vector<std::pair<int, double>> Kept() const {
+    std::vector<std::pair<int, double>> kept;
+    const json evaluation = json::parse(Load().metadata.evaluation_json);
+    for (const json& run : evaluation.at("runs")) {
+      kept.emplace_back(run.at("steps"), run.at("figures").at("distance").at("mean"));
+    }
+    return kept;
+  }
+
+  const TempFolder folder_;
+  const std::string path_ = folder_.Write("m.pt", Slurp(DENOISED_SOURCE_DIR "/models/mnist.pt"));
+};
+
+using Runs = std::vector<std::pair<int, double>>;
+
+TEST_F(AddEvaluationTest, FiguresAreKeptAndWeightsStay) {
+  const Checkpoint before = Load();
+  const std::string files = absl::StrCat(WriteFigures("twenty.json", before.sha256, 20, 1.5), ",",
+                                         WriteFigures("fifty.json", before.sha256, 50, 1.25));
+  const ProgramResult result =
+      RunProgram({"denoise-train", "--add_evaluation", files, "--to", "m.pt"}, {}, folder_.path());
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, absl::StrCat("m.pt: now carries the figures of ", folder_.File("twenty.json"), ", ",
+                                     folder_.File("fifty.json"), "\n"));
+  const Checkpoint after = Load();
+  EXPECT_EQ(after.metadata.parameters_sha256, before.metadata.parameters_sha256);
+  EXPECT_EQ(after.metadata.training, before.metadata.training);
+  EXPECT_EQ(Kept(), (Runs{{20, 1.5}, {50, 1.25}}));
+}
+
+TEST_F(AddEvaluationTest, LaterFiguresOfTheSameSettingsReplaceEarlierOnes) {
+  const std::string first = Load().sha256;
+  ASSERT_THAT(AddEvaluations(path_, {WriteFigures("a.json", first, 20, 1.5)}), IsOk());
+  const std::string second = Load().sha256;
+  ASSERT_NE(second, first);
+  // Of the file that it was when the figures were taken, or of what it is now.
+  ASSERT_THAT(AddEvaluations(path_, {WriteFigures("b.json", first, 50, 1.25), WriteFigures("c.json", second, 20, 1.4)}),
+              IsOk());
+  EXPECT_EQ(Kept(), (Runs{{20, 1.4}, {50, 1.25}}));
+}
+
+TEST_F(AddEvaluationTest, FiguresOfAnotherCheckpointAreRefused) {
+  const Checkpoint before = Load();
+  const std::string other(64, 'a');
+  const absl::Status status = AddEvaluations(path_, {WriteFigures("a.json", other, 20, 1.5)});
+  EXPECT_EQ(status, absl::FailedPreconditionError(
+                        absl::StrCat(folder_.File("a.json"), " has the figures of another checkpoint: its SHA-256 is ",
+                                     other, ", here it is ", before.sha256)));
+  EXPECT_EQ(Load().sha256, before.sha256);
+}
+
+TEST_F(AddEvaluationTest, OtherFilesAreRefused) {
+  for (const char* text : {"", "7", "{}", R"({"figures":{},"seeds":[1],"checkpoint_sha256":3})"}) {
+    const absl::Status status = AddEvaluations(path_, {folder_.Write("a.json", text)});
+    EXPECT_EQ(status, absl::InvalidArgumentError(absl::StrCat(
+                          folder_.File("a.json"),
+                          " is no seeds.json of denoise-eval; denoise-eval --seeds 3 --checkpoint FILE writes one")));
+  }
+  EXPECT_EQ(AddEvaluations(path_, {"/nowhere/a.json"}).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(AddEvaluationTest, CheckpointMustBeNamed) {
+  const ProgramResult result = RunProgram({"denoise-train", "--add_evaluation", "a.json"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("--add_evaluation requires --to"));
+}
+
+}  // namespace
+}  // namespace denoised
