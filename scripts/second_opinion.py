@@ -3,8 +3,8 @@
 written text of PaddleOCR, PP-OCRv4, as the package rapidocr-onnxruntime brings it.
 
     scripts/setup.sh --second-opinion
-    build/release/bin/denoise dataset --per_digit 1000 --out synthetic
-    build/second-opinion/bin/python scripts/second_opinion.py --data data --drawn synthetic
+    build/release/bin/denoise-eval --data data --sampler dpm_solver_pp_2m --seeds 3
+    build/second-opinion/bin/python scripts/second_opinion.py --data data --drawn eval/seed-1 eval/seed-2 eval/seed-3
 
 Its features of an image are the last before its letters, a mean over places: 120 numbers. Told are the Frechet distance
 of drawn digits from the test images (Heusel et al., arXiv 1706.08500, eq. 6), the same of as many real ones, which is the
@@ -100,7 +100,9 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with MNIST's four files")
-    parser.add_argument("--drawn", type=pathlib.Path, required=True, nargs="+", help="what denoise dataset has drawn")
+    parser.add_argument(
+        "--drawn", type=pathlib.Path, required=True, nargs="+", help="folders with what denoise-eval or denoise dataset drew"
+    )
     parser.add_argument("--count", type=int, default=10000, help="images of each set at most (10000)")
     parser.add_argument("--draws", type=int, default=30, help="draws of real digits (30)")
     arguments = parser.parse_args()
@@ -114,9 +116,10 @@ def main() -> None:
 
     random = np.random.default_rng(1)
     for folder in arguments.drawn:
-        labels_of_drawn = read_idx(folder, f"train-{labels}", None)
+        of = "samples" if (folder / f"samples-{labels}").exists() else "train"
+        labels_of_drawn = read_idx(folder, f"{of}-{labels}", None)
         chosen = random.permutation(len(labels_of_drawn))[: arguments.count]
-        drawn, read = reader.read(read_idx(folder, f"train-{images}", None)[chosen])
+        drawn, read = reader.read(read_idx(folder, f"{of}-{images}", None)[chosen])
         floors = [
             frechet_distance(train[random.choice(len(train), len(drawn), replace=False)], test)
             for _ in range(arguments.draws)

@@ -43,7 +43,7 @@ export async function startServer(flags = [], port = 0) {
   const url = await new Promise((resolve, reject) => {
     createInterface(process.stderr).on('line', (line) => {
       said.push(line);
-      const found = /http:\/\/[\d.:]+\d/.exec(line);
+      const found = /https?:\/\/[\d.:]+\d/.exec(line);
       if (found) resolve(found[0]);
     });
     ended.then(() => reject(new Error(`denoised ended:\n${said.join('\n')}`)));

@@ -387,6 +387,22 @@ describe('A server with tokens', () => {
   });
 });
 
+// page_test.cc issues a certificate and says where it lies.
+describe('A server that speaks TLS', {skip: !process.env.DENOISED_TLS && 'DENOISED_TLS names no folder with cert.pem and key.pem'}, () => {
+  test('draws the same, its frames too', async () => {
+    const folder = process.env.DENOISED_TLS;
+    const tls = await startServer(['--tls_cert', `${folder}/cert.pem`, '--tls_key', `${folder}/key.pem`]);
+    assert.match(tls.url, /^https:/);
+    const page = await open(browser, tls.url, {ignoreHTTPSErrors: true});
+    await draw(page, {...fast, digit: 8, seed: BIG});
+    same((await pictures(page))[0], await server.picture(`8.png?seed=${BIG}&sampler=ddim&steps=10`));
+    assert.equal(await page.textContent('.step'), 'step 10 of 10');
+    await page.locator('#live:not(.absent)').waitFor();
+    await page.done();
+    await tls.stop();
+  });
+});
+
 // The server's own model draws them, whatever the page is told that they are called.
 describe('A model of other classes', () => {
   const CLOTHES = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'];

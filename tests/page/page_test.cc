@@ -5,6 +5,8 @@
 
 #include "absl/strings/ascii.h"
 #include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/test_certificates.h"
 
 namespace denoised {
 namespace {
@@ -30,9 +32,13 @@ TEST(PageTest, DoesInChromiumAllThatItSays) {
   if (const std::string missing = Missing(); !missing.empty()) {
     GTEST_SKIP() << missing << ": scripts/setup.sh --page";
   }
-  const ProgramResult result =
-      RunProgram({PathOf("node"), "--test", "--test-reporter=spec", kTests},
-                 {"DENOISED_BIN_DIR=" DENOISED_BIN_DIR, "DENOISED_CHROMIUM=" + PathOf("chromium")});
+  const TempFolder tls;
+  const TestIdentity identity = TestAuthority().Issue("server");
+  tls.Write("cert.pem", identity.cert);
+  tls.Write("key.pem", identity.key);
+  const ProgramResult result = RunProgram(
+      {PathOf("node"), "--test", "--test-reporter=spec", kTests},
+      {"DENOISED_BIN_DIR=" DENOISED_BIN_DIR, "DENOISED_CHROMIUM=" + PathOf("chromium"), "DENOISED_TLS=" + tls.path()});
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
 }
 
