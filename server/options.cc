@@ -1,7 +1,6 @@
 #include "server/options.h"
 
 #include <algorithm>
-#include <map>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -43,7 +42,7 @@ void AddModelOptions(CLI::App& app, ServerOptions& options) {
       "bf16; with fp32, images differ least from device to device")
       ->check(CLI::IsMember(PrecisionNames()));
   Add(app, "threads", options.model.threads, "CPU threads for the network; 0: one per core this process may use")
-      ->check(CLI::Range(0, 1024));
+      ->check(CLI::Range(0, kMaxThreads));
   Add(app, "watch_checkpoint", options.watch_checkpoint_seconds,
       "Seconds between two looks at the checkpoint's file, which is loaded like on SIGHUP when it has been replaced, "
       "or 0 for none")
@@ -127,7 +126,7 @@ void AddReaderOptions(CLI::App& app, ServerOptions& options) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   Add(app, "encoder_threads", options.service.encoder_threads,
       "Threads that make PNGs; 0: a quarter of the cores this process may use, at least one")
-      ->check(CLI::Range(0, 1024));
+      ->check(CLI::Range(0, kMaxThreads));
 }
 
 void AddAccessOptions(CLI::App& app, ServerOptions& options) {
@@ -178,10 +177,14 @@ void AddServerOptions(CLI::App& app, ServerOptions& options) {
   AddAccessOptions(app, options);
   Add(app, "log_level", options.logging.level, "Least level that is logged: debug, info, warn, error or off")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
-  Add(app, "log_format", options.logging.format,
-      "Of each line on stderr: text, or json, an object with time, level, message and, for a call, who made it")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, LogFormat>{{"text", LogFormat::kText}, {"json", LogFormat::kJson}}))
+  const auto set_format = [&options](const std::string& name) {
+    options.logging.format = name == "json" ? LogFormat::kJson : LogFormat::kText;
+  };
+  app.add_option_function<std::string>(
+         "--log_format", set_format,
+         "Of each line on stderr: text, or json, an object with time, level, message and, for a call, who made it")
+      ->envname(EnvironmentName("DENOISED", "log_format"))
+      ->check(CLI::IsMember({"text", "json"}))
       ->default_str("text");
   AddTraceOptions(app, options);
 }

@@ -22,6 +22,9 @@ namespace denoised {
 // Exit status of a program whose command line asks for what cannot be, whoever finds that out.
 inline constexpr int kUsageError = 2;
 
+// Worker threads that a flag may ask for: a slip of the hand is told before the machine is asked for a million.
+inline constexpr int kMaxThreads = 1024;
+
 // "DENOISE_SERVER" for ("DENOISE", "server").
 std::string EnvironmentName(const std::string& prefix, const std::string& flag);
 

@@ -52,7 +52,8 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_option("--device", flags.measurement.device, "Where to measure: auto, cpu, cuda or cuda:N");
   app.add_option("--precision", flags.measurement.precision, "As the server's flag")
       ->check(CLI::IsMember(PrecisionNames()));
-  app.add_option("--threads", flags.measurement.num_threads, "Worker threads on the CPU; 0: one per core");
+  app.add_option("--threads", flags.measurement.num_threads, "Worker threads on the CPU; 0: one per core")
+      ->check(CLI::Range(0, kMaxThreads));
   CLI::Option* max_batch_rows = app.add_option("--max_batch_rows", flags.server.max_batch_rows, "As the server's flag")
                                     ->check(CLI::Range(2, 4096));
   app.add_option("--step_times", flags.step_times, "Measure nothing: a JSON file of this program, with the times in it")

@@ -348,6 +348,13 @@ TEST(DenoisedTest, CheckSaysWhatWouldBeServedAndEnds) {
   EXPECT_THAT(result.out, HasSubstr("a full queue   "));
 }
 
+TEST(DenoisedTest, FormatOfTheLogIsNamedAlone) {
+  const ProgramResult result = RunProgram({"denoised", "--log_format", "1"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("--log_format: 1 not in {text,json}"));
+  EXPECT_THAT(RunProgram({"denoised", "--help"}).out, HasSubstr("--log_format TEXT:{text,json}=text"));
+}
+
 TEST(DenoisedTest, MistypedFlagIsAUsageError) {
   const ProgramResult result = RunProgram({"denoised", "--bogus"});
   EXPECT_EQ(result.exit_code, 2);

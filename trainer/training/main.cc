@@ -109,7 +109,8 @@ void AddRunOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--device", options.device, "Where to train: auto, cpu, cuda or cuda:N");
   app.add_option("--precision", options.precision, "fp32, or on CUDA bf16: autocast to bfloat16");
   app.add_option("--threads", options.threads,
-                 "Worker threads on the CPU; 0: one per core, or as many as the run that is resumed had");
+                 "Worker threads on the CPU; 0: one per core, or as many as the run that is resumed had")
+      ->check(CLI::Range(0, kMaxThreads));
   app.add_option("--max_bad_batches", options.max_bad_batches,
                  "Batches in a row, left out as their loss or gradient is not a finite number, until training stops");
   app.add_option("--sample_every", options.sample_every, "Epochs between sample grids; 0: none");

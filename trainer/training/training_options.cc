@@ -57,6 +57,7 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
       {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
        "0 to less than 1"},
       {"--max_bad_batches", 1.0 * options.max_bad_batches, options.max_bad_batches >= 1, "at least 1"},
+      {"--sample_every", 1.0 * options.sample_every, options.sample_every >= 0, "at least 1, or 0 for no grids"},
       {"--checkpoint_every", options.checkpoint_every_seconds, options.checkpoint_every_seconds >= 0,
        "at least 0 seconds"},
       {"--report_every", options.report_every_seconds, options.report_every_seconds >= 0, "at least 0 seconds"},

@@ -50,6 +50,7 @@ TEST_F(CapacityTest, WhatDoesNotFitIsSaid) {
   EXPECT_THAT(Run({"--step_times=none.json"}).err, HasSubstr("none.json has no step times: "));
   EXPECT_THAT(Run({"--step_times=nowhere.json"}).err, HasSubstr("cannot open nowhere.json"));
   EXPECT_THAT(Run({"--out=x.txt"}).err, HasSubstr("--out must end in .json, got x.txt"));
+  EXPECT_THAT(Run({"--threads=100000"}).err, HasSubstr("--threads: Value 100000 not in range 0 to 1024"));
   const ProgramResult both = Run({"--step_times=bad.json", "--max_batch_rows=4"});
   EXPECT_EQ(both.exit_code, 2);
   EXPECT_THAT(both.err, HasSubstr("excludes"));

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "common/checkpoint/checkpoint.h"
 #include "tests/testing/mnist_folder.h"
 #include "tests/testing/program.h"
@@ -167,6 +168,11 @@ TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {
   EXPECT_EQ(
       RunProgram({"denoise-train", "--learning_rate=nan"}).err,
       "denoise-train: error: --learning_rate: must be a finite decimal number, got nan\nSee denoise-train --help.\n");
+  for (const char* threads : {"-1", "100000"}) {
+    const ProgramResult result = RunProgram({"denoise-train", "--threads", threads});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr(absl::StrCat("--threads: Value ", threads, " not in range 0 to 1024\n")));
+  }
   const ProgramResult unknown = RunProgram({"denoise-train", "--bogus"});
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_EQ(unknown.err,

@@ -67,6 +67,8 @@ TEST(ValidateTrainingOptionsTest, RangesAreSaid) {
             "--min_snr_gamma must be more than 0, or 0 for none, got -1");
   EXPECT_EQ(message([](auto& o) { o.ema_decay = 1; }), "--ema_decay must be 0 to less than 1, got 1");
   EXPECT_EQ(message([](auto& o) { o.weight_decay = -1; }), "--weight_decay must be at least 0, got -1");
+  EXPECT_EQ(message([](auto& o) { o.sample_every = -1; }),
+            "--sample_every must be at least 1, or 0 for no grids, got -1");
   EXPECT_EQ(message([](auto& o) { o.clip_norm = -1; }), "--clip_norm must be more than 0, or 0 for none, got -1");
   EXPECT_EQ(message([](auto& o) { o.precision = "fp8"; }), "--precision must be fp32 or bf16, got \"fp8\"");
   EXPECT_EQ(message([](auto& o) { o.label_dropout = 1; }), "--label_dropout must be 0 to less than 1, got 1");
