@@ -90,6 +90,7 @@ generate_monitoring_kinds() {
 # The kinds that are not Kubernetes' own, the class of GPU nodes, and a namespace that takes restricted pods alone.
 prepare_cluster() {
   k create --filename="$(module sigs.k8s.io/gateway-api)/config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml" \
+    --filename="$(module sigs.k8s.io/gateway-api)/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" \
     --filename="$(module github.com/kubeflow/training-operator)/manifests/base/crds/kubeflow.org_pytorchjobs.yaml" \
     --filename="$binaries/monitoring/monitoring.coreos.com_podmonitors.yaml" \
     --filename="$binaries/monitoring/monitoring.coreos.com_prometheusrules.yaml" &&
@@ -154,6 +155,8 @@ failed=0
 stage "cpu" kubernetes-cpu.log admit overlays/cpu || failed=1
 stage "No pod without seccompProfile" kubernetes-refused.log refuse_a_pod_that_is_not_restricted || failed=1
 stage "cpu, gateway" kubernetes-gateway.log admit overlays/cpu components/gateway || failed=1
+stage "cpu, a page, TLS, tokens, traces" kubernetes-components.log admit overlays/cpu components/{gateway,page,page-gateway,traces,tls,tokens} ||
+  failed=1
 stage "gpu" kubernetes-gpu.log admit overlays/gpu || failed=1
 stage "autoscaled" kubernetes-autoscaled.log admit overlays/autoscaled || failed=1
 for source in claim image init; do

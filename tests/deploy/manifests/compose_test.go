@@ -45,6 +45,30 @@ func TestComposeHasAServerOnEitherHardware(t *testing.T) {
 	}
 }
 
+// Whoever has no token may draw: on a network that is for whoever runs this to allow.
+func TestComposeShowsThePageToThisMachineAlone(t *testing.T) {
+	for _, profile := range []string{"cpu", "gpu"} {
+		project, err := load(t, composeFile, profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := project.Services["denoised-"+profile]
+		listen := server.Environment["DENOISED_HTTP_LISTEN"]
+		if listen == nil || *listen != "0.0.0.0:8080" {
+			t.Errorf("%s does not listen to its container's address", server.Name)
+		}
+		published := false
+		for _, port := range server.Ports {
+			if port.Target == 8080 {
+				published = port.Published == "8080" && port.HostIP == "127.0.0.1"
+			}
+		}
+		if !published {
+			t.Errorf("%s: %+v", server.Name, server.Ports)
+		}
+	}
+}
+
 func TestComposeMountsWhatIsThere(t *testing.T) {
 	project, err := load(t, composeFile)
 	if err != nil {

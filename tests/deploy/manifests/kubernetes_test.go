@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -38,15 +39,22 @@ const root = "../../../deploy/kubernetes/"
 
 // What a user applies, and the components on top of an overlay.
 var installations = map[string][]string{
-	"cpu":              {"overlays/cpu"},
-	"gpu":              {"overlays/gpu"},
-	"autoscaled":       {"overlays/autoscaled"},
-	"behind a gateway": {"overlays/cpu", "components/gateway"},
-	"from a claim":     {"overlays/cpu", "components/checkpoint-claim"},
-	"from an image":    {"overlays/gpu", "components/checkpoint-image"},
-	"from an init":     {"overlays/autoscaled", "components/checkpoint-init"},
-	"training":         {"training/job"},
-	"PyTorchJob":       {"training/pytorchjob"},
+	"cpu":               {"overlays/cpu"},
+	"gpu":               {"overlays/gpu"},
+	"autoscaled":        {"overlays/autoscaled"},
+	"behind a gateway":  {"overlays/cpu", "components/gateway"},
+	"from a claim":      {"overlays/cpu", "components/checkpoint-claim"},
+	"from an image":     {"overlays/gpu", "components/checkpoint-image"},
+	"from an init":      {"overlays/autoscaled", "components/checkpoint-init"},
+	"over TLS":          {"overlays/cpu", "components/tls"},
+	"for token holders": {"overlays/gpu", "components/tls", "components/tokens"},
+	"with a page":       {"overlays/cpu", "components/page"},
+	"a page outside":    {"overlays/cpu", "components/page", "components/page-gateway"},
+	"with traces":       {"overlays/cpu", "components/traces"},
+	"all at once": {"overlays/autoscaled", "components/gateway", "components/page", "components/page-gateway",
+		"components/traces", "components/tls", "components/tokens", "components/checkpoint-claim"},
+	"training":   {"training/job"},
+	"PyTorchJob": {"training/pytorchjob"},
 }
 
 // The API's type for each kind that is used here.
@@ -59,6 +67,7 @@ var kinds = map[string]func() any{
 	"networking.k8s.io/v1 NetworkPolicy":     func() any { return new(networking.NetworkPolicy) },
 	"autoscaling/v2 HorizontalPodAutoscaler": func() any { return new(autoscaling.HorizontalPodAutoscaler) },
 	"gateway.networking.k8s.io/v1 GRPCRoute": func() any { return new(gateway.GRPCRoute) },
+	"gateway.networking.k8s.io/v1 HTTPRoute": func() any { return new(gateway.HTTPRoute) },
 	"monitoring.coreos.com/v1 PodMonitor":    func() any { return new(monitoring.PodMonitor) },
 	"monitoring.coreos.com/v1 PrometheusRule": func() any {
 		return new(monitoring.PrometheusRule)
@@ -299,19 +308,113 @@ func TestReadinessFindsALameDuckWhileItIsOne(t *testing.T) {
 	})
 }
 
+// variable gives a container's environment variable; nothing if it has none of that name.
+func variable(container core.Container, name string) string {
+	for _, candidate := range container.Env {
+		if candidate.Name == name {
+			return candidate.Value
+		}
+	}
+	return ""
+}
+
+// With TLS they ask by HTTP, where health has one answer for both questions: the kubelet's gRPC probes cannot speak it.
 func TestProbesAskThreeQuestions(t *testing.T) {
 	forEachServer(t, func(t *testing.T, _ []any, deployment *apps.Deployment) {
 		container := deployment.Spec.Template.Spec.Containers[0]
-		startup, readiness, liveness := container.StartupProbe.GRPC, container.ReadinessProbe.GRPC, container.LivenessProbe.HTTPGet
-		if startup == nil || startup.Service != nil {
-			t.Errorf("startup does not ask for health as a whole: %+v", startup)
-		}
-		if readiness == nil || readiness.Service == nil || *readiness.Service != "denoised.v1.DigitService" {
-			t.Errorf("readiness does not ask for the service: %+v", readiness)
+		if variable(container, "DENOISED_TLS_CERT") != "" {
+			for _, probe := range []*core.Probe{container.StartupProbe, container.ReadinessProbe} {
+				if probe.GRPC != nil || probe.HTTPGet == nil || probe.HTTPGet.Path != "/healthz" {
+					t.Errorf("with TLS a probe asks by other means than /healthz: %+v", probe.ProbeHandler)
+				}
+			}
+		} else {
+			startup, readiness := container.StartupProbe.GRPC, container.ReadinessProbe.GRPC
+			if startup == nil || startup.Service != nil {
+				t.Errorf("startup does not ask for health as a whole: %+v", startup)
+			}
+			if readiness == nil || readiness.Service == nil || *readiness.Service != "denoised.v1.DigitService" {
+				t.Errorf("readiness does not ask for the service: %+v", readiness)
+			}
 		}
 		// Health says no during a drain and while an engine is built anew: a restart then would lose what is being drawn.
+		liveness := container.LivenessProbe.HTTPGet
 		if container.LivenessProbe.GRPC != nil || liveness == nil || liveness.Path != "/livez" {
 			t.Errorf("liveness does not ask whether the process is deaf: %+v", container.LivenessProbe)
+		}
+	})
+}
+
+func TestProbesByHttpAskTheMetricsPortInTheClear(t *testing.T) {
+	forEachServer(t, func(t *testing.T, _ []any, deployment *apps.Deployment) {
+		pod := deployment.Spec.Template.Spec
+		container := pod.Containers[0]
+		for _, probe := range []*core.Probe{container.StartupProbe, container.ReadinessProbe, container.LivenessProbe} {
+			if get := probe.HTTPGet; get != nil && (portNumber(pod, get.Port) != 9464 || get.Scheme == core.URISchemeHTTPS) {
+				t.Errorf("%+v", get)
+			}
+		}
+	})
+}
+
+// secretOf gives the Secret that a file in the container comes from, if those of its group may read it and nobody else.
+func secretOf(pod core.PodSpec, file string) string {
+	for _, mount := range pod.Containers[0].VolumeMounts {
+		// By subPath, a file would never change.
+		if mount.MountPath != path.Dir(file) || !mount.ReadOnly || mount.SubPath != "" {
+			continue
+		}
+		for _, volume := range pod.Volumes {
+			if secret := volume.Secret; volume.Name == mount.Name && secret != nil && *secret.DefaultMode == 0o440 &&
+				*pod.SecurityContext.FSGroup == *pod.SecurityContext.RunAsGroup {
+				return secret.SecretName
+			}
+		}
+	}
+	return ""
+}
+
+func TestCertificatesAndTokensAreSecretsThatTheServerMayRead(t *testing.T) {
+	found := map[string]bool{}
+	forEachServer(t, func(t *testing.T, _ []any, deployment *apps.Deployment) {
+		pod := deployment.Spec.Template.Spec
+		for name, secret := range map[string]string{
+			"DENOISED_TLS_CERT": "denoised-tls", "DENOISED_TLS_KEY": "denoised-tls", "DENOISED_TOKENS": "denoised-tokens",
+		} {
+			file := variable(pod.Containers[0], name)
+			found[name] = found[name] || file != ""
+			if file != "" && secretOf(pod, file) != secret {
+				t.Errorf("%s is %s, which is no file of %s for the server's group alone", name, file, secret)
+			}
+		}
+	})
+	if len(found) != 3 || !found["DENOISED_TLS_CERT"] || !found["DENOISED_TLS_KEY"] || !found["DENOISED_TOKENS"] {
+		t.Errorf("not every file was there to look at: %v", found)
+	}
+}
+
+// Otherwise it does not start.
+func TestTokensComeOverTls(t *testing.T) {
+	forEachServer(t, func(t *testing.T, _ []any, deployment *apps.Deployment) {
+		container := deployment.Spec.Template.Spec.Containers[0]
+		if variable(container, "DENOISED_TOKENS") != "" && variable(container, "DENOISED_TLS_CERT") == "" {
+			t.Error("tokens in the clear")
+		}
+	})
+}
+
+func TestServicesTellWhetherThereIsTls(t *testing.T) {
+	forEachServer(t, func(t *testing.T, objects []any, deployment *apps.Deployment) {
+		expected := "kubernetes.io/h2c"
+		if variable(deployment.Spec.Template.Spec.Containers[0], "DENOISED_TLS_CERT") != "" {
+			expected = "https"
+		}
+		for _, service := range find[core.Service](objects) {
+			for _, port := range service.Spec.Ports {
+				if port.Name == "grpc" && *port.AppProtocol != expected {
+					t.Errorf("Service %s says %s instead of %s", service.Name, *port.AppProtocol, expected)
+				}
+			}
 		}
 	})
 }
@@ -370,8 +473,11 @@ func TestSelectorsAndPortsMeetThePods(t *testing.T) {
 		}
 		for _, service := range find[core.Service](objects) {
 			check("Service "+service.Name, &meta.LabelSelector{MatchLabels: service.Spec.Selector})
-			if portNumber(pod.Spec, service.Spec.Ports[0].TargetPort) != 50051 {
-				t.Errorf("Service %s leads to %v", service.Name, service.Spec.Ports[0])
+			for _, port := range service.Spec.Ports {
+				if expected := map[string]int32{"grpc": 50051, "page": 8080}[port.Name]; expected == 0 ||
+					portNumber(pod.Spec, port.TargetPort) != expected {
+					t.Errorf("Service %s leads to %v", service.Name, port)
+				}
 			}
 		}
 	})
@@ -388,16 +494,139 @@ func TestThereIsAHeadlessServiceForClientsThatBalance(t *testing.T) {
 	})
 }
 
-func TestTheRouteLeadsToAService(t *testing.T) {
-	objects := objects(t, installations["behind a gateway"])
-	route := find[gateway.GRPCRoute](objects)[0]
-	backend := route.Spec.Rules[0].BackendRefs[0]
+// leadsToAService tells whether a route's backend is a port of one of the Services.
+func leadsToAService(objects []any, backend gateway.BackendObjectReference) bool {
 	for _, service := range find[core.Service](objects) {
 		if service.Name == string(backend.Name) && service.Spec.Ports[0].Port == int32(*backend.Port) {
-			return
+			return true
 		}
 	}
-	t.Errorf("no Service %s:%d", backend.Name, *backend.Port)
+	return false
+}
+
+func TestRoutesLeadToServices(t *testing.T) {
+	objects := objects(t, installations["all at once"])
+	calls, page := find[gateway.GRPCRoute](objects)[0].Spec, find[gateway.HTTPRoute](objects)[0].Spec
+	for _, backend := range []gateway.BackendObjectReference{
+		calls.Rules[0].BackendRefs[0].BackendObjectReference, page.Rules[0].BackendRefs[0].BackendObjectReference,
+	} {
+		if !leadsToAService(objects, backend) {
+			t.Errorf("no Service %s:%d", backend.Name, *backend.Port)
+		}
+	}
+	// Of two such for the same name a gateway takes one.
+	if calls.Hostnames[0] == page.Hostnames[0] {
+		t.Errorf("both routes are for %s", page.Hostnames[0])
+	}
+}
+
+// opened gives the ports that policies let in, by the containers' numbers.
+func opened(pod core.PodSpec, policies []*networking.NetworkPolicy) map[int32]bool {
+	ports := map[int32]bool{}
+	for _, policy := range policies {
+		for _, rule := range policy.Spec.Ingress {
+			for _, port := range rule.Ports {
+				ports[portNumber(pod, *port.Port)] = true
+			}
+		}
+	}
+	return ports
+}
+
+// A port is of use where the server listens to it, the policy lets callers in, and a Service leads there: all or none.
+func TestThePageIsThereForAllOrNotAtAll(t *testing.T) {
+	pages := 0
+	forEachServer(t, func(t *testing.T, objects []any, deployment *apps.Deployment) {
+		pod := deployment.Spec.Template.Spec
+		listens := variable(pod.Containers[0], "DENOISED_HTTP_LISTEN") == "0.0.0.0:8080"
+		has := portNumber(pod, intstr.FromString("page")) == 8080
+		open := opened(pod, find[networking.NetworkPolicy](objects))[8080]
+		served := false
+		for _, service := range find[core.Service](objects) {
+			served = served || service.Spec.Ports[0].Name == "page"
+		}
+		if has != listens || open != listens || served != listens {
+			t.Errorf("listens %v, port %v, open %v, Service %v", listens, has, open, served)
+		}
+		if listens {
+			pages++
+		}
+	})
+	if pages == 0 {
+		t.Error("no installation has a page")
+	}
+}
+
+// lets tells whether policies let a pod call a port in a namespace.
+func lets(policies []*networking.NetworkPolicy, namespace string, protocol core.Protocol, port int32) bool {
+	for _, policy := range policies {
+		for _, rule := range policy.Spec.Egress {
+			for _, peer := range rule.To {
+				if peer.NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"] != namespace {
+					continue
+				}
+				for _, candidate := range rule.Ports {
+					if tcp := candidate.Protocol == nil; candidate.Port.IntVal == port &&
+						(tcp && protocol == core.ProtocolTCP || !tcp && *candidate.Protocol == protocol) {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
+}
+
+func TestWhoSendsTracesMayAndNobodyElseCallsAnybody(t *testing.T) {
+	traced := 0
+	forEachServer(t, func(t *testing.T, objects []any, deployment *apps.Deployment) {
+		policies := find[networking.NetworkPolicy](objects)
+		endpoint := variable(deployment.Spec.Template.Spec.Containers[0], "DENOISED_OTLP_ENDPOINT")
+		if endpoint == "" {
+			for _, policy := range policies {
+				if len(policy.Spec.Egress) != 0 {
+					t.Errorf("%s lets it out", policy.Name)
+				}
+			}
+			return
+		}
+		traced++
+		host, port, _ := strings.Cut(endpoint, ":")
+		number, err := strconv.ParseInt(port, 10, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, namespace, _ := strings.Cut(host, ".")
+		if !lets(policies, namespace, core.ProtocolTCP, int32(number)) {
+			t.Errorf("no policy lets it call %s", endpoint)
+		}
+		for _, protocol := range []core.Protocol{core.ProtocolUDP, core.ProtocolTCP} {
+			if !lets(policies, "kube-system", protocol, 53) {
+				t.Errorf("it cannot look up %s by %s", host, protocol)
+			}
+		}
+	})
+	if traced == 0 {
+		t.Error("no installation sends traces")
+	}
+}
+
+// Kubernetes puts in only what stands before.
+func TestVariablesComeAfterThoseThatTheyName(t *testing.T) {
+	reference := regexp.MustCompile(`\$\((\w+)\)`)
+	forEach(t, func(t *testing.T, objects []any) {
+		for _, template := range podTemplates(objects) {
+			before := map[string]bool{}
+			for _, candidate := range template.Spec.Containers[0].Env {
+				for _, named := range reference.FindAllStringSubmatch(candidate.Value, -1) {
+					if !before[named[1]] {
+						t.Errorf("%s: %s is not known yet", candidate.Name, named[0])
+					}
+				}
+				before[candidate.Name] = true
+			}
+		}
+	})
 }
 
 func TestGpuReplicasAskForOneOnNodesThatHaveThem(t *testing.T) {
