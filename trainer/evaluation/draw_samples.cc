@@ -39,6 +39,11 @@ constexpr uint64_t kMaxSampleBytes = uint64_t{1} << 30;
 // What decides the pixels, by the names of the flags.
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
+// As folders of earlier versions have it, which go on.
+std::string CountsName(const ClassCounts& counts) {
+  return counts.size() == 10 ? "images of each digit" : "images of each class";
+}
+
 Settings SettingsOf(const Checkpoint& checkpoint, const DrawOptions& options, Precision precision, int steps) {
   return {{"--checkpoint of SHA-256", checkpoint.sha256},
           {"--sampler", SamplerName(options.sampler)},
@@ -47,7 +52,7 @@ Settings SettingsOf(const Checkpoint& checkpoint, const DrawOptions& options, Pr
           {"--guidance_scale", absl::StrCat(options.guidance_scale)},
           {"--seed", absl::StrCat(options.seed)},
           {"--precision", PrecisionName(precision)},
-          {"images of each digit", absl::StrJoin(options.counts, " ")}};
+          {CountsName(options.counts), absl::StrJoin(options.counts, " ")}};
 }
 
 std::string ImagesHeader(size_t count) { return IdxHeader({static_cast<uint32_t>(count), kModelSize, kModelSize}); }
@@ -131,12 +136,13 @@ class SampleFolder {
 
 absl::Status CheckClasses(const Checkpoint& checkpoint, const DrawOptions& options) {
   const std::vector<std::string>& classes = checkpoint.metadata.class_names;
-  if (classes.size() != kDigits) {
-    return absl::InvalidArgumentError(absl::StrCat(options.checkpoint, " draws ", classes.size(),
-                                                   " classes, and denoise-eval's judges know ", kDigits,
-                                                   ": it measures sets of ten classes alone"));
-  }
   if (classes == options.class_names) return absl::OkStatus();
+  if (classes.size() != options.class_names.size()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(options.checkpoint, " draws ", classes.size(), " classes, ",
+                     ListClasses(classes, /*with_numbers=*/false), ", and --data has ", options.class_names.size(),
+                     ", ", ListClasses(options.class_names, /*with_numbers=*/false), "; give it its own data"));
+  }
   return absl::FailedPreconditionError(absl::StrCat(
       options.checkpoint, " draws other classes than --data has: ", ListClasses(classes, /*with_numbers=*/false),
       " in the place of ", ListClasses(options.class_names, /*with_numbers=*/false),
@@ -174,9 +180,9 @@ absl::StatusOr<StepPlan> PlanOf(const Checkpoint& checkpoint, const DrawOptions&
   return absl::Status(plan.status().code(), absl::StrCat("--", plan.status().message()));  // "steps must be ..."
 }
 
-std::vector<uint8_t> LabelsOf(const DigitCounts& counts) {
+std::vector<uint8_t> LabelsOf(const ClassCounts& counts) {
   std::vector<uint8_t> labels;
-  for (int digit = 0; digit < kDigits; ++digit) labels.insert(labels.end(), counts[digit], static_cast<uint8_t>(digit));
+  for (size_t i = 0; i < counts.size(); ++i) labels.insert(labels.end(), counts[i], static_cast<uint8_t>(i));
   return labels;
 }
 

@@ -6,7 +6,7 @@
 //   absl::StatusOr<Drawing> drawing = DrawSamples({.checkpoint = "run/best.pt", .out = "eval", .counts = {10, 10,
 //   ...}});
 //
-// Image i of the run, digits in ascending order, starts from the noise of --seed and image index i, whatever else is
+// Image i of the run, classes in ascending order, starts from the noise of --seed and image index i, whatever else is
 // drawn beside it; so two checkpoints are compared on the same noise. Pixels are rounded to bytes as the server does.
 //
 // The folder gets IDX files of 32x32 images, in MNIST's own format, and samples.json, which says with what they were
@@ -38,8 +38,8 @@ struct DrawOptions {
   double eta = 0;             // DDIM only
   double guidance_scale = 1;  // 1 is off, 10 the most
   uint64_t seed = 1;
-  DigitCounts counts = {};                                         // images of each digit
-  std::vector<std::string> class_names = NumbersAsNames(kDigits);  // of the images to compare with
+  ClassCounts counts;                                         // images of each class
+  std::vector<std::string> class_names = NumbersAsNames(10);  // of the images to compare with
   double save_every_seconds = 10;  // at most this much work is lost, and what is in the making
   // Asked after every step; once it says true, what is finished is saved and drawing ends. Null: never.
   std::function<bool()> stop_requested;
@@ -70,8 +70,8 @@ struct Drawing {
 };
 
 // Errors, besides those of LoadCheckpoint, MakeEngine and WriteFileAtomically:
-//   INVALID_ARGUMENT     steps, eta or guidance out of range, guidance without a null label, not ten classes, or
-//                        another chain than the one that a student has learnt
+//   INVALID_ARGUMENT     steps, eta or guidance out of range, guidance without a null label, or another chain than the
+//                        one that a student has learnt
 //   FAILED_PRECONDITION  the folder holds images that were drawn with something else, or the checkpoint draws other
 //                        classes than class_names
 //   DATA_LOSS            its files are damaged

@@ -43,6 +43,7 @@ EvaluationReport DescribeRun(const EvaluationOptions& options, const Drawing& dr
   report.eta = options.draw.eta;
   report.guidance_scale = options.draw.guidance_scale;
   report.seed = options.draw.seed;
+  report.class_names = drawing.metadata.class_names;
   report.count = options.count;
   report.network_calls = drawing.network_calls;
   report.drawing_seconds = drawing.seconds;
@@ -74,7 +75,8 @@ absl::StatusOr<std::string> DrawNearest(const Drawing& drawing, const Nearest& n
 absl::Status WriteFiles(const Drawing& drawing, const Nearest& nearest, const Ruler& ruler,
                         const EvaluationReport& report, const std::string& folder) {
   const EvaluationFiles files(folder);
-  DENOISED_ASSIGN_OR_RETURN(const std::string contact_sheet, DrawContactSheet(drawing.pixels, drawing.labels));
+  DENOISED_ASSIGN_OR_RETURN(const std::string contact_sheet,
+                            DrawContactSheet(drawing.pixels, drawing.labels, report.class_names));
   DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files.contact_sheet, contact_sheet));
   DENOISED_ASSIGN_OR_RETURN(const std::string nearest_neighbours, DrawNearest(drawing, nearest, ruler));
   DENOISED_RETURN_IF_ERROR(WriteFileAtomically(files.nearest_neighbours, nearest_neighbours));
@@ -91,6 +93,7 @@ absl::Status CheckCount(int count) {
 absl::StatusOr<EvaluationReport> Evaluate(EvaluationOptions options, Ruler& ruler) {
   DENOISED_RETURN_IF_ERROR(CheckCount(options.count));
   options.draw.counts = InProportion(ruler.proportions(), options.count);
+  DENOISED_RETURN_IF_ERROR(ruler.CheckCounts(options.draw.counts));
   DENOISED_ASSIGN_OR_RETURN(const Drawing drawing, DrawSamples(options.draw));
   if (drawing.interrupted) return Stopped(drawing.labels.size(), options.count);
   EvaluationReport report = DescribeRun(options, drawing);

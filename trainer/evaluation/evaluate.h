@@ -42,7 +42,7 @@ struct EvaluationFiles {
 absl::Status CheckCount(int count);
 
 // Shows how far it is on stderr. CANCELLED, saying how to go on, when stop_requested ended it; and the errors of
-// CheckCount, DrawSamples and Ruler::Measure.
+// CheckCount, Ruler::CheckCounts, DrawSamples and Ruler::Measure.
 absl::StatusOr<EvaluationReport> Evaluate(EvaluationOptions options, Ruler& ruler);
 
 }  // namespace denoised

@@ -7,7 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/support/class_names.h"
 #include "common/support/clock.h"
+#include "common/support/quoted.h"
 
 namespace denoised {
 namespace {
@@ -21,7 +23,7 @@ constexpr int kFullCount = 10'000;  // at which distances are usually reported
 // One row of the main table: `range` belongs to the real value.
 std::string Row(const std::string& name, const std::string& generated, const std::string& real,
                 const std::string& range = "", const std::string& remark = "") {
-  std::string row = absl::StrFormat("%-35s%12s%12s  %-18s %s", name, generated, real, range, remark);
+  std::string row = absl::StrFormat("%-35s%12s %12s %-18s %s", name, generated, real, range, remark);
   row.erase(row.find_last_not_of(' ') + 1);
   return row + "\n";
 }
@@ -63,8 +65,8 @@ std::string ShareRow(const std::string& name, const Compared& share) {
              absl::StrFormat("%+.3f", share.generated - share.real.mean));
 }
 
-std::string DigitAndPercent(const Accuracy& accuracy) {
-  return absl::StrFormat("%d: %s", accuracy.worst_digit, Percent(accuracy.by_digit[accuracy.worst_digit]));
+std::string ClassAndPercent(const Accuracy& accuracy) {
+  return absl::StrFormat("%d: %s", accuracy.worst_class, Percent(accuracy.worst()));
 }
 
 // A row for a value that generated and test images have alike.
@@ -92,7 +94,7 @@ std::string MainTable(const EvaluationReport& report) {
                       ShareRow("Coverage", report.coverage),
                       Row("Class accuracy", Percent(ours.overall), Percent(real.overall)),
                       Row("  95 % interval, %", IntervalOf(ours), IntervalOf(real)),
-                      Row("  of the worst digit", DigitAndPercent(ours), DigitAndPercent(real)),
+                      Row("  of the worst class", ClassAndPercent(ours), ClassAndPercent(real)),
                       NeighbourRows(report.neighbours, report.neighbours_real),
                       PlainRow("Mean of pixels", report.pixels, report.pixels_real, &PixelStatistics::mean, 4),
                       PlainRow("Standard deviation of pixels", report.pixels, report.pixels_real,
@@ -100,31 +102,25 @@ std::string MainTable(const EvaluationReport& report) {
                       Row("Pixels that are black", Percent(report.pixels.black), Percent(report.pixels_real.black)));
 }
 
-// A row with a value for each digit; "-" where there is none.
-std::string DigitRow(const std::string& name, const std::array<double, kDigits>& values, int digits) {
-  std::string row = absl::StrFormat("%-28s", name);
-  for (const double value : values) {
-    absl::StrAppend(&row, std::isnan(value) ? absl::StrFormat("%7s", "-") : absl::StrFormat("%7.*f", digits, value));
-  }
+// "-" where there is none.
+std::string NumberOrNone(double value, int digits) { return std::isnan(value) ? "-" : Number(value, digits); }
+
+// Figures of class `i`, and its name in the last column, which may be as wide as it likes.
+std::string ClassRow(const EvaluationReport& report, size_t i) {
+  std::string row = absl::StrFormat("%5d%8d%9d%13s%9s%10s%9s", i, report.reading.labels[i], report.reading.read_as[i],
+                                    NumberOrNone(100 * report.reading.accuracy.by_class[i], 1),
+                                    NumberOrNone(100 * report.reading_real.accuracy.by_class[i], 1),
+                                    NumberOrNone(report.neighbours.distance_median_by_class[i], 2),
+                                    NumberOrNone(report.neighbours_real.distance_median_by_class[i], 2));
+  if (!AreCalledByNumber(report.class_names)) absl::StrAppend(&row, "  ", report.class_names[i]);
   return row + "\n";
 }
 
-template <typename Values>
-std::array<double, kDigits> Scaled(const Values& values, double factor) {
-  std::array<double, kDigits> scaled;
-  std::transform(values.begin(), values.end(), scaled.begin(), [factor](double value) { return factor * value; });
-  return scaled;
-}
-
-std::string DigitTable(const EvaluationReport& report) {
-  std::array<double, kDigits> digits;
-  std::iota(digits.begin(), digits.end(), 0);
-  return absl::StrCat(DigitRow("Digit", digits, 0), DigitRow("Images", Scaled(report.reading.labels, 1), 0),
-                      DigitRow("Read as", Scaled(report.reading.read_as, 1), 0),
-                      DigitRow("Accuracy, %", Scaled(report.reading.accuracy.by_digit, 100), 1),
-                      DigitRow("  of real images, %", Scaled(report.reading_real.accuracy.by_digit, 100), 1),
-                      DigitRow("Nearest distance, median", report.neighbours.distance_median_by_digit, 2),
-                      DigitRow("  of real images", report.neighbours_real.distance_median_by_digit, 2));
+std::string ClassTable(const EvaluationReport& report) {
+  std::string table = absl::StrFormat("%5s%8s%9s%13s%9s%10s%9s\n", "Class", "Images", "Read as", "Accuracy, %",
+                                      "of real", "Distance", "of real");
+  for (size_t i = 0; i < report.class_names.size(); ++i) absl::StrAppend(&table, ClassRow(report, i));
+  return table;
 }
 
 std::string ReferenceText(const EvaluationReport& report) {
@@ -134,9 +130,10 @@ std::string ReferenceText(const EvaluationReport& report) {
 
 std::string Notes(const EvaluationReport& report) {
   std::string notes = absl::StrFormat(
-      "Reference: %s, which these judges have not learnt from if they are the\n"
-      "program's own. Distances are means of %d draws, the four shares of %d: %d drawn and as many\n"
-      "held-out digits, each with %s; real: mean (lowest to highest).\n",
+      "Reference: %s, which these judges have not learnt from if\n"
+      "--train_judges made them of the same data. Distances are means of %d draws, the four shares of %d:\n"
+      "%d drawn and as many held-out images, each with %s; real: mean\n"
+      "(lowest to highest).\n",
       ReferenceText(report), report.draws, report.prdc_draws, report.draw_count,
       report.reference == "test" ? "the test images" : "the held-out images that are left");
   absl::StrAppendFormat(&notes, "Below: all %d generated and all reference images.%s\n", report.count,
@@ -152,6 +149,13 @@ std::string Notes(const EvaluationReport& report) {
     absl::StrAppend(&notes,
                     "NOTE: these are not the judges that come with denoise-eval; figures cannot be compared across\n"
                     "judges.\n");
+  }
+  if (report.classes_left_out > 0) {
+    absl::StrAppendFormat(
+        &notes,
+        "NOTE: distances and shares leave out %d of %d classes, which have too few images for a draw:\n"
+        "ask for more with --count, or give a larger set with --data.\n",
+        report.classes_left_out, report.class_names.size());
   }
   if (report.count < kFullCount) {
     absl::StrAppendFormat(&notes,
@@ -186,9 +190,9 @@ Json ToJson(const ReadingFigures& reading) {
                                                     : Interval{.low = NAN, .high = NAN};
   return {{"overall", reading.accuracy.overall},
           {"interval_95", {interval.low, interval.high}},
-          {"by_digit", reading.accuracy.by_digit},
-          {"worst_digit", reading.accuracy.worst_digit},
-          {"worst", reading.accuracy.by_digit[reading.accuracy.worst_digit]},
+          {"by_class", reading.accuracy.by_class},
+          {"worst_class", reading.accuracy.worst_class},
+          {"worst", reading.accuracy.worst()},
           {"images", reading.labels},
           {"read_as", reading.read_as}};
 }
@@ -197,7 +201,7 @@ Json ToJson(const NeighbourFigures& figures) {
   return {{"distance", {{"median", figures.distance_median}, {"p5", figures.distance_p5}, {"p1", figures.distance_p1}}},
           {"ratio", {{"median", figures.ratio_median}, {"p5", figures.ratio_p5}, {"p1", figures.ratio_p1}}},
           {"copies", figures.copies},
-          {"distance_median_by_digit", figures.distance_median_by_digit}};
+          {"distance_median_by_class", figures.distance_median_by_class}};
 }
 
 Json ToJson(const PixelStatistics& pixels) {
@@ -224,7 +228,8 @@ Json DataToJson(const EvaluationReport& report) {
           {"held_out_images", report.held_out_images},
           {"draws", report.draws},
           {"prdc_draws", report.prdc_draws},
-          {"draw_count", report.draw_count}};
+          {"draw_count", report.draw_count},
+          {"classes_left_out", report.classes_left_out}};
 }
 
 Json DistancesToJson(const EvaluationReport& report) {
@@ -249,6 +254,10 @@ Spread SpreadOf(const std::vector<double>& values) {
           .deviation = std::sqrt(squares / (count - 1))};
 }
 
+std::string ClassText(const std::vector<std::string>& class_names, size_t number) {
+  return AreCalledByNumber(class_names) ? absl::StrCat(number) : absl::StrCat(number, " ", Quoted(class_names[number]));
+}
+
 std::string FormatTable(const EvaluationReport& report) {
   const std::string guidance =
       report.guidance_scale == 1 ? "no guidance" : absl::StrFormat("guidance %g", report.guidance_scale);
@@ -257,17 +266,18 @@ std::string FormatTable(const EvaluationReport& report) {
       "%s: %d images, %s in %d steps%s, %s, seed %d\n%d network calls, drawn in %s, scored in %s\n", report.checkpoint,
       report.count, report.sampler, report.steps, eta, guidance, report.seed, report.network_calls,
       FormatDuration(report.drawing_seconds), FormatDuration(report.scoring_seconds));
-  return absl::StrCat(title, "\n", MainTable(report), "\n", DigitTable(report), "\n", Notes(report));
+  return absl::StrCat(title, "\n", MainTable(report), "\n", ClassTable(report), "\n", Notes(report));
 }
 
 std::string ToJson(const EvaluationReport& report) {
-  const Json json = {{"format_version", 2},
+  const Json json = {{"format_version", 3},
                      {"checkpoint",
                       {{"path", report.checkpoint},
                        {"sha256", report.checkpoint_sha256},
                        {"architecture", report.architecture},
                        {"parameters", report.parameters},
                        {"prediction_type", report.prediction_type}}},
+                     {"class_names", report.class_names},
                      {"sampling",
                       {{"sampler", report.sampler},
                        {"steps", report.steps},

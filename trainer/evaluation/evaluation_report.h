@@ -10,7 +10,6 @@
 #ifndef DENOISED_TRAINER_EVALUATION_EVALUATION_REPORT_H_
 #define DENOISED_TRAINER_EVALUATION_EVALUATION_REPORT_H_
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,14 +43,14 @@ struct NeighbourFigures {
   double distance_median = 0, distance_p5 = 0, distance_p1 = 0;  // to the nearest; p5: of every 20th image it is less
   double ratio_median = 0, ratio_p5 = 0, ratio_p1 = 0;           // of the nearest's distance to the second's
   int copies = 0;                                                // ratio below 1/3
-  std::array<double, kDigits> distance_median_by_digit = {};     // not a number where there is no such digit
+  std::vector<double> distance_median_by_class;                  // [K] not a number where there is no such image
 };
 
 // Of a set of images with labels, read by the judge "convnet".
 struct ReadingFigures {
   Accuracy accuracy;
-  DigitCounts labels = {};   // images of each digit
-  DigitCounts read_as = {};  // what the judge took them for
+  ClassCounts labels;   // [K] images of each class
+  ClassCounts read_as;  // [K] what the judge took them for
 };
 
 struct JudgeFigures {
@@ -61,6 +60,7 @@ struct JudgeFigures {
   double accuracy = 0;  // on the reference
 };
 
+// K classes.
 struct EvaluationReport {
   // What was drawn, and how.
   std::string checkpoint;
@@ -68,6 +68,7 @@ struct EvaluationReport {
   std::string architecture;
   int64_t parameters = 0;
   std::string prediction_type;
+  std::vector<std::string> class_names;  // [K]
   std::string sampler;
   int steps = 0;
   double eta = 0;
@@ -87,12 +88,13 @@ struct EvaluationReport {
   int training_images = 0;  // among which neighbours are looked for
   int held_out_images = 0;
   int draws = 0, prdc_draws = 0;
-  int draw_count = 0;  // images on each side of a draw
+  int draw_count = 0;        // images on each side of a draw
+  int classes_left_out = 0;  // too rare for a draw
   JudgeFigures lenet5, convnet;
 
   // Squared Frechet distances, in lenet5's features: of a draw, and of infinitely many images.
   Compared distance, distance_limit;
-  std::optional<Compared> distance_of_all;  // for the test images: all there are
+  std::optional<Compared> distance_of_all;  // for the test images: all there are; none where a class is too rare
   int count_of_all = 0;                     // images on each side of that
   Compared precision, recall, density, coverage;
   ReadingFigures reading, reading_real;  // of the generated images, and of the reference
@@ -100,10 +102,14 @@ struct EvaluationReport {
   PixelStatistics pixels, pixels_real;
 };
 
-// A table of at most 100 columns, with notes that say what stands in it.
+// A class as texts name it: "7", or `4 "Coat"` where classes have names.
+std::string ClassText(const std::vector<std::string>& class_names, size_t number);
+
+// A table of at most 100 columns but for long names of classes, with notes that say what stands in it.
 std::string FormatTable(const EvaluationReport& report);
 
-// Pretty-printed, keys in a fixed order; figures that are not numbers are null.
+// Pretty-printed, keys in a fixed order; what is said by class is in the order of "class_names"; figures that are not
+// numbers are null.
 std::string ToJson(const EvaluationReport& report);
 
 }  // namespace denoised

@@ -1,5 +1,5 @@
-// denoise-eval: scores checkpoints against real digits, trains the judges that do, and finds out what a classifier
-// learns from drawn digits alone. See --help.
+// denoise-eval: scores checkpoints against real images, trains the judges that do, and finds out what a classifier
+// learns from drawn images alone. See --help.
 #include <signal.h>
 
 #include <algorithm>
@@ -42,8 +42,7 @@ constexpr int kMaxSeeds = 100;
 
 struct Flags {
   bool train_judges = false;
-  std::string train_on;  // folder of drawn digits
-  std::string class_names;
+  std::string train_on;  // folder of drawn images
   std::vector<std::string> checkpoints = {""};
   std::vector<std::string> samplers = {SamplerName(SamplerType::kDdpm)};
   std::vector<int> steps = {0};
@@ -66,17 +65,23 @@ void AddOptions(CLI::App& app, Flags& flags) {
   };
   add_list("--checkpoint", flags.checkpoints,
            "Checkpoint written by denoise-train, or several, with commas; none: models/mnist.pt of this installation");
-  app.add_option("--data", flags.ruler.data, "Folder with MNIST's IDX files, gzipped or not");
-  app.add_flag("--verify_data,!--noverify_data", flags.ruler.mnist.verify_checksums,
-               "Check the data against MNIST's SHA-256 sums");
-  app.add_option("--class_names", flags.class_names,
-                 "Names of the classes in --data, as the checkpoint must have them, that of label 0 first, with commas "
-                 "between them; none: those in class_names.txt in --data, a line each, or numbers");
-  app.add_option("--judges", flags.ruler.judges,
-                 "Folder with lenet5.pt and convnet.pt; none: models/judges of this installation");
+  app.add_option(
+      "--data", flags.ruler.data,
+      "Folder that the checkpoint has learnt from: with MNIST's IDX files, gzipped or not, or others of that "
+      "format; or with a folder of PNGs for each class");
+  app.add_flag("--verify_data,!--noverify_data", flags.ruler.set.verify_checksums,
+               "Check IDX files against MNIST's SHA-256 sums; not for one's own data");
+  app.add_option(
+      "--class_names", flags.ruler.set.class_names,
+      "Names of the classes in --data, as the checkpoint must have them, that of label 0 first, with commas "
+      "between them; none: those in class_names.txt in --data, a line each, or numbers, or the folders' names");
+  app.add_option(
+      "--judges", flags.ruler.judges,
+      "Folder with lenet5.pt and convnet.pt, which have learnt the classes of --data; none: models/judges of "
+      "this installation, for MNIST");
   app.add_option("--reference", flags.reference,
-                 "Real digits to compare with: held_out, 10000 training images that the judges never saw, for choices; "
-                 "test, the test images, for a claim when all choices are made")
+                 "Real images to compare with: held_out, 10000 training images, or a sixth of fewer, that the judges "
+                 "never saw, for choices; test, the test images of IDX files, for a claim when all choices are made")
       ->check(CLI::IsMember({ReferenceName(Reference::kHeldOut), ReferenceName(Reference::kTest)}));
   app.add_option("--out", flags.draw.out,
                  "Folder for the images, report.json, contact_sheet.png and nearest_neighbours.png; an interrupted run "
@@ -96,12 +101,12 @@ void AddOptions(CLI::App& app, Flags& flags) {
                  "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they can), fp32, fp16 or bf16")
       ->check(CLI::IsMember(PrecisionNames()));
   app.add_option("--threads", flags.draw.threads, "Worker threads on the CPU; 0: one per core");
-  CLI::Option* train_judges =
-      app.add_flag("--train_judges", flags.train_judges,
-                   "Train the judges on --data, all but the held-out images, write them to --judges, and end");
+  CLI::Option* train_judges = app.add_flag(
+      "--train_judges", flags.train_judges,
+      "Train judges of the classes of --data, on all but the held-out images, write them to --judges, and end");
   CLI::Option* train_on = app.add_option(
       "--train_on", flags.train_on,
-      "Train a classifier on the drawn digits of this folder alone (of denoise-eval's --out, or files as "
+      "Train a classifier on the drawn images of this folder alone (of denoise-eval's --out, or files as "
       "MNIST's training set has them), read the real test images with it, and end");
   for (const char* drawing : {"--checkpoint", "--class_names", "--reference", "--count", "--sampler", "--steps",
                               "--eta", "--guidance_scale", "--device", "--precision"}) {
@@ -127,7 +132,7 @@ absl::StatusOr<SamplerType> ParseSampler(const std::string& name) {
 
 int TrainJudges(const Flags& flags) {
   ShowProgress("reading data");
-  const absl::StatusOr<Dataset> train = LoadMnist(flags.ruler.data, Split::kTrain, flags.ruler.mnist);
+  const absl::StatusOr<Dataset> train = LoadTrainingSet(flags.ruler.data, flags.ruler.set);
   if (!train.ok()) return Fail(train.status());
   const absl::StatusOr<SplitIndices> split =
       HeldOutSplit(train->labels, JudgesHeldOut(static_cast<int64_t>(train->size())));
@@ -137,30 +142,31 @@ int TrainJudges(const Flags& flags) {
     const absl::StatusOr<TrainedJudge> judge = TrainJudge(
         kind, kept, held_out, {.folder = flags.ruler.judges, .seed = flags.draw.seed, .threads = flags.draw.threads});
     if (!judge.ok()) return Fail(judge.status());
-    absl::PrintF("%s: reads %.2f %% of %d held-out images, trained on %d in %s, SHA-256 %s\n", judge->info.path,
-                 100 * judge->accuracy.overall, held_out.size(), kept.size(), FormatDuration(judge->seconds),
-                 judge->info.sha256);
+    absl::PrintF("%s: reads %.2f %% of %d held-out images of %d classes, trained on %d in %s, SHA-256 %s\n",
+                 judge->info.path, 100 * judge->accuracy.overall, held_out.size(), judge->info.classes, kept.size(),
+                 FormatDuration(judge->seconds), judge->info.sha256);
     std::fflush(stdout);
   }
   return EXIT_SUCCESS;
 }
 
-// Drawings come digit after digit, so that an interrupted run lacks whole classes.
-absl::Status CheckEveryDigitIsThere(const std::string& folder, const Dataset& data) {
-  const DigitCounts counts = CountDigits(data.labels);
+// Drawings come class after class, so that an interrupted run lacks whole ones.
+absl::Status CheckEveryClassIsThere(const std::string& folder, const Dataset& data) {
+  const ClassCounts counts = CountClasses(data.labels, static_cast<int>(data.class_names.size()));
   const auto missing = std::find(counts.begin(), counts.end(), 0);
   if (missing == counts.end()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(folder, " has no ", missing - counts.begin(),
+  return absl::FailedPreconditionError(absl::StrCat(folder, " has no image of class ",
+                                                    ClassText(data.class_names, missing - counts.begin()),
                                                     ": is its drawing complete? the command that began it goes on"));
 }
 
-// What denoise-eval has drawn, or a training set.
-absl::StatusOr<Dataset> LoadDrawn(const std::string& folder) {
+// What denoise-eval has drawn, or a training set, of these classes.
+absl::StatusOr<Dataset> LoadDrawn(const std::string& folder, const std::vector<std::string>& class_names) {
   std::error_code ignored;
   const bool samples = std::filesystem::exists(SampleFiles(folder).images, ignored);
-  absl::StatusOr<Dataset> data =
-      LoadMnist(folder, samples ? Split::kDrawn : Split::kTrain, {.verify_checksums = false});
-  const absl::Status status = data.ok() ? CheckEveryDigitIsThere(folder, *data) : data.status();
+  absl::StatusOr<Dataset> data = LoadMnist(folder, samples ? Split::kDrawn : Split::kTrain,
+                                           {.verify_checksums = false, .class_names = class_names});
+  const absl::Status status = data.ok() ? CheckEveryClassIsThere(folder, *data) : data.status();
   if (status.ok()) return data;
   const std::string why = absl::IsNotFound(status)
                               ? absl::StrCat(folder,
@@ -171,11 +177,18 @@ absl::StatusOr<Dataset> LoadDrawn(const std::string& folder) {
   return absl::Status(status.code(), absl::StrCat("cannot learn from --train_on: ", why));
 }
 
+absl::StatusOr<Dataset> LoadTestSet(const Flags& flags) {
+  const TrainingSetOptions& set = flags.ruler.set;
+  DENOISED_ASSIGN_OR_RETURN(std::vector<std::string> names, GivenClassNames(flags.ruler.data, set.class_names));
+  return LoadMnist(flags.ruler.data, Split::kTest,
+                   {.verify_checksums = set.verify_checksums, .class_names = std::move(names)});
+}
+
 // Classification accuracy score: Ravuri and Vinyals, arXiv 1905.10887.
 absl::Status TrainOnDrawn(const Flags& flags) {
   ShowProgress("reading data");
-  DENOISED_ASSIGN_OR_RETURN(const Dataset drawn, LoadDrawn(flags.train_on));
-  DENOISED_ASSIGN_OR_RETURN(const Dataset test, LoadMnist(flags.ruler.data, Split::kTest, flags.ruler.mnist));
+  DENOISED_ASSIGN_OR_RETURN(const Dataset test, LoadTestSet(flags));
+  DENOISED_ASSIGN_OR_RETURN(const Dataset drawn, LoadDrawn(flags.train_on, test.class_names));
   std::vector<double> accuracies;
   for (int i = 0; i < flags.seeds; ++i) {
     const uint64_t seed = flags.draw.seed + i;
@@ -188,10 +201,11 @@ absl::Status TrainOnDrawn(const Flags& flags) {
     const Accuracy& accuracy = classifier.accuracy;
     const Interval interval = WilsonInterval(accuracy.right, accuracy.of);
     absl::PrintF(
-        "%s: learnt from %d drawn digits alone in %s, reads %.2f %% of %d real test images (95 %% interval %.2f to "
-        "%.2f; worst digit %d, %.2f %%)\n",
+        "%s: learnt from %d drawn images alone in %s, reads %.2f %% of %d real test images (95 %% interval %.2f to "
+        "%.2f; worst class %s, %.2f %%)\n",
         classifier.info.path, drawn.size(), FormatDuration(classifier.seconds), 100 * accuracy.overall, test.size(),
-        100 * interval.low, 100 * interval.high, accuracy.worst_digit, 100 * accuracy.by_digit[accuracy.worst_digit]);
+        100 * interval.low, 100 * interval.high, ClassText(test.class_names, accuracy.worst_class),
+        100 * accuracy.worst());
     std::fflush(stdout);
     accuracies.push_back(100 * accuracy.overall);
   }
@@ -297,7 +311,7 @@ absl::Status Sweep(const Flags& flags, const DrawOptions& all, Ruler& ruler) {
   const EvaluationReport& first = variants[0].seeds[0];
   absl::PrintF(
       "%s: %d times %d images each, seeds from %d\n\n%s\nDistance: Frechet, to %s; floor: that of as many real "
-      "digits.\n%s: difference of the distances, pair by pair of seeds, with its standard error.\nReal digits of the "
+      "images.\n%s: difference of the distances, pair by pair of seeds, with its standard error.\nReal images of the "
       "reference are read with an accuracy of %.2f %%.\nLook at:  %s/distances.png, %s/misread.png\n"
       "Table:    %s/sweep.md\n",
       first.checkpoint, flags.seeds, first.count, first.seed, FormatSweep(variants),
@@ -320,20 +334,7 @@ absl::Status FindShippedFiles(Flags& flags) {
   return absl::OkStatus();
 }
 
-// The names of the data's classes are what checkpoints' names are compared with.
-absl::Status FindClassNames(Flags& flags) {
-  DENOISED_ASSIGN_OR_RETURN(std::vector<std::string> names, GivenClassNames(flags.ruler.data, flags.class_names));
-  if (names.empty()) return absl::OkStatus();
-  if (names.size() != kDigits) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flags.class_names.empty() ? absl::StrCat(flags.ruler.data, "/class_names.txt") : "--class_names",
-                     " names ", names.size(), " classes: denoise-eval measures sets of ten classes alone"));
-  }
-  flags.draw.class_names = std::move(names);
-  return absl::OkStatus();
-}
-
-// So are checkpoints that cannot be drawn with as the flags say.
+// So are checkpoints that cannot be drawn with as the flags say, or draw other classes than the data's.
 absl::Status CheckCheckpoints(const Flags& flags) {
   DrawOptions draw = flags.draw;
   for (const std::string& checkpoint : flags.checkpoints) {
@@ -353,7 +354,6 @@ absl::Status CheckCheckpoints(const Flags& flags) {
 absl::Status Score(Flags flags) {
   DENOISED_RETURN_IF_ERROR(CheckFlags(flags));
   DENOISED_RETURN_IF_ERROR(FindShippedFiles(flags));
-  DENOISED_RETURN_IF_ERROR(FindClassNames(flags));
   SignalQueue signals({SIGINT, SIGTERM});
   bool stopped = false;  // once a signal has come, it is no longer in the queue
   const auto stop_requested = [&] {
@@ -363,14 +363,15 @@ absl::Status Score(Flags flags) {
   flags.draw.stop_requested = flags.ruler.stop_requested = stop_requested;
   flags.ruler.threads = flags.draw.threads;
   flags.ruler.reference = flags.reference == ReferenceName(Reference::kTest) ? Reference::kTest : Reference::kHeldOut;
-  DENOISED_RETURN_IF_ERROR(CheckCheckpoints(flags));
   DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Ruler> ruler, Ruler::Make(flags.ruler));
+  flags.draw.class_names = ruler->class_names();
+  DENOISED_RETURN_IF_ERROR(CheckCheckpoints(flags));
   return flags.is_sweep() ? Sweep(flags, flags.draw, *ruler) : EvaluateOne(flags, flags.draw, *ruler);
 }
 
 int Main(int argc, char** argv) {
   Flags flags;
-  CLI::App app("Scores checkpoints of denoise-train: draws images with them and compares these with real digits.",
+  CLI::App app("Scores checkpoints of denoise-train: draws images with them and compares these with real images.",
                "denoise-eval");
   app.footer(
       "Examples:\n"
@@ -382,7 +383,8 @@ int Main(int argc, char** argv) {
       "                                               which checkpoint\n"
       "  denoise-eval --reference test --seeds 3      a claim, when all choices are made\n"
       "  denoise-eval --train_on eval                 what a classifier learns from them\n"
-      "  denoise-eval --train_judges --judges judges  judges of one's own\n"
+      "  denoise-eval --train_judges --judges judges --data letters --noverify_data\n"
+      "                                               judges of one's own data, of any classes\n"
       "Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag, 130 interrupted.");
   AddOptions(app, flags);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;

@@ -23,11 +23,13 @@ constexpr int kNearest = 5;             // k of precision and its kin
 constexpr double kCopyRatio = 1.0 / 3;  // Gu et al., arXiv 2310.02664
 constexpr uint64_t kFloorSeed = 1;      // not --seed: the floor of a count is always the same
 
-// Of real images, for a judge that is to judge: chance is 0.1, and those of MNIST read 0.99.
-constexpr double kLeastAccuracy = 0.5;
+constexpr char kTrainJudges[] = "; denoise-eval --train_judges --judges FOLDER trains judges on these";
 
-// Disjoint sets of images at random, as indices: as many of each digit as each one's counts ask for.
-std::vector<std::vector<size_t>> DrawByDigit(absl::Span<const uint8_t> labels, std::vector<DigitCounts> counts,
+// Of real images, for a judge that is to judge: halfway from chance to all of them. Those of MNIST read 0.99.
+double LeastAccuracy(int num_classes) { return (1 + 1.0 / num_classes) / 2; }
+
+// Disjoint sets of images at random, as indices: as many of each class as each one's counts ask for.
+std::vector<std::vector<size_t>> DrawByClass(absl::Span<const uint8_t> labels, std::vector<ClassCounts> counts,
                                              Random& random) {
   std::vector<size_t> order(labels.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -44,22 +46,25 @@ std::vector<std::vector<size_t>> DrawByDigit(absl::Span<const uint8_t> labels, s
   return sets;
 }
 
-bool Fits(const DigitCounts& counts, const DigitCounts& available) {
+bool Fits(const ClassCounts& counts, const ClassCounts& available) {
   return std::equal(counts.begin(), counts.end(), available.begin(), std::less_equal<>());
 }
+
+int Sum(const ClassCounts& counts) { return std::accumulate(counts.begin(), counts.end(), 0); }
 
 std::vector<size_t> Join(std::vector<size_t> a, const std::vector<size_t>& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
 }
 
-NeighbourFigures SummariseNeighbours(absl::Span<const Neighbours> neighbours, absl::Span<const uint8_t> labels) {
+NeighbourFigures SummariseNeighbours(absl::Span<const Neighbours> neighbours, absl::Span<const uint8_t> labels,
+                                     int num_classes) {
   std::vector<double> distances, ratios;
-  std::array<std::vector<double>, kDigits> distances_by_digit;
+  std::vector<std::vector<double>> distances_by_class(num_classes);
   NeighbourFigures figures;
   for (size_t i = 0; i < neighbours.size(); ++i) {
     distances.push_back(neighbours[i].nearest_distance);
-    distances_by_digit[labels[i]].push_back(neighbours[i].nearest_distance);
+    distances_by_class[labels[i]].push_back(neighbours[i].nearest_distance);
     ratios.push_back(neighbours[i].ratio());
     if (ratios.back() < kCopyRatio) ++figures.copies;
   }
@@ -69,24 +74,26 @@ NeighbourFigures SummariseNeighbours(absl::Span<const Neighbours> neighbours, ab
   figures.ratio_median = Quantile(ratios, 0.5);
   figures.ratio_p5 = Quantile(ratios, 0.05);
   figures.ratio_p1 = Quantile(ratios, 0.01);
-  for (int digit = 0; digit < kDigits; ++digit) {
-    figures.distance_median_by_digit[digit] = Quantile(distances_by_digit[digit], 0.5);
+  for (const std::vector<double>& of_class : distances_by_class) {
+    figures.distance_median_by_class.push_back(Quantile(of_class, 0.5));
   }
   return figures;
 }
 
-ReadingFigures SummariseReading(absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels) {
-  return {.accuracy = ClassAccuracy(classes, labels), .labels = CountDigits(labels), .read_as = CountDigits(classes)};
+ReadingFigures SummariseReading(absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels, int num_classes) {
+  return {.accuracy = ClassAccuracy(classes, labels, num_classes),
+          .labels = CountClasses(labels, num_classes),
+          .read_as = CountClasses(classes, num_classes)};
 }
 
 JudgeFigures DescribeJudge(const Judge& judge, absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels) {
   return {.path = judge.info().path,
           .sha256 = judge.info().sha256,
           .pinned = judge.info().pinned,
-          .accuracy = ClassAccuracy(classes, labels).overall};
+          .accuracy = ClassAccuracy(classes, labels, judge.info().classes).overall};
 }
 
-// One of the four shares, of drawn and of real digits.
+// One of the four shares, of drawn and of real images.
 Compared Shares(const std::vector<Prdc>& drawn, const std::vector<Prdc>& real, double Prdc::*share) {
   const auto values = [share](const std::vector<Prdc>& all) {
     std::vector<double> picked;
@@ -110,28 +117,42 @@ absl::StatusOr<std::unique_ptr<Ruler>> Ruler::Make(const RulerOptions& options) 
 
 // Figures of a judge that cannot read the real images say nothing.
 absl::Status Ruler::CheckJudgeKnowsTheData() const {
-  const double accuracy = ClassAccuracy(convnet_classes_, reference().labels).overall;
-  if (accuracy >= kLeastAccuracy) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrFormat(
-      "%s reads only %.1f %% of %d real images of %s: it has learnt from other data; denoise-eval --train_judges "
-      "--judges FOLDER trains judges on these",
-      convnet_->info().path, 100 * accuracy, reference().size(), options_.data));
+  const double accuracy = ClassAccuracy(convnet_classes_, reference().labels, num_classes()).overall;
+  if (accuracy >= LeastAccuracy(num_classes())) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("%s reads only %.1f %% of %d real images of %s: it has learnt from other data%s",
+                      convnet_->info().path, 100 * accuracy, reference().size(), options_.data, kTrainJudges));
 }
 
-absl::Status Ruler::Load() {
-  ShowProgress("reading data and judges");
-  DENOISED_ASSIGN_OR_RETURN(Dataset train, LoadMnist(options_.data, Split::kTrain, options_.mnist));
+absl::StatusOr<std::unique_ptr<Judge>> Ruler::LoadJudgeOfTheseClasses(JudgeKind kind) const {
+  DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Judge> judge, LoadJudge(kind, options_.judges, options_.threads));
+  if (judge->info().classes == num_classes()) return judge;
+  return absl::FailedPreconditionError(absl::StrCat(judge->info().path, " tells ", judge->info().classes,
+                                                    " classes apart, and ", options_.data, " has ", num_classes(),
+                                                    kTrainJudges));
+}
+
+absl::Status Ruler::LoadData() {
+  DENOISED_ASSIGN_OR_RETURN(Dataset train, LoadTrainingSet(options_.data, options_.set));
   DENOISED_ASSIGN_OR_RETURN(const SplitIndices split,
                             HeldOutSplit(train.labels, JudgesHeldOut(static_cast<int64_t>(train.size()))));
   held_out_ = Subset(train, split.held_out);
   if (options_.reference == Reference::kTest) {
-    DENOISED_ASSIGN_OR_RETURN(test_, LoadMnist(options_.data, Split::kTest, options_.mnist));
+    DENOISED_ASSIGN_OR_RETURN(
+        test_, LoadMnist(options_.data, Split::kTest,
+                         {.verify_checksums = options_.set.verify_checksums, .class_names = train.class_names}));
     training_ = std::move(train);
   } else {
     training_ = Subset(train, split.kept);
   }
-  DENOISED_ASSIGN_OR_RETURN(lenet5_, LoadJudge(JudgeKind::kLeNet5, options_.judges, options_.threads));
-  DENOISED_ASSIGN_OR_RETURN(convnet_, LoadJudge(JudgeKind::kConvNet, options_.judges, options_.threads));
+  return absl::OkStatus();
+}
+
+absl::Status Ruler::Load() {
+  ShowProgress("reading data and judges");
+  DENOISED_RETURN_IF_ERROR(LoadData());
+  DENOISED_ASSIGN_OR_RETURN(lenet5_, LoadJudgeOfTheseClasses(JudgeKind::kLeNet5));
+  DENOISED_ASSIGN_OR_RETURN(convnet_, LoadJudgeOfTheseClasses(JudgeKind::kConvNet));
   DENOISED_ASSIGN_OR_RETURN(Verdicts held_out, lenet5_->Look(held_out_.pixels));
   DENOISED_ASSIGN_OR_RETURN(Verdicts test, lenet5_->Look(test_.pixels));
   DENOISED_ASSIGN_OR_RETURN(Verdicts read, convnet_->Look(reference().pixels));
@@ -149,33 +170,37 @@ absl::Status Ruler::Begin(const std::string& stage) const {
 }
 
 // In the reference's proportions, and so that draws differ: of the held-out images half at most.
-DigitCounts Ruler::HalfOfADraw(const DigitCounts& drawn) const {
+absl::StatusOr<ClassCounts> Ruler::HalfOfADraw(const ClassCounts& drawn) const {
   const int sets = options_.reference == Reference::kTest ? 1 : 2;  // the reference is taken from them as well
-  const int count = std::min(std::accumulate(drawn.begin(), drawn.end(), 0), static_cast<int>(held_out_.size()) / 2);
-  const DigitCounts held_out = CountDigits(held_out_.labels), wanted = InProportion(proportions(), count / 2);
-  DigitCounts half;
-  for (int digit = 0; digit < kDigits; ++digit) {
-    half[digit] = std::min({wanted[digit], held_out[digit] / (2 * sets), drawn[digit] / 2});
+  const int all_drawn = Sum(drawn), count = std::min(all_drawn, static_cast<int>(held_out_.size()) / 2);
+  const ClassCounts held_out = CountClasses(held_out_.labels, num_classes()),
+                    wanted = InProportion(proportions(), count / 2);
+  ClassCounts half;
+  for (int i = 0; i < num_classes(); ++i) {
+    half.push_back(std::min({wanted[i], held_out[i] / (2 * sets), drawn[i] / 2}));
   }
-  return half;
+  if (2 * Sum(half) > kNearest) return half;
+  return absl::InvalidArgumentError(
+      absl::StrCat(all_drawn, " drawn and ", held_out_.size(), " held-out images of ", num_classes(),
+                   " classes are too few to compare: ask for more with --count, or give a larger set with --data"));
 }
 
-absl::StatusOr<const Ruler::Floor*> Ruler::FloorOf(const DigitCounts& half) {
+absl::StatusOr<const Ruler::Floor*> Ruler::FloorOf(const ClassCounts& half) {
   Floor& floor = floors_[half];
   for (int draw = static_cast<int>(floor.distances.size()); draw < kDraws; ++draw) {
-    DENOISED_RETURN_IF_ERROR(Begin(absl::StrCat("real digits, draw ", draw + 1, " of ", kDraws)));
+    DENOISED_RETURN_IF_ERROR(Begin(absl::StrCat("real images, draw ", draw + 1, " of ", kDraws)));
     DENOISED_RETURN_IF_ERROR(AddDraw(draw, half, floor));
   }
   return &floor;
 }
 
-absl::Status Ruler::AddDraw(int draw, const DigitCounts& half, Floor& floor) const {
+absl::Status Ruler::AddDraw(int draw, const ClassCounts& half, Floor& floor) const {
   Random random(kFloorSeed + draw);
-  const auto held_out = DrawByDigit(held_out_.labels, {half, half, half, half}, random);
+  const auto held_out = DrawByClass(held_out_.labels, {half, half, half, half}, random);
   const Halves halves{.first = held_out[0], .second = held_out[1]};
   Features reference;  // as many as are in the draw
   if (options_.reference == Reference::kTest) {
-    const auto test = DrawByDigit(test_.labels, {half, half}, random);
+    const auto test = DrawByClass(test_.labels, {half, half}, random);
     reference = Select(test_features_, Join(test[0], test[1]));
     if (draw == 0) {
       DENOISED_ASSIGN_OR_RETURN(const Gaussian gaussian, FitGaussian(test_features_));
@@ -222,20 +247,16 @@ absl::StatusOr<Nearest> Ruler::Measure(const Drawing& drawing, EvaluationReport&
   report.lenet5 = DescribeJudge(*lenet5_, lenet5_classes_, reference().labels);
   report.convnet = DescribeJudge(*convnet_, convnet_classes_, reference().labels);
   DENOISED_RETURN_IF_ERROR(CompareDistributions(drawing, report));
-  DENOISED_RETURN_IF_ERROR(ReadDigits(drawing, report));
+  DENOISED_RETURN_IF_ERROR(ReadClasses(drawing, report));
   report.pixels = ComputePixelStatistics(drawing.pixels);
   report.pixels_real = ComputePixelStatistics(reference().pixels);
   return FindNearest(drawing, report);
 }
 
 absl::Status Ruler::CompareDistributions(const Drawing& drawing, EvaluationReport& report) {
-  const DigitCounts half = HalfOfADraw(CountDigits(drawing.labels));
-  report.draw_count = 2 * std::accumulate(half.begin(), half.end(), 0);
-  if (report.draw_count <= kNearest) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        drawing.labels.size(), " drawn and ", held_out_.size(),
-        " held-out digits are too few to compare: ask for more with --count, or give a larger set with --data"));
-  }
+  DENOISED_ASSIGN_OR_RETURN(const ClassCounts half, HalfOfADraw(CountClasses(drawing.labels, num_classes())));
+  report.draw_count = 2 * Sum(half);
+  report.classes_left_out = static_cast<int>(std::count(half.begin(), half.end(), 0));
   DENOISED_ASSIGN_OR_RETURN(const Floor* floor, FloorOf(half));
   DENOISED_RETURN_IF_ERROR(Begin("features, distances, precision and recall"));
   DENOISED_ASSIGN_OR_RETURN(const Verdicts seen, lenet5_->Look(drawing.pixels));
@@ -243,7 +264,7 @@ absl::Status Ruler::CompareDistributions(const Drawing& drawing, EvaluationRepor
   std::vector<Prdc> prdc;
   for (int draw = 0; draw < kDraws; ++draw) {
     Random random(kFloorSeed + draw);
-    const auto sets = DrawByDigit(drawing.labels, {half, half}, random);
+    const auto sets = DrawByClass(drawing.labels, {half, half}, random);
     const Halves halves{.first = sets[0], .second = sets[1]};
     DENOISED_ASSIGN_OR_RETURN(const Distances both, Measure(seen.features, halves, floor->references[draw]));
     distances.push_back(both.of_all);
@@ -265,32 +286,34 @@ absl::Status Ruler::CompareDistributions(const Drawing& drawing, EvaluationRepor
   return options_.reference == Reference::kTest ? CompareAll(drawing, seen.features, report) : absl::OkStatus();
 }
 
-// As many drawn digits as held-out ones, all that the test images' proportions allow, with all test images.
+// As many drawn images as held-out ones, all that the test images' proportions allow, with all test images.
 absl::Status Ruler::CompareAll(const Drawing& drawing, const Features& drawn, EvaluationReport& report) const {
-  const DigitCounts held_out = CountDigits(held_out_.labels), digits = CountDigits(drawing.labels);
+  const ClassCounts held_out = CountClasses(held_out_.labels, num_classes()),
+                    ours = CountClasses(drawing.labels, num_classes());
   int count = static_cast<int>(std::min(held_out_.size(), drawn.size()));
-  DigitCounts counts = InProportion(proportions(), count);
-  while (!Fits(counts, held_out) || !Fits(counts, digits)) counts = InProportion(proportions(), --count);
+  ClassCounts counts = InProportion(proportions(), count);
+  while (!Fits(counts, held_out) || !Fits(counts, ours)) counts = InProportion(proportions(), --count);
+  if (count < 2) return absl::OkStatus();  // too rare a class
   Random random(kFloorSeed);
-  const auto real = DrawByDigit(held_out_.labels, {counts}, random),
-             ours = DrawByDigit(drawing.labels, {counts}, random);
+  const auto real_images = DrawByClass(held_out_.labels, {counts}, random),
+             our_images = DrawByClass(drawing.labels, {counts}, random);
   DENOISED_ASSIGN_OR_RETURN(const Gaussian test, FitGaussian(test_features_));
   const auto distance = [&test](const Features& features) -> absl::StatusOr<double> {
     DENOISED_ASSIGN_OR_RETURN(const Gaussian gaussian, FitGaussian(features));
     return FrechetDistance(gaussian, test);
   };
-  DENOISED_ASSIGN_OR_RETURN(const double generated, distance(Select(drawn, ours[0])));
-  DENOISED_ASSIGN_OR_RETURN(const double floor, distance(Select(held_out_features_, real[0])));
+  DENOISED_ASSIGN_OR_RETURN(const double generated, distance(Select(drawn, our_images[0])));
+  DENOISED_ASSIGN_OR_RETURN(const double floor, distance(Select(held_out_features_, real_images[0])));
   report.distance_of_all = Compared{.generated = generated, .real = SpreadOf({floor})};
   report.count_of_all = count;
   return absl::OkStatus();
 }
 
-absl::Status Ruler::ReadDigits(const Drawing& drawing, EvaluationReport& report) const {
-  DENOISED_RETURN_IF_ERROR(Begin("reading the digits"));
+absl::Status Ruler::ReadClasses(const Drawing& drawing, EvaluationReport& report) const {
+  DENOISED_RETURN_IF_ERROR(Begin("reading the images"));
   DENOISED_ASSIGN_OR_RETURN(const Verdicts drawn, convnet_->Look(drawing.pixels));
-  report.reading = SummariseReading(drawn.classes, drawing.labels);
-  report.reading_real = SummariseReading(convnet_classes_, reference().labels);
+  report.reading = SummariseReading(drawn.classes, drawing.labels, num_classes());
+  report.reading_real = SummariseReading(convnet_classes_, reference().labels, num_classes());
   return absl::OkStatus();
 }
 
@@ -302,8 +325,8 @@ absl::StatusOr<Nearest> Ruler::FindNearest(const Drawing& drawing, EvaluationRep
   }
   Nearest nearest{.drawn = {}, .reference = reference_neighbours_};
   DENOISED_ASSIGN_OR_RETURN(nearest.drawn, FindNeighbours(drawing.pixels, training_.pixels, options));
-  report.neighbours = SummariseNeighbours(nearest.drawn, drawing.labels);
-  report.neighbours_real = SummariseNeighbours(reference_neighbours_, reference().labels);
+  report.neighbours = SummariseNeighbours(nearest.drawn, drawing.labels, num_classes());
+  report.neighbours_real = SummariseNeighbours(reference_neighbours_, reference().labels, num_classes());
   return nearest;
 }
 

@@ -1,6 +1,6 @@
 // File: ruler.h
 //
-// The ruler that drawings are measured with: real digits, the judges' opinion of them, and what real digits score in
+// The ruler that drawings are measured with: real images, the judges' opinion of them, and what real images score in
 // the place of drawn ones.
 //
 //   absl::StatusOr<std::unique_ptr<Ruler>> ruler = Ruler::Make({.data = "data", .judges = "models/judges"});
@@ -8,13 +8,13 @@
 //   ...
 //   absl::StatusOr<Nearest> nearest = (*ruler)->Measure(drawing, report);
 //
-// The reference is one of two sets that the pinned judges have never seen:
+// The reference is one of two sets that the judges have never seen:
 //   held_out  a sixth of the training images (held_out_split.h): for choices, be it of checkpoints or of samplers
 //   test      the test images: for a claim, when all choices are made
 //
-// Distances, precision, recall, density and coverage are means over draws. In each draw, as many drawn digits and as
-// many held-out ones, in the reference's proportions of digits, are compared with the same reference: the test images,
-// or the half of the held-out ones that is not in the draw. So the floor, which is the held-out digits' own figure, is
+// Distances, precision, recall, density and coverage are means over draws. In each draw, as many drawn images and as
+// many held-out ones, in the reference's proportions of classes, are compared with the same reference: the test images,
+// or the half of the held-out ones that is not in the draw. So the floor, which is the held-out images' own figure, is
 // of images that neither the judges nor the reference know, and what a count adds to a distance is in both. A model
 // that has learnt from the held-out images, as it does unless it is told to leave them out, knows them; then the
 // reference flatters it, and copies of them are not found by it.
@@ -30,7 +30,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "trainer/data/mnist.h"
+#include "trainer/data/training_set.h"
 #include "trainer/evaluation/draw_samples.h"
 #include "trainer/evaluation/evaluation_report.h"
 #include "trainer/judges/figures.h"
@@ -44,9 +44,9 @@ enum class Reference { kHeldOut, kTest };
 std::string ReferenceName(Reference reference);
 
 struct RulerOptions {
-  std::string data = "data";
-  MnistOptions mnist;
-  std::string judges;  // folder
+  std::string data = "data";  // IDX files, or PNGs by class; of test images IDX files alone
+  TrainingSetOptions set;     // how they are read
+  std::string judges;         // folder
   Reference reference = Reference::kHeldOut;
   int threads = 0;  // 0: one per core
   // Asked between stages, and while neighbours are looked for. Null: never.
@@ -62,17 +62,21 @@ struct Nearest {
 // Not thread-safe.
 class Ruler {
  public:
-  // Reads the data and the judges, and says so on stderr. The errors of LoadMnist and LoadJudge.
+  // Reads the data and the judges, and says so on stderr. FAILED_PRECONDITION for judges that have learnt other
+  // classes; and the errors of LoadTrainingSet, LoadMnist and LoadJudge.
   static absl::StatusOr<std::unique_ptr<Ruler>> Make(const RulerOptions& options);
 
   const Dataset& reference() const { return options_.reference == Reference::kTest ? test_ : held_out_; }
-  DigitCounts proportions() const { return CountDigits(reference().labels); }
+  const std::vector<std::string>& class_names() const { return training_.class_names; }
+  ClassCounts proportions() const { return CountClasses(reference().labels, num_classes()); }
   // Where copies are looked for: all training images but for the reference.
   absl::Span<const uint8_t> training_pixels() const { return training_.pixels; }
 
-  // Fills in the figures of a drawing, and with what it was compared. What concerns real digits alone is found out
-  // once. INVALID_ARGUMENT for too few images, drawn or real; CANCELLED when stop_requested said so; INTERNAL when
-  // LibTorch fails.
+  // INVALID_ARGUMENT where so many drawn images of each class are too few to be compared, or real ones are.
+  absl::Status CheckCounts(const ClassCounts& drawn) const { return HalfOfADraw(drawn).status(); }
+
+  // Fills in the figures of a drawing, and with what it was compared. What concerns real images alone is found out
+  // once. The errors of CheckCounts; CANCELLED when stop_requested said so; INTERNAL when LibTorch fails.
   absl::StatusOr<Nearest> Measure(const Drawing& drawing, EvaluationReport& report);
 
  private:
@@ -81,7 +85,7 @@ class Ruler {
     std::vector<size_t> first, second;
     std::vector<size_t> both() const;
   };
-  // What real digits score in each draw.
+  // What real images score in each draw.
   struct Floor {
     std::vector<Gaussian> references;
     std::vector<double> distances, limits;
@@ -95,15 +99,18 @@ class Ruler {
 
   explicit Ruler(const RulerOptions& options) : options_(options) {}
   absl::Status Load();
+  int num_classes() const { return static_cast<int>(class_names().size()); }
+  absl::Status LoadData();
+  absl::StatusOr<std::unique_ptr<Judge>> LoadJudgeOfTheseClasses(JudgeKind kind) const;
   absl::Status CheckJudgeKnowsTheData() const;
   absl::Status Begin(const std::string& stage) const;
-  DigitCounts HalfOfADraw(const DigitCounts& drawn) const;
-  absl::StatusOr<const Floor*> FloorOf(const DigitCounts& half);
-  absl::Status AddDraw(int draw, const DigitCounts& half, Floor& floor) const;
+  absl::StatusOr<ClassCounts> HalfOfADraw(const ClassCounts& drawn) const;
+  absl::StatusOr<const Floor*> FloorOf(const ClassCounts& half);
+  absl::Status AddDraw(int draw, const ClassCounts& half, Floor& floor) const;
   static absl::StatusOr<Distances> Measure(const Features& features, const Halves& halves, const Gaussian& reference);
   absl::Status CompareDistributions(const Drawing& drawing, EvaluationReport& report);
   absl::Status CompareAll(const Drawing& drawing, const Features& drawn, EvaluationReport& report) const;
-  absl::Status ReadDigits(const Drawing& drawing, EvaluationReport& report) const;
+  absl::Status ReadClasses(const Drawing& drawing, EvaluationReport& report) const;
   absl::StatusOr<Nearest> FindNearest(const Drawing& drawing, EvaluationReport& report);
 
   const RulerOptions options_;
@@ -112,7 +119,7 @@ class Ruler {
   Features held_out_features_, test_features_;             // by lenet5
   std::vector<uint8_t> lenet5_classes_, convnet_classes_;  // of the reference
   std::vector<Neighbours> reference_neighbours_;
-  std::map<DigitCounts, Floor> floors_;  // by the images in half a draw
+  std::map<ClassCounts, Floor> floors_;  // by the images in half a draw
 };
 
 }  // namespace denoised

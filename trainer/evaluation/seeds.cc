@@ -1,7 +1,6 @@
 #include "trainer/evaluation/seeds.h"
 
 #include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A figure by its names, beside the real digits' own.
+// A figure by its names, beside the real images' own.
 struct Line {
   std::string name;  // in the table
   std::string key;   // in JSON
@@ -37,7 +36,7 @@ Line AllLine(const std::string& name, const std::string& key, double Compared::*
           .digits = 2};
 }
 
-double Worst(const Accuracy& accuracy) { return 100 * accuracy.by_digit[accuracy.worst_digit]; }
+double Worst(const Accuracy& accuracy) { return 100 * accuracy.worst(); }
 
 std::vector<Line> Lines(const EvaluationReport& report) {
   using R = EvaluationReport;
@@ -70,8 +69,8 @@ std::vector<Line> Lines(const EvaluationReport& report) {
                    .generated = [](const R& r) { return 100 * r.reading.accuracy.overall; },
                    .real = [](const R& r) { return 100 * r.reading_real.accuracy.overall; },
                    .digits = 2});
-  lines.push_back({.name = "  of the worst digit, %",
-                   .key = "worst_digit_percent",
+  lines.push_back({.name = "  of the worst class, %",
+                   .key = "worst_class_percent",
                    .generated = [](const R& r) { return Worst(r.reading.accuracy); },
                    .real = [](const R& r) { return Worst(r.reading_real.accuracy); },
                    .digits = 2});
@@ -83,13 +82,13 @@ std::string SeedsText(const std::vector<EvaluationReport>& seeds) {
                            : absl::StrCat("seeds ", seeds.front().seed, " to ", seeds.back().seed);
 }
 
-std::string PooledText(const Accuracy& pooled) {
+std::string PooledText(const Accuracy& pooled, const std::vector<std::string>& class_names) {
   const Interval interval = WilsonInterval(pooled.right, pooled.of);
   return absl::StrFormat(
-      "Of all %d drawn digits %d are read as meant: %.2f %%, 95 %% interval %.2f to %.2f.\n"
-      "The worst digit of all is %d, with %.2f %%.\n",
-      pooled.of, pooled.right, 100 * pooled.overall, 100 * interval.low, 100 * interval.high, pooled.worst_digit,
-      Worst(pooled));
+      "Of all %d drawn images %d are read as meant: %.2f %%, 95 %% interval %.2f to %.2f.\n"
+      "The worst class of all is %s, with %.2f %%.\n",
+      pooled.of, pooled.right, 100 * pooled.overall, 100 * interval.low, 100 * interval.high,
+      ClassText(class_names, pooled.worst_class), Worst(pooled));
 }
 
 }  // namespace
@@ -102,25 +101,21 @@ Spread OverSeeds(const std::vector<EvaluationReport>& seeds, const Figure& figur
 
 Accuracy PooledAccuracy(const std::vector<EvaluationReport>& seeds) {
   Accuracy pooled;
-  DigitCounts labels = {};
-  std::array<double, kDigits> right = {};
+  const size_t classes = seeds[0].reading.labels.size();
+  ClassCounts labels(classes);
+  std::vector<double> right(classes);
   for (const EvaluationReport& report : seeds) {
     pooled.right += report.reading.accuracy.right;
     pooled.of += report.reading.accuracy.of;
-    for (int digit = 0; digit < kDigits; ++digit) {
-      const int images = report.reading.labels[digit];
-      labels[digit] += images;
-      if (images > 0) right[digit] += report.reading.accuracy.by_digit[digit] * images;
+    for (size_t i = 0; i < classes; ++i) {
+      const int images = report.reading.labels[i];
+      labels[i] += images;
+      if (images > 0) right[i] += report.reading.accuracy.by_class[i] * images;
     }
   }
   pooled.overall = static_cast<double>(pooled.right) / static_cast<double>(pooled.of);
-  double lowest = std::numeric_limits<double>::infinity();
-  for (int digit = 0; digit < kDigits; ++digit) {
-    pooled.by_digit[digit] = right[digit] / labels[digit];
-    if (!(pooled.by_digit[digit] < lowest)) continue;  // not a number, too
-    lowest = pooled.by_digit[digit];
-    pooled.worst_digit = digit;
-  }
+  for (size_t i = 0; i < classes; ++i) pooled.by_class.push_back(right[i] / labels[i]);
+  pooled.worst_class = WorstClass(pooled.by_class);
   return pooled;
 }
 
@@ -142,7 +137,7 @@ std::string FormatSeeds(const std::vector<EvaluationReport>& seeds) {
                           line.real(first));
   }
   return absl::StrCat(table, "\nGenerated: mean and standard deviation of ", seeds.size(), " seeds; real: mean of ",
-                      first.draws, " draws, taken as exact.\n", PooledText(PooledAccuracy(seeds)));
+                      first.draws, " draws, taken as exact.\n", PooledText(PooledAccuracy(seeds), first.class_names));
 }
 
 std::string SeedsToJson(const std::vector<EvaluationReport>& seeds) {
@@ -160,9 +155,10 @@ std::string SeedsToJson(const std::vector<EvaluationReport>& seeds) {
   const Interval interval = WilsonInterval(pooled.right, pooled.of);
   Json numbers = Json::array();
   for (const EvaluationReport& report : seeds) numbers.push_back(report.seed);
-  const Json json = {{"format_version", 1},
+  const Json json = {{"format_version", 2},
                      {"checkpoint_sha256", seeds[0].checkpoint_sha256},
                      {"reference", seeds[0].reference},
+                     {"class_names", seeds[0].class_names},
                      {"sampler", seeds[0].sampler},
                      {"steps", seeds[0].steps},
                      {"guidance_scale", seeds[0].guidance_scale},
@@ -174,7 +170,7 @@ std::string SeedsToJson(const std::vector<EvaluationReport>& seeds) {
                        {"of", pooled.of},
                        {"overall", pooled.overall},
                        {"interval_95", {interval.low, interval.high}},
-                       {"by_digit", pooled.by_digit}}}};
+                       {"by_class", pooled.by_class}}}};
   return json.dump(2) + "\n";
 }
 

@@ -41,7 +41,7 @@ std::vector<PlotLine> LinesOf(const std::vector<Variant>& variants, const Figure
 }
 
 absl::StatusOr<std::string> Plot(const std::vector<Variant>& variants, const Figure& figure,
-                                 const Figure& of_real_digits, PlotOptions options) {
+                                 const Figure& of_real_images, PlotOptions options) {
   if (variants.empty()) return absl::InvalidArgumentError("there is nothing to plot");
   const bool by_guidance = SameInAll(variants, Steps), one_checkpoint = SameInAll(variants, Checkpoint);
   const Figure x = [by_guidance](const EvaluationReport& r) { return by_guidance ? r.guidance_scale : r.steps; };
@@ -53,9 +53,9 @@ absl::StatusOr<std::string> Plot(const std::vector<Variant>& variants, const Fig
   const auto [low, high] = std::minmax_element(
       variants.begin(), variants.end(), [&x](const Variant& a, const Variant& b) { return x(First(a)) < x(First(b)); });
   const EvaluationReport &first = First(*low), &last = First(*high);
-  lines.push_back({.name = "real digits",
+  lines.push_back({.name = "real images",
                    .x = {x(first), x(last)},
-                   .y = {of_real_digits(first), of_real_digits(last)},
+                   .y = {of_real_images(first), of_real_images(last)},
                    .dashed = true});
   options.title +=
       absl::StrFormat(", %d images%s", first.count, by_guidance ? absl::StrFormat(", %d steps", first.steps) : "");
@@ -82,13 +82,13 @@ std::string Row(const Variant& variant, const Variant& first) {
   const Interval interval = WilsonInterval(pooled.right, pooled.of);
   const auto mean = [&](const Figure& figure) { return OverSeeds(variant.seeds, figure).mean; };
   return absl::StrFormat(
-      "| %-24s | %13s | %5.2f | %5.2f | %14s | %9.3f | %6.3f | %8.3f | %6.2f (%.2f-%.2f) | %d: %8.2f |\n", variant.name,
+      "| %-24s | %13s | %5.2f | %5.2f | %14s | %9.3f | %6.3f | %8.3f | %6.2f (%.2f-%.2f) | %-4s%7.2f |\n", variant.name,
       MeanAndDeviation(OverSeeds(variant.seeds, [](const R& r) { return r.distance.generated; }), 2),
       First(variant).distance.real.mean, mean([](const R& r) { return r.distance.times_floor(); }),
       AgainstFirst(variant, first), mean([](const R& r) { return r.precision.generated; }),
       mean([](const R& r) { return r.recall.generated; }), mean([](const R& r) { return r.coverage.generated; }),
-      100 * pooled.overall, 100 * interval.low, 100 * interval.high, pooled.worst_digit,
-      100 * pooled.by_digit[pooled.worst_digit]);
+      100 * pooled.overall, 100 * interval.low, 100 * interval.high, absl::StrCat(pooled.worst_class, ":"),
+      100 * pooled.worst());
 }
 
 }  // namespace
@@ -101,7 +101,7 @@ std::string SweepName(const std::string& sampler, int steps, double guidance_sca
 std::string FormatSweep(const std::vector<Variant>& variants) {
   std::string table =
       "| Variant                  | Distance      | Floor | Times | To the first   | Precision | Recall | Coverage | "
-      "Accuracy, % (95 %)   | Worst digit |\n"
+      "Accuracy, % (95 %)   | Worst class |\n"
       "| ------------------------ | ------------: | ----: | ----: | -------------: | --------: | -----: | -------: | "
       "-------------------: | ----------: |\n";
   for (const Variant& variant : variants) absl::StrAppend(&table, Row(variant, variants[0]));
@@ -112,7 +112,7 @@ absl::StatusOr<std::string> PlotDistances(const std::vector<Variant>& variants) 
   return Plot(
       variants, [](const EvaluationReport& r) { return r.distance.generated; },
       [](const EvaluationReport& r) { return r.distance.real.mean; },
-      {.title = "Frechet distance to real digits", .y_label = "Frechet distance", .log_y = true});
+      {.title = "Frechet distance to real images", .y_label = "Frechet distance", .log_y = true});
 }
 
 absl::StatusOr<std::string> PlotMisread(const std::vector<Variant>& variants) {
@@ -120,7 +120,7 @@ absl::StatusOr<std::string> PlotMisread(const std::vector<Variant>& variants) {
   return Plot(
       variants, [misread](const EvaluationReport& r) { return misread(r.reading); },
       [misread](const EvaluationReport& r) { return misread(r.reading_real); },
-      {.title = "Digits read as another", .y_label = "%"});
+      {.title = "Images read as another class", .y_label = "%"});
 }
 
 }  // namespace denoised

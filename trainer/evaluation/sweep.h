@@ -2,7 +2,7 @@
 //
 // Several variants side by side, to choose a checkpoint, a sampler, its steps or a guidance scale: a table in Markdown,
 // and plots. Each variant is evaluated with the same seeds, so that they are compared in pairs: on the same noise and
-// with the same draws of real digits.
+// with the same draws of real images.
 //
 //   std::vector<Variant> variants = ...;   // equal counts, or their distances cannot be compared
 //   std::fputs(FormatSweep(variants).c_str(), stdout);
@@ -30,11 +30,11 @@ struct Variant {
 std::string SweepName(const std::string& sampler, int steps, double guidance_scale);
 
 // One row per variant: means over the seeds, the distance's with its standard deviation, and how far the distance is
-// from that of the first variant, in pairs, with the standard error of the difference. Accuracy and the worst digit are
+// from that of the first variant, in pairs, with the standard error of the difference. Accuracy and the worst class are
 // of all seeds' images together.
 std::string FormatSweep(const std::vector<Variant>& variants);
 
-// PNGs of the Frechet distance, and of the share of digits read as something else, with the real digits' own. Against
+// PNGs of the Frechet distance, and of the share of images read as something else, with the real images' own. Against
 // the steps, a line per checkpoint, sampler and guidance scale; or, where all reports have the same steps, against the
 // guidance scale. INVALID_ARGUMENT for no variants.
 absl::StatusOr<std::string> PlotDistances(const std::vector<Variant>& variants);

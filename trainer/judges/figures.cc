@@ -269,22 +269,32 @@ absl::StatusOr<std::vector<Neighbours>> FindNeighbours(absl::Span<const uint8_t>
   return NeighbourSearch(queries, references, options).Run();
 }
 
-Accuracy ClassAccuracy(absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels) {
-  DigitCounts right = {};
+double Accuracy::worst() const {
+  return by_class.empty() ? std::numeric_limits<double>::quiet_NaN() : by_class[worst_class];
+}
+
+Accuracy ClassAccuracy(absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels, int num_classes) {
+  ClassCounts right(num_classes);
   for (size_t i = 0; i < labels.size(); ++i) right[labels[i]] += classes[i] == labels[i] ? 1 : 0;
-  const DigitCounts all = CountDigits(labels);
+  const ClassCounts all = CountClasses(labels, num_classes);
   Accuracy accuracy;
   accuracy.right = std::accumulate(right.begin(), right.end(), int64_t{0});
   accuracy.of = std::accumulate(all.begin(), all.end(), int64_t{0});
   accuracy.overall = static_cast<double>(accuracy.right) / static_cast<double>(accuracy.of);
-  double lowest = std::numeric_limits<double>::infinity();
-  for (int digit = 0; digit < kDigits; ++digit) {
-    accuracy.by_digit[digit] = static_cast<double>(right[digit]) / all[digit];
-    if (!(accuracy.by_digit[digit] < lowest)) continue;  // not a number, too
-    lowest = accuracy.by_digit[digit];
-    accuracy.worst_digit = digit;
-  }
+  for (int i = 0; i < num_classes; ++i) accuracy.by_class.push_back(static_cast<double>(right[i]) / all[i]);
+  accuracy.worst_class = WorstClass(accuracy.by_class);
   return accuracy;
+}
+
+int WorstClass(absl::Span<const double> by_class) {
+  int worst = 0;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < by_class.size(); ++i) {
+    if (!(by_class[i] < lowest)) continue;  // not a number, too
+    lowest = by_class[i];
+    worst = static_cast<int>(i);
+  }
+  return worst;
 }
 
 Interval WilsonInterval(int64_t hits, int64_t trials) {
@@ -295,21 +305,21 @@ Interval WilsonInterval(int64_t hits, int64_t trials) {
   return {.low = std::max(0.0, (centre - reach) / (1 + z2n)), .high = std::min(1.0, (centre + reach) / (1 + z2n))};
 }
 
-DigitCounts CountDigits(absl::Span<const uint8_t> labels) {
-  DigitCounts counts = {};
+ClassCounts CountClasses(absl::Span<const uint8_t> labels, int num_classes) {
+  ClassCounts counts(num_classes);
   for (const uint8_t label : labels) ++counts[label];
   return counts;
 }
 
-DigitCounts InProportion(const DigitCounts& histogram, int count) {
+ClassCounts InProportion(const ClassCounts& histogram, int count) {
   const int64_t total = std::accumulate(histogram.begin(), histogram.end(), int64_t{0});
-  DigitCounts shares = {};
+  ClassCounts shares(histogram.size());
   if (total == 0) return shares;
-  std::array<std::pair<int64_t, int>, kDigits> remainders;  // negative, digit: sorts as wanted
-  for (int digit = 0; digit < kDigits; ++digit) {
-    const int64_t exact = int64_t{count} * histogram[digit];
-    shares[digit] = static_cast<int>(exact / total);
-    remainders[digit] = {-(exact % total), digit};
+  std::vector<std::pair<int64_t, size_t>> remainders;  // negative, class: sorts as wanted
+  for (size_t i = 0; i < histogram.size(); ++i) {
+    const int64_t exact = int64_t{count} * histogram[i];
+    shares[i] = static_cast<int>(exact / total);
+    remainders.emplace_back(-(exact % total), i);
   }
   std::sort(remainders.begin(), remainders.end());
   const int left = count - std::accumulate(shares.begin(), shares.end(), 0);

@@ -11,7 +11,6 @@
 #ifndef DENOISED_TRAINER_JUDGES_FIGURES_H_
 #define DENOISED_TRAINER_JUDGES_FIGURES_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -21,8 +20,6 @@
 #include "absl/types/span.h"
 
 namespace denoised {
-
-inline constexpr int kDigits = 10;
 
 // N points of `dim` numbers each, one after the other.
 struct Features {
@@ -86,14 +83,22 @@ absl::StatusOr<std::vector<Neighbours>> FindNeighbours(absl::Span<const uint8_t>
 
 // ---- Counts ---------------------------------------------------------------------------------------------------------
 
+// K classes, of which every data set has its own number.
+
 struct Accuracy {
-  double overall = 0;                         // 0 to 1
-  std::array<double, kDigits> by_digit = {};  // not a number where there is no such label
-  int worst_digit = 0;                        // the lowest of by_digit
-  int64_t right = 0, of = 0;                  // images
+  double overall = 0;            // 0 to 1
+  std::vector<double> by_class;  // [K] not a number where there is no such label
+  int worst_class = 0;           // the lowest of by_class
+  int64_t right = 0, of = 0;     // images
+
+  // Of the worst class; not a number where no class was read.
+  double worst() const;
 };
-// Of `classes` against `labels`, equally many, 0 to 9, at least one.
-Accuracy ClassAccuracy(absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels);
+// Of `classes` against `labels`, equally many, 0 to num_classes - 1, at least one.
+Accuracy ClassAccuracy(absl::Span<const uint8_t> classes, absl::Span<const uint8_t> labels, int num_classes);
+
+// Where the lowest number stands, the first of equal ones; 0 where all are none.
+int WorstClass(absl::Span<const double> by_class);
 
 // Wilson's score interval of a share, 95 % (Wilson 1927, JASA 22): `hits` of `trials`, at least one.
 struct Interval {
@@ -101,11 +106,11 @@ struct Interval {
 };
 Interval WilsonInterval(int64_t hits, int64_t trials);
 
-using DigitCounts = std::array<int, kDigits>;
-DigitCounts CountDigits(absl::Span<const uint8_t> labels);
+using ClassCounts = std::vector<int>;  // [K] images of each class
+ClassCounts CountClasses(absl::Span<const uint8_t> labels, int num_classes);
 
-// `count` shared out in the proportions of `histogram`, the largest remainders rounded up (ties: the lower digit).
-DigitCounts InProportion(const DigitCounts& histogram, int count);
+// `count` shared out in the proportions of `histogram`, the largest remainders rounded up (ties: the lower class).
+ClassCounts InProportion(const ClassCounts& histogram, int count);
 
 // Of bytes, in units of 255.
 struct PixelStatistics {

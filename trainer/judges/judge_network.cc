@@ -7,13 +7,13 @@
 #include "common/checkpoint/tensor_storage.h"
 #include "common/image/image.h"
 #include "common/support/digest.h"
+#include "trainer/data/class_names.h"
 
 namespace denoised {
 namespace {
 
 namespace nn = torch::nn;
 
-constexpr int kClasses = 10;
 constexpr char kTrainAgain[] = "train the judges again: denoise-eval --train_judges --data DIR --judges DIR";
 
 nn::Conv2d Conv3(int in, int out, int stride) {
@@ -42,28 +42,42 @@ std::string TensorsSha256(const JudgeNetwork& network) {
   return Sha256Hex(bytes);
 }
 
-// Copies the archive's tensors into the network and returns the SHA-256 that came with them. Throws for anything that
-// does not fit.
-std::string ReadTensors(JudgeKind kind, std::string_view bytes, JudgeNetwork& network) {
+// How many classes a judge with this last layer tells apart. Throws for a number that no data set has.
+int ClassesOf(const at::Tensor& head_bias) {
+  const int64_t classes = head_bias.numel();
+  TORCH_CHECK(classes >= kFewestClasses && classes <= static_cast<int64_t>(kMostClasses), "another shape");
+  return static_cast<int>(classes);
+}
+
+// A judge, and the SHA-256 that came with its tensors.
+struct Archive {
+  JudgeNetwork network = nullptr;
+  std::string sha256;
+};
+
+// Throws for anything that is no whole judge.
+Archive ReadArchive(JudgeKind kind, std::string_view bytes) {
   const torch::NoGradGuard no_grad;
   const auto value = torch::pickle_load(std::vector<char>(bytes.begin(), bytes.end()));
   const auto tuple = value.toTuple();
   TORCH_CHECK(tuple->elements().size() == 3 && tuple->elements()[0].toStringRef() == JudgeName(kind), "another kind");
   const auto tensors = tuple->elements()[2].toGenericDict();
-  for (auto& parameter : network->named_parameters()) {
+  Archive archive{.network = JudgeNetwork(kind, ClassesOf(tensors.at("head.bias").toTensor())),
+                  .sha256 = tuple->elements()[1].toStringRef()};
+  for (auto& parameter : archive.network->named_parameters()) {
     const at::Tensor tensor = tensors.at(parameter.key()).toTensor();
     TORCH_CHECK(tensor.sizes() == parameter.value().sizes(), "another shape");
     TORCH_CHECK(LiesInItsStorage(tensor), "data cut off");
     parameter.value().copy_(tensor);
   }
-  return tuple->elements()[1].toStringRef();
+  return archive;
 }
 
 }  // namespace
 
-JudgeNetworkImpl::JudgeNetworkImpl(JudgeKind kind)
+JudgeNetworkImpl::JudgeNetworkImpl(JudgeKind kind, int classes)
     : body(register_module("body", kind == JudgeKind::kLeNet5 ? LeNet5Body() : ConvNetBody())),
-      head(register_module("head", nn::Linear(kind == JudgeKind::kLeNet5 ? 84 : 128, kClasses))) {}
+      head(register_module("head", nn::Linear(kind == JudgeKind::kLeNet5 ? 84 : 128, classes))) {}
 
 at::Tensor JudgeInput(const at::Tensor& bytes) { return bytes.unsqueeze(1).to(torch::kFloat32) / 255; }
 
@@ -78,19 +92,18 @@ std::string SerializeJudge(JudgeKind kind, const JudgeNetwork& network) {
 }
 
 absl::StatusOr<JudgeNetwork> ParseJudge(JudgeKind kind, const std::string& path, std::string_view bytes) {
-  JudgeNetwork network(kind);
-  std::string sha256;
+  Archive archive;
   try {
-    sha256 = ReadTensors(kind, bytes, network);
+    archive = ReadArchive(kind, bytes);
   } catch (const std::exception&) {  // LibTorch's messages hold stack traces: not for users
     return absl::InvalidArgumentError(
         absl::StrCat(path, " is not a whole judge of kind ", JudgeName(kind), "; ", kTrainAgain));
   }
-  if (sha256 != TensorsSha256(network)) {
+  if (archive.sha256 != TensorsSha256(archive.network)) {
     return absl::DataLossError(absl::StrCat(path, ": the tensors do not match their SHA-256; ", kTrainAgain));
   }
-  network->eval();
-  return network;
+  archive.network->eval();
+  return archive.network;
 }
 
 }  // namespace denoised

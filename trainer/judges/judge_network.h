@@ -2,11 +2,11 @@
 //
 // The judges as LibTorch modules, and as bytes. Those who only ask a judge want judges.h.
 //
-//   JudgeNetwork network(JudgeKind::kLeNet5);               // random weights from torch's generator
-//   at::Tensor features = network->Features(x);             // x [B,1,32,32] -> [B,D]
-//   at::Tensor logits = network->head(features);            // [B,10]
+//   JudgeNetwork network(JudgeKind::kLeNet5, /*classes=*/10);   // random weights from torch's generator
+//   at::Tensor features = network->Features(x);                 // x [B,1,32,32] -> [B,D]
+//   at::Tensor logits = network->head(features);                // [B,K]
 //
-// B rows, D features. x holds pixels in [0, 1].
+// B rows, D features, K classes. x holds pixels in [0, 1].
 #ifndef DENOISED_TRAINER_JUDGES_JUDGE_NETWORK_H_
 #define DENOISED_TRAINER_JUDGES_JUDGE_NETWORK_H_
 
@@ -21,7 +21,7 @@
 namespace denoised {
 
 struct JudgeNetworkImpl : torch::nn::Module {
-  explicit JudgeNetworkImpl(JudgeKind kind);
+  JudgeNetworkImpl(JudgeKind kind, int classes);
 
   // Thread-safe in evaluation mode.
   at::Tensor Features(const at::Tensor& x) { return body->forward(x); }
@@ -34,7 +34,8 @@ TORCH_MODULE(JudgeNetwork);
 // Bytes [B,32,32] to what the network takes.
 at::Tensor JudgeInput(const at::Tensor& bytes);
 
-// Name, SHA-256 of the tensors, and the tensors by name. The same weights give the same bytes.
+// Name, SHA-256 of the tensors, and the tensors by name; "head.bias" has a number for each class. The same weights give
+// the same bytes.
 std::string SerializeJudge(JudgeKind kind, const JudgeNetwork& network);
 
 // The inverse, in evaluation mode; `path` is for messages. Errors as LoadJudge's.

@@ -88,7 +88,7 @@ class JudgeTrainer {
         labels_(torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {pixels_.size(0)}, torch::kUInt8)),
         rows_(std::min(kBatch, pixels_.size(0))),
         batches_per_epoch_(pixels_.size(0) / rows_),
-        network_(SeededNetwork(kind, options.seed)),
+        network_(SeededNetwork(kind, static_cast<int>(data.class_names.size()), options.seed)),
         parameters_(network_->parameters()),
         adam_(parameters_, torch::optim::AdamOptions(recipe_.learning_rate)),
         pool_(options.threads > 0 ? options.threads : AvailableCores()) {}
@@ -104,9 +104,9 @@ class JudgeTrainer {
   }
 
  private:
-  static JudgeNetwork SeededNetwork(JudgeKind kind, uint64_t seed) {
+  static JudgeNetwork SeededNetwork(JudgeKind kind, int classes, uint64_t seed) {
     torch::manual_seed(seed);
-    return JudgeNetwork(kind);
+    return JudgeNetwork(kind, classes);
   }
 
   // All random numbers are drawn here, by one thread, so that they do not depend on how work is shared out.
@@ -196,7 +196,7 @@ absl::StatusOr<TrainedJudge> TrainAndAsk(JudgeKind kind, const Dataset& train, c
   DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Judge> judge, LoadJudge(kind, options.folder, options.threads));
   DENOISED_ASSIGN_OR_RETURN(const Verdicts verdicts, judge->Look(unseen.pixels));
   return TrainedJudge{.info = judge->info(),
-                      .accuracy = ClassAccuracy(verdicts.classes, unseen.labels),
+                      .accuracy = ClassAccuracy(verdicts.classes, unseen.labels, judge->info().classes),
                       .seconds = SecondsSince(start)};
 }
 
@@ -206,6 +206,9 @@ absl::StatusOr<TrainedJudge> TrainJudge(JudgeKind kind, const Dataset& train, co
                                         const JudgeTrainingOptions& options) {
   if (options.folder.empty()) {
     return absl::InvalidArgumentError("--train_judges writes two files: name their folder with --judges");
+  }
+  if (train.class_names.size() < kFewestClasses) {
+    return absl::InvalidArgumentError("a judge tells classes apart, and the data have one class alone");
   }
   DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(options.folder, options.folder_flag));
   try {

@@ -34,9 +34,9 @@ struct TrainedJudge {
   double seconds = 0;
 };
 
-// Writes JudgePath(kind, options.folder), replaced atomically, and shows how far it is on stderr. INVALID_ARGUMENT for
-// a folder without a name; INTERNAL when LibTorch fails; and the errors of EnsureWritableFolder and
-// WriteFileAtomically.
+// Learns the classes that `train` names. Writes JudgePath(kind, options.folder), replaced atomically, and shows how far
+// it is on stderr. INVALID_ARGUMENT for a folder without a name, or fewer than kFewestClasses; INTERNAL when LibTorch
+// fails; and the errors of EnsureWritableFolder and WriteFileAtomically.
 absl::StatusOr<TrainedJudge> TrainJudge(JudgeKind kind, const Dataset& train, const Dataset& unseen,
                                         const JudgeTrainingOptions& options);
 

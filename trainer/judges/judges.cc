@@ -84,7 +84,7 @@ std::string JudgePath(JudgeKind kind, const std::string& folder) {
 }
 
 absl::StatusOr<std::unique_ptr<Judge>> LoadJudge(JudgeKind kind, const std::string& folder, int threads) {
-  JudgeInfo info = {.kind = kind, .path = JudgePath(kind, folder), .sha256 = "", .pinned = false};
+  JudgeInfo info = {.kind = kind, .path = JudgePath(kind, folder), .sha256 = "", .classes = 0, .pinned = false};
   const absl::StatusOr<std::string> bytes = ReadFile(info.path, kMaxJudgeBytes);
   if (!bytes.ok()) {
     return absl::Status(bytes.status().code(),
@@ -95,6 +95,7 @@ absl::StatusOr<std::unique_ptr<Judge>> LoadJudge(JudgeKind kind, const std::stri
   info.sha256 = Sha256Hex(*bytes);
   info.pinned = info.sha256 == PinnedSha256(kind);
   DENOISED_ASSIGN_OR_RETURN(JudgeNetwork network, ParseJudge(kind, info.path, *bytes));
+  info.classes = static_cast<int>(network->head->options.out_features());
   return std::make_unique<TorchJudge>(std::move(info), std::move(network), threads);
 }
 

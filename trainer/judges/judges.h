@@ -1,17 +1,19 @@
 // File: judges.h
 //
-// The judges: two frozen classifiers of 32x32 digits that score drawings.
+// The judges: two frozen classifiers of 32x32 images that score drawings.
 //
 //   absl::StatusOr<std::unique_ptr<Judge>> lenet5 = LoadJudge(JudgeKind::kLeNet5, "models/judges", /*threads=*/2);
 //   absl::StatusOr<Verdicts> verdicts = (*lenet5)->Look(data.pixels);
 //
 // "lenet5" is LeNet-5 with ReLU and max-pooling (LeCun et al., "Gradient-Based Learning Applied to Document
 // Recognition", Proc. IEEE 1998, at its own 32x32 pixels); the 84 numbers before its last layer are the space in which
-// distributions are compared. "convnet" is deeper and reads digits better; only class accuracy rests on it, so that no
+// distributions are compared. "convnet" is deeper and reads better; only class accuracy rests on it, so that no
 // network is asked twice.
 //
-// Figures of one pair of judges say nothing beside those of another, so the pair in models/judges is pinned by SHA-256.
-// A judge's file holds its name and its tensors, as Python's torch.load reads them too, and no code.
+// A pair of judges tells apart the classes of the data set that it has learnt, kFewestClasses to kMostClasses of them.
+// Figures of one pair say nothing beside those of another, so that of MNIST's digits, in models/judges, is pinned by
+// SHA-256. A judge's file holds its name and its tensors, as Python's torch.load reads them too, and no code; the size
+// of its last layer says how many classes it reads.
 #ifndef DENOISED_TRAINER_JUDGES_JUDGES_H_
 #define DENOISED_TRAINER_JUDGES_JUDGES_H_
 
@@ -27,6 +29,9 @@
 
 namespace denoised {
 
+// Where there is one class alone, there is nothing to tell apart. The most are kMostClasses, as of any data set.
+inline constexpr int kFewestClasses = 2;
+
 enum class JudgeKind { kLeNet5, kConvNet };
 
 // "lenet5" and "convnet".
@@ -37,7 +42,7 @@ std::string JudgePath(JudgeKind kind, const std::string& folder);
 
 // What a judge thinks of N images.
 struct Verdicts {
-  std::vector<uint8_t> classes;  // [N] the digit that it reads
+  std::vector<uint8_t> classes;  // [N] what it reads
   Features features;             // [N,D] what its last layer sees; D is 84 for lenet5
 };
 
@@ -45,6 +50,7 @@ struct JudgeInfo {
   JudgeKind kind = JudgeKind::kLeNet5;
   std::string path;
   std::string sha256;   // of the file's bytes
+  int classes = 0;      // that it tells apart
   bool pinned = false;  // it is the one whose figures this project publishes
 };
 

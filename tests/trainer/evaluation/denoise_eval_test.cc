@@ -14,11 +14,13 @@
 #include "common/image/idx.h"
 #include "common/image/png.h"
 #include "tests/testing/mnist_folder.h"
+#include "tests/testing/pattern_set.h"
 #include "tests/testing/program.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "trainer/data/class_names.h"
 #include "trainer/data/mnist.h"
+#include "trainer/judges/judge_training.h"
 
 namespace denoised {
 namespace {
@@ -124,7 +126,7 @@ TEST_F(DenoiseEvalTest, SeveralSeedsHaveAMeanAndADeviation) {
   EXPECT_THAT(result.out,
               HasSubstr("mnist.pt: 2 times 40 images, dpm_solver_pp_2m in 4 steps, no guidance, seeds 5 to 6\n"));
   EXPECT_THAT(result.out, testing::ContainsRegex("Frechet distance +[0-9.]+ \\+- [0-9.]+ "));
-  EXPECT_THAT(result.out, HasSubstr("Of all 80 drawn digits "));
+  EXPECT_THAT(result.out, HasSubstr("Of all 80 drawn images "));
   const auto seeds = nlohmann::json::parse(Slurp(folder_.File("eval/seeds.json")));
   EXPECT_EQ(seeds["seeds"], nlohmann::json({5, 6}));
   for (int i = 0; i < 2; ++i) {
@@ -149,7 +151,7 @@ TEST_F(DenoiseEvalTest, ClassifierLearnsFromDrawnDigitsAlone) {
                                            "--noverify_data", "--out", "learnt", "--seeds", "2"},
                                           {}, folder_.path());
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, testing::ContainsRegex("learnt/classifier-1/convnet.pt: learnt from 60 drawn digits alone in "
+  EXPECT_THAT(result.out, testing::ContainsRegex("learnt/classifier-1/convnet.pt: learnt from 60 drawn images alone in "
                                                  ".*, reads [0-9.]+ % of 64 real test images \\(95 % interval "));
   EXPECT_THAT(result.out,
               testing::ContainsRegex("learnt/classifier-2/convnet.pt: .*\nMean and standard deviation of 2: "
@@ -165,9 +167,10 @@ TEST_F(DenoiseEvalTest, DrawingThatLacksADigitIsNotLearntFrom) {
   const ProgramResult result = RunProgram(
       {"denoise-eval", "--train_on", "eval", "--data", SmallMnistFolder(), "--noverify_data"}, {}, folder_.path());
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_EQ(result.err,
-            "denoise-eval: error: cannot learn from --train_on: eval has no 9: is its drawing complete? the "
-            "command that began it goes on\n");
+  EXPECT_EQ(
+      result.err,
+      "denoise-eval: error: cannot learn from --train_on: eval has no image of class 9: is its drawing complete? the "
+      "command that began it goes on\n");
 }
 
 TEST_F(DenoiseEvalTest, SecondCheckpointIsLookedAtBeforeTheFirstDraws) {
@@ -265,13 +268,87 @@ TEST_F(DenoiseEvalNamesTest, DataMayBeNamedByTheFlagOrByAFile) {
   EXPECT_THAT(Run({"--data", folder_.path()}).err, HasSubstr("/mnist.pt draws other classes than --data has: \"0\", "));
 }
 
-TEST_F(DenoiseEvalNamesTest, NamesOfOtherThanTenClassesAreRefused) {
-  EXPECT_EQ(Error({"--class_names", "ant,bee"}),
-            "denoise-eval: error: --class_names names 2 classes: denoise-eval measures sets of ten classes alone\n");
+TEST_F(DenoiseEvalNamesTest, NamesOfFewerClassesThanTheDataHasAreRefused) {
+  EXPECT_THAT(Error({"--class_names", "ant,bee"}), HasSubstr(", expected 0 to 1\n"));
+}
+
+// Sets of patterns, and a network with random weights that draws their classes.
+class DenoiseEvalClassesTest : public DenoiseEvalTest {
+ protected:
+  void MakeModel(const std::vector<std::string>& class_names) {
+    ModelMetadata metadata;
+    metadata.unet.channels = {8, 8, 8};
+    metadata.unet.embedding_dim = 8;
+    metadata.unet.num_labels = static_cast<int>(class_names.size());
+    metadata.class_names = class_names;
+    EXPECT_THAT(SaveCheckpoint(folder_.File("model.pt"), metadata, MakeUnet(metadata.unet)), IsOk());
+  }
+  ProgramResult TrainJudges() {
+    return RunProgram({"denoise-eval", "--train_judges", "--data", folder_.path(), "--noverify_data", "--judges",
+                       "judges", "--threads", "2"},
+                      {}, folder_.path());
+  }
+  std::vector<std::string> OwnSet(std::vector<std::string> more = {}) {
+    more.insert(more.end(), {"--data", folder_.path(), "--checkpoint", "model.pt", "--steps", "2"});
+    return more;
+  }
+};
+
+TEST_F(DenoiseEvalClassesTest, ThreeClassesFromJudgesToAClassifier) {
+  WritePatternSet(PatternSet(3, 120), folder_);
+  WritePatternSet(PatternSet(3, 20, /*seed=*/2), folder_, "t10k");
   folder_.Write("class_names.txt", "ant\nbee\ncat\n");
-  EXPECT_EQ(Error({"--data", folder_.path()}),
-            "denoise-eval: error: " + folder_.File("class_names.txt") +
-                " names 3 classes: denoise-eval measures sets of ten classes alone\n");
+  MakeModel({"ant", "bee", "cat"});
+  const ProgramResult judges = TrainJudges();
+  ASSERT_EQ(judges.exit_code, 0) << judges.err;
+  EXPECT_THAT(judges.out, HasSubstr(" % of 60 held-out images of 3 classes, trained on 300 in "));
+
+  const ProgramResult result = Run(OwnSet({"--judges", "judges", "--reference", "test", "--seeds", "2"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, testing::ContainsRegex("The worst class of all is [012] \"(ant|bee|cat)\", with "));
+
+  const ProgramResult learnt = RunProgram({"denoise-eval", "--train_on", folder_.path(), "--data", folder_.path(),
+                                           "--noverify_data", "--out", "learnt", "--threads", "2"},
+                                          {}, folder_.path());
+  ASSERT_EQ(learnt.exit_code, 0) << learnt.err;
+  EXPECT_THAT(learnt.out, testing::ContainsRegex("worst class [012] \"(ant|bee|cat)\", [0-9.]+ %\\)\n"));
+}
+
+// Judges as the library trains them: in fewer epochs.
+TEST_F(DenoiseEvalClassesTest, TwentySixClasses) {
+  const Dataset data = PatternSet(26, 24);
+  WritePatternSet(data, folder_);
+  MakeModel(NumbersAsNames(26));
+  for (const JudgeKind kind : {JudgeKind::kLeNet5, JudgeKind::kConvNet}) {
+    ASSERT_THAT(TrainJudge(kind, data, data, {.folder = folder_.File("judges"), .threads = 2, .epochs = 12}), IsOk());
+  }
+  const ProgramResult result = Run(OwnSet({"--judges", "judges", "--count", "104"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, testing::ContainsRegex("\n   25       4 .*\n\nReference: 104 held-out training images"));
+  const nlohmann::json report = Report();
+  EXPECT_EQ(report["class_names"].size(), 26u);
+  EXPECT_EQ(report["class_accuracy"]["generated"]["by_class"].size(), 26u);
+  EXPECT_EQ(report["nearest_training_image"]["real"]["distance_median_by_class"].size(), 26u);
+  EXPECT_EQ(report["judges"]["convnet"]["pinned"], false);
+  for (const char* picture : {"eval/contact_sheet.png", "eval/nearest_neighbours.png"}) {
+    EXPECT_TRUE(DecodePng(Slurp(folder_.File(picture))).ok()) << picture;
+  }
+  std::filesystem::remove_all(folder_.File("eval"));
+  EXPECT_EQ(
+      Error(OwnSet({"--judges", "judges", "--count", "20"})),
+      "denoise-eval: error: 20 drawn and 104 held-out images of 26 classes are too few to compare: ask for more with "
+      "--count, or give a larger set with --data\n");
+}
+
+TEST_F(DenoiseEvalClassesTest, JudgesAndCheckpointsOfAnotherNumberOfClassesAreRefused) {
+  WritePatternSet(PatternSet(3, 24), folder_);
+  MakeModel({"ant", "bee", "cat"});
+  EXPECT_EQ(Error(OwnSet()), "denoise-eval: error: " + std::string(kModels) + "/judges/lenet5.pt tells 10 classes " +
+                                 "apart, and " + folder_.path() +
+                                 " has 3; denoise-eval --train_judges --judges FOLDER trains judges on these\n");
+  EXPECT_EQ(Error({"--checkpoint", "model.pt"}),
+            "denoise-eval: error: model.pt draws 3 classes, \"ant\", \"bee\" and \"cat\", and --data has 10, \"0\", "
+            "\"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\"; give it its own data\n");
 }
 
 TEST_F(DenoiseEvalTest, MissingDataAndCheckpoint) {

@@ -80,6 +80,29 @@ TEST_F(DrawSamplesTest, AnImageDoesNotDependOnItsCompany) {
   EXPECT_NE(DrawSamples(other)->pixels, few->pixels);
 }
 
+TEST_F(DrawSamplesTest, OtherClassesThanTenAreDrawnAndRecordedAsClasses) {
+  ModelMetadata metadata;
+  metadata.class_names = {"ant", "bee", "cat"};
+  metadata.unet.channels = {8, 8, 8};
+  metadata.unet.embedding_dim = 8;
+  metadata.unet.num_labels = 3;
+  ASSERT_THAT(SaveCheckpoint(folder_.File("three.pt"), metadata, MakeUnet(metadata.unet)), IsOk());
+  DrawOptions options = Options("three");
+  options.checkpoint = folder_.File("three.pt");
+  options.counts = {2, 0, 1};
+  EXPECT_THAT(DrawSamples(options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       options.checkpoint + " draws 3 classes, \"ant\", \"bee\" and \"cat\", and --data has 10, \"0\", "
+                                            "\"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\"; give it "
+                                            "its own data"));
+  options.class_names = metadata.class_names;
+  const absl::StatusOr<Drawing> drawing = DrawSamples(options);
+  ASSERT_THAT(drawing, IsOk());
+  EXPECT_THAT(drawing->labels, testing::ElementsAre(0, 0, 2));
+  EXPECT_EQ(nlohmann::json::parse(Slurp(SampleFiles(options.out).record))["drawn_with"]["images of each class"],
+            "2 0 1");
+}
+
 TEST_F(DrawSamplesTest, InterruptedRunGoesOnAsIfNothingHadHappened) {
   const std::vector<uint8_t> whole = DrawSamples(Options("whole", 70))->pixels;
   DrawOptions options = Options("parts", 70);

@@ -8,11 +8,25 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "trainer/data/class_names.h"
+
 namespace denoised {
 namespace {
 
 using testing::HasSubstr;
 using testing::Not;
+
+// As good in every class.
+void SetClasses(const std::vector<std::string>& class_names, EvaluationReport& report) {
+  const size_t classes = class_names.size();
+  report.class_names = class_names;
+  report.reading.accuracy = {
+      .overall = 0.9912, .by_class = std::vector(classes, 0.99), .worst_class = 0, .right = 9912, .of = 10'000};
+  report.reading_real.accuracy.by_class.assign(classes, 0.995);
+  report.reading.labels = report.reading.read_as = ClassCounts(classes, 1000);
+  report.neighbours.distance_median_by_class.assign(classes, 5.5);
+  report.neighbours_real.distance_median_by_class.assign(classes, 5.25);
+}
 
 EvaluationReport SomeReport() {
   EvaluationReport report;
@@ -37,10 +51,11 @@ EvaluationReport SomeReport() {
   report.recall = {.generated = 0.93, .real = {.mean = 0.95, .lowest = 0.948, .highest = 0.952}};
   report.density = {.generated = 1.01, .real = {.mean = 1, .lowest = 0.99, .highest = 1.02}};
   report.coverage = {.generated = 0.92, .real = {.mean = 0.93, .lowest = 0.92, .highest = 0.94}};
-  report.reading.accuracy = {.overall = 0.9912, .by_digit = {}, .worst_digit = 8, .right = 9912, .of = 10'000};
-  report.reading.accuracy.by_digit.fill(0.99);
-  report.reading.accuracy.by_digit[8] = 0.975;
-  report.neighbours = {.distance_median = 5.5, .ratio_median = 0.96, .copies = 0};
+  report.neighbours.distance_median = 5.5;
+  report.neighbours.ratio_median = 0.96;
+  SetClasses(NumbersAsNames(10), report);
+  report.reading.accuracy.by_class[8] = 0.975;
+  report.reading.accuracy.worst_class = 8;
   return report;
 }
 
@@ -65,7 +80,7 @@ TEST(FormatTableTest, FiguresStandBesideRealOnes) {
   EXPECT_THAT(table, HasSubstr("Reference: 10000 held-out training images, which these judges have not learnt from"));
   EXPECT_THAT(table, Not(HasSubstr("of all images"))) << "there is no floor for them";
   EXPECT_THAT(table, testing::ContainsRegex("Precision +0.940 +0.950 +\\(0.948 to 0.952\\) +-0.010\n"));
-  EXPECT_THAT(table, testing::ContainsRegex("of the worst digit +8: 97.50 %"));
+  EXPECT_THAT(table, testing::ContainsRegex("of the worst class +8: 97.50 %"));
   EXPECT_THAT(table, Not(HasSubstr("NOTE"))) << "nothing to beware of";
 }
 
@@ -107,17 +122,47 @@ TEST(FormatTableTest, OtherJudgesAreSaid) {
   EXPECT_THAT(FormatTable(report), HasSubstr("NOTE: these are not the judges that come with denoise-eval"));
 }
 
-TEST(FormatTableTest, DigitWithoutImages) {
+TEST(FormatTableTest, ClassWithoutImages) {
   EvaluationReport report = SomeReport();
-  report.reading.accuracy.by_digit[9] = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_THAT(FormatTable(report), testing::ContainsRegex("Accuracy, % .*97.5      -\n"));
+  report.reading.accuracy.by_class[9] = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(FormatTable(report), HasSubstr("\n    9    1000     1000            -     99.5      5.50     5.25\n"));
+}
+
+TEST(FormatTableTest, EveryClassHasARowAndItsName) {
+  EvaluationReport report = SomeReport();
+  for (const int classes : {2, 26, 256}) {
+    std::vector<std::string> names;
+    for (int i = 0; i < classes; ++i) names.push_back("letter " + std::string(1 + i % 9, 'a'));
+    SetClasses(names, report);
+    std::istringstream lines(FormatTable(report));
+    int rows = 0;
+    for (std::string line; std::getline(lines, line);) {
+      rows += line.ends_with("  " + names[rows % classes]) ? 1 : 0;
+      EXPECT_LE(line.size(), 100u) << line;
+    }
+    EXPECT_EQ(rows, classes);
+  }
+}
+
+TEST(FormatTableTest, ClassesThatAreInNoDrawAreTold) {
+  EvaluationReport report = SomeReport();
+  EXPECT_THAT(FormatTable(report), Not(HasSubstr("leave out")));
+  report.classes_left_out = 3;
+  EXPECT_THAT(FormatTable(report), HasSubstr("NOTE: distances and shares leave out 3 of 10 classes, which have too few "
+                                             "images for a draw:\n"));
+}
+
+TEST(ClassTextTest, NumberAndNameIfThereIsOne) {
+  EXPECT_EQ(ClassText(NumbersAsNames(3), 2), "2");
+  EXPECT_EQ(ClassText({"ant", "bee"}, 1), "1 \"bee\"");
 }
 
 TEST(ToJsonTest, HoldsWhatTheTableSaysAndMore) {
   EvaluationReport report = SomeReport();
-  report.reading.accuracy.by_digit[9] = std::numeric_limits<double>::quiet_NaN();
+  report.reading.accuracy.by_class[9] = std::numeric_limits<double>::quiet_NaN();
   const nlohmann::json json = nlohmann::json::parse(ToJson(report));
-  EXPECT_EQ(json["format_version"], 2);
+  EXPECT_EQ(json["format_version"], 3);
+  EXPECT_EQ(json["class_names"].size(), 10u);
   EXPECT_EQ(json["sampling"]["network_calls"], 500'000);
   EXPECT_EQ(json["judges"]["convnet"]["pinned"], true);
   EXPECT_EQ(json["frechet_distance"]["of_a_draw"]["generated"], 1.5);
@@ -128,7 +173,7 @@ TEST(ToJsonTest, HoldsWhatTheTableSaysAndMore) {
   EXPECT_TRUE(json["class_accuracy"]["real"]["interval_95"][0].is_null()) << "of no images";
   EXPECT_EQ(json["precision"]["real"]["lowest"], 0.948);
   EXPECT_EQ(json["class_accuracy"]["generated"]["worst"], 0.975);
-  EXPECT_TRUE(json["class_accuracy"]["generated"]["by_digit"][9].is_null());
+  EXPECT_TRUE(json["class_accuracy"]["generated"]["by_class"][9].is_null());
   EXPECT_EQ(json["nearest_training_image"]["generated"]["ratio"]["median"], 0.96);
   EXPECT_EQ(json["seconds"]["drawing"], 600);
 }

@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 
 #include "common/image/image.h"
 #include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
+#include "trainer/data/class_names.h"
 
 namespace denoised {
 namespace {
@@ -25,23 +28,68 @@ int64_t PixelsOf(const GreyImage& sheet, uint8_t grey) {
 
 constexpr int64_t kPicturePixels = int64_t{4} * kModelPixels;  // enlarged twice
 
-TEST(DrawContactSheetTest, RowOfADigitHoldsItsFirstImages) {
-  std::vector<uint8_t> greys(25, 100), labels(25, 3);
-  greys.push_back(200);
-  labels.push_back(7);
-  const absl::StatusOr<GreyImage> sheet = DecodePng(*DrawContactSheet(Plain(greys), labels));
-  ASSERT_THAT(sheet, IsOk());
-  EXPECT_EQ(PixelsOf(*sheet, 100), 20 * kPicturePixels) << "20 of the 25 threes";
-  EXPECT_EQ(PixelsOf(*sheet, 200), kPicturePixels);
-  // The row of threes is the fourth of ten, the seven stands first in the eighth.
-  const auto at = [&](int x, int y) { return sheet->pixels[y * sheet->width + x]; };
-  const int row = sheet->height / 10;
-  EXPECT_EQ(at(row / 2, 3 * row + row / 2), 100);
-  EXPECT_EQ(at(row / 2, 7 * row + row / 2), 200);
-  EXPECT_NE(at(row / 2, 6 * row + row / 2), 200);
+// Brighter than writing, so that its pixels can be counted.
+constexpr uint8_t kBright = 230, kWhite = 255;
+
+// Rows of the sheet, as pixels, in which a grey value stands, the first and the last.
+std::pair<int64_t, int64_t> RowsWith(const GreyImage& sheet, uint8_t grey) {
+  const auto first = std::find(sheet.pixels.begin(), sheet.pixels.end(), grey) - sheet.pixels.begin();
+  const auto last = sheet.pixels.rend() - std::find(sheet.pixels.rbegin(), sheet.pixels.rend(), grey) - 1;
+  return {first / sheet.width, last / sheet.width};
 }
 
-TEST(DrawNeighbourSheetTest, ShowsTheClosestFirstAndTheClosestOfEachDigit) {
+TEST(DrawContactSheetTest, RowOfAClassHoldsItsFirstImages) {
+  std::vector<uint8_t> greys(25, kBright), labels(25, 3);
+  greys.push_back(kWhite);
+  labels.push_back(7);
+  const absl::StatusOr<GreyImage> sheet = DecodePng(*DrawContactSheet(Plain(greys), labels, NumbersAsNames(10)));
+  ASSERT_THAT(sheet, IsOk());
+  EXPECT_EQ(PixelsOf(*sheet, kBright), 20 * kPicturePixels) << "20 of the 25 threes";
+  EXPECT_EQ(PixelsOf(*sheet, kWhite), kPicturePixels);
+  // The row of threes is the fourth of ten, the seven stands in the eighth.
+  const int row = sheet->height / 10;
+  EXPECT_THAT(RowsWith(*sheet, kBright), testing::Pair(testing::Gt(3 * row), testing::Lt(4 * row + 4)));
+  EXPECT_THAT(RowsWith(*sheet, kWhite), testing::Pair(testing::Gt(7 * row), testing::Lt(8 * row + 4)));
+}
+
+// Whatever the number of classes, all are there, and the sheet is no ribbon.
+TEST(DrawContactSheetTest, ManyClassesStandInSeveralColumns) {
+  for (const int classes : {26, 47, 256}) {
+    std::vector<uint8_t> greys(classes, kBright), labels(classes);
+    std::iota(labels.begin(), labels.end(), 0);
+    const absl::StatusOr<GreyImage> sheet = DecodePng(*DrawContactSheet(Plain(greys), labels, NumbersAsNames(classes)));
+    ASSERT_THAT(sheet, IsOk());
+    EXPECT_EQ(PixelsOf(*sheet, kBright), classes * kPicturePixels);
+    EXPECT_LT(sheet->height, 3000) << classes;
+    EXPECT_LT(sheet->width, 3000) << classes;
+  }
+}
+
+TEST(DrawContactSheetTest, NamesMayBeLongOrInOtherLetters) {
+  const std::vector<std::string> names = {std::string(64, 'w'), "\u304a"};
+  const absl::StatusOr<GreyImage> sheet = DecodePng(*DrawContactSheet(Plain({kBright, kWhite}), {0, 1}, names));
+  ASSERT_THAT(sheet, IsOk());
+  EXPECT_LT(sheet->width, 1700);
+  EXPECT_EQ(PixelsOf(*sheet, kBright), kPicturePixels) << "no name is written over it";
+}
+
+TEST(DrawNeighbourSheetTest, ThereIsRoomForTheClosestOfEveryClass) {
+  for (const int classes : {2, 26, 256}) {
+    std::vector<uint8_t> greys(classes, 100), labels(classes);
+    std::iota(labels.begin(), labels.end(), 0);
+    greys[classes - 1] = kBright;
+    std::vector<Neighbours> neighbours(classes,
+                                       {.nearest = 0, .second = 1, .nearest_distance = 1, .second_distance = 2});
+    neighbours[classes - 1].nearest_distance = 2;
+    const std::vector<uint8_t> pixels = Plain(greys), training = Plain({50, 60});
+    const NeighbourSet set = {"images", pixels, labels, neighbours};
+    const absl::StatusOr<GreyImage> sheet = DecodePng(*DrawNeighbourSheet(set, set, training));
+    ASSERT_THAT(sheet, IsOk());
+    EXPECT_EQ(PixelsOf(*sheet, kBright), (classes > 16 ? 2 : 4) * kPicturePixels) << "the last class is there";
+  }
+}
+
+TEST(DrawNeighbourSheetTest, ShowsTheClosestFirstAndTheClosestOfEachClass) {
   // 18 zeros and 2 ones; image i is i away from training image 0, which is white, and further from 1.
   std::vector<uint8_t> greys, labels;
   std::vector<Neighbours> neighbours;

@@ -8,10 +8,14 @@
 #include <set>
 
 #include "common/image/image.h"
+#include "common/image/png.h"
 #include "tests/testing/mnist_folder.h"
+#include "tests/testing/pattern_set.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "trainer/data/mnist.h"
+#include "trainer/judges/judge_network.h"
+#include "trainer/judges/judge_training.h"
 
 namespace denoised {
 namespace {
@@ -21,7 +25,7 @@ constexpr char kJudges[] = DENOISED_SOURCE_DIR "/models/judges";
 // With the small data set: 256 training images, of which 42 are held out, and 64 test images.
 RulerOptions Options(Reference reference = Reference::kHeldOut) {
   return {.data = SmallMnistFolder(),
-          .mnist = {.verify_checksums = false},
+          .set = {.verify_checksums = false},
           .judges = kJudges,
           .reference = reference,
           .threads = 2,
@@ -56,14 +60,14 @@ EvaluationReport Measured(Ruler& ruler, const Drawing& drawing) {
   return report;
 }
 
-TEST(RulerTest, RealDigitsScoreAboutTheFloorAndNoiseDoesNot) {
+TEST(RulerTest, RealImagesScoreAboutTheFloorAndNoiseDoesNot) {
   const std::unique_ptr<Ruler> ruler = MakeRuler();
   const EvaluationReport real = Measured(*ruler, RealDrawing(Split::kTest)), noise = Measured(*ruler, Noise());
   EXPECT_LT(real.distance.times_floor(), 1.5);
   EXPECT_GT(noise.distance.times_floor(), 5);
   EXPECT_GT(real.reading.accuracy.overall, 0.95);
   EXPECT_LT(noise.reading.accuracy.overall, 0.5);
-  EXPECT_EQ(real.distance.real.mean, noise.distance.real.mean) << "the floor is of real digits alone";
+  EXPECT_EQ(real.distance.real.mean, noise.distance.real.mean) << "the floor is of real images alone";
 }
 
 TEST(RulerTest, DrawsOfAFloorDiffer) {
@@ -135,8 +139,123 @@ TEST(RulerTest, TooFewImagesAreSaid) {
   EvaluationReport report;
   EXPECT_THAT(MakeRuler()->Measure(drawing, report),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       "3 drawn and 42 held-out digits are too few to compare: ask for more with --count, or give a "
-                       "larger set with --data"));
+                       "3 drawn and 42 held-out images of 10 classes are too few to compare: ask for more with "
+                       "--count, or give a larger set with --data"));
+}
+
+// A set of patterns and judges that have learnt it.
+class RulerClassesTest : public testing::Test {
+ protected:
+  // 24 images of each: 4 are held out.
+  void Learn(int classes) {
+    const Dataset data = PatternSet(classes, 24);
+    WritePatternSet(data, folder_);
+    for (const JudgeKind kind : {JudgeKind::kLeNet5, JudgeKind::kConvNet}) {
+      const int epochs = classes > 10 ? 12 : 40;
+      ASSERT_THAT(TrainJudge(kind, data, data, {.folder = folder_.path(), .threads = 2, .epochs = epochs}), IsOk());
+    }
+  }
+  RulerOptions Options() const {
+    RulerOptions options;
+    options.data = options.judges = folder_.path();
+    options.set.verify_checksums = false;
+    options.threads = 2;
+    return options;
+  }
+  // Other images of the same patterns in the place of drawn ones.
+  static Drawing DrawingOf(int classes, int images_per_class) {
+    const Dataset data = PatternSet(classes, images_per_class, /*seed=*/2);
+    Drawing drawing;
+    drawing.pixels = data.pixels;
+    drawing.labels = data.labels;
+    return drawing;
+  }
+  // Networks that have learnt nothing.
+  void WriteJudges(int classes) {
+    for (const JudgeKind kind : {JudgeKind::kLeNet5, JudgeKind::kConvNet}) {
+      folder_.Write(JudgeName(kind) + ".pt", SerializeJudge(kind, JudgeNetwork(kind, classes)));
+    }
+  }
+
+  TempFolder folder_;
+};
+
+TEST_F(RulerClassesTest, MeasuresThreeClasses) {
+  Learn(3);
+  const absl::StatusOr<std::unique_ptr<Ruler>> ruler = Ruler::Make(Options());
+  ASSERT_THAT(ruler, IsOk());
+  EXPECT_EQ((*ruler)->class_names(), NumbersAsNames(3));
+  EXPECT_EQ((*ruler)->proportions(), ClassCounts(3, 4));
+  const EvaluationReport report = Measured(**ruler, DrawingOf(3, 8));
+  EXPECT_EQ(report.draw_count, 6);
+  EXPECT_EQ(report.classes_left_out, 0);
+  EXPECT_EQ(report.reading.labels, ClassCounts(3, 8));
+  EXPECT_EQ(report.reading.accuracy.by_class.size(), 3u);
+  EXPECT_GT(report.reading.accuracy.overall, 0.8);
+  EXPECT_EQ(report.neighbours.distance_median_by_class.size(), 3u);
+}
+
+TEST_F(RulerClassesTest, MeasuresTwentySixClasses) {
+  Learn(26);
+  const absl::StatusOr<std::unique_ptr<Ruler>> ruler = Ruler::Make(Options());
+  ASSERT_THAT(ruler, IsOk());
+  const EvaluationReport report = Measured(**ruler, DrawingOf(26, 4));
+  EXPECT_EQ(report.draw_count, 52) << "two of each class";
+  EXPECT_EQ(report.classes_left_out, 0);
+  EXPECT_EQ(report.reading.read_as.size(), 26u);
+  EXPECT_GT(report.reading.accuracy.overall, 0.5);
+  EXPECT_THAT((*ruler)->CheckCounts(ClassCounts(26, 1)),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "26 drawn and 104 held-out images of 26 classes are too few to compare: ask for more with "
+                       "--count, or give a larger set with --data"))
+      << "a draw's halves need an image each";
+}
+
+TEST_F(RulerClassesTest, RareClassesAreInNoDrawAndCounted) {
+  Learn(3);
+  Dataset data = PatternSet(3, 48);
+  data.labels.resize(2 * 48 + 6);  // of the third class one image is held out
+  data.pixels.resize(data.labels.size() * kModelPixels);
+  WritePatternSet(data, folder_);
+  const absl::StatusOr<std::unique_ptr<Ruler>> ruler = Ruler::Make(Options());
+  ASSERT_THAT(ruler, IsOk());
+  EXPECT_EQ(Measured(**ruler, DrawingOf(3, 8)).classes_left_out, 1);
+}
+
+TEST_F(RulerClassesTest, JudgesOfAnotherNumberOfClassesAreRefused) {
+  WritePatternSet(PatternSet(3, 24), folder_);
+  for (const int classes : {2, 4, 10}) {
+    WriteJudges(classes);
+    EXPECT_THAT(Ruler::Make(Options()),
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         folder_.File("lenet5.pt") + " tells " + std::to_string(classes) + " classes apart, and " +
+                             folder_.path() +
+                             " has 3; denoise-eval --train_judges --judges FOLDER trains judges on "
+                             "these"));
+  }
+}
+
+TEST_F(RulerClassesTest, PngsByClassAreReadAsTheTrainerReadsThem) {
+  const std::string png =
+      *EncodePng({.width = kModelSize, .height = kModelSize, .pixels = std::vector<uint8_t>(kModelPixels, 255)});
+  for (const char* name : {"ant", "bee", "cat"}) {
+    std::filesystem::create_directories(folder_.File(std::string("set/") + name));
+    for (const char* image : {"/0.png", "/1.png"}) folder_.Write(std::string("set/") + name + image, png);
+  }
+  WriteJudges(10);
+  RulerOptions options = Options();
+  options.data = folder_.File("set");
+  EXPECT_THAT(Ruler::Make(options), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                             testing::HasSubstr(" classes apart, and " + options.data + " has 3; ")));
+}
+
+// Of two classes a judge that knows nothing guesses half.
+TEST_F(RulerClassesTest, JudgeThatGuessesIsRefused) {
+  WritePatternSet(PatternSet(2, 24), folder_);
+  torch::manual_seed(1);
+  WriteJudges(2);
+  EXPECT_THAT(Ruler::Make(Options()),
+              StatusIs(absl::StatusCode::kFailedPrecondition, testing::HasSubstr("it has learnt from other data")));
 }
 
 TEST(RulerTest, StopsWhenAsked) {

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "trainer/data/class_names.h"
+
 namespace denoised {
 namespace {
 
@@ -24,10 +26,11 @@ EvaluationReport Seed(uint64_t seed, double distance, int right_of_a_thousand) {
   report.reference = "held_out";
   report.distance = {.generated = distance, .real = {.mean = 2}};
   report.distance_limit = {.generated = distance - 1, .real = {.mean = 1}};
-  report.reading.labels.fill(100);
-  report.reading.accuracy.by_digit.fill(1);
-  report.reading.accuracy.by_digit[7] = (right_of_a_thousand - 900) / 100.;
-  report.reading.accuracy.worst_digit = 7;
+  report.class_names = NumbersAsNames(10);
+  report.reading.labels.assign(10, 100);
+  report.reading.accuracy.by_class.assign(10, 1);
+  report.reading.accuracy.by_class[7] = (right_of_a_thousand - 900) / 100.;
+  report.reading.accuracy.worst_class = 7;
   report.reading.accuracy.right = right_of_a_thousand;
   report.reading.accuracy.of = 1000;
   report.reading.accuracy.overall = right_of_a_thousand / 1000.;
@@ -43,11 +46,17 @@ TEST(SeedsTest, TableHasMeansAndDeviations) {
   EXPECT_THAT(table, ContainsRegex("Frechet distance +4.00 \\+- 1.00 +2.00\n"));
   EXPECT_THAT(table, ContainsRegex("times the floor +2.00 \\+- 0.50 +1.00\n"));
   EXPECT_THAT(table, ContainsRegex("above the floor +2.00 \\+- 1.00 +0.00\n"));
-  EXPECT_THAT(table, ContainsRegex("of the worst digit, % +85.00 \\+- 5.00 "));
-  EXPECT_THAT(table, HasSubstr("Of all 3000 drawn digits 2955 are read as meant: 98.50 %, 95 % interval 98.00 to "));
-  EXPECT_THAT(table, HasSubstr("The worst digit of all is 7, with 85.00 %.\n"));
+  EXPECT_THAT(table, ContainsRegex("of the worst class, % +85.00 \\+- 5.00 "));
+  EXPECT_THAT(table, HasSubstr("Of all 3000 drawn images 2955 are read as meant: 98.50 %, 95 % interval 98.00 to "));
+  EXPECT_THAT(table, HasSubstr("The worst class of all is 7, with 85.00 %.\n"));
   std::istringstream lines(table);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+}
+
+TEST(SeedsTest, WorstClassIsCalledByItsName) {
+  std::vector<EvaluationReport> seeds = Three();
+  for (EvaluationReport& report : seeds) report.class_names = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+  EXPECT_THAT(FormatSeeds(seeds), HasSubstr("The worst class of all is 7 \"h\", with 85.00 %.\n"));
 }
 
 TEST(SeedsTest, DistanceOfAllStandsWhereThereIsOne) {
@@ -66,9 +75,9 @@ TEST(SeedsTest, PooledAccuracyCountsImages) {
   const Accuracy pooled = PooledAccuracy(Three());
   EXPECT_EQ(pooled.right, 2955);
   EXPECT_EQ(pooled.of, 3000);
-  EXPECT_EQ(pooled.worst_digit, 7);
-  EXPECT_DOUBLE_EQ(pooled.by_digit[7], 0.85);
-  EXPECT_DOUBLE_EQ(pooled.by_digit[0], 1);
+  EXPECT_EQ(pooled.worst_class, 7);
+  EXPECT_DOUBLE_EQ(pooled.by_class[7], 0.85);
+  EXPECT_DOUBLE_EQ(pooled.by_class[0], 1);
 }
 
 TEST(SeedsTest, JsonHoldsEveryValue) {
@@ -79,6 +88,7 @@ TEST(SeedsTest, JsonHoldsEveryValue) {
   EXPECT_EQ(json["figures"]["distance"]["standard_deviation"], 1);
   EXPECT_EQ(json["figures"]["times_floor"]["mean"], 2);
   EXPECT_EQ(json["pooled_class_accuracy"]["right"], 2955);
+  EXPECT_EQ(json["pooled_class_accuracy"]["by_class"].size(), json["class_names"].size());
 }
 
 }  // namespace

@@ -13,7 +13,8 @@ namespace {
 
 using testing::HasSubstr;
 
-EvaluationReport Report(const std::string& sampler, int steps, double guidance_scale, double distance) {
+EvaluationReport Report(const std::string& sampler, int steps, double guidance_scale, double distance, int classes = 10,
+                        int worst = 3) {
   EvaluationReport report;
   report.sampler = sampler;
   report.steps = steps;
@@ -23,10 +24,10 @@ EvaluationReport Report(const std::string& sampler, int steps, double guidance_s
   report.precision.generated = 0.94;
   report.recall.generated = 0.95;
   report.coverage.generated = 0.93;
-  report.reading.accuracy = {.overall = 0.99, .by_digit = {}, .worst_digit = 3, .right = 1980, .of = 2000};
-  report.reading.accuracy.by_digit.fill(0.992);
-  report.reading.accuracy.by_digit[3] = 0.97;
-  report.reading.labels.fill(200);
+  report.reading.accuracy = {
+      .overall = 0.99, .by_class = std::vector(classes, 0.992), .worst_class = worst, .right = 1980, .of = 2000};
+  report.reading.accuracy.by_class[worst] = 0.97;
+  report.reading.labels.assign(classes, 200);
   report.reading_real.accuracy.overall = 0.995;
   return report;
 }
@@ -50,6 +51,18 @@ TEST(SweepTest, TableHasARowForEach) {
   for (std::string line; std::getline(lines, line);) {
     if (width == 0) width = line.size();
     EXPECT_EQ(line.size(), width) << "columns stand below one another: " << line;
+  }
+}
+
+TEST(SweepTest, NumbersOfClassesMayBeLong) {
+  for (const int worst : {25, 255}) {
+    std::istringstream lines(FormatSweep({{"ddim-10", {Report("ddim", 10, 1, 4, 256, worst)}}}));
+    std::string head, row;
+    std::getline(lines, head);
+    std::getline(lines, row);
+    std::getline(lines, row);
+    EXPECT_THAT(row, HasSubstr("| " + std::to_string(worst) + ": "));
+    EXPECT_EQ(row.size(), head.size());
   }
 }
 

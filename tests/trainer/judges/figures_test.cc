@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <random>
 
@@ -208,17 +209,39 @@ TEST(FindNeighboursTest, OneReferenceIsNotEnough) {
 
 // ---- Counts ---------------------------------------------------------------------------------------------------------
 
-TEST(ClassAccuracyTest, OverallByDigitAndTheWorst) {
-  const Accuracy accuracy = ClassAccuracy({0, 0, 1, 7, 2, 2, 9}, {0, 0, 1, 1, 2, 3, 9});
+TEST(ClassAccuracyTest, OverallByClassAndTheWorst) {
+  const Accuracy accuracy = ClassAccuracy({0, 0, 1, 7, 2, 2, 9}, {0, 0, 1, 1, 2, 3, 9}, 10);
   EXPECT_DOUBLE_EQ(accuracy.overall, 5. / 7);
   EXPECT_EQ(accuracy.right, 5);
   EXPECT_EQ(accuracy.of, 7);
-  EXPECT_DOUBLE_EQ(accuracy.by_digit[0], 1);
-  EXPECT_DOUBLE_EQ(accuracy.by_digit[1], 0.5);
-  EXPECT_DOUBLE_EQ(accuracy.by_digit[3], 0);
-  EXPECT_TRUE(std::isnan(accuracy.by_digit[4])) << "there is no four";
-  EXPECT_EQ(accuracy.worst_digit, 3);
+  EXPECT_EQ(accuracy.by_class.size(), 10u);
+  EXPECT_DOUBLE_EQ(accuracy.by_class[0], 1);
+  EXPECT_DOUBLE_EQ(accuracy.by_class[1], 0.5);
+  EXPECT_DOUBLE_EQ(accuracy.by_class[3], 0);
+  EXPECT_TRUE(std::isnan(accuracy.by_class[4])) << "there is no four";
+  EXPECT_EQ(accuracy.worst_class, 3);
+  EXPECT_EQ(accuracy.worst(), 0);
 }
+
+TEST(ClassAccuracyTest, TwoClassesAndAsManyAsABytePermits) {
+  const Accuracy two = ClassAccuracy({0, 1, 1}, {0, 0, 1}, 2);
+  EXPECT_THAT(two.by_class, ElementsAre(0.5, 1));
+  EXPECT_EQ(two.worst_class, 0);
+  const Accuracy many = ClassAccuracy({255, 0, 7}, {255, 255, 7}, 256);
+  EXPECT_EQ(many.by_class.size(), 256u);
+  EXPECT_DOUBLE_EQ(many.by_class[255], 0.5);
+  EXPECT_EQ(many.worst_class, 255);
+}
+
+TEST(ClassAccuracyTest, OfNoClassesThereIsNoWorst) { EXPECT_TRUE(std::isnan(Accuracy{}.worst())); }
+
+TEST(WorstClassTest, FirstOfTheLowestAndNeverOneWithoutImages) {
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_EQ(WorstClass({none, 0.5, 0.25, 0.25}), 2);
+  EXPECT_EQ(WorstClass({none, none}), 0);
+}
+
+TEST(CountClassesTest, EveryClassHasACount) { EXPECT_THAT(CountClasses({2, 0, 2}, 4), ElementsAre(1, 0, 2, 0)); }
 
 // Against figures of a table: 8 of 10 gives 0.490 to 0.943 (Newcombe 1998, Statistics in Medicine 17, method 3).
 TEST(WilsonIntervalTest, NeverLeavesZeroToOneAndShrinksWithTrials) {
@@ -233,16 +256,22 @@ TEST(WilsonIntervalTest, NeverLeavesZeroToOneAndShrinksWithTrials) {
 }
 
 TEST(InProportionTest, WholeHistogramAndLargestRemainders) {
-  const DigitCounts mnist = {980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009};
+  const ClassCounts mnist = {980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009};
   EXPECT_EQ(InProportion(mnist, 10'000), mnist);
   EXPECT_EQ(InProportion(mnist, 20'000)[5], 1784);
   // 98.0, 113.5, 103.2, 101.0, 98.2, 89.2, 95.8, 102.8, 97.4, 100.9 of a thousand: 3 are left for .9, .8 and .8, then
   // .5.
   EXPECT_THAT(InProportion(mnist, 1000), ElementsAre(98, 114, 103, 101, 98, 89, 96, 103, 97, 101));
   for (int count = 10; count < 300; ++count) {
-    const DigitCounts counts = InProportion(mnist, count);
+    const ClassCounts counts = InProportion(mnist, count);
     ASSERT_EQ(std::accumulate(counts.begin(), counts.end(), 0), count);
   }
+}
+
+TEST(InProportionTest, OfAnyNumberOfClasses) {
+  EXPECT_THAT(InProportion({1, 3}, 8), ElementsAre(2, 6));
+  EXPECT_EQ(InProportion(ClassCounts(256, 5), 512), ClassCounts(256, 2));
+  EXPECT_THAT(InProportion({0, 0, 0}, 5), ElementsAre(0, 0, 0));
 }
 
 TEST(PixelStatisticsTest, BlackAndWhite) {

@@ -7,9 +7,11 @@
 
 #include "common/image/image.h"
 #include "tests/testing/mnist_folder.h"
+#include "tests/testing/pattern_set.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "trainer/data/mnist.h"
+#include "trainer/judges/judge_network.h"
 #include "trainer/judges/judge_training.h"
 
 namespace denoised {
@@ -25,7 +27,7 @@ constexpr char kTrainAgain[] = "; train the judges again: denoise-eval --train_j
 std::unique_ptr<Judge> Shipped(JudgeKind kind, int threads = 1) { return *LoadJudge(kind, kShipped, threads); }
 
 double AccuracyOn(const Dataset& data, Judge& judge) {
-  return ClassAccuracy(judge.Look(data.pixels)->classes, data.labels).overall;
+  return ClassAccuracy(judge.Look(data.pixels)->classes, data.labels, judge.info().classes).overall;
 }
 
 // As models/judges/README.md has it. If this fails, the files or the resizing of images have changed, and no figure can
@@ -50,7 +52,16 @@ TEST(ShippedJudgesTest, ArePinned) {
     const std::unique_ptr<Judge> judge = Shipped(kind);
     EXPECT_TRUE(judge->info().pinned) << judge->info().sha256;
     EXPECT_EQ(judge->info().kind, kind);
+    EXPECT_EQ(judge->info().classes, 10);
     EXPECT_EQ(judge->info().path, std::string(kShipped) + "/" + JudgeName(kind) + ".pt");
+  }
+}
+
+// Who writes such a file today writes the bytes of then, so that SHA-256 sums go on to be comparable.
+TEST(ShippedJudgesTest, AreWrittenAsTheyWereRead) {
+  for (const JudgeKind kind : {JudgeKind::kLeNet5, JudgeKind::kConvNet}) {
+    const std::string bytes = Slurp(JudgePath(kind, kShipped));
+    EXPECT_TRUE(SerializeJudge(kind, *ParseJudge(kind, "shipped", bytes)) == bytes) << JudgeName(kind);
   }
 }
 
@@ -122,6 +133,15 @@ TEST_F(DamagedJudgeTest, FlippedBit) {
               StatusIs(absl::StatusCode::kDataLoss, path_ + ": the tensors do not match their SHA-256" + kTrainAgain));
 }
 
+TEST_F(DamagedJudgeTest, NumbersOfClassesThatNoDataSetHas) {
+  for (const int classes : {1, 257}) {
+    const JudgeNetwork network(JudgeKind::kLeNet5, classes);
+    EXPECT_THAT(Load(SerializeJudge(JudgeKind::kLeNet5, network)),
+                StatusIs(absl::StatusCode::kInvalidArgument, NotWhole()))
+        << classes;
+  }
+}
+
 // Whatever is damaged, an offset or a stride too, is refused in words or has done no harm to the tensors' SHA-256.
 TEST_F(DamagedJudgeTest, BytesAnywhere) {
   std::mt19937 random(7);
@@ -155,6 +175,39 @@ TEST(TrainJudgeTest, LearnsAndTheSameSeedGivesTheSameBytes) {
     EXPECT_EQ(Slurp(JudgePath(kind, folder.File("b"))), Slurp(JudgePath(kind, folder.File("c"))));
     EXPECT_NE(Slurp(JudgePath(kind, folder.File("b"))), Slurp(JudgePath(kind, folder.File("d"))));
   }
+}
+
+TEST(TrainJudgeTest, LearnsAnyNumberOfClasses) {
+  for (const int classes : {3, 26}) {
+    const Dataset train = PatternSet(classes, 240 / classes), unseen = PatternSet(classes, 4, /*seed=*/2);
+    const TempFolder folder;
+    for (const JudgeKind kind : {JudgeKind::kLeNet5, JudgeKind::kConvNet}) {
+      const absl::StatusOr<TrainedJudge> judge =
+          TrainJudge(kind, train, unseen, {.folder = folder.path(), .threads = 2, .epochs = 40});
+      ASSERT_THAT(judge, IsOk());
+      EXPECT_EQ(judge->info.classes, classes) << "as its file says";
+      EXPECT_EQ(judge->accuracy.by_class.size(), static_cast<size_t>(classes));
+      EXPECT_GT(judge->accuracy.overall, 0.8) << JudgeName(kind) << " of " << classes;
+    }
+  }
+}
+
+TEST(TrainJudgeTest, TheMostClassesThereAre) {
+  const Dataset data = PatternSet(256, 1);
+  const TempFolder folder;
+  ASSERT_THAT(TrainJudge(JudgeKind::kLeNet5, data, data, {.folder = folder.path(), .threads = 2, .epochs = 1}), IsOk());
+  const absl::StatusOr<std::unique_ptr<Judge>> judge = LoadJudge(JudgeKind::kLeNet5, folder.path(), 1);
+  ASSERT_THAT(judge, IsOk());
+  EXPECT_EQ((*judge)->info().classes, 256);
+  EXPECT_THAT((*judge)->Look(data.pixels), IsOk());
+}
+
+TEST(TrainJudgeTest, OneClassIsNothingToTellApart) {
+  const Dataset data = PatternSet(1, 20);
+  const TempFolder folder;
+  EXPECT_THAT(
+      TrainJudge(JudgeKind::kLeNet5, data, data, {.folder = folder.path()}),
+      StatusIs(absl::StatusCode::kInvalidArgument, "a judge tells classes apart, and the data have one class alone"));
 }
 
 TEST(TrainJudgeTest, FolderIsNeededAndMustBeWritable) {
