@@ -211,7 +211,7 @@ TEST_F(SystemdTest, UnitIsExposedToLittle) {
                                            "systemd-analyze security --offline=yes --threshold=20 " DENOISED_SOURCE_DIR
                                            "/deploy/denoised.service"});
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
-  EXPECT_THAT(result.out, HasSubstr("Overall exposure level for denoised.service"));
+  EXPECT_THAT(result.out, testing::HasSubstr("Overall exposure level for denoised.service"));
 }
 
 }  // namespace
