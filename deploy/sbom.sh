@@ -1,6 +1,7 @@
 #!/bin/sh
 # Prints a bill of materials of the system it runs on, as CycloneDX 1.5 (https://cyclonedx.org): Debian's packages, what
-# denoised has compiled in of others' headers, denoised itself, and the checkpoint. For images and machines with dpkg.
+# denoised has compiled in of others' headers, denoised itself, and its checkpoints. For images and machines with dpkg. Both
+# the server's package and the trainer's have it.
 set -eu
 here=$(dirname "$0")
 
@@ -20,8 +21,15 @@ package() {
 }
 
 printf '{\n  "bomFormat": "CycloneDX",\n  "specVersion": "1.5",\n  "version": 1,\n  "metadata": {"timestamp": "%s"},\n  "components": [' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-component application denoised "$(denoised --version | sed -nE '1s/^denoised //p')" ', "licenses": [{"license": {"id": "MIT"}}]'
-component machine-learning-model mnist.pt "$(sha256sum "$here/mnist.pt" | cut -c 1-12)" "$(printf ', "hashes": [{"alg": "SHA-256", "content": "%s"}]' "$(sha256sum "$here/mnist.pt" | cut -d ' ' -f 1)")"
+for program in denoised denoise-train; do
+  command -v "$program" >/dev/null || continue
+  component application "$program" "$("$program" --version | sed -nE "1s/^$program //p")" ', "licenses": [{"license": {"id": "MIT"}}]'
+done
+for model in "$here"/../denoised/*.pt "$here"/../denoised/judges/*.pt; do
+  [ -e "$model" ] || continue
+  sum=$(sha256sum "$model" | cut -d ' ' -f 1)
+  component machine-learning-model "$(basename "$model")" "$(echo "$sum" | cut -c 1-12)" "$(printf ', "hashes": [{"alg": "SHA-256", "content": "%s"}]' "$sum")"
+done
 while read -r name version; do
   package "$name" "$version" ', "properties": [{"name": "denoised:linked", "value": "headers compiled in"}]'
 done <"$here/compiled_in"

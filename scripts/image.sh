@@ -2,7 +2,7 @@
 # Builds the Dockerfile's image without a daemon, for tests/image: by buildah, as root, on a base that debootstrap makes
 # of the Debian that this is, without documents and translations, as Docker's slim ones are.
 #
-#   scripts/image.sh [TARGET]    cpu, or else cuda; leaves localhost/denoised:TARGET in build/image/storage
+#   scripts/image.sh [TARGET]    cpu, or else cuda or trainer; leaves localhost/denoised:TARGET in build/image/storage
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -2,7 +2,8 @@
 # Makes Debian packages for the Debian that this is: denoised and denoised-client, built without LibTorch and OpenCV, and
 # denoised-trainer, built with them.
 #
-#   scripts/package.sh [--serving] [CMAKE-OPTION...]    into build/packages; --serving leaves the trainer out
+#   scripts/package.sh [--serving|--trainer] [CMAKE-OPTION...]    into build/packages; --serving leaves the trainer out,
+#                                                                 --trainer all else
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -17,7 +18,10 @@ pack() {
 }
 
 presets=(serving trainer) setup=()
-if [[ ${1-} == --serving ]]; then presets=(serving) setup=(--serving) && shift; fi
+case ${1-} in
+  --serving) presets=(serving) setup=(--serving) && shift ;;
+  --trainer) presets=(trainer) && shift ;;
+esac
 
 trap stop_ticker EXIT
 "$root/scripts/setup.sh" --packages "${setup[@]}"

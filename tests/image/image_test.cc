@@ -1,5 +1,6 @@
-// The image of the Dockerfile as scripts/image.sh builds it without a daemon, run by in_image.sh: read-only, as a user
-// without capabilities, as process 1, within 256 MiB and one core where this machine lets such limits be set.
+// The images of the Dockerfile as scripts/image.sh builds them without a daemon, run by in_image.sh: read-only, as a
+// user without capabilities, as process 1, the server's within 256 MiB and one core where this machine lets such limits
+// be set.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "tests/end_to_end/served.h"
+#include "tests/testing/mnist_folder.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
 
@@ -80,12 +82,14 @@ class SmallGroups {
 
 class ImageTest : public testing::Test {
  protected:
+  explicit ImageTest(const std::string& target = "cpu") : target_(target) {}
+
   void SetUp() override {
     if (getuid() != 0 || !fs::exists("/usr/bin/buildah")) {
-      GTEST_SKIP() << "there is no image: as root, scripts/setup.sh --image and then scripts/image.sh";
+      GTEST_SKIP() << "there is no image: as root, scripts/setup.sh --image and then scripts/image.sh " << target_;
     }
-    const ProgramResult container = Buildah({"from", "localhost/denoised:cpu"});
-    if (container.exit_code != 0) GTEST_SKIP() << "there is no image: scripts/image.sh builds it";
+    const ProgramResult container = Buildah({"from", image()});
+    if (container.exit_code != 0) GTEST_SKIP() << "there is no image: scripts/image.sh " << target_ << " builds it";
     container_ = Line(container.out);
     root_ = Line(Buildah({"mount", container_}).out);
   }
@@ -95,9 +99,13 @@ class ImageTest : public testing::Test {
     Buildah({"rm", container_});
   }
 
-  std::vector<std::string> Command(std::vector<std::string> command, const std::vector<std::string>& groups = {}) {
+  std::string image() const { return absl::StrCat("localhost/denoised:", target_); }
+
+  // `surroundings`: control groups and volumes.
+  std::vector<std::string> Command(std::vector<std::string> command,
+                                   const std::vector<std::string>& surroundings = {}) {
     std::vector<std::string> whole = {DENOISED_SOURCE_DIR "/tests/image/in_image.sh", root_};
-    whole.insert(whole.end(), groups.begin(), groups.end());
+    whole.insert(whole.end(), surroundings.begin(), surroundings.end());
     whole.push_back("--");
     whole.insert(whole.end(), command.begin(), command.end());
     return whole;
@@ -105,11 +113,41 @@ class ImageTest : public testing::Test {
   ProgramResult RunInside(std::vector<std::string> command) { return RunProgram(Command(std::move(command))); }
 
   nlohmann::json Config() {
-    return nlohmann::json::parse(
-        Buildah({"inspect", "--type", "image", "localhost/denoised:cpu"}).out)["Docker"]["config"];
+    return nlohmann::json::parse(Buildah({"inspect", "--type", "image", image()}).out)["Docker"]["config"];
   }
 
+  // What scanners and lawyers look for: each Debian package in the bill of materials and with its licence, and in that
+  // of `package` what is compiled in.
+  void ExpectListedWithLicences(const std::string& package) {
+    const nlohmann::json bill = nlohmann::json::parse(Slurp(root_ + "/usr/share/denoised/sbom.cdx.json"));
+    EXPECT_EQ(bill["bomFormat"], "CycloneDX");
+    for (const nlohmann::json& component : bill["components"]) {
+      const std::string name = component["name"];
+      EXPECT_NE(component["version"], "") << name;
+      listed_.insert(absl::StrCat(name, " ", component["version"].get<std::string>()));
+      names_.insert(name);
+    }
+    const ProgramResult installed = RunInside({"/usr/bin/dpkg-query", "-W", "-f=${Package} ${Version}\n"});
+    int packages = 0;
+    for (const absl::string_view line : absl::StrSplit(installed.out, '\n', absl::SkipEmpty())) {
+      EXPECT_TRUE(listed_.contains(std::string(line))) << line;
+      const std::string name(line.substr(0, line.find(' ')));
+      EXPECT_TRUE(fs::exists(absl::StrCat(root_, "/usr/share/doc/", name, "/copyright"))) << name;
+      ++packages;
+    }
+    EXPECT_GT(packages, 50);
+    EXPECT_THAT(Slurp(absl::StrCat(root_, "/usr/share/doc/", package, "/copyright")),
+                testing::AllOf(HasSubstr("MIT License"), HasSubstr("libcli11-dev, whose headers are compiled in")));
+  }
+
+  const std::string target_;
   std::string container_, root_;
+  std::set<std::string> names_, listed_;  // of components, without versions and with them
+};
+
+class TrainerImageTest : public ImageTest {
+ protected:
+  TrainerImageTest() : ImageTest("trainer") {}
 };
 
 // in_image.sh's own child is process 1 in there.
@@ -189,25 +227,10 @@ TEST_F(ImageTest, NothingIsInItThatServingDoesNotNeed) {
   }
 }
 
-// What scanners and lawyers look for.
 TEST_F(ImageTest, ListsAllThatIsInsideWithLicences) {
-  const nlohmann::json bill = nlohmann::json::parse(Slurp(root_ + "/usr/share/denoised/sbom.cdx.json"));
-  EXPECT_EQ(bill["bomFormat"], "CycloneDX");
-  std::set<std::string> listed;
-  for (const nlohmann::json& component : bill["components"]) {
-    listed.insert(absl::StrCat(component["name"].get<std::string>(), " ", component["version"].get<std::string>()));
-  }
-  const ProgramResult installed = RunInside({"/usr/bin/dpkg-query", "-W", "-f=${Package} ${Version}\n"});
-  int packages = 0;
-  for (const absl::string_view line : absl::StrSplit(installed.out, '\n', absl::SkipEmpty())) {
-    EXPECT_TRUE(listed.contains(std::string(line))) << line;
-    const std::string package(line.substr(0, line.find(' ')));
-    EXPECT_TRUE(fs::exists(absl::StrCat(root_, "/usr/share/doc/", package, "/copyright"))) << package;
-    ++packages;
-  }
-  EXPECT_GT(packages, 50);
-  EXPECT_THAT(Slurp(root_ + "/usr/share/doc/denoised/copyright"),
-              testing::AllOf(HasSubstr("MIT License"), HasSubstr("libcli11-dev, whose headers are compiled in")));
+  ExpectListedWithLicences("denoised");
+  EXPECT_THAT(names_, testing::IsSupersetOf({"denoised", "mnist.pt"}));
+  EXPECT_FALSE(names_.contains("denoise-train"));
 }
 
 TEST_F(ImageTest, FailsInWords) {
@@ -233,6 +256,47 @@ TEST_F(ImageTest, PackagesLeaveNothingBehind) {
   }
   // The list of the image's contents is the image's own.
   EXPECT_THAT(left, testing::UnorderedElementsAre("/usr/share/denoised", "/usr/share/denoised/sbom.cdx.json"));
+}
+
+// As the Job of deploy/kubernetes/training/job runs it: two volumes, and nothing else to write to but /tmp.
+TEST_F(TrainerImageTest, LearnsAStepThatCanBeResumedAndServed) {
+  const TempFolder run, scratch;
+  for (const TempFolder* folder : {&run, &scratch}) ASSERT_EQ(chown(folder->path().c_str(), 10001, 10001), 0);
+  for (const char* place : {"/data", "/run/denoised"}) fs::create_directories(root_ + place);
+  std::vector<std::string> learn = {"/usr/bin/denoise-train", "--data=/data",       "--out=/run/denoised",
+                                    "--noverify_data",        "--channels=8,16,16", "--batch_size=16",
+                                    "--max_steps=1"};
+  const std::vector<std::string> volumes = {SmallMnistFolder() + ":/data", run.path() + ":/run/denoised",
+                                            scratch.path() + ":/tmp"};
+  const ProgramResult first = RunProgram(Command(learn, volumes));
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  learn.push_back("--resume");
+  const ProgramResult again = RunProgram(Command(learn, volumes));
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  const Served served({"--checkpoint", run.File("best.pt")});
+  const ProgramResult drawn =
+      RunProgram({"denoise", "7", "--steps=2", "--sampler=ddim", "--server", served.address(), "--out", "-"});
+  EXPECT_TRUE(absl::StartsWith(drawn.out, "\x89PNG")) << drawn.err;
+}
+
+TEST_F(TrainerImageTest, HasTheTrainerAloneAndTellsItsRevision) {
+  const nlohmann::json config = Config();
+  EXPECT_EQ(config["User"], "10001");
+  EXPECT_EQ(config["Entrypoint"], nlohmann::json({"/usr/bin/denoise-train"}));
+  EXPECT_FALSE(config.contains("Healthcheck"));
+  EXPECT_EQ(config["Labels"]["org.opencontainers.image.title"], "denoised-trainer");
+  EXPECT_EQ(config["Labels"]["org.opencontainers.image.licenses"], "MIT");
+  const std::string revision = config["Labels"]["org.opencontainers.image.revision"];
+  EXPECT_THAT(RunInside({"/usr/bin/denoise-train", "--version"}).out, HasSubstr(revision));
+  EXPECT_TRUE(fs::exists(root_ + "/usr/bin/denoise-eval"));
+  EXPECT_FALSE(fs::exists(root_ + "/usr/bin/denoised"));
+  EXPECT_FALSE(fs::exists(root_ + "/usr/bin/g++"));
+}
+
+TEST_F(TrainerImageTest, ListsAllThatIsInsideWithLicences) {
+  ExpectListedWithLicences("denoised-trainer");
+  EXPECT_THAT(names_, testing::IsSupersetOf({"denoise-train", "lenet5.pt", "convnet.pt"}));
+  EXPECT_FALSE(names_.contains("denoised"));
 }
 
 }  // namespace
