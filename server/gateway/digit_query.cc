@@ -26,7 +26,7 @@ namespace denoised {
 namespace {
 
 // Of what Protobuf says, which may have all of the body in it.
-constexpr size_t kMaxReason = 500;
+constexpr size_t kMaxReason = 200;
 
 using google::protobuf::EnumDescriptor;
 using Request = v1::GenerateDigitRequest;
@@ -155,12 +155,37 @@ absl::StatusOr<Request> ParseDigitQuery(const std::string& picture, const std::s
   return request;
 }
 
+namespace {
+
+// "digit, sampler (SAMPLER_DDPM or SAMPLER_DDIM), image {size, ...}": what JSON of a message may have.
+std::string FieldsInWords(const google::protobuf::Descriptor& message) {
+  std::vector<std::string> fields;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *message.field(i);
+    std::string words = field.json_name();
+    if (field.enum_type() != nullptr) {
+      std::vector<std::string> names;
+      for (int value = 1; value < field.enum_type()->value_count(); ++value) {
+        names.push_back(field.enum_type()->value(value)->name());
+      }
+      absl::StrAppend(&words, " (", absl::StrJoin(names, " or "), ")");
+    } else if (field.message_type() != nullptr) {
+      absl::StrAppend(&words, " {", FieldsInWords(*field.message_type()), "}");
+    }
+    fields.push_back(std::move(words));
+  }
+  return absl::StrJoin(fields, ", ");
+}
+
+}  // namespace
+
 absl::StatusOr<Request> ParseDigitBody(const std::string& body) {
   Request request;
   if (const auto read = google::protobuf::util::JsonStringToMessage(body, &request); !read.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the body is not the JSON of a denoised.v1.GenerateDigitRequest, such as {\"digit\": 7, \"seed\": \"42\"}: ",
-        Visible(std::string_view(read.message().data(), read.message().size()).substr(0, kMaxReason))));
+        Visible(std::string_view(read.message().data(), read.message().size()).substr(0, kMaxReason)), "; it may have ",
+        FieldsInWords(*Request::descriptor())));
   }
   return request;
 }

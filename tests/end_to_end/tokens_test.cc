@@ -14,7 +14,7 @@ class TokensTest : public testing::Test {
  protected:
   TokensTest() {
     const ProgramResult made = Shell(
-        "openssl rand -hex 32 | tr -d '\\n' >lab.token; "
+        "(umask 077; openssl rand -hex 32 | tr -d '\\n' >lab.token); "
         "echo \"lab $(sha256sum <lab.token | cut -d ' ' -f 1)\" >>tokens");
     EXPECT_EQ(made.exit_code, 0) << made.err;
   }

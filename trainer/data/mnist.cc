@@ -78,6 +78,10 @@ bool IsPacked(const std::string& path, std::string_view bytes) {
 
 // `name` with a dash before "idx"; some mirrors and unpackers have a dot there.
 absl::StatusOr<IdxFile> ReadIdxFile(const std::string& folder, const std::string& name) {
+  if (std::error_code error; !std::filesystem::exists(folder, error) && !error) {
+    return absl::NotFoundError(absl::StrCat("there is no folder ", folder,
+                                            "; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
+  }
   std::string dotted = name;
   dotted[dotted.find("-idx")] = '.';
   for (const std::string& file : {name, name + ".gz", dotted, dotted + ".gz"}) {

@@ -54,6 +54,8 @@ class TrainingBatches {
   // for each process; else they wait for the next epoch's order.
   int64_t per_epoch() const;
   int64_t images_per_epoch() const;
+  // Of the data set: as many, or more by those that do not fill a batch.
+  int64_t images() const { return static_cast<int64_t>(data_.size()); }
   // Rows of a batch over all processes.
   int64_t global_rows() const { return int64_t{options_.rows} * options_.ranks; }
 

@@ -50,12 +50,15 @@ void AddDataOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--out", options.out,
                  "Folder for best.pt, last.pt, state.pt, log.jsonl, steps.jsonl, loss.png, samples.png");
   app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
-  app.add_option("--distill", options.distill,
-                 "Checkpoint of a teacher: trains a student, which begins with its weights, to draw in --student_steps "
-                 "what it draws in --teacher_steps; needs --prediction_type v_prediction");
-  app.add_option("--student_steps", options.student_steps, "Steps of DDIM in which alone a student draws");
+  CLI::Option* distill = app.add_option(
+      "--distill", options.distill,
+      "Checkpoint of a teacher: trains a student, which begins with its weights, to draw in --student_steps "
+      "what it draws in --teacher_steps; needs --prediction_type v_prediction");
+  app.add_option("--student_steps", options.student_steps, "Steps of DDIM in which alone a student draws")
+      ->needs(distill);
   app.add_option("--teacher_steps", options.teacher_steps,
-                 "Steps of DPM-Solver++(2M) that its teacher takes, a multiple of those");
+                 "Steps of DPM-Solver++(2M) that its teacher takes, a multiple of those")
+      ->needs(distill);
 }
 
 void AddNetworkOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
@@ -136,6 +139,7 @@ void AddRunOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
                  "named by --to, which they are of")
       ->delimiter(',')
       ->needs(to);
+  to->needs("--add_evaluation");
 }
 
 void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
@@ -214,7 +218,9 @@ int Main(int argc, char** argv) {
   AddOptions(app, flags, *options);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);
-  if (!prediction_type.ok()) return Fail(prediction_type.status());
+  if (!prediction_type.ok()) {
+    return Fail(absl::InvalidArgumentError(absl::StrCat("--", prediction_type.status().message())));
+  }
   options->schedule.prediction_type = *prediction_type;
   if (!flags.add_golden_draw.empty()) return AddGoldenDrawTo(flags.add_golden_draw);
   if (!flags.add_evaluation.empty()) return AddEvaluationsTo(flags.to, flags.add_evaluation);

@@ -31,12 +31,31 @@ RunReporter::RunReporter(const TrainingOptions& options, const TrainingBatches& 
       batches_(batches.per_epoch()),
       batch_images_(batches.global_rows()),
       epoch_images_(batches.images_per_epoch()),
+      images_left_out_(batches.images() - batches.images_per_epoch()),
       speaks_(speaks),
       last_line_(Clock::now()) {}
 
-void RunReporter::Begin(const std::string& device, const TrainingProgressState& progress) {
+void RunReporter::SayWhatIsLearntFrom(const std::string& device) const {
   Line(absl::StrFormat("training on %s, %d images an epoch, %d a step; writing to %s/", device, epoch_images_,
                        batch_images_, options_.out));
+  if (images_left_out_ > epoch_images_ / 10) {
+    Line(absl::StrFormat(
+        "each epoch leaves out %d images, which fill no batch: --keep_last_batch or a smaller --batch_size "
+        "takes them in",
+        images_left_out_));
+  }
+  const int64_t by_epochs = options_.epochs * batches_;
+  const int64_t steps = options_.max_steps > 0 ? std::min(options_.max_steps, by_epochs) : by_epochs;
+  if (!options_.resume && steps < 2 * int64_t{options_.warmup_steps}) {
+    Line(
+        absl::StrFormat("%d steps are hardly enough to learn anything, where the learning rate rises for %d: raise "
+                        "--epochs or --max_steps, or lower --warmup_steps",
+                        steps, options_.warmup_steps));
+  }
+}
+
+void RunReporter::Begin(const std::string& device, const TrainingProgressState& progress) {
+  SayWhatIsLearntFrom(device);
   last_line_ = Clock::now();
   if (!options_.resume) return;
   const bool all_steps = options_.max_steps > 0 && progress.step >= options_.max_steps && progress.batch == 0;

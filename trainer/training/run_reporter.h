@@ -42,6 +42,7 @@ class RunReporter {
   void Line(const std::string& line) const;
 
  private:
+  void SayWhatIsLearntFrom(const std::string& device) const;
   double SecondsLeft(const TrainingProgressState& progress) const;
   double ImagesPerSecond() const;
   TrainingProgress ProgressOf(const TrainingProgressState& progress) const;
@@ -52,6 +53,7 @@ class RunReporter {
   const int64_t batches_;
   const int64_t batch_images_;  // of all but perhaps the last
   const int64_t epoch_images_;
+  const int64_t images_left_out_;  // of each epoch
   const bool speaks_;
 
   // Of this process, not of earlier parts of the run, which may have had other hardware.

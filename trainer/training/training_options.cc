@@ -26,7 +26,7 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
   const std::string from_range = absl::StrCat("1 to ", guided_below - 1, ", or 0 for all timesteps");
   const std::string steps_range = absl::StrCat("1 to ", steps);
   const std::string below_range = absl::StrCat("1 to ", steps, ", or 0 for all timesteps");
-  const std::string batch_range = absl::StrCat("1 to ", learnt, " (the images there are)");
+  const std::string batch_range = absl::StrCat("1 to ", learnt, ", as there are no more images to learn from");
   const Range ranges[] = {
       {"--validation_images", 1.0 * options.validation_images,
        options.validation_images >= 0 && options.validation_images < images, validation_range.c_str()},

@@ -138,8 +138,8 @@ TEST(PlainCheckpointTest, OtherFilesAreNamedAsWhatTheyAre) {
       LoadPlainCheckpoint("/nowhere/m.pt"),
       StatusIs(
           absl::StatusCode::kNotFound,
-          "cannot load the checkpoint: cannot open /nowhere/m.pt: No such file or directory; name an existing one with "
-          "--checkpoint, or train one with denoise-train"));
+          "cannot load the checkpoint: cannot open /nowhere/m.pt: No such file or directory; name an existing one, "
+          "or train one with denoise-train"));
 }
 
 }  // namespace

@@ -113,6 +113,13 @@ TEST_F(MnistTest, MissingFileIsNamedWithWhatToDo) {
                            ", gzipped (.gz) or not; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
 }
 
+TEST(MnistFolderTest, MissingFolderIsNamedToo) {
+  EXPECT_THAT(
+      LoadMnist("/nowhere", Split::kTrain, {}),
+      StatusIs(absl::StatusCode::kNotFound,
+               "there is no folder /nowhere; scripts/download_mnist.sh fetches MNIST, --data names its folder"));
+}
+
 TEST_F(MnistTest, TruncatedFile) {
   const std::string whole = ImagesFile(2);
   Write(whole.substr(0, 1000), LabelsFile("12"));

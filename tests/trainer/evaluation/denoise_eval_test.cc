@@ -352,7 +352,7 @@ TEST_F(DenoiseEvalClassesTest, JudgesAndCheckpointsOfAnotherNumberOfClassesAreRe
 }
 
 TEST_F(DenoiseEvalTest, MissingDataAndCheckpoint) {
-  EXPECT_THAT(Error({"--data", "/nowhere"}), HasSubstr(" is in /nowhere, gzipped (.gz) or not; "));
+  EXPECT_THAT(Error({"--data", "/nowhere"}), HasSubstr("there is no folder /nowhere; "));
   EXPECT_THAT(Error({"--checkpoint", "none.pt"}), HasSubstr("cannot load the checkpoint: cannot open none.pt"));
 }
 

@@ -84,6 +84,18 @@ TEST(DenoiseTrainTest, GoldenDrawOfAMissingCheckpointIsSaid) {
   EXPECT_THAT(result.err, HasSubstr("denoise-train: error: cannot load the checkpoint: cannot open /nowhere/m.pt"));
 }
 
+TEST(DenoiseTrainTest, RunThatIsTooShortToLearnAnythingIsTold) {
+  const TempFolder folder;
+  const ProgramResult result = RunProgram({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--epochs",
+                                           "2", "--batch_size", "100", "--sample_every", "0"},
+                                          {}, folder.path());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("each epoch leaves out 56 images, which fill no batch: --keep_last_batch or a "
+                                    "smaller --batch_size takes them in\n"
+                                    "4 steps are hardly enough to learn anything, where the learning rate rises for "
+                                    "500: raise --epochs or --max_steps, or lower --warmup_steps\n"));
+}
+
 TEST(DenoiseTrainTest, InterruptedRunSaysHowToGoOn) {
   const TempFolder folder;
   BackgroundProgram program({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--sample_every", "0",
@@ -155,10 +167,10 @@ TEST(DenoiseTrainTest, OtherDataIsRefusedUnlessAskedFor) {
 TEST(DenoiseTrainTest, MissingDataSaysWhatToDo) {
   const ProgramResult result = RunProgram({"denoise-train", "--data", "/nowhere"});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_EQ(result.err,
-            "denoise-train: error: neither train-images-idx3-ubyte nor train-images.idx3-ubyte is in /nowhere, gzipped "
-            "(.gz) or not; scripts/download_mnist.sh fetches MNIST, --data names its folder; a data set of one's own "
-            "may also be a folder of PNGs for each class in it\n");
+  EXPECT_EQ(
+      result.err,
+      "denoise-train: error: there is no folder /nowhere; scripts/download_mnist.sh fetches MNIST, --data names its "
+      "folder; a data set of one's own may also be a folder of PNGs for each class in it\n");
 }
 
 TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {
@@ -172,6 +184,14 @@ TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {
     const ProgramResult result = RunProgram({"denoise-train", "--threads", threads});
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_THAT(result.err, HasSubstr(absl::StrCat("--threads: Value ", threads, " not in range 0 to 1024\n")));
+  }
+  const ProgramResult prediction = RunProgram({"denoise-train", "--prediction_type", "v"});
+  EXPECT_EQ(prediction.exit_code, 2);
+  EXPECT_THAT(prediction.err, HasSubstr("denoise-train: error: --prediction_type must be "));
+  for (const char* flag : {"--teacher_steps=7", "--student_steps=3", "--to=m.pt"}) {
+    const ProgramResult alone = RunProgram({"denoise-train", flag});
+    EXPECT_EQ(alone.exit_code, 2);
+    EXPECT_THAT(alone.err, HasSubstr(" requires --"));
   }
   const ProgramResult unknown = RunProgram({"denoise-train", "--bogus"});
   EXPECT_EQ(unknown.exit_code, 2);
