@@ -3,12 +3,16 @@
 # tag vVERSION in this clone. Publishes nothing.
 #
 #   scripts/release.sh VERSION [--untested]    VERSION as CMakeLists.txt has it; --untested runs no test
+#
+# Where the tag is this commit's already, made on another Debian: the same for this one, but for the checks of the source,
+# which are the same everywhere.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
-readonly version=${1-} tested=${2-}
+readonly version=${1-} untested=${2-}
+tests=--all
 readonly into=$root/build/release-$version
 
 usage() { die "usage: scripts/release.sh VERSION [--untested]    with a VERSION like 1.2.3"; }
@@ -23,7 +27,10 @@ check_version() {
 
 check_tree() {
   [[ -z $(git status --porcelain) ]] || die "Not everything is committed: $(git status --porcelain | head -n 3 | paste -sd ' ')"
-  ! git rev-parse --quiet --verify "refs/tags/v$version" >/dev/null || die "The tag v$version is there already."
+  local tagged
+  tagged=$(git rev-parse --quiet --verify "refs/tags/v$version^{commit}") || return 0
+  [[ $tagged == "$(git rev-parse HEAD)" ]] || die "The tag v$version is there already, at another commit."
+  tests=''
 }
 
 # A checkpoint's metadata lie in it as plain text.
@@ -38,18 +45,18 @@ pack_source() {
 
 sum_up() { (cd "$into" && sha256sum -- *.tar.gz *.deb >SHA256SUMS); }
 
-[[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ && ($# -eq 1 || $tested == --untested) ]] || usage
+[[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ && ($# -eq 1 || $untested == --untested) ]] || usage
 check_version
 check_tree
 check_checkpoint
 trap stop_ticker EXIT
-[[ $tested ]] || scripts/test.sh --all
+[[ $untested ]] || scripts/test.sh ${tests:+"$tests"}
 rm -rf "$into"
 stage "Packing the source" release-source.log pack_source
 scripts/package.sh
 cp build/packages/*.deb "$into/"
 sum_up
-git tag --annotate --message "denoised $version" "v$version"
+[[ -z $tests ]] || git tag --annotate --message "denoised $version" "v$version"
 say "In $into:"
 ls "$into"
 say "Publish it with: git push origin v$version"

@@ -90,6 +90,7 @@ END
 # what deploy/ is tried with
 prometheus              | Prometheus 2.42 and promtool (optional: tests/deploy skips what needs it)
 END
+    command -v go >/dev/null || echo 'golang-go | Go 1.24 (optional: the tests of manifests; Debian 12 has an older one)'
   fi
   if [[ $with_checks ]]; then
     cat <<'END'

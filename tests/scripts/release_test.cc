@@ -62,6 +62,17 @@ TEST_F(ReleaseTest, TestsPacksSumsUpAndTags) {
   EXPECT_THAT(listed.out, HasSubstr("denoised-1.2.3/CMakeLists.txt\n"));
 }
 
+// On one Debian after the other.
+TEST_F(ReleaseTest, SameCommitIsReleasedOnAnotherDebianToo) {
+  ASSERT_EQ(Release("1.2.3").exit_code, 0);
+  std::filesystem::remove_all(tree_.File("build"));
+  const ProgramResult result = Release("1.2.3");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("tested \n")) << "without the checks of the source";
+  EXPECT_TRUE(fs::exists(tree_.File("build/release-1.2.3/denoised_1.2.3.deb")));
+  EXPECT_EQ(Git("tag"), "v1.2.3\n");
+}
+
 TEST_F(ReleaseTest, WhatFailsItsTestsIsNotTagged) {
   EXPECT_NE(Release("1.2.3", "TESTS_FAIL=1").exit_code, 0);
   EXPECT_EQ(Git("tag"), "");
@@ -80,8 +91,8 @@ TEST_F(ReleaseTest, RefusesInWords) {
   tree_.Write("CHANGELOG.md", "## 1.3.0\n");
   EXPECT_THAT(refusal("1.3.0"), HasSubstr("Not everything is committed:  M CHANGELOG.md"));
   Commit();
-  Git("tag v1.3.0");
-  EXPECT_THAT(refusal("1.3.0"), HasSubstr("The tag v1.3.0 is there already."));
+  Git("tag v1.3.0 HEAD~1");
+  EXPECT_THAT(refusal("1.3.0"), HasSubstr("The tag v1.3.0 is there already, at another commit."));
   Git("tag --delete v1.3.0");
   fs::create_directories(tree_.File("models"));
   const auto commit_checkpoint = [this](const std::string& revision) {
