@@ -83,27 +83,38 @@ make_flags() {
 
 # The picture alone. Ends with curl's exit status; a refusal is in $work/answer.
 get_picture() {
-  local query="sampler=$sampler&steps=$steps${seed:+&seed=$seed}" headers
-  headers=$(curl "${flags[@]}" --output "$work/answer" \
+  local query="sampler=$sampler&steps=$steps${seed:+&seed=$seed}"
+  curl "${flags[@]}" --output "$work/answer" \
     --write-out '%header{x-denoised-seed}, model %header{x-denoised-model}' \
-    "$server/v1/digits/$digit.png?$query" 2>"$work/errors") || return
+    "$server/v1/digits/$digit.png?$query" >"$work/told" 2>"$work/errors" &
+  call=$!
+  wait "$call" || return
   { cat "$work/answer" >"$out"; } 2>/dev/null || fail 1 "cannot write $out"
-  echo "$out  seed $headers"
+  echo "$out  seed $(<"$work/told")"
 }
 
 # Every event, and the frames on the way. Ends as get_picture does.
 follow_events() {
-  local request="\"digit\": $digit, \"sampler\": \"SAMPLER_${sampler^^}\", \"steps\": $steps"
+  local request="\"digit\": $digit, \"sampler\": \"SAMPLER_${sampler^^}\", \"steps\": $steps" pictures
   if [[ $seed ]]; then request+=", \"seed\": \"$seed\""; fi # in proto3's JSON 64-bit numbers are texts
   request+=", \"preview\": {\"everySteps\": $preview_every, \"kind\": \"PREVIEW_KIND_PREDICTED_CLEAN\"}"
   mkdir -p "$previews" || fail 1 "cannot write $previews"
-  take_events < <(
-    status=0
-    curl "${flags[@]}" --header 'Content-Type: application/json' --data "{$request}" "$server/v1/digits:generate" \
-      2>"$work/errors" || status=$?
-    echo "$status" >"$work/status"
-  )
-  return "$(<"$work/status")"
+  mkfifo "$work/events"
+  curl "${flags[@]}" --header 'Content-Type: application/json' --data "{$request}" "$server/v1/digits:generate" \
+    >"$work/events" 2>"$work/errors" &
+  call=$!
+  take_events <"$work/events" &
+  pictures=$!
+  wait "$pictures" || { stop_curl && exit 1; }
+  wait "$call"
+}
+
+# curl runs in the background, since the shell hears of Ctrl-C in a `wait` alone. Ends it, so that the server stops drawing.
+stop_curl() { if [[ $call ]]; then kill "$call" 2>/dev/null || true; fi; }
+
+cancelled() {
+  stop_curl
+  fail 130 "cancelled"
 }
 
 # Keeps the pictures of the events on standard input, a line of JSON for each.
@@ -142,7 +153,8 @@ explain() {
 }
 
 main() {
-  local status=0
+  local status=0 call=''
+  trap cancelled INT TERM
   parse_arguments "$@"
   make_flags
   if [[ $previews ]]; then follow_events || status=$?; else get_picture || status=$?; fi
