@@ -35,14 +35,19 @@ constexpr auto kTimeout = std::chrono::minutes(5);  // of a call, retries and th
 constexpr uint32_t kPreviewEvery = 10;              // steps from one frame to the next
 constexpr int kInterrupted = 130, kMistyped = 2;
 
-// A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which gRPC then does by itself.
-constexpr char kServiceConfig[] = R"({"methodConfig": [{
-  "name": [{"service": "denoised.v1.DigitService"}],
-  "retryPolicy": {
-    "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "10s", "backoffMultiplier": 2,
-    "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]
-  }
-}]})";
+// Where a name has several addresses, as of a headless Service, calls go to all servers in turn that say they are
+// healthy. A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which gRPC then does by itself.
+constexpr char kServiceConfig[] = R"({
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "healthCheckConfig": {"serviceName": "denoised.v1.DigitService"},
+  "methodConfig": [{
+    "name": [{"service": "denoised.v1.DigitService"}],
+    "retryPolicy": {
+      "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "10s", "backoffMultiplier": 2,
+      "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]
+    }
+  }]
+})";
 
 const std::map<std::string, denoised::v1::Sampler> kSamplers = {
     {"ddpm", denoised::v1::SAMPLER_DDPM},

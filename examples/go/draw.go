@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // for healthCheckConfig
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -32,14 +33,20 @@ const (
 	previewEvery = 10              // steps from one frame to the next
 )
 
-// A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which gRPC then does by itself.
-const serviceConfig = `{"methodConfig": [{
-  "name": [{"service": "denoised.v1.DigitService"}],
-  "retryPolicy": {
-    "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "10s", "backoffMultiplier": 2,
-    "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]
-  }
-}]}`
+// Where a name has several addresses, as of a headless Service, calls go to all servers in turn that say they are
+// healthy, which the package health asks. A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which
+// gRPC then does by itself.
+const serviceConfig = `{
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "healthCheckConfig": {"serviceName": "denoised.v1.DigitService"},
+  "methodConfig": [{
+    "name": [{"service": "denoised.v1.DigitService"}],
+    "retryPolicy": {
+      "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "10s", "backoffMultiplier": 2,
+      "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]
+    }
+  }]
+}`
 
 var samplers = map[string]pb.Sampler{
 	"ddpm":             pb.Sampler_SAMPLER_DDPM,

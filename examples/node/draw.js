@@ -12,8 +12,13 @@ const TIMEOUT_MILLISECONDS = 300_000; // of a call, retries and their waiting co
 const PREVIEW_EVERY = 10; // steps from one frame to the next
 const MAX_SEED = 2n ** 64n - 1n;
 
-// A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which gRPC then does by itself.
+// Where a name has several addresses, as of a headless Service, calls go to all servers in turn. A full queue answers
+// with RESOURCE_EXHAUSTED and says when to come back, which gRPC then does by itself.
+//
+// NOTE: no healthCheckConfig, which grpc-js does not know. A server that is about to stop is left when it closes its
+// port; a call that is on its way then is tried again.
 const SERVICE_CONFIG = {
+  loadBalancingConfig: [{round_robin: {}}],
   methodConfig: [{
     name: [{service: 'denoised.v1.DigitService'}],
     retryPolicy: {
@@ -93,8 +98,10 @@ function makeRequest(options) {
 }
 
 function connect(options) {
-  const channel = options['no-retry'] ?
-    {'grpc.enable_retries': 0} : {'grpc.service_config': JSON.stringify(SERVICE_CONFIG)};
+  const channel = {
+    'grpc.service_config': JSON.stringify(SERVICE_CONFIG),
+    'grpc.enable_retries': options['no-retry'] ? 0 : 1,
+  };
   if (!options.ca) return new DigitService(options.server, grpc.credentials.createInsecure(), channel);
   let credentials = grpc.credentials.createSsl(fs.readFileSync(options.ca));
   if (options['token-file']) {

@@ -14,8 +14,11 @@ from denoised.v1 import digit_service_pb2 as pb
 TIMEOUT_SECONDS = 300  # of a call, retries and their waiting counted
 PREVIEW_EVERY = 10  # steps from one frame to the next
 
-# A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which gRPC then does by itself.
+# Where a name has several addresses, as of a headless Service, calls go to all servers in turn that say they are
+# healthy. A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which gRPC then does by itself.
 SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": "denoised.v1.DigitService"},
     "methodConfig": [
         {
             "name": [{"service": "denoised.v1.DigitService"}],
@@ -27,7 +30,7 @@ SERVICE_CONFIG = {
                 "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"],
             },
         }
-    ]
+    ],
 }
 
 SAMPLERS = {"ddpm": pb.SAMPLER_DDPM, "ddim": pb.SAMPLER_DDIM, "dpm_solver_pp_2m": pb.SAMPLER_DPM_SOLVER_PP_2M}
@@ -73,9 +76,10 @@ def make_request(arguments):
 
 def make_channel(arguments, api=grpc):
     """A channel of `api`: grpc, or grpc.aio."""
-    options = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
-    if arguments.no_retry:
-        options = [("grpc.enable_retries", 0)]
+    options = [
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+        ("grpc.enable_retries", 0 if arguments.no_retry else 1),
+    ]
     if not arguments.ca:
         return api.insecure_channel(arguments.server, options)
     credentials = grpc.ssl_channel_credentials(arguments.ca.read_bytes())

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <thread>
@@ -9,7 +10,10 @@
 #include "common/support/digest.h"
 #include "tests/end_to_end/served.h"
 #include "tests/examples/example.h"
+#include "tests/examples/name_server.h"
+#include "tests/testing/free_port.h"
 #include "tests/testing/program.h"
+#include "tests/testing/server_metrics.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/test_certificates.h"
 
@@ -108,18 +112,21 @@ TEST_P(ExampleTest, MistakesAreToldInWords) {
 // Two places, and forty who want them: who leaves one is followed at once, so that others find none.
 class FullQueue {
  public:
-  explicit FullQueue(Served& served)
-      : load_({"denoise", "bench", "--server", served.address(), "--concurrency=40", "--warmup=0", "--duration=1000"}) {
-    Await(served.server(), "RESOURCE_EXHAUSTED");
+  explicit FullQueue(Served& served) : FullQueue(served.server(), served.address()) {}
+  FullQueue(const BackgroundProgram& server, const std::string& address)
+      : load_({"denoise", "bench", "--server", address, "--concurrency=40", "--warmup=0", "--duration=1000"}) {
+    Await(server, "RESOURCE_EXHAUSTED");
   }
   void Empty() { load_.Signal(SIGINT); }
+
+  static std::vector<std::string> Flags() { return OneThread({"--max_queued_images=0", "--max_client_images=2"}); }
 
  private:
   BackgroundProgram load_;
 };
 
 TEST_P(ExampleTest, FullQueueIsSurvived) {
-  Served served(OneThread({"--max_queued_images=0", "--max_client_images=2"}));
+  Served served(FullQueue::Flags());
   FullQueue queue(served);
   const ProgramResult refused = Run(served.address(), {"7", "--no-retry"});
   EXPECT_EQ(refused.exit_code, 1);
@@ -137,6 +144,81 @@ TEST_P(ExampleTest, FullQueueIsSurvived) {
   queue.Empty();
   EXPECT_EQ(patient.Wait(), 0) << patient.err();
   EXPECT_THAT(Slurp(folder_.File("digit-7.png")), StartsWith("\x89PNG"));
+}
+
+// Two servers with one name, as a headless Service has it.
+class Replicas {
+ public:
+  explicit Replicas(const std::vector<std::string>& flags)
+      : servers_{BackgroundProgram(Command(kHosts[0], flags)), BackgroundProgram(Command(kHosts[1], flags))} {
+    for (BackgroundProgram& server : servers_) server.AwaitLine("model ");  // loaded
+  }
+
+  const BackgroundProgram& server(int index) const { return servers_[index]; }
+  std::string address(int index) const { return kHosts[index] + port_; }
+  // Whether it has finished or refused a call for a picture of this seed.
+  bool Called(int index, const std::string& seed) const {
+    const std::string log = servers_[index].err();
+    return log.find("seed " + seed + ":") != std::string::npos || log.find("seed " + seed + ",") != std::string::npos;
+  }
+
+  // What a client is told, and the environment in which it finds them. Java's gRPC has the system's names alone; that
+  // of Node.js asks a target's own name server only if it is told to.
+  std::string target(const Example& example) const {
+    return example.folder == "java" ? kName + port_ : "dns://" + names_.address() + "/" + kName + port_;
+  }
+  std::vector<std::string> environment() const {
+    return {"JAVA_TOOL_OPTIONS=-Djdk.net.hosts.file=" + hosts_, "GRPC_NODE_USE_ALTERNATIVE_RESOLVER=true"};
+  }
+
+ private:
+  inline static const std::string kName = "denoised.test", kHosts[] = {"127.0.0.1", "127.0.0.2"};
+
+  std::vector<std::string> Command(const std::string& host, const std::vector<std::string>& flags) const {
+    std::vector<std::string> command = {"denoised", "--listen=" + host + port_, "--metrics_listen=127.0.0.1:0",
+                                        "--lame_duck=1000"};
+    command.insert(command.end(), flags.begin(), flags.end());
+    return command;
+  }
+
+  const std::string port_ = ":" + std::to_string(FreePort());
+  const NameServer names_{{kHosts[0], kHosts[1]}};
+  const TempFolder folder_;
+  const std::string hosts_ = folder_.Write("hosts", kHosts[0] + " " + kName + "\n" + kHosts[1] + " " + kName + "\n");
+  std::array<BackgroundProgram, 2> servers_;
+};
+
+// Who has been refused by one tries the other next. The load has other seeds.
+TEST_P(ExampleTest, CallsGoToAllServersOfAName) {
+  if (!GetParam().has_service_config) GTEST_SKIP() << "it has no service config";
+  const Replicas replicas(FullQueue::Flags());
+  const FullQueue one(replicas.server(0), replicas.address(0)), two(replicas.server(1), replicas.address(1));
+  const auto both = [&] { return replicas.Called(0, kSeed) && replicas.Called(1, kSeed); };
+  std::string said;
+  for (int i = 0; i < 5 && !both(); ++i) {  // it may have found a place at once
+    BackgroundProgram client(Command(replicas.target(GetParam()), {"7", "--seed", kSeed, "--steps", "20"}),
+                             replicas.environment(), folder_.path());
+    while (!client.Ended() && !both()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    said = client.out() + client.err();
+  }
+  EXPECT_TRUE(replicas.Called(0, kSeed)) << said;
+  EXPECT_TRUE(replicas.Called(1, kSeed)) << said;
+}
+
+// A lame duck still takes calls, and says that it is not healthy.
+TEST_P(ExampleTest, AServerThatIsAboutToStopIsNotCalled) {
+  if (!GetParam().has_service_config || !GetParam().asks_health) GTEST_SKIP() << "it cannot ask for health";
+  const Replicas replicas(OneThread());
+  replicas.server(0).Signal(SIGTERM);
+  while (RunProgram({"denoise", "health", "--server", replicas.address(0)}).exit_code == 0) {
+  }
+  for (int i = 0; i < 3; ++i) {
+    const ProgramResult result = RunProgram(Command(replicas.target(GetParam()), {"7", "--seed", "80", "--steps", "2"}),
+                                            replicas.environment(), folder_.path());
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+  }
+  EXPECT_FALSE(replicas.Called(0, "80"));
+  EXPECT_TRUE(replicas.Called(1, "80"));
 }
 
 // Field report "Ctrl-C in each client frees the row".
@@ -186,31 +268,89 @@ TEST_P(ExampleTest, TokensAreShownByTls) {
 INSTANTIATE_TEST_SUITE_P(Languages, ExampleTest, testing::ValuesIn(Examples()),
                          [](const auto& test) { return test.param.name; });
 
-// "The same seed, the same picture": from each language, and from denoise.
+// Draws one picture with many programs, and prints a table of them in Markdown, that of docs/clients.md.
+class OnePicture {
+ public:
+  OnePicture() : served_(OneThread({"--http_listen=127.0.0.1:0"})), url_(served_.server().AwaitLine("a page on ")) {
+    std::printf("| Client | Version | SHA-256 of the picture |\n| --- | --- | --- |\n");
+  }
+
+  std::string DrawByGrpc(const std::string& client, const std::string& version, std::vector<std::string> program) {
+    return Draw(client, version, std::move(program), served_.address());
+  }
+  std::string DrawByHttp(const std::string& client, const std::string& version, std::vector<std::string> program) {
+    return Draw(client, version, std::move(program), url_);
+  }
+  // A shell's lines that write picture.png, with the address in $SERVER and the request in $REQUEST.
+  std::string DrawByLines(const std::string& client, const std::string& version, const std::string& lines) {
+    const std::string request = R"({"digit": 7, "sampler": "SAMPLER_DPM_SOLVER_PP_2M", "seed": ")" + seed_ + "\"}";
+    return Keep(client, version, {"/bin/bash", "-euo", "pipefail", "-c", lines},
+                {"SERVER=" + served_.address(), "REQUEST=" + request});
+  }
+  // That of a program, which may not be there: its first line.
+  static std::string VersionOf(const std::string& line) {
+    const std::string out = RunProgram({"/bin/sh", "-c", line}).out;
+    return out.substr(0, out.find('\n'));
+  }
+
+ private:
+  std::string Draw(const std::string& client, const std::string& version, std::vector<std::string> program,
+                   const std::string& server) {
+    program.insert(program.end(),
+                   {"7", "--sampler", "dpm_solver_pp_2m", "--seed", seed_, "--server", server, "--out", "picture.png"});
+    return Keep(client, version, std::move(program), {"no_proxy=127.0.0.1"});
+  }
+  std::string Keep(const std::string& client, const std::string& version, std::vector<std::string> program,
+                   std::vector<std::string> environment) {
+    std::filesystem::remove(folder_.File("picture.png"));
+    const ProgramResult result = RunProgram(std::move(program), std::move(environment), folder_.path());
+    EXPECT_EQ(result.exit_code, 0) << client << ": " << result.err;
+    const std::string sha256 = Sha256Hex(Slurp(folder_.File("picture.png")));
+    std::printf("| %s | %s | `%s` |\n", client.c_str(), version.c_str(), sha256.c_str());
+    return sha256;
+  }
+
+  const std::string seed_ = kSeed;
+  Served served_;
+  const std::string url_;
+  const TempFolder folder_;
+};
+
+// "The same seed, the same picture": from each language, and from denoise. The table of docs/clients.md is what
+//
+//   build/release/bin/examples_tests --gtest_filter='*OneSeedGives*' | grep '^|'
+//
+// prints, with every client built.
 TEST(ExamplesTest, OneSeedGivesTheSameBytesInEveryLanguage) {
-  const Served served(OneThread());
-  const TempFolder folder;
-  const std::vector<std::string> picture = {"7",   "--sampler", "dpm_solver_pp_2m", "--seed",
-                                            kSeed, "--server",  served.address(),   "--out"};
-  const auto sha256 = [&](const std::vector<std::string>& program) {
-    std::vector<std::string> command = program;
-    command.insert(command.end(), picture.begin(), picture.end());
-    command.push_back("picture.png");
-    std::filesystem::remove(folder.File("picture.png"));
-    const ProgramResult result = RunProgram(command, {}, folder.path());
-    EXPECT_EQ(result.exit_code, 0) << result.err;
-    return Sha256Hex(Slurp(folder.File("picture.png")));
-  };
-  const std::string expected = sha256({"denoise"});
-  std::printf("%-14s %s\n", "denoise", expected.c_str());
+  OnePicture picture;
+  const std::string version = OnePicture::VersionOf(DENOISED_BIN_DIR "/denoise --version");
+  const std::string expected = picture.DrawByGrpc("`denoise`", version.substr(0, version.find(" (")), {"denoise"});
+  std::string missing;
   for (const Example& example : Examples()) {
-    const std::string missing = example.Missing();
-    const std::string got = missing.empty() ? sha256(example.command) : "";
-    std::printf("%-14s %s\n", example.name.c_str(), missing.empty() ? got.c_str() : missing.c_str());
-    if (missing.empty()) {
-      EXPECT_EQ(got, expected) << example.name;
+    if (example.Missing().empty()) {
+      EXPECT_EQ(picture.DrawByGrpc(example.title, example.Version(), example.command), expected) << example.name;
+    } else {
+      missing += example.Missing() + "\n";
     }
   }
+  const std::string tools = Example::Built("tools");
+  if (std::filesystem::exists(tools + "/bin/grpcurl")) {
+    const std::string buf = tools + "/node_modules/.bin/buf";
+    const std::string lines = buf + R"( curl --protocol grpc --http2-prior-knowledge -d "$REQUEST" )"
+                                    R"("http://$SERVER/denoised.v1.DigitService/GenerateDigit" |)"
+                                    R"( jq -r '.image.png // empty' | base64 -d >picture.png)";
+    const std::string buf_version = "buf " + OnePicture::VersionOf(buf + " --version");
+    EXPECT_EQ(picture.DrawByLines("`buf curl`", buf_version, lines), expected);
+  }
+  const std::string curl_version = OnePicture::VersionOf("curl --version | cut -d ' ' -f 1,2");
+  if (curl_version.empty()) {
+    missing += "curl is not installed; scripts/setup.sh --examples installs it\n";
+  } else {
+    EXPECT_EQ(
+        picture.DrawByHttp("Shell, `draw_http.sh`", curl_version, {DENOISED_SOURCE_DIR "/examples/shell/draw_http.sh"}),
+        expected);
+  }
+  std::printf("%s", missing.c_str());
 }
 
 // examples/shell/draw_http.sh, which needs no building.
@@ -309,13 +449,21 @@ TEST_F(CurlTest, RefusalsAreInTheServersWords) {
 
 // "--retry" asks again when Retry-After says.
 TEST_F(CurlTest, AFullQueueIsSurvived) {
-  Served served(OneThread({"--http_listen=127.0.0.1:0", "--max_queued_images=0", "--max_client_images=2"}));
+  std::vector<std::string> flags = FullQueue::Flags();
+  flags.push_back("--http_listen=127.0.0.1:0");
+  Served served(flags);
   const std::string url = served.server().AwaitLine("a page on ");
   FullQueue queue(served);
   const ProgramResult refused = Run(url, {"7", "--no-retry"});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_THAT(refused.err, StartsWith("error: RESOURCE_EXHAUSTED: the queue is full: "));
   EXPECT_THAT(refused.err, ContainsRegex("\n  try again in [0-9]+\\.[0-9] s\n"));
+
+  BackgroundProgram impatient(Command(url, {"7", "--seed", "76", "--steps", "20"}), {}, folder_.path());
+  Await(served.server(), "20 steps, seed 76: RESOURCE_EXHAUSTED");
+  impatient.Signal(SIGINT);
+  EXPECT_EQ(impatient.Wait(), 130);
+  EXPECT_EQ(impatient.err(), "error: cancelled\n");
 
   BackgroundProgram picture(Command(url, {"7", "--seed", "77", "--steps", "20"}), {}, folder_.path());
   BackgroundProgram events(
@@ -330,6 +478,32 @@ TEST_F(CurlTest, AFullQueueIsSurvived) {
   EXPECT_THAT(Slurp(folder_.File("e.png")), StartsWith("\x89PNG"));
 }
 
+TEST_F(CurlTest, CtrlCEndsTheDrawingAtTheServer) {
+  Served served(OneThread({"--http_listen=127.0.0.1:0"}));
+  const std::string url = served.server().AwaitLine("a page on ");
+  const ServerMetrics metrics(std::stoi(served.server().AwaitLine("metrics on http://127.0.0.1:")));
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"7", "--seed", "78"}, {"7", "--seed", "79", "--previews", "frames"}}) {
+    BackgroundProgram drawing(Command(url, arguments), {}, folder_.path());
+    while (metrics.Get("denoised_requests_in_flight") == 0 && !drawing.Ended()) {
+    }
+    drawing.Signal(SIGINT);
+    EXPECT_EQ(drawing.Wait(), 130);
+    EXPECT_EQ(drawing.err(), "error: cancelled\n");
+    Await(served.server(), "1000 steps, seed " + arguments[2] + ": CANCELLED");
+    EXPECT_FALSE(std::filesystem::exists(folder_.File("digit-7.png")));
+  }
+}
+
+TEST_F(CurlTest, MistypedSeedsAreRefused) {
+  for (const char* seed : {"-1", "18446744073709551616", "0x7", ""}) {
+    const ProgramResult refused = Run("http://127.0.0.1:1", {"7", "--seed", seed});
+    EXPECT_EQ(refused.exit_code, 2) << seed;
+    EXPECT_THAT(refused.err,
+                HasSubstr("--seed must be 0 to 18446744073709551615, got \"" + std::string(seed) + "\"\n"));
+  }
+}
+
 // The lines of a document's block from one that begins with `start`, for a server elsewhere than the document says.
 std::string BlockOf(const std::string& document, const std::string& start, const std::string& server,
                     const std::string& documented = "localhost:50051") {
@@ -338,6 +512,26 @@ std::string BlockOf(const std::string& document, const std::string& start, const
   if (begin == std::string::npos) return "false # " + document + " has no line " + start;
   std::string block = text.substr(begin + 1, text.find("\n```", begin) - begin);
   return block.replace(block.find(documented), documented.size(), server);
+}
+
+// ghz, a load generator of others: as documented, but for 20 calls.
+TEST(ExamplesTest, DocumentedLoadOfGhzIsCountedByTheServerToo) {
+  if (!std::filesystem::exists(Example::Built("tools/bin/ghz"))) {
+    GTEST_SKIP() << "ghz is not built here; scripts/setup.sh --examples builds it";
+  }
+  Served served(OneThread());
+  const ServerMetrics metrics(std::stoi(served.server().AwaitLine("metrics on http://127.0.0.1:")));
+  std::string block = BlockOf("docs/clients.md", "ghz ", served.address());
+  const std::string duration = "--duration 8s --duration-stop wait";
+  ASSERT_THAT(block, HasSubstr(duration));
+  block.replace(block.find(duration), duration.size(), "--total 20 -O json");
+  const ProgramResult result = RunProgram({"/bin/bash", "-euo", "pipefail", "-c", "PATH=$TOOLS:$PATH\n" + block},
+                                          {"TOOLS=" + Example::Built("tools/bin")});
+  EXPECT_EQ(result.exit_code, 0) << block << result.err;
+  EXPECT_THAT(result.out, HasSubstr(R"("statusCodeDistribution":{"OK":20})"));
+  const auto calls = [&](const std::string& label) { return metrics.Get("grpc_server_handled_total", label); };
+  EXPECT_EQ(calls("grpc_code=\"OK\",grpc_method=\"GenerateDigit\""), 20);
+  EXPECT_EQ(calls("grpc_method=\"GenerateDigit\""), 20);
 }
 
 // Field report "the documented one-liner writes a valid PNG and exits 0", with tools that know nothing of this project.

@@ -42,9 +42,15 @@ public final class Draw {
   /** Steps from one frame to the next. */
   private static final int PREVIEW_EVERY = 10;
 
-  /** A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which gRPC then does by itself. */
+  /**
+   * Where a name has several addresses, as of a headless Service, calls go to all servers in turn that say they are
+   * healthy, which grpc-services asks. A full queue answers with RESOURCE_EXHAUSTED and says when to come back, which
+   * gRPC then does by itself.
+   */
   private static final Map<String, ?> SERVICE_CONFIG =
       Map.of(
+          "loadBalancingConfig", List.of(Map.of("round_robin", Map.of())),
+          "healthCheckConfig", Map.of("serviceName", DigitServiceGrpc.SERVICE_NAME),
           "methodConfig",
           List.of(
               Map.of(
@@ -202,9 +208,8 @@ public final class Draw {
 
   private static ManagedChannel connect(Options options) throws IOException {
     ManagedChannelBuilder<?> builder = Grpc.newChannelBuilder(options.server, credentials(options));
-    if (options.retry) {
-      builder.defaultServiceConfig(SERVICE_CONFIG);
-    } else {
+    builder.defaultServiceConfig(SERVICE_CONFIG);
+    if (!options.retry) {
       builder.disableRetry();
     }
     return builder.build();
