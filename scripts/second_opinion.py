@@ -88,6 +88,13 @@ class Reader:
         return np.repeat(np.asarray(scaled, np.float32)[None] / 127.5 - 1, 3, 0)
 
 
+def scaled(images: np.ndarray, side: int) -> np.ndarray:
+    """As denoise-train has scaled what its networks learn from: bilinearly."""
+    if images.shape[1:] == (side, side):
+        return images
+    return np.stack([np.asarray(Image.fromarray(i).resize((side, side), Image.Resampling.BILINEAR)) for i in images])
+
+
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Of the normal distributions that fit features [N, D] and [M, D] best."""
     a, b = a.astype(np.float64), b.astype(np.float64)
@@ -107,29 +114,36 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=30, help="draws of real digits (30)")
     arguments = parser.parse_args()
 
-    reader = Reader()
     images, labels = "images-idx3-ubyte", "labels-idx1-ubyte"
-    test, read = reader.read(read_idx(arguments.data, f"t10k-{images}", None))
-    right = np.mean(read == read_idx(arguments.data, f"t10k-{labels}", None))
-    print(f"Of {len(read)} test images it reads {right:.2%} as meant.")
-    train, _ = reader.read(read_idx(arguments.data, f"train-{images}", 3 * arguments.count))
-
+    test = read_idx(arguments.data, f"t10k-{images}", None)
+    train = read_idx(arguments.data, f"train-{images}", 3 * arguments.count)
+    reader = Reader()
+    real = {}  # features of test and training images, by the side of drawn ones: a scaled image has other features
     random = np.random.default_rng(1)
     for folder in arguments.drawn:
         of = "samples" if (folder / f"samples-{labels}").exists() else "train"
-        labels_of_drawn = read_idx(folder, f"{of}-{labels}", None)
-        chosen = random.permutation(len(labels_of_drawn))[: arguments.count]
-        drawn, read = reader.read(read_idx(folder, f"{of}-{images}", None)[chosen])
+        meant = read_idx(folder, f"{of}-{labels}", None)
+        chosen = random.permutation(len(meant))[: arguments.count]
+        drawn = read_idx(folder, f"{of}-{images}", None)[chosen]
+        side = drawn.shape[1]
+        if side not in real:
+            of_test, read = reader.read(scaled(test, side))
+            right = np.mean(read == read_idx(arguments.data, f"t10k-{labels}", None))
+            print(f"Of {len(test)} test images, {side} pixels wide, it reads {right:.2%} as meant.", flush=True)
+            real[side] = of_test, reader.read(scaled(train, side))[0]
+        of_test, of_train = real[side]
+        of_drawn, read = reader.read(drawn)
         floors = [
-            frechet_distance(train[random.choice(len(train), len(drawn), replace=False)], test)
+            frechet_distance(of_train[random.choice(len(of_train), len(drawn), replace=False)], of_test)
             for _ in range(arguments.draws)
         ]
-        floor, distance = np.mean(floors), frechet_distance(drawn, test)
-        right = np.mean(read == labels_of_drawn[chosen])
+        floor, distance = np.mean(floors), frechet_distance(of_drawn, of_test)
+        right = np.mean(read == meant[chosen])
         print(
             f"{folder}: {len(drawn)} drawn digits have a distance of {distance:.3g}, as many real ones"
             f" {floor:.3g} +- {np.std(floors, ddof=1):.2g} ({len(floors)} draws): {distance / floor:.2f} times the floor."
-            f" It reads {right:.2%} of them as meant."
+            f" It reads {right:.2%} of them as meant.",
+            flush=True,
         )
 
 
