@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/support/class_names.h"
+#include "common/support/edit_distance.h"
 #include "common/support/quoted.h"
 
 namespace denoised {
@@ -18,28 +19,6 @@ bool DifferByCaseAlone(std::string_view a, std::string_view b) {
   return absl::EqualsIgnoreCase(absl::string_view(a.data(), a.size()), absl::string_view(b.data(), b.size()));
 }
 
-// How many letters must be put in, taken out, changed or exchanged with their neighbours to make `b` of `a`, whatever
-// their case (Damerau and Levenshtein, optimal string alignment).
-size_t Distance(std::string_view a, std::string_view b) {
-  const auto same = [&](size_t i, size_t j) { return absl::ascii_tolower(a[i]) == absl::ascii_tolower(b[j]); };
-  // Of the first i letters of a and the first j of b.
-  std::vector<std::vector<size_t>> distance(a.size() + 1, std::vector<size_t>(b.size() + 1));
-  for (size_t i = 0; i <= a.size(); ++i) {
-    for (size_t j = 0; j <= b.size(); ++j) {
-      if (i == 0 || j == 0) {
-        distance[i][j] = i + j;
-        continue;
-      }
-      distance[i][j] = std::min(
-          {distance[i - 1][j] + 1, distance[i][j - 1] + 1, distance[i - 1][j - 1] + (same(i - 1, j - 1) ? 0 : 1)});
-      if (i > 1 && j > 1 && same(i - 1, j - 2) && same(i - 2, j - 1)) {
-        distance[i][j] = std::min(distance[i][j], distance[i - 2][j - 2] + 1);
-      }
-    }
-  }
-  return distance[a.size()][b.size()];
-}
-
 // The classes whose names are nearest to this one, if a slip could have made it of theirs.
 std::vector<std::string> Near(const std::vector<std::string>& class_names, std::string_view name) {
   std::vector<std::string> near;
@@ -47,7 +26,7 @@ std::vector<std::string> Near(const std::vector<std::string>& class_names, std::
   size_t least = name.size() / 3;  // of three letters one may be wrong
   for (const std::string& each : class_names) {
     if (each.size() > name.size() + least || name.size() > each.size() + least) continue;
-    const size_t distance = Distance(name, each);
+    const size_t distance = EditDistance(name, each);
     if (distance > least) continue;
     if (distance < least) near.clear();
     least = distance;
