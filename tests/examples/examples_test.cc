@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <sstream>
 #include <thread>
 
 #include "common/support/digest.h"
@@ -532,6 +533,28 @@ TEST(ExamplesTest, DocumentedLoadOfGhzIsCountedByTheServerToo) {
   const auto calls = [&](const std::string& label) { return metrics.Get("grpc_server_handled_total", label); };
   EXPECT_EQ(calls("grpc_code=\"OK\",grpc_method=\"GenerateDigit\""), 20);
   EXPECT_EQ(calls("grpc_method=\"GenerateDigit\""), 20);
+}
+
+// The README has each language to copy, in lines of docs/clients.md.
+TEST(ExamplesTest, TheReadmeShowsEachLanguageAsTheDocumentDoes) {
+  const std::string readme = Slurp(DENOISED_SOURCE_DIR "/README.md"),
+                    document = Slurp(DENOISED_SOURCE_DIR "/docs/clients.md");
+  for (const char* language : {"Python", "Go", "Node.js", "JDK", "C++", "Shell"}) {
+    const size_t begin = readme.find(std::string("<details><summary>") + language);
+    ASSERT_NE(begin, std::string::npos) << language;
+    std::istringstream lines(readme.substr(begin, readme.find("</details>", begin) - begin));
+    bool code = false;
+    std::string last;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("```")) {
+        code = !code;
+      } else if (code) {
+        EXPECT_THAT(document, HasSubstr("\n" + line + "\n")) << language;
+        last = line;
+      }
+    }
+    EXPECT_THAT(last, StartsWith("digit-7.png  256x256, seed ")) << language;
+  }
 }
 
 // Field report "the documented one-liner writes a valid PNG and exits 0", with tools that know nothing of this project.
