@@ -9,6 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/command_line/command_line.h"
+#include "common/command_line/standard_output.h"
+#include "common/command_line/unknown_variables.h"
 #include "common/support/available_cores.h"
 #include "common/support/cgroup_limits.h"
 #include "common/support/file.h"
@@ -137,6 +139,7 @@ int Main(int argc, char** argv) {
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   SetUpLogging(options.logging);
   if (health_check) return AskTheRunningServer(options);
+  for (const std::string& warning : UnknownVariables(app, "DENOISED", {})) spdlog::warn("{}", warning);
   if (options.model.checkpoint.empty()) {
     absl::StatusOr<std::string> found = FindShipped("mnist.pt");
     if (!found.ok()) {
@@ -154,8 +157,10 @@ int Main(int argc, char** argv) {
 }  // namespace denoised
 
 int main(int argc, char** argv) {
-  const int exit_code = denoised::Main(argc, argv);
+  const int code = denoised::Main(argc, argv);
+  const bool logged = denoised::FlushLog(std::chrono::seconds(1));
+  const int exit_code = denoised::FinishOutput("denoised", code);
   // Static destructors would wait for a reader of the log that stands still.
-  if (!denoised::FlushLog(std::chrono::seconds(1))) std::_Exit(exit_code);
+  if (!logged) std::_Exit(exit_code);
   return exit_code;
 }

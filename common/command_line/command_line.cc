@@ -7,41 +7,22 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <sstream>
 #include <string_view>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "common/command_line/command_line_errors.h"
 #include "common/command_line/command_line_manual.h"
+#include "common/command_line/standard_output.h"
 #include "common/support/build_info.h"
 
 namespace denoised {
 namespace {
-
-// "not in range [1 - 9]" of newer CLI11s as "not in range 1 to 9" of older ones.
-std::string RangeInWords(std::string text) {
-  constexpr std::string_view kRange = "not in range [";
-  const size_t begin = text.find(kRange), end = text.rfind(']'), between = text.find(" - ", begin);
-  if (begin == std::string::npos || between == std::string::npos || end == std::string::npos) return text;
-  text.erase(end, 1);
-  text.replace(between, 3, " to ");
-  text.erase(begin + kRange.size() - 1, 1);
-  return text;
-}
-
-// CLI11 says "Could not convert: --digit = seven", and of a file of flags "INI was not able to parse epoch".
-std::string ErrorText(const CLI::ParseError& error) {
-  constexpr std::string_view kPrefix = "Could not convert: ", kEquals = " = ";
-  const std::string text = error.what();
-  constexpr std::string_view kExtra = "INI was not able to parse ";
-  if (text.starts_with(kExtra)) return "--config: there is no flag named " + text.substr(kExtra.size());
-  const size_t equals = text.find(kEquals);
-  if (!text.starts_with(kPrefix) || equals == std::string::npos) return RangeInWords(text);
-  return text.substr(kPrefix.size(), equals - kPrefix.size()) + ": must be a number in range, got " +
-         text.substr(equals + kEquals.size());
-}
 
 // What is wrong with a value, in its validators' words.
 std::string WhyNot(CLI::Option& option, std::string value) {
@@ -121,14 +102,59 @@ void CheckEnvironment(CLI::App& app) {
   for (CLI::App* subcommand : app.get_subcommands()) CheckEnvironment(*subcommand);
 }
 
-int Print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  return EXIT_SUCCESS;
+// The options that the arguments name, or what is wrong with the arguments alone.
+absl::StatusOr<std::set<std::string>> ParseWithoutEnvironment(CLI::App& app, int argc, char** argv) {
+  std::map<CLI::Option*, std::string> variables;
+  ForEachOption(app, [&variables](CLI::Option& option) {
+    variables[&option] = option.get_envname();
+    option.envname("");
+  });
+  std::string wrong;
+  try {
+    CheckForEmptyValues(argc, argv);
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != EXIT_SUCCESS) wrong = ErrorText(app, error);
+  }
+  std::set<std::string> typed;
+  ForEachOption(app, [&typed](CLI::Option& option) {
+    if (option.count() > 0) typed.insert(option.get_name());
+  });
+  for (const auto& [option, variable] : variables) option->envname(variable);
+  if (!wrong.empty()) return absl::InvalidArgumentError(wrong);
+  return typed;
+}
+
+// The same line about where the value comes from, if it is about a flag and that has another origin.
+std::string WithOrigin(const std::string& line, const Origins& origins) {
+  const size_t colon = line.find(':');
+  const auto origin = origins.find(line.substr(0, colon));
+  return colon == std::string::npos || origin == origins.end() ? line : origin->second + line.substr(colon);
+}
+
+int ReportUsage(CLI::App& app, int argc, char** argv, const CLI::ParseError& error, const Origins& variables) {
+  std::string text = ErrorText(app, error);
+  const std::string name = app.get_name();
+  const absl::StatusOr<std::set<std::string>> typed = ParseWithoutEnvironment(app, argc, argv);
+  text = typed.ok() ? WithOrigin(text, OriginsOf(app, *typed, variables)) : std::string(typed.status().message());
+  std::fprintf(stderr, "%s: error: %s\nSee %s --help.\n", name.c_str(), text.c_str(), name.c_str());
+  return kUsageError;
+}
+
+int Print(const CLI::App& app, const std::string& text) {
+  const absl::Status status = PrintNow(text);
+  return status.ok() ? EXIT_SUCCESS : ReportError(app.get_name(), status);
+}
+
+int PrintHelp(const CLI::App& app, const CLI::ParseError& asked) {
+  std::ostringstream text;
+  app.exit(asked, text, text);
+  return Print(app, text.str());
 }
 
 int PrintCompletions(const CLI::App& app, const std::string& shell) {
   const absl::StatusOr<std::string> completions = Completions(app, shell);
-  return completions.ok() ? Print(*completions) : ReportError(app.get_name(), completions.status());
+  return completions.ok() ? Print(app, *completions) : ReportError(app.get_name(), completions.status());
 }
 
 }  // namespace
@@ -159,32 +185,30 @@ CLI::Validator FiniteNumber() {
 }
 
 std::set<std::string> TypedOptions(CLI::App& app, int argc, char** argv) {
-  std::map<CLI::Option*, std::string> variables;
-  ForEachOption(app, [&variables](CLI::Option& option) {
-    variables[&option] = option.get_envname();
-    option.envname("");
-  });
-  std::set<std::string> typed;
-  try {
-    app.parse(argc, argv);
-    ForEachOption(app, [&typed](CLI::Option& option) {
-      if (option.count() > 0) typed.insert(option.get_name());
-    });
-  } catch (const CLI::ParseError&) {
-    // ParseCommandLine will say it.
-  }
-  for (const auto& [option, variable] : variables) option->envname(variable);
-  return typed;
+  return ParseWithoutEnvironment(app, argc, argv).value_or(std::set<std::string>{});
 }
 
-int ReportError(const std::string& program, const absl::Status& error) {
+Origins OriginsOf(CLI::App& app, const std::set<std::string>& typed, const Origins& variables) {
+  Origins origins;
+  ForEachOption(app, [&](CLI::Option& option) {
+    const std::string& variable = option.get_envname();
+    const char* value = variable.empty() ? nullptr : std::getenv(variable.c_str());
+    if (value == nullptr || *value == '\0' || typed.count(option.get_name()) > 0) return;
+    const auto named = variables.find(variable);
+    origins[option.get_name()] = named == variables.end() ? variable : named->second;
+  });
+  return origins;
+}
+
+int ReportError(const std::string& program, const absl::Status& error, const Origins& origins) {
   for (const absl::string_view line : absl::StrSplit(error.message(), '\n')) {
-    std::fprintf(stderr, "%s: error: %s\n", program.c_str(), std::string(line).c_str());
+    std::fprintf(stderr, "%s: error: %s\n", program.c_str(), WithOrigin(std::string(line), origins).c_str());
   }
   return absl::IsInvalidArgument(error) && absl::StartsWith(error.message(), "--") ? kUsageError : EXIT_FAILURE;
 }
 
-std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv, const Origins& variables) {
+  ReserveStandardStreams();
   app.set_version_flag("--version", app.get_name() + " " + kVersion + " (" + kSourceRevision + ")");
   ReadNumbersStrictly(app);
   WrapHelp(app);
@@ -196,13 +220,11 @@ std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
     CheckForEmptyValues(argc, argv);
     app.parse(argc, argv);
     CheckEnvironment(app);
-    if (manual) return Print(ManualPage(app, kVersion));
+    if (manual) return Print(app, ManualPage(app, kVersion));
     return shell.empty() ? std::nullopt : std::optional<int>(PrintCompletions(app, shell));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == EXIT_SUCCESS) return app.exit(error);
-    const std::string& name = app.get_name();
-    std::fprintf(stderr, "%s: error: %s\nSee %s --help.\n", name.c_str(), ErrorText(error).c_str(), name.c_str());
-    return kUsageError;
+    if (error.get_exit_code() == EXIT_SUCCESS) return PrintHelp(app, error);
+    return ReportUsage(app, argc, argv, error, variables);
   }
 }
 

@@ -6,10 +6,12 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "common/command_line/command_line_errors.h"
 
 namespace denoised {
 namespace {
@@ -29,13 +31,75 @@ std::string Wrapped(const std::string& text, size_t indent, size_t width) {
   return absl::StrCat(lines, std::string(indent, ' '), line, "\n");
 }
 
+// CLI11 writes choices as "TEXT:{auto,cpu}".
+std::vector<std::string> ChoicesOf(const std::string& type) {
+  const size_t open = type.find('{'), close = type.rfind('}');
+  if (open == std::string::npos || close == std::string::npos) return {};
+  std::vector<std::string> choices = absl::StrSplit(type.substr(open + 1, close - open - 1), ',');
+  for (std::string& choice : choices) choice = choice.substr(0, choice.find("->"));
+  return choices;
+}
+
+// And ranges as "INT:INT in [1 - 9]", which are ", 1 to 9" here.
+std::string RangeOf(const std::string& type) {
+  const size_t range = type.find(" in [");
+  return range == std::string::npos ? "" : ", " + RangeInWords(type.substr(range + 4));
+}
+
+std::string TypeText(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  const bool number = type.rfind("INT", 0) == 0 || type.rfind("UINT", 0) == 0 || type.rfind("FLOAT", 0) == 0;
+  return number ? "NUMBER" : type.substr(0, type.find(':'));
+}
+
+// "--wait[=NUMBER], 0 to 86400" for a flag that CLI11 calls "--wait{60}", with a value that may be left out, and
+// "--verify_data,--noverify_data" for "--verify_data,--noverify_data{false}".
+std::string FlagName(const CLI::Option& option) {
+  std::vector<std::string> names = absl::StrSplit(option.get_name(false, true), ',');
+  std::string value;
+  for (std::string& name : names) {
+    const size_t brace = name.find('{');
+    if (brace == std::string::npos) continue;
+    if (name.substr(brace) != "{false}") value = "[=NUMBER]" + RangeOf(option.get_type_name());
+    name.erase(brace);
+  }
+  return absl::StrJoin(names, ",") + value;
+}
+
+// " NUMBER, 1 to 1024 [0]"
+std::string ValueText(const CLI::Option& option) {
+  if (option.get_type_size() == 0 || absl::StrContains(option.get_name(false, true), "{")) return "";
+  const std::vector<std::string> choices = ChoicesOf(option.get_type_name());
+  std::string text =
+      choices.empty() ? absl::StrCat(" ", TypeText(option)) : absl::StrCat(" {", absl::StrJoin(choices, ","), "}");
+  if (option.get_expected_max() == CLI::detail::expected_max_vector_size) text += "...";
+  text += RangeOf(option.get_type_name());
+  const std::string initial = absl::StrReplaceAll(option.get_default_str(), {{"[", ""}, {"]", ""}});
+  return initial.empty() ? text : absl::StrCat(text, " [", initial, "]");
+}
+
+std::string NamesOf(const std::set<CLI::Option*>& options) {
+  return absl::StrJoin(options, " ", [](std::string* out, const CLI::Option* option) { *out += option->get_name(); });
+}
+
 class WrappingFormatter : public CLI::Formatter {
  public:
   // The name in a column of its own, where it fits, and the description beside or below it.
   std::string make_option(const CLI::Option* option, bool is_positional) const override {
     const std::string name =
-        Wrapped(make_option_name(option, is_positional) + make_option_opts(option), 2, kHelpColumns - 2);
-    return Beside(name, make_option_desc(option));
+        is_positional ? option->get_type_name() : absl::StrCat(FlagName(*option), ValueText(*option));
+    return Beside(Wrapped(name + make_option_opts(option), 2, kHelpColumns - 2), make_option_desc(option));
+  }
+  // Behind the value.
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text;
+    if (!option->get_envname().empty()) absl::StrAppend(&text, " (Env:", option->get_envname(), ")");
+    if (!option->get_needs().empty()) absl::StrAppend(&text, " Needs: ", NamesOf(option->get_needs()));
+    if (!option->get_excludes().empty()) absl::StrAppend(&text, " Excludes: ", NamesOf(option->get_excludes()));
+    return text;
+  }
+  std::string make_option_usage(const CLI::Option* option) const override {
+    return absl::StrCat("[", option->get_type_name(), "]");
   }
   std::string make_subcommand(const CLI::App* subcommand) const override {
     return Beside(Wrapped(subcommand->get_name(), 2, kHelpColumns), subcommand->get_description());
@@ -62,21 +126,10 @@ struct Flag {
   std::vector<std::string> choices;
 };
 
-// CLI11 writes choices as "TEXT:{auto,cpu}".
-std::vector<std::string> ChoicesOf(const std::string& type) {
-  const size_t open = type.find('{'), close = type.rfind('}');
-  if (open == std::string::npos || close == std::string::npos) return {};
-  std::vector<std::string> choices = absl::StrSplit(type.substr(open + 1, close - open - 1), ',');
-  for (std::string& choice : choices) choice = choice.substr(0, choice.find("->"));
-  return choices;
-}
-
 std::string ValueName(const CLI::Option& option, const std::vector<std::string>& choices) {
   if (option.get_items_expected_max() == 0) return "";
   if (!choices.empty()) return absl::StrJoin(choices, "|");
-  const std::string type = option.get_type_name();
-  const bool number = type.rfind("INT", 0) == 0 || type.rfind("UINT", 0) == 0 || type.rfind("FLOAT", 0) == 0;
-  return number ? "NUMBER" : "TEXT";
+  return TypeText(option) == "NUMBER" ? "NUMBER" : "TEXT";
 }
 
 std::vector<Flag> FlagsOf(const CLI::App& app) {
@@ -122,6 +175,20 @@ std::string OptionsPart(const CLI::App& app, const std::string& title) {
   std::string text = absl::StrCat(".SH ", Troff(title), "\n");
   if (title != "OPTIONS") absl::StrAppend(&text, Troff(app.get_description()), ".\n");
   for (const Flag& flag : FlagsOf(app)) text += ManualOf(flag);
+  return text;
+}
+
+// As it is, in lines.
+std::string FooterPart(const CLI::App& app) {
+  return app.get_footer().empty() ? "" : absl::StrCat(".nf\n", Troff(app.get_footer()), "\n.fi\n");
+}
+
+// " [CLASS]"
+std::string PositionalsOf(const CLI::App& app) {
+  std::string text;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_positional()) absl::StrAppend(&text, " [\\fI", Troff(option->get_type_name()), "\\fR]");
+  }
   return text;
 }
 
@@ -222,17 +289,19 @@ void WrapHelp(CLI::App& app) {
 
 std::string ManualPage(const CLI::App& app, const std::string& version) {
   const std::string& program = app.get_name();
-  std::string text = absl::StrCat(".TH ", absl::AsciiStrToUpper(program), " 1 \"\" \"denoised ", version,
-                                  "\"\n.SH NAME\n", Troff(program), " \\- ", Troff(app.get_description()),
-                                  "\n.SH SYNOPSIS\n\\fB", Troff(program), "\\fR [\\fIOPTION\\fR]...\n");
+  std::string text =
+      absl::StrCat(".TH ", absl::AsciiStrToUpper(program), " 1 \"\" \"denoised ", version, "\"\n.SH NAME\n",
+                   Troff(program), " \\- ", Troff(app.get_description()), "\n.SH SYNOPSIS\n\\fB", Troff(program),
+                   "\\fR [\\fIOPTION\\fR]...", PositionalsOf(app), "\n");
   for (const CLI::App* subcommand : SubcommandsOf(app)) {
     absl::StrAppend(&text, ".br\n\\fB", Troff(program), " ", subcommand->get_name(), "\\fR [\\fIOPTION\\fR]...\n");
   }
   text += OptionsPart(app, "OPTIONS");
   for (const CLI::App* subcommand : SubcommandsOf(app)) {
     text += OptionsPart(*subcommand, absl::AsciiStrToUpper(subcommand->get_name()));
+    if (!subcommand->get_footer().empty()) absl::StrAppend(&text, ".PP\n", FooterPart(*subcommand));
   }
-  if (!app.get_footer().empty()) absl::StrAppend(&text, ".SH NOTES\n.nf\n", Troff(app.get_footer()), "\n.fi\n");
+  if (!app.get_footer().empty()) absl::StrAppend(&text, ".SH NOTES\n", FooterPart(app));
   return text;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/command_line/command_line.h"
+#include "common/command_line/standard_output.h"
 #include "common/model/precision.h"
 #include "common/plot/figure_files.h"
 #include "common/support/status_macros.h"
@@ -149,4 +150,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace denoised
 
-int main(int argc, char** argv) { return denoised::Main(argc, argv); }
+int main(int argc, char** argv) { return denoised::FinishOutput("denoised-capacity", denoised::Main(argc, argv)); }

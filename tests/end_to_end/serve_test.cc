@@ -348,11 +348,36 @@ TEST(DenoisedTest, CheckSaysWhatWouldBeServedAndEnds) {
   EXPECT_THAT(result.out, HasSubstr("a full queue   "));
 }
 
+// Reported: what could not be printed was lost, and the exit status was 0.
+TEST(DenoisedTest, WhatCannotBePrintedIsAnError) {
+  for (const std::string arguments :
+       {"--check --listen=127.0.0.1:0 --metrics_listen=off", "--help", "--version", "--print_manual"}) {
+    const ProgramResult result =
+        RunProgram({"/bin/sh", "-c", "exec " DENOISED_BIN_DIR "/denoised " + arguments + " >/dev/full"});
+    EXPECT_EQ(result.exit_code, 1) << arguments;
+    EXPECT_THAT(result.err, testing::EndsWith("denoised: error: cannot write to standard output: No space left on "
+                                              "device\n"))
+        << arguments;
+  }
+}
+
+// Reported: a mistyped variable was passed over. Those that Kubernetes makes for a service "denoised" are none.
+TEST(DenoisedTest, UnknownVariablesAreToldOf) {
+  const ProgramResult result =
+      RunProgram({"denoised", "--check", "--listen=127.0.0.1:0", "--metrics_listen=off"},
+                 {"DENOISED_MAX_BATCH_ROW=8", "DENOISED_SERVICE_HOST=10.0.0.1", "DENOISED_PORT=tcp://10.0.0.1:50051"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("DENOISED_MAX_BATCH_ROW is no setting of denoised; did you mean "
+                                    "DENOISED_MAX_BATCH_ROWS?\n"));
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("DENOISED_SERVICE_HOST")));
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("DENOISED_PORT ")));
+}
+
 TEST(DenoisedTest, FormatOfTheLogIsNamedAlone) {
   const ProgramResult result = RunProgram({"denoised", "--log_format", "1"});
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, HasSubstr("--log_format: 1 not in {text,json}"));
-  EXPECT_THAT(RunProgram({"denoised", "--help"}).out, HasSubstr("--log_format TEXT:{text,json}=text"));
+  EXPECT_THAT(result.err, HasSubstr("--log_format: must be one of text, json, got 1"));
+  EXPECT_THAT(RunProgram({"denoised", "--help"}).out, HasSubstr("--log_format {text,json} [text]"));
 }
 
 TEST(DenoisedTest, MistypedFlagIsAUsageError) {

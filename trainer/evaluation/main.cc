@@ -19,6 +19,7 @@
 #include "absl/strings/str_format.h"
 #include "common/command_line/command_line.h"
 #include "common/command_line/progress_bar.h"
+#include "common/command_line/standard_output.h"
 #include "common/model/precision.h"
 #include "common/support/clock.h"
 #include "common/support/file.h"
@@ -401,4 +402,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace denoised
 
-int main(int argc, char** argv) { return denoised::Main(argc, argv); }
+int main(int argc, char** argv) { return denoised::FinishOutput("denoise-eval", denoised::Main(argc, argv)); }

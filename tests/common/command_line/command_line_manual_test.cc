@@ -24,7 +24,10 @@ class ManualTest : public testing::Test {
     app_.add_option("--sampler", text_, "Which one; it's up to you")->check(CLI::IsMember({"ddim", "ddpm"}));
     app_.add_option("--steps", number_, "Denoising steps [50]")->envname("DRAW_STEPS");
     app_.add_option("--hidden", text_)->group("");
-    app_.add_subcommand("bench", "Load it")->add_option("--rate", number_, "Calls a second");
+    app_.add_option("shape,--shape", text_, "What to draw")->type_name("SHAPE");
+    CLI::App* bench = app_.add_subcommand("bench", "Load it");
+    bench->add_option("--rate", number_, "Calls a second");
+    bench->footer("Examples:\n  draw bench --rate 3");
     app_.footer(".dots and 'quotes' are no requests");
   }
   // What bash offers for a word after others.
@@ -56,6 +59,33 @@ TEST_F(ManualTest, HelpFitsEightyColumns) {
                               "                              of eighty columns could show it whole\n"));
 }
 
+// Reported: "INT:INT in [1 - 1024]=0" and "--wait{60} :FLOAT in [0 - 86400]".
+TEST_F(ManualTest, HelpSaysValuesInWords) {
+  std::vector<int> list;
+  bool verify = false;
+  app_.add_option("--threads", number_, "Threads")->check(CLI::Range(0, 1024))->capture_default_str();
+  app_.add_option("--list", list, "Several")->check(CLI::Range(1, 1000))->default_str("1 2");
+  app_.add_option("--ratio", "Of all")->type_name("FLOAT:FLOAT in [0.1 - 1e+06]")->needs("--threads");
+  app_.add_flag("--wait{60}", text_, "Wait")->check(CLI::Range(0.0, 86400.0));
+  app_.add_flag("--verify,!--noverify", verify, "Check");
+  WrapHelp(app_);
+  const std::string help = app_.help();
+  EXPECT_THAT(help, HasSubstr("Usage: draw [OPTIONS] [SHAPE] [SUBCOMMAND]\n"));
+  EXPECT_THAT(help, HasSubstr("\n  --sampler {ddim,ddpm}       Which one"));
+  EXPECT_THAT(help, HasSubstr("\n  --threads NUMBER, 0 to 1024 [0]\n"));
+  EXPECT_THAT(help, HasSubstr("\n  --list NUMBER..., 1 to 1000 [1 2]\n"));
+  EXPECT_THAT(help, HasSubstr("\n  --ratio NUMBER, 0.1 to 1000000 Needs: --threads\n"));
+  EXPECT_THAT(help, HasSubstr("\n  --wait[=NUMBER], 0 to 86400 Wait\n"));
+  EXPECT_THAT(help, HasSubstr("\n  --verify,--noverify         Check\n"));
+}
+
+// Reported: the manual page hid the positional argument, and the examples of subcommands.
+TEST_F(ManualTest, PageShowsPositionalsAndExamplesOfSubcommands) {
+  const std::string page = ManualPage(app_, "1.2.3");
+  EXPECT_THAT(page, HasSubstr(".SH SYNOPSIS\n\\fBdraw\\fR [\\fIOPTION\\fR]... [\\fISHAPE\\fR]\n"));
+  EXPECT_THAT(page, HasSubstr(".PP\n.nf\nExamples:\n  draw bench \\-\\-rate 3\n.fi\n"));
+}
+
 TEST_F(ManualTest, PageHoldsEveryFlagOnce) {
   const std::string page = ManualPage(app_, "1.2.3");
   EXPECT_THAT(page, testing::StartsWith(".TH DRAW 1 \"\" \"denoised 1.2.3\"\n.SH NAME\ndraw \\- Draws\n"));
@@ -67,7 +97,7 @@ TEST_F(ManualTest, PageHoldsEveryFlagOnce) {
 }
 
 TEST_F(ManualTest, BashOffersFlagsValuesAndSubcommands) {
-  EXPECT_EQ(Offered("", "--s"), "--sampler --steps\n");
+  EXPECT_EQ(Offered("", "--s"), "--sampler --steps --shape\n");
   EXPECT_EQ(Offered("--sampler", ""), "ddim ddpm\n");
   EXPECT_EQ(Offered("--sampler =", "ddp"), "ddpm\n");
   EXPECT_EQ(Offered("", "b"), "bench\n");

@@ -35,7 +35,7 @@ class CommandLineTest : public testing::Test {
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     testing::internal::CaptureStderr();
-    const std::optional<int> code = ParseCommandLine(app, static_cast<int>(argv.size()), argv.data());
+    const std::optional<int> code = ParseCommandLine(app, static_cast<int>(argv.size()), argv.data(), variables_);
     const std::string said = testing::internal::GetCapturedStderr();
     EXPECT_EQ(code, said.empty() ? std::optional<int>() : kUsageError);
     return said;
@@ -47,10 +47,14 @@ class CommandLineTest : public testing::Test {
     app.add_option("--size", values_.size);
     app.add_option("--list", values_.list)->delimiter(',')->allow_extra_args(false);
     app.add_option("--text", values_.text);
+    app.add_option("--ratio", values_.timeout)->check(CLI::Range(0.1, 1e6));
+    app.add_option("--format", values_.text)->check(CLI::IsMember({"text", "json"}));
+    app.add_subcommand("bench")->fallthrough()->add_option("--concurrency", values_.digit);
   }
   static std::string Error(const std::string& text) { return "program: error: " + text + "\nSee program --help.\n"; }
 
   Values values_;
+  Origins variables_;
 };
 
 // Reported: --seed -1 drew 18446744073709551615, --seed 042 drew 34, and neither was said.
@@ -90,7 +94,7 @@ TEST_F(CommandLineTest, NumbersAreFinite) {
     EXPECT_EQ(Parse({"--timeout=" + text}), Error("--timeout: must be a finite decimal number, got " + text));
   }
   EXPECT_EQ(Parse({"--timeout", ""}), Error("--timeout: must be a finite decimal number, got nothing"));
-  EXPECT_THAT(Parse({"--timeout=-1"}), HasSubstr("--timeout: Value -1 not in range"));
+  EXPECT_EQ(Parse({"--timeout=-1"}), Error("--timeout: must be 0 to 1000000, got -1"));
 }
 
 TEST_F(CommandLineTest, EmptyValueDoesNotSwallowTheNextArgument) {
@@ -101,11 +105,50 @@ TEST_F(CommandLineTest, EmptyValueDoesNotSwallowTheNextArgument) {
 
 TEST_F(CommandLineTest, EnvironmentIsReadAsStrictly) {
   setenv("COMMAND_LINE_TEST_SEED", "-1", 1);
-  EXPECT_EQ(Parse({}), Error("--seed: must not be negative, got -1"));
+  EXPECT_EQ(Parse({}), Error("COMMAND_LINE_TEST_SEED: must not be negative, got -1"));
   setenv("COMMAND_LINE_TEST_SEED", "042", 1);
   EXPECT_EQ(Parse({}), "");
   unsetenv("COMMAND_LINE_TEST_SEED");
   EXPECT_EQ(values_.seed, 42u);
+}
+
+// Reported: a wrong value of the settings file or the environment was blamed on a flag that nobody had typed.
+TEST_F(CommandLineTest, ErrorsNameWhereTheValueComesFrom) {
+  setenv("COMMAND_LINE_TEST_SEED", "abc", 1);
+  variables_ = {{"COMMAND_LINE_TEST_SEED", "program.toml: seed"}};
+  EXPECT_EQ(Parse({"7"}), Error("program.toml: seed: must be a whole number in decimal digits, got abc"));
+  EXPECT_EQ(Parse({"--seed=x"}), Error("--seed: must be a whole number in decimal digits, got x"));
+  EXPECT_EQ(Parse({"--timeout=-1"}), Error("--timeout: must be 0 to 1000000, got -1"));
+  EXPECT_EQ(Parse({"--seed=1"}), "");
+  unsetenv("COMMAND_LINE_TEST_SEED");
+}
+
+TEST_F(CommandLineTest, OriginsAreThoseOfFlagsThatNobodyTyped) {
+  CLI::App app("", "program");
+  AddOptions(app);
+  EXPECT_THAT(OriginsOf(app, {}), ElementsAre());
+  setenv("COMMAND_LINE_TEST_SEED", "42", 1);
+  EXPECT_THAT(OriginsOf(app, {}), ElementsAre(testing::Pair("--seed", "COMMAND_LINE_TEST_SEED")));
+  EXPECT_THAT(OriginsOf(app, {"--seed"}), ElementsAre());
+  unsetenv("COMMAND_LINE_TEST_SEED");
+}
+
+// Reported: "The following arguments were not expected: 42 --sed".
+TEST_F(CommandLineTest, UnknownArgumentsAreNamedInOrderWithTheNearestFlag) {
+  EXPECT_EQ(Parse({"7", "--sed", "42"}),
+            Error("The following arguments were not expected: --sed 42; did you mean --seed?"));
+  EXPECT_EQ(Parse({"--bogus"}), Error("The following argument was not expected: --bogus"));
+  EXPECT_EQ(Parse({"7", "--concurrency=4"}),
+            Error("The following argument was not expected: --concurrency=4; --concurrency is of program bench"));
+  EXPECT_EQ(Parse({"bench", "--concurency=4"}),
+            Error("The following argument was not expected: --concurency=4; did you mean --concurrency?"));
+  EXPECT_EQ(Parse({"7", "a\x1b[31m"}), Error("The following argument was not expected: a\\x1b[31m"));
+}
+
+TEST_F(CommandLineTest, ErrorsAreInWords) {
+  EXPECT_EQ(Parse({"--timeout"}), Error("--timeout: needs a value"));
+  EXPECT_EQ(Parse({"--ratio=0"}), Error("--ratio: must be 0.1 to 1000000, got 0"));
+  EXPECT_EQ(Parse({"--format=xml"}), Error("--format: must be one of text, json, got xml"));
 }
 
 TEST_F(CommandLineTest, TypedOptionsLeaveTheEnvironmentOut) {
@@ -128,6 +171,13 @@ TEST(ReportErrorTest, InvalidFlagIsAUsageErrorWhoeverFoundIt) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
             "program: error: --size: is odd\nprogram: error: --seed: too\n"
             "program: error: the checkpoint is broken\nprogram: error: --tls_ca: cannot open x\n");
+}
+
+TEST(ReportErrorTest, OriginsStandForFlags) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(ReportError("program", absl::InvalidArgumentError("--size: is odd\n--seed: too"), {{"--size", "SIZE"}}),
+            kUsageError);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "program: error: SIZE: is odd\nprogram: error: --seed: too\n");
 }
 
 }  // namespace

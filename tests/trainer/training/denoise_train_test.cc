@@ -183,7 +183,7 @@ TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {
   for (const char* threads : {"-1", "100000"}) {
     const ProgramResult result = RunProgram({"denoise-train", "--threads", threads});
     EXPECT_EQ(result.exit_code, 2);
-    EXPECT_THAT(result.err, HasSubstr(absl::StrCat("--threads: Value ", threads, " not in range 0 to 1024\n")));
+    EXPECT_THAT(result.err, HasSubstr(absl::StrCat("--threads: must be 0 to 1024, got ", threads, "\n")));
   }
   const ProgramResult prediction = RunProgram({"denoise-train", "--prediction_type", "v"});
   EXPECT_EQ(prediction.exit_code, 2);
