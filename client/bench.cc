@@ -11,6 +11,7 @@
 #include "client/calls/load_test.h"
 #include "client/request.h"
 #include "common/command_line/progress_bar.h"
+#include "common/command_line/standard_output.h"
 #include "common/plot/figure_files.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
@@ -44,14 +45,9 @@ LoadTestOptions LoadTestOf(const ClientOptions& options) {
   return load_test;
 }
 
-void Print(const LevelResult& result, bool first, bool json) {
-  if (json) {
-    std::fputs(LevelToJsonLine(result).c_str(), stdout);
-  } else {
-    if (first) std::fputs(LevelHeader().c_str(), stdout);
-    std::fputs(FormatLevel(result).c_str(), stdout);
-  }
-  std::fflush(stdout);
+absl::Status Print(const LevelResult& result, bool first, bool json) {
+  if (json) return PrintNow(LevelToJsonLine(result));
+  return PrintNow(absl::StrCat(first ? LevelHeader() : "", FormatLevel(result)));
 }
 
 bool AnyFinished(const std::vector<LevelResult>& results) {
@@ -63,12 +59,17 @@ absl::Status Keep(const FigureFiles& files, const std::vector<LevelResult>& resu
   return AnyFinished(results) ? files.Write(figures, PlotResults(results)) : files.WriteFigures(figures);
 }
 
+// Of a level that finished nothing.
+std::string WhyUnfinished(const LevelResult& result) {
+  return result.first_failure.empty() ? result.first_refusal : result.first_failure;
+}
+
 // One level that finishes nothing is a result. None that does is an error.
 absl::Status CheckAnyFinished(const std::vector<LevelResult>& results) {
   if (AnyFinished(results)) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("not one request was finished at ",
                                              results.size() == 1 ? LoadText(results[0].level) : "any level", ": ",
-                                             results[0].first_failure));
+                                             WhyUnfinished(results[0])));
 }
 
 }  // namespace
@@ -83,9 +84,10 @@ absl::Status Bench(DigitClient& client, const ClientOptions& options) {
     absl::StatusOr<LevelResult> measured = RunLevel(client, RequestOf(options), level, LoadTestOf(options));
     ClearProgress();
     DENOISED_ASSIGN_OR_RETURN(LevelResult result, std::move(measured));
-    Print(result, results.empty(), options.json);
+    const absl::Status printed = Print(result, results.empty(), options.json);
     results.push_back(std::move(result));
     if (files.wanted()) DENOISED_RETURN_IF_ERROR(Keep(files, results));
+    DENOISED_RETURN_IF_ERROR(printed);
   }
   if (files.wanted() && !options.json) std::fputs(files.ToString().c_str(), stdout);
   return CheckAnyFinished(results);

@@ -8,7 +8,7 @@
 //   tls = true
 //   token_file = "/home/me/lab.token"
 //
-//   DENOISED_RETURN_IF_ERROR(ReadConfigFile(app));   // before the command line is parsed
+//   DENOISED_ASSIGN_OR_RETURN(const Origins variables, ReadConfigFile(app));   // before the command line is parsed
 //
 // A flag wins over an environment variable, and that over the file.
 #ifndef DENOISED_CLIENT_CONFIG_FILE_H_
@@ -16,15 +16,17 @@
 
 #include <CLI/CLI.hpp>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/command_line/command_line.h"
 
 namespace denoised {
 
 // Reads the file that DENOISE_CONFIG names, or else denoise.toml in $XDG_CONFIG_HOME or ~/.config, if there is one.
 // Each setting is a flag that has an environment variable, by its name without hyphens, or "token"; it becomes that
-// variable of this process, unless it is set. Not thread-safe, therefore. INVALID_ARGUMENT for what is no setting, and
-// for a token in a file that others may read.
-absl::Status ReadConfigFile(const CLI::App& app);
+// variable of this process, unless it is set. Not thread-safe, therefore. Returns what to call these variables:
+// {"DENOISE_SEED", "/home/me/.config/denoise.toml: seed"}. INVALID_ARGUMENT for what is no setting, and for a token in
+// a file that others may read.
+absl::StatusOr<Origins> ReadConfigFile(const CLI::App& app);
 
 }  // namespace denoised
 

@@ -1,5 +1,7 @@
 #include "client/draw_digit.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -10,7 +12,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "client/animation.h"
 #include "client/await_server.h"
 #include "client/calls/answer.h"
@@ -20,6 +21,7 @@
 #include "client/terminal/step_counter.h"
 #include "client/terminal/terminal_picture.h"
 #include "client/terminal/terminal_sheet.h"
+#include "common/command_line/standard_output.h"
 #include "common/image/image.h"
 #include "common/image/resize.h"
 #include "common/support/clock.h"
@@ -35,9 +37,15 @@ constexpr uint32_t kWatchedFrames = 100;
 CallOptions WithWaitingShown(const ClientOptions& options, ProgressDisplay& display) {
   CallOptions call = options.call;
   call.on_wait = [&display](double seconds) {
-    display.ShowText(absl::StrFormat("the server's queue is full; asking again in %.1f s", seconds));
+    display.ShowText(absl::StrFormat("the server has no place now; asking again in %.1f s", seconds));
   };
   return call;
+}
+
+// Whether lines go out as images do, for a program that reads them or a file; else they come below the pictures.
+bool TellsAtOnce(const ClientOptions& options, const OutputFiles& files) {
+  if (options.quiet || files.to_stdout()) return false;
+  return options.json || (isatty(STDOUT_FILENO) != 1 && options.picture != PictureMode::kAlways);
 }
 
 // One call for images of one class, and what came of it.
@@ -46,7 +54,8 @@ class DigitDrawing {
   DigitDrawing(const ClientOptions& options, OutputFiles& files)
       : options_(options),
         files_(files),
-        display_(!options.quiet,
+        tells_at_once_(TellsAtOnce(options, files)),
+        display_(options.watch || !options.quiet,
                  ImagesWanted(options) == 1 && (options.watch || options.picture != PictureMode::kNever),
                  DetectTerminalPalette()),
         counter_(1, ImagesWanted(options), ExpectedSteps(options)) {}
@@ -64,16 +73,12 @@ class DigitDrawing {
         client.GenerateDigit(request, WithWaitingShown(options_, display_),
                              [this](const v1::GenerateDigitResponse& event) { return OnEvent(event); });
     display_.Clear();
-    if (!status.ok() && !images_.empty()) {
-      return absl::Status(
-          status.code(), absl::StrCat(status.message(), "\n", images_.size(), " of ", count(), " images were written"));
-    }
-    DENOISED_RETURN_IF_ERROR(status);
-    return CheckComplete(images_.size(), count());
+    if (status.ok()) status = CheckComplete(images_.size(), count());
+    return status.ok() ? status : WithWhatWasWritten(status);
   }
 
   const std::vector<GreyImage>& images() const { return images_; }
-  // What was written, a line per image.
+  // What was written, a line per image, but for lines that were printed then.
   const std::vector<std::string>& lines() const { return lines_; }
   // Frames that the server left out, as it does when a reader or a machine cannot keep up.
   uint64_t lost_frames() const {
@@ -139,14 +144,33 @@ class DigitDrawing {
       DENOISED_RETURN_IF_ERROR(files_.WriteImage(place, image.png()));
     }
     images_.push_back(std::move(pixels));
+    seed_ = image.seed();
     counter_.Finish(0, place);
-    lines_.push_back(options_.json ? JsonOf(image, path) : TextOf(image, path));
+    DENOISED_RETURN_IF_ERROR(Tell(options_.json ? JsonOf(image, path) : TextOf(image, path)));
     Show(nullptr);
     return absl::OkStatus();
   }
 
   absl::StatusOr<std::string> EncodeChain() const {
     return files_.format() == OutputFormat::kGif ? EncodeGif(chain_, {}) : EncodeApng(chain_, {});
+  }
+
+  absl::Status Tell(const std::string& line) {
+    if (!tells_at_once_) {
+      lines_.push_back(line);
+      return absl::OkStatus();
+    }
+    display_.Clear();
+    return PrintNow(line + "\n");
+  }
+
+  // How to have them all, too. Without the words of a status that says no more than that the user gave up.
+  absl::Status WithWhatWasWritten(const absl::Status& status) const {
+    if (images_.empty() || options_.index.has_value() || !files_.kept()) return status;
+    const std::string written = absl::StrCat(images_.size(), " of ", count(), " images were written; with --seed ",
+                                             seed_, " --count ", count(), " the same command draws them all");
+    if (absl::IsCancelled(status)) return absl::CancelledError(written);
+    return absl::Status(status.code(), absl::StrCat(status.message(), "\n", written));
   }
 
   std::string TextOf(const v1::GenerateDigitResponse::Image& image, const std::string& path) const {
@@ -158,7 +182,7 @@ class DigitDrawing {
   // NOTE: the seed as text, as proto3 has it: many readers of JSON keep 53 bits of a number.
   std::string JsonOf(const v1::GenerateDigitResponse::Image& image, const std::string& path) const {
     const int32_t digit = options_.digit.value_or(accepted_.digit());
-    nlohmann::ordered_json json = {{"file", path},
+    nlohmann::ordered_json json = {{"file", files_.kept() ? nlohmann::ordered_json(path) : nullptr},
                                    {"digit", digit},
                                    {"image_index", image.image_index()},
                                    {"seed", absl::StrCat(image.seed())},
@@ -185,22 +209,28 @@ class DigitDrawing {
 
   const ClientOptions& options_;
   OutputFiles& files_;
+  const bool tells_at_once_;
   ProgressDisplay display_;
   StepCounter counter_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();  // again when the call is accepted
   v1::GenerateDigitResponse::Accepted accepted_;
   std::vector<GreyImage> images_;
   std::vector<std::string> lines_;
+  uint64_t seed_ = 0;             // of those images
   std::vector<GreyImage> chain_;  // for an animation
   uint32_t every_ = 0;            // steps from frame to frame
   uint64_t frames_ = 0;           // that came
 };
 
-// What came of it: on stdout, or beside a PNG that goes there on stderr.
+void PrintLines(const DigitDrawing& drawing, std::FILE* out) {
+  for (const std::string& line : drawing.lines()) absl::FPrintF(out, "%s\n", line);
+}
+
+// What came of it, but for what was told before: on stdout, or beside a PNG that goes there on stderr.
 absl::Status Report(const DigitDrawing& drawing, const OutputFiles& files, const ClientOptions& options) {
   if (!files.to_stdout() && !options.json) DENOISED_RETURN_IF_ERROR(PrintPictures(drawing.images(), options.picture));
   std::FILE* const out = files.to_stdout() ? stderr : stdout;
-  std::fprintf(out, "%s\n", absl::StrJoin(drawing.lines(), "\n").c_str());
+  PrintLines(drawing, out);
   if (options.previews_dir.empty() || options.json) return absl::OkStatus();
   if (drawing.lost_frames() == 0) {
     absl::FPrintF(out, "%s  %d frames\n", options.previews_dir, drawing.frames());
@@ -222,11 +252,13 @@ absl::Status Draw(DigitClient& client, const ClientOptions& options, OutputFiles
   DigitDrawing drawing(options, files);
   if (options.watch && !drawing.shows_pictures()) {
     return absl::InvalidArgumentError(
-        "watch needs a terminal of 33 columns and 18 lines at least; `denoise 7 --previews_dir frames` keeps "
-        "the frames elsewhere");
+        absl::StrCat("watch needs ", PictureNeeds(), "; `denoise 7 --previews_dir frames` keeps the frames elsewhere"));
   }
   DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
-  DENOISED_RETURN_IF_ERROR(drawing.Draw(client));
+  if (const absl::Status status = drawing.Draw(client); !status.ok()) {
+    if (!options.quiet) PrintLines(drawing, files.to_stdout() ? stderr : stdout);
+    return status;
+  }
   WarnOfLostFrames(drawing, files, options);
   return options.quiet ? absl::OkStatus() : Report(drawing, files, options);
 }
@@ -236,7 +268,7 @@ absl::Status Draw(DigitClient& client, const ClientOptions& options, OutputFiles
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
   std::string name = options.class_name.empty() ? absl::StrCat("digit-", *options.digit) : FileSafe(options.class_name);
   if (options.index.has_value()) absl::StrAppend(&name, "-", *options.index);
-  if (options.watch && options.out.empty()) return Draw(client, options, OutputFiles::None(name));
+  if (options.watch && options.out.empty()) return Draw(client, options, OutputFiles::None());
   absl::StatusOr<OutputFiles> files =
       OutputFiles::Prepare(options.out, name, ImagesWanted(options), options.previews_dir, /*animations=*/true);
   return files.ok() ? Draw(client, options, *std::move(files)) : files.status();

@@ -23,11 +23,14 @@
 #include "client/show_health.h"
 #include "client/show_model.h"
 #include "common/command_line/command_line.h"
+#include "common/command_line/standard_output.h"
+#include "common/command_line/unknown_variables.h"
 #include "common/support/signal_queue.h"
 
 namespace denoised {
 namespace {
 
+constexpr char kTokenVariable[] = "DENOISE_TOKEN", kConfigVariable[] = "DENOISE_CONFIG";
 constexpr int kInterrupted = 130;  // as shells report SIGINT
 
 // Cancels the client's calls on SIGINT or SIGTERM, so that the server stops drawing at once.
@@ -68,6 +71,36 @@ absl::Status Run(DigitClient& client, const ClientOptions& options) {
   }
 }
 
+// Of a cancelled command, where it says more than that.
+std::string WhatIsKept(const absl::Status& status) {
+  const bool tells = absl::IsCancelled(status) && status.message() != kCancelledText;
+  return tells ? absl::StrCat("; ", status.message()) : "";
+}
+
+// `denoise helth` draws a class of that name, should there be one.
+absl::Status WithCommandLike(const absl::Status& status, const ClientOptions& options) {
+  const std::string command = CommandLike(options);
+  if (command.empty() || !(absl::IsInvalidArgument(status) || absl::IsUnavailable(status))) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), "\nor did you mean `denoise ", command, "`?"));
+}
+
+Origins AllOrigins(CLI::App& app, const ClientOptions& options, const std::set<std::string>& typed,
+                   const Origins& variables) {
+  Origins origins = OriginsOf(app, typed, variables);
+  if (options.connection.token.empty() || !options.connection.token_file.empty()) return origins;
+  const auto named = variables.find(kTokenVariable);
+  for (const char* name : {kTokenVariable, "--token_file"}) {  // errors are about either
+    origins[name] = named == variables.end() ? kTokenVariable : named->second;
+  }
+  return origins;
+}
+
+void WarnOfUnknownVariables(const CLI::App& app) {
+  for (const std::string& warning : UnknownVariables(app, "DENOISE", {kTokenVariable, kConfigVariable})) {
+    absl::FPrintF(stderr, "denoise: warning: %s\n", warning);
+  }
+}
+
 int Main(int argc, char** argv) {
   ClientOptions options;
   CLI::App app("Draws handwritten digits, or whatever the model has learned, with a denoised server.", "denoise");
@@ -82,36 +115,39 @@ int Main(int argc, char** argv) {
       "  denoise bench --concurrency 1,8      measures the server\n"
       "An option with (Env:...) can also be set by that environment variable, or in\n"
       "~/.config/denoise.toml, as in server = \"denoised.example.org\"; the command line\n"
-      "wins over the environment, and that over the file.\n"
+      "wins over the environment, and that over the file. XDG_CONFIG_HOME names another\n"
+      "folder than ~/.config, DENOISE_CONFIG another file.\n"
       "Exit status: 0 done, 1 an error, told on stderr, 2 a command line that cannot\n"
       "be, whoever finds that out, 130 interrupted.");
   AddClientOptions(app, options);
-  if (const absl::Status status = ReadConfigFile(app); !status.ok()) {
-    ReportError("denoise", status);
+  const absl::StatusOr<Origins> variables = ReadConfigFile(app);
+  if (!variables.ok()) {
+    ReportError("denoise", variables.status());
     return kUsageError;
   }
   ReadToken(options);
   const std::set<std::string> typed = TypedOptions(app, argc, argv);
-  if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
+  if (const std::optional<int> code = ParseCommandLine(app, argc, argv, *variables)) return *code;
+  const Origins origins = AllOrigins(app, options, typed, *variables);
   if (const absl::Status status = CheckOptions(options, typed); !status.ok()) {
-    ReportError("denoise", status);
+    ReportError("denoise", status, origins);
     return kUsageError;
   }
+  if (!options.quiet) WarnOfUnknownVariables(app);
   gpr_set_log_function([](gpr_log_func_args*) {});  // this program says itself what went wrong
 
   const absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect(options.connection);
-  if (!client.ok()) return ReportError("denoise", client.status());
+  if (!client.ok()) return ReportError("denoise", client.status(), origins);
   Interruption interruption(**client);
   const absl::Status status = Run(**client, options);
   if (interruption.happened()) {
-    const bool tells = options.command() == Command::kDataset && absl::IsCancelled(status);
-    absl::FPrintF(stderr, "denoise: interrupted%s\n", tells ? absl::StrCat("; ", status.message()) : "");
+    absl::FPrintF(stderr, "denoise: interrupted%s\n", WhatIsKept(status));
     return kInterrupted;
   }
-  return status.ok() ? EXIT_SUCCESS : ReportError("denoise", status);
+  return status.ok() ? EXIT_SUCCESS : ReportError("denoise", WithCommandLike(status, options), origins);
 }
 
 }  // namespace
 }  // namespace denoised
 
-int main(int argc, char** argv) { return denoised::Main(argc, argv); }
+int main(int argc, char** argv) { return denoised::FinishOutput("denoise", denoised::Main(argc, argv)); }

@@ -1,5 +1,6 @@
 #include "client/options.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <string_view>
@@ -13,8 +14,10 @@
 #include "absl/strings/strip.h"
 #include "common/command_line/command_line.h"
 #include "common/support/class_names.h"
+#include "common/support/edit_distance.h"
 #include "common/support/loopback.h"
 #include "common/support/quoted.h"
+#include "common/support/status_macros.h"
 #include "common/support/utf8.h"
 
 namespace denoised {
@@ -22,6 +25,13 @@ namespace {
 
 constexpr char kEnvironmentPrefix[] = "DENOISE";
 constexpr uint32_t kMaxGridRows = 1000;
+constexpr char kOtherFlags[] = "\nThe flags of `denoise --help` apply, too, where they have a use.";
+
+// The commands that are words.
+const std::vector<std::string>& Subcommands() {
+  static const auto* const names = new std::vector<std::string>{"bench", "health", "watch", "dataset"};
+  return *names;
+}
 
 template <typename Value>
 CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
@@ -78,7 +88,8 @@ void AddBench(CLI::App& app, ClientOptions& options) {
       "Examples:\n"
       "  denoise bench --concurrency 1,8              so many requests in flight\n"
       "  denoise bench --rate 0.5,1 --out load.json   so many a second; with a plot\n"
-      "  denoise bench --sampler ddim --steps 20 --duration 30");
+      "  denoise bench --sampler ddim --steps 20 --duration 30" +
+      std::string(kOtherFlags));
   bench->add_option("--concurrency", options.concurrency, "Requests in flight, or several numbers of them, with commas")
       ->delimiter(',')
       ->allow_extra_args(false)
@@ -100,7 +111,8 @@ void AddHealth(CLI::App& app, ClientOptions& options) {
   health->footer(
       "Examples:\n"
       "  denoise health --server denoised.example.org --tls\n"
-      "  denoise health --wait && denoise 7                   as soon as it serves");
+      "  denoise health --wait && denoise 7                   as soon as it serves" +
+      std::string(kOtherFlags));
 }
 
 void AddWatch(CLI::App& app, ClientOptions& options) {
@@ -110,7 +122,8 @@ void AddWatch(CLI::App& app, ClientOptions& options) {
   watch->footer(
       "Examples:\n"
       "  denoise watch 7                                      a hundred frames of the chain\n"
-      "  denoise watch 7 --preview_kind clean --out 7.gif     the network's guesses, kept as an animation");
+      "  denoise watch 7 --preview_kind clean --out 7.gif     the network's guesses, kept as an animation" +
+      std::string(kOtherFlags));
 }
 
 void AddDataset(CLI::App& app, ClientOptions& options) {
@@ -125,7 +138,8 @@ void AddDataset(CLI::App& app, ClientOptions& options) {
       "  denoise dataset --out synthetic --size 28            as small as MNIST's own\n"
       "manifest.json in the folder says with what they were drawn, and how the classes\n"
       "are called. Image i of class c is what `denoise c --index i --seed S` draws,\n"
-      "where S is the manifest's seed plus c.");
+      "where S is the manifest's seed plus c." +
+      std::string(kOtherFlags));
 }
 
 void AddPictureOptions(CLI::App& app, ClientOptions& options) {
@@ -193,7 +207,7 @@ void AddServerOptions(CLI::App& app, ClientOptions& options) {
   AddChoice(app, "priority", options.priority, "interactive, or batch for what may wait [interactive]",
             {{"interactive", v1::PRIORITY_INTERACTIVE}, {"batch", v1::PRIORITY_BATCH}})
       ->group(server);
-  Add(app, "retries", options.call.retries, "How often to ask again when the server's queue is full [3]")
+  Add(app, "retries", options.call.retries, "How often to ask again when the server has no place [3]")
       ->check(CLI::Range(0, 1000))
       ->group(server);
   AddSwitch(app, kEnvironmentPrefix, "tls", options.connection.tls, "Speak TLS, with the system's certificates")
@@ -273,6 +287,22 @@ std::vector<std::string> ChosenCommands(const ClientOptions& options) {
   return chosen;
 }
 
+absl::Status CheckOutput(const ClientOptions& options, const std::set<std::string>& typed) {
+  if (typed.count("--out") > 0 && options.out.empty()) {
+    return absl::InvalidArgumentError("--out: an empty name is that of no file; leave --out away for the usual one");
+  }
+  if (typed.count("--previews_dir") > 0 && options.previews_dir.empty()) {
+    return absl::InvalidArgumentError("--previews_dir: an empty name is that of no folder");
+  }
+  if (options.command() == Command::kDataset && options.out == "-") {
+    return absl::InvalidArgumentError("--out: a data set is several files, for which standard output is no place");
+  }
+  if (options.out == "-" && options.picture == PictureMode::kAlways) {
+    return absl::InvalidArgumentError("--picture: always would mix with the PNG of --out - on standard output");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 // No flag: other users of this machine could read it in the list of processes.
@@ -301,8 +331,16 @@ double WaitSeconds(const ClientOptions& options) {
   double seconds = 0;
   if (!options.wait.empty() && absl::SimpleAtod(options.wait, &seconds)) return seconds;
   const std::string& server = options.connection.server;
-  if (options.health) return 0;  // the question is how things are now
+  if (options.health) return 0;                 // the question is how things are now
+  if (!CommandLike(options).empty()) return 0;  // most likely nothing is to be drawn
   return IsLoopback(server) || server == "localhost" ? kForAServerThatStarts : 0;
+}
+
+std::string CommandLike(const ClientOptions& options) {
+  constexpr size_t kSlips = 2;
+  const std::string& name = options.class_name;
+  if (options.command() != Command::kDraw) return "";
+  return Nearest(name, Subcommands(), std::min(kSlips, name.size() / 2));
 }
 
 absl::Status CheckOptions(const ClientOptions& options, const std::set<std::string>& typed) {
@@ -335,15 +373,13 @@ absl::Status CheckOptions(const ClientOptions& options, const std::set<std::stri
     return absl::InvalidArgumentError(
         absl::StrCat("--per_digit: must be at most ", kMaxGridRows, " with --grid, got ", *options.per_digit));
   }
+  DENOISED_RETURN_IF_ERROR(CheckOutput(options, typed));
   if (command == Command::kDataset && options.out.empty()) {
     return absl::InvalidArgumentError("dataset needs a folder for its files, as in `denoise dataset --out synthetic`");
   }
   if (command == Command::kDataset && options.size.has_value() && *options.size != 32 && *options.size != 28) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--size of dataset must be 32, as the network draws, or 28, as MNIST has it; got ", *options.size));
-  }
-  if (options.out == "-" && options.picture == PictureMode::kAlways) {
-    return absl::InvalidArgumentError("--picture: always would mix with the PNG of --out - on standard output");
   }
   return absl::OkStatus();
 }

@@ -77,9 +77,8 @@ absl::StatusOr<OutputFiles> OutputFiles::Prepare(const std::string& out, const s
   return files;
 }
 
-OutputFiles OutputFiles::None(const std::string& name) {
+OutputFiles OutputFiles::None() {
   OutputFiles files;
-  files.stem_ = name;
   files.nowhere_ = true;
   return files;
 }
@@ -115,6 +114,7 @@ absl::Status OutputFiles::PreparePreviews(const std::string& previews_dir) {
 
 std::string OutputFiles::image(uint32_t image_index) const {
   if (to_stdout_) return "standard output";
+  if (nowhere_) return "not kept (--out keeps it)";
   return (fs::path(folder_) / absl::StrCat(stem_, Number(image_index), extension_)).string();
 }
 

@@ -35,7 +35,7 @@ class OutputFiles {
                                              const std::string& previews_dir, bool animations = false);
 
   // Nothing is written.
-  static OutputFiles None(const std::string& name);
+  static OutputFiles None();
 
   // What the ending of `out` asks for: a still picture, or the whole chain.
   OutputFormat format() const { return format_; }
@@ -43,7 +43,10 @@ class OutputFiles {
   // Whether images go to standard output, where nothing else may go then.
   bool to_stdout() const { return to_stdout_; }
 
-  // An image's path, or "standard output", or the name of what is not written.
+  // Whether images are written at all.
+  bool kept() const { return !nowhere_; }
+
+  // An image's path, or "standard output", or that it is not kept.
   std::string image(uint32_t image_index) const;
   std::string preview(uint32_t image_index, uint32_t step) const;
 

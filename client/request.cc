@@ -9,7 +9,9 @@ constexpr int kFramesPerChain = 20;
 
 }  // namespace
 
-uint32_t ImagesWanted(const ClientOptions& options) { return options.index.has_value() ? 1 : options.count; }
+uint32_t ImagesWanted(const ClientOptions& options) {
+  return options.index.has_value() || options.watch ? 1 : options.count;
+}
 
 v1::GenerateDigitRequest MakeRequest(const ClientOptions& options) {
   v1::GenerateDigitRequest request;

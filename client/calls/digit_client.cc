@@ -207,7 +207,7 @@ class DigitClient::Wait {
 absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
   Wait wait(options);
   for (int unexplained = 0; !TryToConnect(wait.deadline());) {
-    if (cancelled()) return absl::CancelledError("cancelled");
+    if (cancelled()) return absl::CancelledError(kCancelledText);
     if (wait.late()) {
       return absl::DeadlineExceededError(absl::StrCat("--timeout: no connection with ", server_, " in time"));
     }
@@ -226,13 +226,13 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
       default:
         return absl::UnavailableError(diagnosis.text);
     }
-    if (!WaitUnlessCancelled(kLook)) return absl::CancelledError("cancelled");
+    if (!WaitUnlessCancelled(kLook)) return absl::CancelledError(kCancelledText);
     grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
   }
   wait.ForItsModel();
   while (wait.patient() && !wait.late() && !HasModel()) {
     wait.Tell(absl::StrCat("the server at ", server_, " is loading its model"));
-    if (!WaitUnlessCancelled(kLook)) return absl::CancelledError("cancelled");
+    if (!WaitUnlessCancelled(kLook)) return absl::CancelledError(kCancelledText);
   }
   return absl::OkStatus();
 }
@@ -271,7 +271,7 @@ absl::Status DigitClient::GenerateDigit(const v1::GenerateDigitRequest& request,
         delay > std::chrono::nanoseconds(0) && retry < options.retries && deadline - system_clock::now() > delay;
     if (!worth_waiting) return status;
     if (options.on_wait) options.on_wait(Seconds(delay));
-    if (!WaitUnlessCancelled(delay)) return absl::CancelledError("cancelled");
+    if (!WaitUnlessCancelled(delay)) return absl::CancelledError(kCancelledText);
   }
 }
 
@@ -320,7 +320,7 @@ absl::Status DigitClient::ToAbslStatus(const grpc::Status& status, const CallOpt
   if (status.ok()) return absl::OkStatus();
   {
     const absl::MutexLock lock(&mu_);
-    if (cancelled_) return absl::CancelledError("cancelled");
+    if (cancelled_) return absl::CancelledError(kCancelledText);
   }
   Reach reach = Reach::kAnswered;
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && channel_->GetState(false) != GRPC_CHANNEL_READY) {

@@ -41,6 +41,9 @@ struct Connection {
   bool allow_plain_tokens = false;
 };
 
+// What CANCELLED says, of all calls below.
+inline constexpr char kCancelledText[] = "cancelled";
+
 struct WaitOptions {
   double wait_seconds = 0;     // for somebody to listen there
   double loading_seconds = 0;  // in all, once somebody does but has no model yet

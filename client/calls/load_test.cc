@@ -154,15 +154,17 @@ class LevelRun {
       result_.denoise_seconds += images.denoise_seconds;
       return;
     }
-    if (result_.refused + result_.failed == 0) result_.first_failure = std::string(status.message());
-    ++(absl::IsResourceExhausted(status) ? result_.refused : result_.failed);
+    const bool refused = absl::IsResourceExhausted(status);
+    std::string& first = refused ? result_.first_refusal : result_.first_failure;
+    if (first.empty()) first = std::string(status.message());
+    ++(refused ? result_.refused : result_.failed);
   }
 
   LevelResult Summarise() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     LevelResult result = std::move(result_);
     std::sort(result.latencies.begin(), result.latencies.end());
     result.seconds = std::max(0.0, Seconds(last_answer_ - counted_from_));
-    if (result.finished == 0 && result.first_failure.empty()) {
+    if (result.finished + result.refused + result.failed == 0) {
       result.first_failure = "no request that began in time was answered; measure longer with --duration";
     }
     result.images_per_second = static_cast<double>(images_) / Seconds(counted_to_ - counted_from_);
@@ -196,6 +198,8 @@ class LevelRun {
   LevelResult result_;                       // .level is constant; the rest is guarded by mu_
 };
 
+std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+
 }  // namespace
 
 absl::StatusOr<LevelResult> RunLevel(DigitClient& client, const v1::GenerateDigitRequest& request,
@@ -223,11 +227,13 @@ std::string FormatLevel(const LevelResult& result) {
     absl::StrAppendFormat(&text, "%8.3f%8.3f%8.3f%8.3f%7.2f%7.1f\n", latency(0.5), latency(0.95), latency(0.99),
                           latency(1), result.queue_seconds, result.batch_images());
   }
-  if (result.refused > 0) absl::StrAppendFormat(&text, "  %d refused, as the queue was full\n", result.refused);
-  if (result.failed > 0) absl::StrAppendFormat(&text, "  %d failed\n", result.failed);
-  if (result.failed > 0 || result.finished == 0) {
-    const std::string first_line = result.first_failure.substr(0, result.first_failure.find('\n'));
-    absl::StrAppendFormat(&text, "  the first error: %s\n", first_line);
+  if (result.refused > 0) {
+    absl::StrAppendFormat(&text, "  %d refused, at first: %s\n", result.refused, FirstLine(result.first_refusal));
+  }
+  if (result.failed > 0) {
+    absl::StrAppendFormat(&text, "  %d failed, at first: %s\n", result.failed, FirstLine(result.first_failure));
+  } else if (!result.first_failure.empty()) {
+    absl::StrAppendFormat(&text, "  %s\n", FirstLine(result.first_failure));
   }
   return text;
 }

@@ -49,9 +49,10 @@ struct LevelResult {
   LoadLevel level;
   double seconds = 0;             // from the beginning of the counted time to the last answer
   int64_t finished = 0;           // requests with all their images
-  int64_t refused = 0;            // RESOURCE_EXHAUSTED: the queue was full
+  int64_t refused = 0;            // RESOURCE_EXHAUSTED: the queue was full, or this client had its share
+  std::string first_refusal;      // in the server's words
   int64_t failed = 0;             // any other error
-  std::string first_failure;      // of `refused` and `failed`, in words
+  std::string first_failure;      // in words; or why not one request counts
   double images_per_second = 0;   // that came within the counted time, whichever request they belong to
   std::vector<double> latencies;  // seconds, ascending, of finished requests
   double queue_seconds = 0;       // mean of an image's time in the server's queue, as the server tells it

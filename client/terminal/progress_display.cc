@@ -4,22 +4,34 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/command_line/progress_bar.h"
 #include "common/command_line/terminal.h"
+#include "common/support/quoted.h"
 
 namespace denoised {
 namespace {
 
-// Whether a 32x32 picture and the line below it fit, so that nothing wraps or scrolls away.
-bool TerminalFitsPicture() {
-  const TerminalExtent size = TerminalSize(STDERR_FILENO);
-  return size.columns > kModelSize && size.rows > kModelSize / 2 + 1;
-}
+// So that a 32x32 picture and the line below it neither wrap nor scroll away.
+constexpr int kLeastColumns = kModelSize + 1, kLeastRows = kModelSize / 2 + 2;
 
 }  // namespace
+
+std::string PictureNeeds() {
+  if (isatty(STDERR_FILENO) != 1) return "a terminal, and standard error is none";
+  if (!CanRewrite(STDERR_FILENO)) {
+    const char* term = std::getenv("TERM");
+    return absl::StrCat("a terminal whose cursor can be moved, and TERM ",
+                        term == nullptr || *term == '\0' ? "is not set" : absl::StrCat("says ", Quoted(term)));
+  }
+  const TerminalExtent size = TerminalSize(STDERR_FILENO);
+  if (size.columns >= kLeastColumns && size.rows >= kLeastRows) return "";
+  return absl::StrCat("a terminal of ", kLeastColumns, " columns and ", kLeastRows,
+                      " lines at least, and this one has ", size.columns, " and ", size.rows);
+}
 
 std::string DrawnText(uint64_t drawn, uint64_t count) { return absl::StrCat(drawn, " of ", count, " drawn"); }
 
@@ -33,7 +45,7 @@ std::string FormatProgress(const DrawingProgress& progress, int columns) {
 
 ProgressDisplay::ProgressDisplay(bool enabled, bool pictures, TerminalPalette palette)
     : enabled_(enabled && CanRewrite(STDERR_FILENO)),
-      pictures_(enabled_ && pictures && TerminalFitsPicture()),
+      pictures_(enabled_ && pictures && PictureNeeds().empty()),
       palette_(palette) {}
 
 ProgressDisplay::~ProgressDisplay() { Clear(); }

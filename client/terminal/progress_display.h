@@ -30,6 +30,10 @@ std::string DrawnText(uint64_t drawn, uint64_t count);
 // or, where that is more than `columns`, "digit 7  42%  1.9 s left", cut if need be.
 std::string FormatProgress(const DrawingProgress& progress, int columns = 80);
 
+// What a terminal lacks that cannot show pictures above that line: "a terminal of 33 columns and 18 lines at least, and
+// this one has 30 and 10". Empty where it lacks nothing.
+std::string PictureNeeds();
+
 class ProgressDisplay {
  public:
   // `enabled`: false shows nothing at all. `pictures`: whether frames are shown above the line.

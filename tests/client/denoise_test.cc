@@ -26,6 +26,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::MatchesRegex;
+using testing::StartsWith;
 
 // A picture of one grey, which tells a test what it was drawn for.
 std::string Png(int size, int grey) {
@@ -126,6 +127,7 @@ class FakeService : public v1::DigitService::Service {
 class DenoiseTest : public testing::Test {
  protected:
   DenoiseTest() {
+    grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -139,6 +141,22 @@ class DenoiseTest : public testing::Test {
     arguments.insert(arguments.begin(), "denoise");
     // The folder instead of ~/.config, where a tester may have settings.
     return RunProgram(arguments, {"DENOISE_SERVER=" + address_, "XDG_CONFIG_HOME=" + folder_.path()}, folder_.path());
+  }
+  // The same as a shell runs it, redirections and all.
+  ProgramResult InShell(const std::string& arguments, const std::vector<std::string>& environment = {}) {
+    std::vector<std::string> all = {"DENOISE_SERVER=" + address_, "XDG_CONFIG_HOME=" + folder_.path()};
+    all.insert(all.end(), environment.begin(), environment.end());
+    return RunProgram({"/bin/sh", "-c", "exec " DENOISED_BIN_DIR "/denoise " + arguments}, all, folder_.path());
+  }
+  // And at a terminal.
+  ProgramResult AtATerminal(const std::string& arguments, const std::string& size,
+                            const std::vector<std::string>& environment) {
+    std::vector<std::string> all = {"DENOISE_SERVER=" + address_, "XDG_CONFIG_HOME=" + folder_.path()};
+    all.insert(all.end(), environment.begin(), environment.end());
+    return RunProgram(
+        {"/bin/sh", "-c",
+         "exec script -qec 'stty " + size + "; exec " DENOISED_BIN_DIR "/denoise " + arguments + "' /dev/null"},
+        all, folder_.path());
   }
   GreyImage Read(const std::string& name) {
     const absl::StatusOr<GreyImage> image = DecodePng(Slurp(folder_.File(name)));
@@ -212,7 +230,27 @@ TEST_F(DenoiseTest, FlagsWithoutAValueHaveEnvironmentVariablesToo) {
   EXPECT_EQ(denoise("DENOISE_QUIET=yes").out, "");
   const ProgramResult mistyped = denoise("DENOISE_TLS=maybe");
   EXPECT_EQ(mistyped.exit_code, 2);
-  EXPECT_EQ(mistyped.err, "denoise: error: --tls: must be true or false, got maybe\nSee denoise --help.\n");
+  EXPECT_EQ(mistyped.err, "denoise: error: DENOISE_TLS: must be true or false, got maybe\nSee denoise --help.\n");
+}
+
+// Reported: results that could not be written to standard output were lost, and the exit status was 0.
+TEST_F(DenoiseTest, ResultsThatCannotBePrintedAreAnError) {
+  const std::string load = " --duration=0.1 --warmup=0 --size=32";
+  for (const std::string& arguments :
+       {std::string("7"), std::string("7 --json"), std::string("--grid --json"), std::string("--model"),
+        std::string("--model --json"), std::string("health"), std::string("health --json"),
+        "bench --concurrency=1 --json" + load, "bench --concurrency=1" + load,
+        std::string("dataset --out=set --per_digit=1 --json"), std::string("--help"), std::string("--version"),
+        std::string("bench --help"), std::string("--print_manual"), std::string("--print_completions bash")}) {
+    const ProgramResult full = InShell(arguments + " >/dev/full");
+    EXPECT_EQ(full.exit_code, 1) << arguments;
+    EXPECT_THAT(full.err, StartsWith("denoise: error: cannot write to standard output: No space left on device\n"))
+        << arguments;
+    const ProgramResult closed = InShell(arguments + " >&-");
+    EXPECT_EQ(closed.exit_code, 1) << arguments;
+    EXPECT_THAT(closed.err, StartsWith("denoise: error: cannot write to standard output: Bad file descriptor\n"))
+        << arguments;
+  }
 }
 
 TEST_F(DenoiseTest, VersionNamesTheRevision) {
@@ -626,8 +664,40 @@ TEST_F(DenoiseTest, WhatWasDrawnBeforeAnErrorStays) {
   const ProgramResult result = Denoise({"7", "--count=3"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.err, "denoise: error: the server at " + address_ +
-                            " says: out of memory\ndenoise: error: 1 of 3 images were written\n");
+                            " says: out of memory\ndenoise: error: 1 of 3 images were written; with --seed 42 --count "
+                            "3 the same command draws them all\n");
+  EXPECT_EQ(result.out, "digit-7-1.png  256x256, seed 42, 1000 steps in 3.2 s (queued 0.0 s)\n");
   EXPECT_THAT(Files(), ElementsAre("digit-7-1.png"));
+  EXPECT_THAT(AtATerminal("7 --count=3 --picture=never", "cols 80 rows 24", {"TERM=dumb"}).out,
+              StartsWith("digit-7-1.png  256x256, seed 42,"));
+}
+
+// Reported: lines came all at the end, and never where that was not reached.
+TEST_F(DenoiseTest, LinesComeWithTheirImages) {
+  service_.behavior = [](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                         FakeService::Writer* writer) {
+    FakeService::Accept(request, writer);
+    FakeService::DrawOne(request, 0, writer);
+    while (!context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return grpc::Status::CANCELLED;
+  };
+  BackgroundProgram program({"denoise", "7", "--count=24", "--json", "--server", address_}, {}, folder_.path());
+  while (program.out().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // or the test's time limit
+  program.Signal(SIGINT);
+  EXPECT_EQ(program.Wait(), 130);
+  EXPECT_EQ(nlohmann::json::parse(program.out())["seed"], "42");
+  EXPECT_EQ(program.err(),
+            "denoise: interrupted; 1 of 24 images were written; with --seed 42 --count 24 the same command draws them "
+            "all\n");
+}
+
+TEST_F(DenoiseTest, LineThatCannotBePrintedEndsTheCall) {
+  const ProgramResult result = InShell("7 --count=3 --json >/dev/full");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err,
+            "denoise: error: cannot write to standard output: No space left on device\n"
+            "denoise: error: 1 of 3 images were written; with --seed 42 --count 3 the same command draws them all\n");
+  EXPECT_THAT(Files(), ElementsAre("digit-7-0.png"));
 }
 
 TEST_F(DenoiseTest, UnwritableFolderIsSaidBeforeAnythingIsDrawn) {
@@ -650,7 +720,7 @@ TEST_F(DenoiseTest, MissingImagesAreAnError) {
   };
   const ProgramResult digit = Denoise({"7", "--count=3"});
   EXPECT_EQ(digit.exit_code, 1);
-  EXPECT_EQ(digit.err, "denoise: error: the server ended the call after 1 of 3 images\n");
+  EXPECT_THAT(digit.err, StartsWith("denoise: error: the server ended the call after 1 of 3 images\n"));
   EXPECT_THAT(Files(), ElementsAre("digit-7-0.png"));
   const ProgramResult grid = Denoise({"--grid", "--per_digit=2"});
   EXPECT_EQ(grid.exit_code, 1);
@@ -725,7 +795,7 @@ TEST_F(DenoiseTest, BenchThatNeverGetsAnAnswerSaysWhy) {
   const ProgramResult refused = Denoise({"bench", "--concurrency=1", "--duration=0.2", "--warmup=0"});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_THAT(refused.out, HasSubstr("  nothing was finished\n"));
-  EXPECT_THAT(refused.err, testing::StartsWith("denoise: error: not one request was finished at 1 in flight: "));
+  EXPECT_THAT(refused.err, StartsWith("denoise: error: not one request was finished at 1 in flight: "));
   EXPECT_THAT(refused.err, HasSubstr("the queue is full"));
 
   service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
@@ -782,7 +852,14 @@ TEST_F(DenoiseTest, MistypedCommandsAreExplained) {
       {{"12345678901"}, "--digit: no model has so many classes, got \"12345678901\"\nSee denoise --help.\n"},
       {{"7", "--sampler=quick"},
        "--sampler: must be one of ddim, ddpm, dpm_solver_pp_2m, got quick\nSee denoise --help.\n"},
-      {{"7", "--count=0"}, "--count: Value 0 not in range 1 to 1000000\nSee denoise --help.\n"},
+      {{"7", "--count=0"}, "--count: must be 1 to 1000000, got 0\nSee denoise --help.\n"},
+      {{"bench", "--duration=0"}, "--duration: must be 0.1 to 1000000, got 0\nSee denoise --help.\n"},
+      {{"7", "--steps"}, "--steps: needs a value\nSee denoise --help.\n"},
+      {{"7", "--sed", "42"},
+       "The following arguments were not expected: --sed 42; did you mean --seed?\nSee denoise --help.\n"},
+      {{"7", "--concurrency", "4"},
+       "The following arguments were not expected: --concurrency 4; --concurrency is of denoise bench\n"
+       "See denoise --help.\n"},
       {{"7", "--bogus"}, "The following argument was not expected: --bogus\nSee denoise --help.\n"},
   };
   for (const auto& [arguments, message] : cases) {
@@ -866,7 +943,7 @@ TEST_F(DenoiseTest, EndingAsksForTheWholeChainAsAnAnimation) {
   const ProgramResult gif = Denoise({"7", "--size=32", "--out=seven.gif"});
   EXPECT_EQ(gif.exit_code, 0) << gif.err;
   EXPECT_EQ(service_.requests()[0].preview().every_steps(), 20u);
-  EXPECT_THAT(Slurp(folder_.File("seven.gif")), testing::StartsWith("GIF89a"));
+  EXPECT_THAT(Slurp(folder_.File("seven.gif")), StartsWith("GIF89a"));
   EXPECT_EQ(Denoise({"7", "--size=32", "--out=seven.apng", "--preview_every=500"}).exit_code, 0);
   const std::string apng = Slurp(folder_.File("seven.apng"));
   EXPECT_TRUE(DecodePng(apng).ok());
@@ -896,20 +973,39 @@ TEST_F(DenoiseTest, WatchNeedsATerminal) {
   const ProgramResult result = Denoise({"watch", "7"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.err,
-            "denoise: error: watch needs a terminal of 33 columns and 18 lines at least; `denoise 7 "
-            "--previews_dir frames` keeps the frames elsewhere\n");
+            "denoise: error: watch needs a terminal, and standard error is none; `denoise 7 --previews_dir frames` "
+            "keeps the frames elsewhere\n");
+  EXPECT_THAT(service_.requests(), IsEmpty());
+}
+
+// Reported: a dumb terminal was told that it needed 33 columns, which it had.
+TEST_F(DenoiseTest, WatchSaysWhatATerminalLacks) {
+  EXPECT_EQ(AtATerminal("watch 7", "cols 80 rows 24", {"TERM=dumb"}).out,
+            "denoise: error: watch needs a terminal whose cursor can be moved, and TERM says \"dumb\"; `denoise 7 "
+            "--previews_dir frames` keeps the frames elsewhere\r\n");
+  EXPECT_THAT(AtATerminal("watch 7", "cols 80 rows 10", {"TERM=xterm"}).out,
+              HasSubstr("denoise: error: watch needs a terminal of 33 columns and 18 lines at least, and this one has "
+                        "80 and 10; `denoise 7 --previews_dir frames` keeps the frames elsewhere\r\n"));
   EXPECT_THAT(service_.requests(), IsEmpty());
 }
 
 TEST_F(DenoiseTest, WatchShowsAHundredFramesAndKeepsNone) {
-  const ProgramResult result = RunProgram(
-      {"/bin/sh", "-c", "exec script -qec 'stty cols 80 rows 24; exec " DENOISED_BIN_DIR "/denoise watch 7' /dev/null"},
-      {"DENOISE_SERVER=" + address_, "XDG_CONFIG_HOME=" + folder_.path(), "TERM=xterm"}, folder_.path());
+  const ProgramResult result =
+      AtATerminal("watch 7", "cols 80 rows 24", {"TERM=xterm", "DENOISE_QUIET=1", "DENOISE_COUNT=2"});
   ASSERT_EQ(result.exit_code, 0) << result.out;
   EXPECT_EQ(service_.requests()[0].preview().every_steps(), 10u);
   EXPECT_THAT(result.out, HasSubstr("step 500/1000"));
-  EXPECT_THAT(result.out, HasSubstr("digit-7  256x256, seed 42, 1000 steps"));
   EXPECT_THAT(Files(), IsEmpty());
+}
+
+// Reported: the line named a file that did not exist.
+TEST_F(DenoiseTest, WatchSaysThatNothingIsKept) {
+  const std::vector<std::string> terminal = {"TERM=xterm"};
+  EXPECT_THAT(AtATerminal("watch 7", "cols 80 rows 24", terminal).out,
+              HasSubstr("not kept (--out keeps it)  256x256, seed 42, 1000 steps"));
+  EXPECT_THAT(AtATerminal("watch 7 --json", "cols 80 rows 24", terminal).out, HasSubstr("{\"file\":null,\"digit\":7,"));
+  EXPECT_THAT(AtATerminal("watch 7 --json --out 7.png", "cols 80 rows 24", terminal).out,
+              HasSubstr("{\"file\":\"7.png\",\"digit\":7,"));
 }
 
 TEST_F(DenoiseTest, JsonIsALineForEachImage) {
@@ -976,7 +1072,7 @@ TEST_F(DenoiseTest, BenchGoesOnAfterALevelThatFinishesNothing) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("  nothing was finished\n"));
   EXPECT_THAT(result.out,
-              HasSubstr("  the first error: the server at " + address_ + " says: the queue is full\n2 in flight"));
+              HasSubstr(" refused, at first: the server at " + address_ + " says: the queue is full\n2 in flight"));
 }
 
 TEST_F(DenoiseTest, WaitsForAServerThatStarts) {
@@ -1010,7 +1106,7 @@ TEST_F(DenoiseTest, SettingsFileStandsBehindEnvironmentAndFlags) {
   EXPECT_EQ(mistyped.exit_code, 2);
   EXPECT_EQ(mistyped.err,
             "denoise: error: " + path +
-                ": there is no setting named sever; settings are called as the flags of `denoise --help`, "
+                ": there is no setting named \"sever\"; settings are called as the flags of `denoise --help`, "
                 "without hyphens\n");
   folder_.Write("denoise.toml", "token = \"secret\"\n");
   chmod(path.c_str(), 0644);
@@ -1018,12 +1114,103 @@ TEST_F(DenoiseTest, SettingsFileStandsBehindEnvironmentAndFlags) {
             "denoise: error: " + path + ": holds a token, and others may read it; chmod 600 " + path + "\n");
   chmod(path.c_str(), 0600);
   EXPECT_EQ(denoise({"DENOISE_SERVER=" + address_}).exit_code, 0);
-  EXPECT_THAT(RunProgram({"denoise", "7"}, {"DENOISE_CONFIG=/nowhere.toml"}).err,
-              HasSubstr("cannot open /nowhere.toml"));
+  EXPECT_EQ(RunProgram({"denoise", "7"}, {"DENOISE_CONFIG=/nowhere.toml"}).err,
+            "denoise: error: DENOISE_CONFIG: cannot open /nowhere.toml: No such file or directory\n");
+}
+
+// Reported: "there is no setting named bench.++", and control characters of a binary file on the terminal.
+TEST_F(DenoiseTest, SettingsFileThatIsNoneIsSaid) {
+  std::string path = folder_.Write("denoise.toml", "[bench]\nsteps = 9\n");
+  EXPECT_EQ(Denoise({"7"}).err, "denoise: error: " + path +
+                                    ": [bench]: sections have no meaning here; leave it out, as a setting is for all "
+                                    "commands\n");
+  folder_.Write("denoise.toml", "a\x1b[31m\x01 = 1\n");
+  const ProgramResult binary = Denoise({"7"});
+  EXPECT_EQ(binary.exit_code, 2);
+  EXPECT_THAT(binary.err, HasSubstr("there is no setting named \"a\\x1b[31m\\x01\"; "));
+}
+
+// Reported: a wrong value of the file or the environment was blamed on a flag that nobody had typed.
+TEST_F(DenoiseTest, WrongValuesAreBlamedOnTheirOrigin) {
+  const std::string path = folder_.Write("denoise.toml", "seed = \"abc\"\n");
+  EXPECT_EQ(Denoise({"7"}).err, "denoise: error: " + path +
+                                    ": seed: must be a whole number in decimal digits, got abc\nSee denoise --help.\n");
+  EXPECT_EQ(InShell("7", {"DENOISE_SEED=xyz"}).err,
+            "denoise: error: DENOISE_SEED: must be a whole number in decimal digits, got xyz\nSee denoise --help.\n");
+  EXPECT_EQ(Denoise({"7", "--seed=x"}).err,
+            "denoise: error: --seed: must be a whole number in decimal digits, got x\nSee denoise --help.\n");
+  folder_.Write("denoise.toml", "sampler = \"quick\"\n");
+  EXPECT_EQ(Denoise({"7"}).err, "denoise: error: " + path +
+                                    ": sampler: must be one of ddim, ddpm, dpm_solver_pp_2m, got quick\n"
+                                    "See denoise --help.\n");
+  folder_.Write("denoise.toml", "size = 5000\n");
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
+    return BadRequest("image.size", "must be 32 to 1024 pixels, got 5000");
+  };
+  const ProgramResult of_server = Denoise({"7"});
+  EXPECT_EQ(of_server.exit_code, 2);
+  EXPECT_EQ(of_server.err, "denoise: error: " + path + ": size: must be 32 to 1024 pixels, got 5000\n");
+}
+
+// Reported: a wrong DENOISE_TOKEN was called --token_file.
+TEST_F(DenoiseTest, WrongTokenIsBlamedOnItsOrigin) {
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
+    return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "no such token");
+  };
+  const std::string says = ": the server at " + address_ + " says: no such token\n";
+  EXPECT_EQ(InShell("7", {"DENOISE_TOKEN=secret"}).err, "denoise: error: DENOISE_TOKEN" + says);
+  EXPECT_EQ(Denoise({"7"}).err, "denoise: error: --token_file" + says) << "which is what to use";
+  const std::string token = folder_.Write("token", "secret");
+  EXPECT_EQ(InShell("7", {"DENOISE_TOKEN_FILE=" + token}).err, "denoise: error: DENOISE_TOKEN_FILE" + says);
+  const std::string path = folder_.Write("denoise.toml", "token = \"secret\"\n");
+  chmod(path.c_str(), 0600);
+  EXPECT_EQ(Denoise({"7"}).err, "denoise: error: " + path + ": token" + says);
+}
+
+// Reported: a mistyped variable was passed over.
+TEST_F(DenoiseTest, UnknownVariablesAreToldOf) {
+  const ProgramResult result = InShell("7", {"DENOISE_SEDE=42"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "denoise: warning: DENOISE_SEDE is no setting of denoise; did you mean DENOISE_SEED?\n");
+  EXPECT_EQ(InShell("7", {"DENOISE_CONFIG=", "DENOISE_TOKEN=", "DENOISED_THREADS=1"}).err, "");
+  EXPECT_EQ(InShell("7 --quiet", {"DENOISE_SEDE=42"}).err, "");
+}
+
+// Reported: `denoise helth` waited ten seconds for a server, and then spoke of nothing else.
+TEST_F(DenoiseTest, MistypedSubcommandIsSuggested) {
+  const ProgramResult nobody = Denoise({"helth", "--server=127.0.0.1:1"});
+  EXPECT_EQ(nobody.exit_code, 1);
+  EXPECT_THAT(nobody.err, MatchesRegex("denoise: error: cannot reach a server at 127.0.0.1:1; .*\n"
+                                       "denoise: error: or did you mean `denoise health`\\?\n"));
+  service_.behavior = [](grpc::ServerContext*, const v1::GenerateDigitRequest&, FakeService::Writer*) {
+    return BadRequest("class_name", "must be one of \"cat\" and \"dog\", got \"wacth\"");
+  };
+  EXPECT_EQ(Denoise({"wacth"}).err,
+            "denoise: error: --digit: must be one of \"cat\" and \"dog\", got \"wacth\"\n"
+            "denoise: error: or did you mean `denoise watch`?\n");
+  service_.behavior = &FakeService::DrawAll;
+  EXPECT_EQ(Denoise({"bunch"}).err, "") << "there may be a class of that name";
+}
+
+// Reported: --out "" wrote digit-7.png, and dataset --out - made a folder named "-".
+TEST_F(DenoiseTest, NamesOfNoFileAreRefused) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"7", "--out", ""}, "--out: an empty name is that of no file; leave --out away for the usual one"},
+      {{"7", "--previews_dir", ""}, "--previews_dir: an empty name is that of no folder"},
+      {{"dataset", "--out", "-"}, "--out: a data set is several files, for which standard output is no place"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    const ProgramResult result = Denoise(arguments);
+    EXPECT_EQ(result.exit_code, 2) << message;
+    EXPECT_EQ(result.err, "denoise: error: " + message + "\n");
+  }
+  EXPECT_THAT(Files(), IsEmpty());
 }
 
 TEST_F(DenoiseTest, ManualAndCompletionsAreItsOwn) {
   EXPECT_THAT(Denoise({"--print_manual"}).out, HasSubstr("\\fB\\-\\-sampler\\fR \\fIddim|ddpm|dpm_solver_pp_2m\\fR"));
+  EXPECT_THAT(Denoise({"--print_manual"}).out, HasSubstr("\n\\fBdenoise\\fR [\\fIOPTION\\fR]... [\\fICLASS\\fR]\n"));
+  EXPECT_THAT(Denoise({"--print_manual"}).out, HasSubstr("denoise watch 7 \\-\\-preview_kind clean"));
   EXPECT_THAT(Denoise({"--print_completions", "bash"}).out, HasSubstr("complete -o default -F _denoise denoise\n"));
 }
 
@@ -1032,7 +1219,14 @@ TEST_F(DenoiseTest, HelpOfASubcommandHasExamplesOfItsOwn) {
   const std::string help = Denoise({"bench", "--help"}).out;
   EXPECT_THAT(help, HasSubstr("denoise bench --concurrency 1,8"));
   EXPECT_THAT(help, testing::Not(HasSubstr("denoise --grid --out")));
+  for (const char* subcommand : {"bench", "watch", "dataset", "health"}) {
+    EXPECT_THAT(Denoise({subcommand, "--help"}).out, HasSubstr("The flags of `denoise --help` apply, too"))
+        << subcommand;
+  }
   const std::string main_help = Denoise({"--help"}).out;
+  EXPECT_THAT(main_help, HasSubstr("\n  --wait[=NUMBER], 0 to 86400 (Env:DENOISE_WAIT)\n"));
+  EXPECT_THAT(main_help, HasSubstr("DENOISE_CONFIG"));
+  EXPECT_THAT(main_help, HasSubstr("XDG_CONFIG_HOME"));
   EXPECT_THAT(main_help, HasSubstr("Exit status: 0 done, 1 an error"));
   const std::string all = help + main_help;
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(all, '\n'))) {

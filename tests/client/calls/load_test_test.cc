@@ -33,7 +33,7 @@ TEST(FormatLevelTest, ALineForTheLevelAndFailuresInWords) {
   EXPECT_EQ(FormatLevel(Result(LoadKind::kClosed, 8, 1)),
             "8 in flight        10.00      100   0.500   0.950   0.990   1.000   0.00    5.0\n");
   EXPECT_THAT(FormatLevel(failed), testing::StartsWith("2.5 a second       10.00"));
-  EXPECT_THAT(FormatLevel(failed), testing::EndsWith("\n  3 failed\n  the first error: the server is gone\n"));
+  EXPECT_THAT(FormatLevel(failed), testing::EndsWith("\n  3 failed, at first: the server is gone\n"));
   EXPECT_EQ(LevelHeader().size(), FormatLevel(Result(LoadKind::kClosed, 8, 1)).size());
 }
 
@@ -49,11 +49,20 @@ TEST(FormatLevelTest, FitsEightyColumns) {
 TEST(FormatLevelTest, LevelThatFinishesNothingSaysWhy) {
   LevelResult nothing;
   nothing.level = {.kind = LoadKind::kClosed, .value = 8};
-  nothing.refused = 7;
-  nothing.first_failure = "the queue is full";
+  nothing.first_failure = "no request was answered";
   EXPECT_EQ(FormatLevel(nothing),
-            "8 in flight         0.00        0  nothing was finished\n  7 refused, as the queue was full\n"
-            "  the first error: the queue is full\n");
+            "8 in flight         0.00        0  nothing was finished\n  no request was answered\n");
+}
+
+// Reported: each refusal was called a full queue, though it may be this client's share that is used up.
+TEST(FormatLevelTest, RefusalsAreInTheServersWords) {
+  LevelResult refused;
+  refused.level = {.kind = LoadKind::kClosed, .value = 8};
+  refused.refused = 7;
+  refused.first_refusal = "this client has 224 images here\nand more";
+  EXPECT_EQ(FormatLevel(refused),
+            "8 in flight         0.00        0  nothing was finished\n"
+            "  7 refused, at first: this client has 224 images here\n");
 }
 
 TEST(ResultsToJsonTest, SaysTheLoopAndItsFigures) {
