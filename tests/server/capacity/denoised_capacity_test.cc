@@ -51,6 +51,7 @@ TEST_F(CapacityTest, WhatDoesNotFitIsSaid) {
   EXPECT_THAT(Run({"--step_times=nowhere.json"}).err, HasSubstr("cannot open nowhere.json"));
   EXPECT_THAT(Run({"--out=x.txt"}).err, HasSubstr("--out must end in .json, got x.txt"));
   EXPECT_THAT(Run({"--threads=100000"}).err, HasSubstr("--threads: must be 0 to 1024, got 100000"));
+  EXPECT_THAT(Run({"--out=/proc/x.json"}).err, HasSubstr("denoised-capacity: error: cannot "));
   const ProgramResult both = Run({"--step_times=bad.json", "--max_batch_rows=4"});
   EXPECT_EQ(both.exit_code, 2);
   EXPECT_THAT(both.err, HasSubstr("excludes"));
