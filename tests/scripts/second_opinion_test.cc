@@ -41,7 +41,7 @@ TEST(SecondOpinionTest, RealDigitsAreAtTheFloorAndNoiseIsFarFromIt) {
   WriteSet(noise, [](int i) { return static_cast<unsigned>(i) * 2654435761u >> 24; });
   const ProgramResult result = Judge({SmallMnistFolder(), noise.path()});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("Of 64 test images it reads 75.00% as meant.\n"));
+  EXPECT_THAT(result.out, HasSubstr("Of 64 test images, 28 pixels wide, it reads 75.00% as meant.\n"));
   // The floor is of the same 256 images.
   EXPECT_THAT(result.out, ContainsRegex(absl::StrCat(SmallMnistFolder(), ": 256 drawn .*: 1.00 times the floor.")));
   EXPECT_THAT(result.out, ContainsRegex(absl::StrCat(noise.path(), ": 256 drawn .*: [0-9][0-9]+\\.[0-9]+ times")));
