@@ -56,6 +56,13 @@ std::optional<std::string> WithoutValue(const std::string& text) {
   return parts->first + ": needs a value";
 }
 
+// "--seed: At Most 1 required but received 2"
+std::optional<std::string> Repeated(const std::string& text) {
+  const auto parts = Around(text, ": At Most 1 required but received ");
+  if (!parts.has_value()) return std::nullopt;
+  return absl::StrCat(parts->first, ": takes one value, got ", parts->second);
+}
+
 // "--count: Value 0 not in range 1 to 1000000"
 std::optional<std::string> OutOfRange(const std::string& text) {
   const auto named = Around(text, ": Value ");
@@ -107,7 +114,7 @@ std::string Extras(const CLI::App& app) {
 }
 
 std::string InWords(const std::string& text) {
-  for (const auto& words : {ExtraInFile, Unconverted, WithoutValue, OutOfRange, NotAMember}) {
+  for (const auto& words : {ExtraInFile, Unconverted, WithoutValue, Repeated, OutOfRange, NotAMember}) {
     if (std::optional<std::string> found = words(text)) return *std::move(found);
   }
   return text;

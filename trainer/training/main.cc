@@ -13,6 +13,7 @@
 #include "common/checkpoint/add_golden_draw.h"
 #include "common/command_line/command_line.h"
 #include "common/command_line/progress_bar.h"
+#include "common/command_line/standard_output.h"
 #include "common/support/clock.h"
 #include "common/support/signal_queue.h"
 #include "trainer/data/training_set.h"
@@ -240,4 +241,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace denoised
 
-int main(int argc, char** argv) { return denoised::Main(argc, argv); }
+int main(int argc, char** argv) { return denoised::FinishOutput("denoise-train", denoised::Main(argc, argv)); }

@@ -147,6 +147,7 @@ TEST_F(CommandLineTest, UnknownArgumentsAreNamedInOrderWithTheNearestFlag) {
 
 TEST_F(CommandLineTest, ErrorsAreInWords) {
   EXPECT_EQ(Parse({"--timeout"}), Error("--timeout: needs a value"));
+  EXPECT_EQ(Parse({"--seed=1", "--seed=2"}), Error("--seed: takes one value, got 2"));
   EXPECT_EQ(Parse({"--ratio=0"}), Error("--ratio: must be 0.1 to 1000000, got 0"));
   EXPECT_EQ(Parse({"--format=xml"}), Error("--format: must be one of text, json, got xml"));
 }
