@@ -93,6 +93,17 @@ TEST_F(DenoiseEvalTest, ScoresTheShippedCheckpoint) {
   }
 }
 
+// Reported: figures that could not be printed were lost, and the exit status was 0.
+TEST_F(DenoiseEvalTest, WhatCannotBePrintedIsAnError) {
+  std::vector<std::string> command = Command();
+  command[0] = DENOISED_BIN_DIR "/denoise-eval";
+  command.insert(command.begin(), {"/bin/sh", "-c", "exec \"$0\" \"$@\" >/dev/full"});
+  const ProgramResult result = RunProgram(command, {}, folder_.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, testing::EndsWith("denoise-eval: error: cannot write to standard output: No space left on "
+                                            "device\n"));
+}
+
 TEST_F(DenoiseEvalTest, TheSameCommandAgainGivesTheSameFigures) {
   ASSERT_EQ(Run().exit_code, 0);
   nlohmann::json first = Report();

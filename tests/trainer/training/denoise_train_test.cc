@@ -78,6 +78,18 @@ TEST(DenoiseTrainTest, AddsAGoldenDrawToACheckpointWithoutTraining) {
   EXPECT_FALSE(std::filesystem::exists(folder.File("run")));
 }
 
+// Reported: what could not be printed was lost, and the exit status was 0.
+TEST(DenoiseTrainTest, WhatCannotBePrintedIsAnError) {
+  const TempFolder folder;
+  folder.Write("m.pt", Slurp(DENOISED_SOURCE_DIR "/models/mnist.pt"));
+  for (const std::string arguments : {"--add_golden_draw m.pt", "--help"}) {
+    const ProgramResult result = RunProgram(
+        {"/bin/sh", "-c", "exec " DENOISED_BIN_DIR "/denoise-train " + arguments + " >/dev/full"}, {}, folder.path());
+    EXPECT_EQ(result.exit_code, 1) << arguments;
+    EXPECT_EQ(result.err, "denoise-train: error: cannot write to standard output: No space left on device\n");
+  }
+}
+
 TEST(DenoiseTrainTest, GoldenDrawOfAMissingCheckpointIsSaid) {
   const ProgramResult result = RunProgram({"denoise-train", "--add_golden_draw", "/nowhere/m.pt"});
   EXPECT_EQ(result.exit_code, 1);
