@@ -34,9 +34,12 @@ check_tree() {
 }
 
 # A checkpoint's metadata lie in it as plain text.
-check_checkpoint() {
-  ! grep -aqsE '"source_revision": "[^"]*(-dirty|unknown)' models/mnist.pt ||
-    die "models/mnist.pt was trained by a build whose sources are in no commit. Train it with denoise-train --release."
+check_checkpoints() {
+  local file
+  for file in models/*.pt; do
+    ! grep -aqsE '"source_revision": "[^"]*(-dirty|unknown)' "$file" ||
+      die "$file was trained by a build whose sources are in no commit. Train it with denoise-train --release."
+  done
 }
 
 pack_source() {
@@ -48,7 +51,7 @@ sum_up() { (cd "$into" && sha256sum -- *.tar.gz *.deb >SHA256SUMS); }
 [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ && ($# -eq 1 || $untested == --untested) ]] || usage
 check_version
 check_tree
-check_checkpoint
+check_checkpoints
 trap stop_ticker EXIT
 [[ $untested ]] || scripts/test.sh ${tests:+"$tests"}
 rm -rf "$into"

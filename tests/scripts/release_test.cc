@@ -96,12 +96,12 @@ TEST_F(ReleaseTest, RefusesInWords) {
   Git("tag --delete v1.3.0");
   fs::create_directories(tree_.File("models"));
   const auto commit_checkpoint = [this](const std::string& revision) {
-    tree_.Write("models/mnist.pt", std::string("PK\0\1", 4) + "\"source_revision\": \"" + revision + "\",\n");
+    tree_.Write("models/student.pt", std::string("PK\0\1", 4) + "\"source_revision\": \"" + revision + "\",\n");
     Commit();
   };
   for (const char* revision : {"abc-dirty", "unknown", "abc-dirty, def"}) {
     commit_checkpoint(revision);
-    EXPECT_THAT(refusal("1.3.0"), HasSubstr("models/mnist.pt was trained by a build whose sources are in no commit. "
+    EXPECT_THAT(refusal("1.3.0"), HasSubstr("models/student.pt was trained by a build whose sources are in no commit. "
                                             "Train it with denoise-train --release."));
   }
   commit_checkpoint("abc");
