@@ -22,9 +22,8 @@ uint64_t FewestParameterBytes(const UnetConfig& unet) {
 }  // namespace
 
 absl::Status UnreadableCheckpoint(const absl::Status& why) {
-  return absl::Status(why.code(),
-                      absl::StrCat("cannot load the checkpoint: ", why.message(),
-                                   "; name an existing one, or train one with denoise-train"));
+  return absl::Status(why.code(), absl::StrCat("cannot load the checkpoint: ", why.message(),
+                                               "; name an existing one, or train one with denoise-train"));
 }
 
 absl::Status NotAnArchive(const std::string& name, std::string_view bytes) {

@@ -92,6 +92,13 @@ class ImageTest : public testing::Test {
     if (container.exit_code != 0) GTEST_SKIP() << "there is no image: scripts/image.sh " << target_ << " builds it";
     container_ = Line(container.out);
     root_ = Line(Buildah({"mount", container_}).out);
+    const std::string revision = Config()["Labels"]["org.opencontainers.image.revision"];
+    const ProgramResult head =
+        RunProgram({"/usr/bin/git", "-C", DENOISED_SOURCE_DIR, "rev-parse", "--short=12", "HEAD"});
+    if (head.exit_code == 0 && revision != Line(head.out)) {
+      GTEST_SKIP() << "the image is of revision " << revision << ", not of this one: scripts/image.sh " << target_
+                   << " builds it anew";
+    }
   }
   void TearDown() override {
     if (container_.empty()) return;

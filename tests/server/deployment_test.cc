@@ -121,11 +121,27 @@ TEST_F(FlagsTest, ManifestsNameFlagsThatExist) {
 
 // A guide that names a flag which is gone sends people astray. Flags of the other programs are left to their own tests.
 TEST_F(FlagsTest, GuidesForOperatorsNameFlagsThatExist) {
-  const std::set<std::string> of_others = {
-      "--add_golden_draw", "--build",    "--count",   "--guidance_scale", "--image",
-      "--install",         "--out",      "--preset",  "--rate",           "--rates",
-      "--read-only",       "--replicas", "--sampler", "--step_times",     "--steps",
-      "--cap-drop",        "--help",     "--now",     "--check",          "--healthcheck"};
+  const std::set<std::string> of_others = {"--add_golden_draw",
+                                           "--build",
+                                           "--count",
+                                           "--guidance_scale",
+                                           "--image",
+                                           "--install",
+                                           "--out",
+                                           "--preset",
+                                           "--rate",
+                                           "--rates",
+                                           "--read-only",
+                                           "--replicas",
+                                           "--sampler",
+                                           "--step_times",
+                                           "--steps",
+                                           "--cap-drop",
+                                           "--help",
+                                           "--now",
+                                           "--check",
+                                           "--healthcheck",
+                                           "--tls"};
   for (const char* file : {"operations.md", "capacity.md"}) {
     const std::vector<std::string> flags =
         Find("--[a-z]+[a-z_-]*", Slurp(absl::StrCat(DENOISED_SOURCE_DIR "/docs/", file)));

@@ -156,7 +156,7 @@ TEST(CheckpointTest, MissingFileSaysWhatToDo) {
   EXPECT_THAT(LoadCheckpoint("/nowhere/m.pt"),
               StatusIs(absl::StatusCode::kNotFound,
                        "cannot load the checkpoint: cannot open /nowhere/m.pt: No such file or directory; name an "
-                       "existing one with --checkpoint, or train one with denoise-train"));
+                       "existing one, or train one with denoise-train"));
 }
 
 TEST(CheckpointTest, EmptyFile) {

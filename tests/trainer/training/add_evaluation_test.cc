@@ -29,12 +29,12 @@ class AddEvaluationTest : public testing::Test {
     return folder_.Write(name, figures.dump());
   }
 
-  // Steps and distances that the checkpoint has.
+  // Steps and distances that the checkpoint has by now; the shipped one has figures of another sampler.
   std::vector<std::pair<int, double>> Kept() const {
     std::vector<std::pair<int, double>> kept;
     const json evaluation = json::parse(Load().metadata.evaluation_json);
     for (const json& run : evaluation.at("runs")) {
-      kept.emplace_back(run.at("steps"), run.at("figures").at("distance").at("mean"));
+      if (run.at("sampler") == "ddim") kept.emplace_back(run.at("steps"), run.at("figures").at("distance").at("mean"));
     }
     return kept;
   }

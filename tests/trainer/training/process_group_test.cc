@@ -175,8 +175,8 @@ TEST_F(ProcessGroupTest, EachProcessWithAnErrorSaysItsOwn) {
   second[kDataFolder] = "elsewhere";
   const auto processes = Start({first, second});
   for (const auto& process : processes) EXPECT_EQ(process->Wait(), 1);
-  EXPECT_THAT(processes[0]->err(), HasSubstr(" is in nowhere, "));
-  EXPECT_THAT(processes[1]->err(), HasSubstr(" is in elsewhere, "));
+  EXPECT_THAT(processes[0]->err(), HasSubstr("there is no folder nowhere; "));
+  EXPECT_THAT(processes[1]->err(), HasSubstr("there is no folder elsewhere; "));
 }
 
 TEST_F(ProcessGroupTest, ProcessThatDoesNotComeIsNamed) {

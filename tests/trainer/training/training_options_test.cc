@@ -30,7 +30,8 @@ TEST(ValidateTrainingOptionsTest, RangesAreSaid) {
   };
   EXPECT_EQ(message([](auto& o) { o.epochs = 0; }), "--epochs must be at least 1, got 0");
   EXPECT_EQ(message([](auto& o) { o.patience = 0; }), "--patience must be at least 1, got 0");
-  EXPECT_EQ(message([](auto& o) { o.batch_size = 65; }), "--batch_size must be 1 to 64, as there are no more images to learn from, got 65");
+  EXPECT_EQ(message([](auto& o) { o.batch_size = 65; }),
+            "--batch_size must be 1 to 64, as there are no more images to learn from, got 65");
   EXPECT_EQ(message([](auto& o) { o.accumulate = 2; }),
             "--accumulate must be at least 1, with all its batches' images there, got 2");
   EXPECT_EQ(message([](auto& o) { o.max_steps = -1; }), "--max_steps must be at least 1, or 0 for no limit, got -1");
