@@ -7,11 +7,12 @@
 
 namespace denoised {
 
-GreyImage FromModelPixels(absl::Span<const float> pixels, int width, int height) {
+GreyImage FromModelPixels(absl::Span<const float> pixels, int width, int height, int black_below) {
   GreyImage image{.width = width, .height = height, .pixels = std::vector<uint8_t>(pixels.size())};
-  std::transform(pixels.begin(), pixels.end(), image.pixels.begin(), [](float x) {
+  std::transform(pixels.begin(), pixels.end(), image.pixels.begin(), [black_below](float x) {
     if (!(x > -1.0f)) return uint8_t{0};  // not a number, too
-    return static_cast<uint8_t>(std::nearbyint((std::min(x, 1.0f) + 1.0f) * 127.5f));
+    const auto level = static_cast<uint8_t>(std::nearbyint((std::min(x, 1.0f) + 1.0f) * 127.5f));
+    return level < black_below ? uint8_t{0} : level;
   });
   return image;
 }

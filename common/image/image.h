@@ -30,8 +30,9 @@ struct GreyImage {
   friend bool operator==(const GreyImage&, const GreyImage&) = default;
 };
 
-// Pixels in [-1, 1] (clamped) to bytes, rounded to nearest, halves to even: round((x + 1) * 127.5).
-GreyImage FromModelPixels(absl::Span<const float> pixels, int width, int height);
+// Pixels in [-1, 1] (clamped) to bytes, rounded to nearest, halves to even: round((x + 1) * 127.5). What is then less
+// than `black_below` is black, 0.
+GreyImage FromModelPixels(absl::Span<const float> pixels, int width, int height, int black_below = 0);
 
 // Bytes to [-1, 1]: x / 127.5 - 1.
 std::vector<float> ToModelPixels(const GreyImage& image);

@@ -138,6 +138,15 @@ absl::Status DistilledStepsFromJson(const Json& json, ModelMetadata& metadata) {
       absl::StrCat("distilled_steps must be 1 to ", most, ", got ", metadata.distilled_steps));
 }
 
+// Absent in files of networks whose pixels are taken as they are.
+absl::Status BlackBelowFromJson(const Json& json, ModelMetadata& metadata) {
+  if (!json.contains("black_below")) return absl::OkStatus();
+  metadata.black_below = Integer<int>(json.at("black_below"));
+  if (metadata.black_below >= 1 && metadata.black_below <= kMostBlackBelow) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("black_below must be 1 to ", kMostBlackBelow, ", got ", metadata.black_below));
+}
+
 absl::StatusOr<ModelMetadata> FromJson(const Json& json) {
   ModelMetadata metadata;
   metadata.format_version = Integer<int>(json.at("format_version"));
@@ -157,6 +166,7 @@ absl::StatusOr<ModelMetadata> FromJson(const Json& json) {
   if (!json.at("null_label").is_null()) metadata.null_label = Integer<int>(json.at("null_label"));
   DENOISED_RETURN_IF_ERROR(ValidateLabels(metadata));
   DENOISED_RETURN_IF_ERROR(DistilledStepsFromJson(json, metadata));
+  DENOISED_RETURN_IF_ERROR(BlackBelowFromJson(json, metadata));
   metadata.parameters_sha256 = json.at("parameters_sha256");
   if (json.contains("parameters")) {
     for (const auto& [name, record] : json.at("parameters").items()) {
@@ -238,6 +248,7 @@ std::string SerializeModelMetadata(const ModelMetadata& metadata) {
       {"evaluation", Json::parse(metadata.evaluation_json)},
   };
   if (metadata.distilled_steps > 0) json["distilled_steps"] = metadata.distilled_steps;
+  if (metadata.black_below > 0) json["black_below"] = metadata.black_below;
   return json.dump(2) + "\n";
 }
 

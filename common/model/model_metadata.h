@@ -84,6 +84,8 @@ struct ModelMetadata {
   std::vector<std::string> class_names = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
   std::optional<int> null_label;  // the label that means "any", where guidance was trained for
   int distilled_steps = 0;        // of DDIM, in which alone a student has learnt to draw; 0: any sampler, any steps
+  // Grey levels, of 255, below which a drawn pixel is black: networks leave a grain where data are black. 0: none.
+  int black_below = 0;
   TrainingRecord training;
   std::string evaluation_json = "{}";  // figures of denoise-eval, where measured: a JSON object
   // SHA-256 of all parameters in order, as little-endian float32: LibTorch itself does not notice a flipped bit.
@@ -94,6 +96,8 @@ struct ModelMetadata {
 
   friend bool operator==(const ModelMetadata&, const ModelMetadata&) = default;
 };
+
+inline constexpr int kMostBlackBelow = 32;
 
 // Steps of the longest chain that the model draws.
 inline int LongestChain(const ModelMetadata& metadata) {

@@ -32,8 +32,8 @@ constexpr std::chrono::seconds kReaderPatience(1);
 // What an event takes before it is encoded: its pixels, mostly.
 constexpr int64_t kEventBytes = sizeof(FinishedImage) + 64;
 
-absl::StatusOr<std::string> MakePng(const ModelPixels& pixels, const PictureFormat& format) {
-  const GreyImage small = FromModelPixels(pixels, kModelSize, kModelSize);
+absl::StatusOr<std::string> MakePng(const ModelPixels& pixels, int black_below, const PictureFormat& format) {
+  const GreyImage small = FromModelPixels(pixels, kModelSize, kModelSize, black_below);
   DENOISED_ASSIGN_OR_RETURN(const GreyImage sized, Resize(small, format.size, format.interpolation));
   return EncodePng(sized);
 }
@@ -60,6 +60,7 @@ DigitStream::DigitStream(const Environment& environment, std::shared_ptr<CallRec
     : environment_(environment),
       call_(std::move(call)),
       request_(request),
+      black_below_(model->info().metadata.black_below),
       model_(std::move(model)),
       allowance_(environment.read_limits) {}
 
@@ -290,14 +291,14 @@ absl::StatusOr<v1::GenerateDigitResponse> DigitStream::Encode(const Event& event
     preview.set_image_index(frame->image_index);
     preview.set_step(frame->step);
     preview.set_total_steps(frame->total_steps);
-    DENOISED_ASSIGN_OR_RETURN(*preview.mutable_png(), MakePng(frame->pixels, request_.format));
+    DENOISED_ASSIGN_OR_RETURN(*preview.mutable_png(), MakePng(frame->pixels, black_below_, request_.format));
     return response;
   }
   const FinishedImage& finished = std::get<FinishedImage>(event);
   v1::GenerateDigitResponse::Image& image = *response.mutable_image();
   image.set_image_index(finished.image_index);
   image.set_seed(request_.draw.seed);
-  DENOISED_ASSIGN_OR_RETURN(*image.mutable_png(), MakePng(finished.pixels, request_.format));
+  DENOISED_ASSIGN_OR_RETURN(*image.mutable_png(), MakePng(finished.pixels, black_below_, request_.format));
   image.set_width(static_cast<uint32_t>(request_.format.size));
   image.set_height(static_cast<uint32_t>(request_.format.size));
   *image.mutable_denoise_duration() = TimeUtil::NanosecondsToDuration(finished.denoise_duration.count());

@@ -131,6 +131,7 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   const Environment environment_;
   const std::shared_ptr<CallRecord> call_;
   const ValidRequest request_;
+  const int black_below_;  // ModelMetadata's
   const std::chrono::steady_clock::time_point created_ = std::chrono::steady_clock::now();
 
   absl::Mutex mu_;

@@ -103,6 +103,22 @@ TEST_F(ServerTest, AcceptedComesFirstThenTheImage) {
   EXPECT_EQ(decoded->pixels[0], GreyLevel(PuppetPixel(7, 42, 0, 3)));
 }
 
+TEST_F(ServerTest, WhatIsNearlyBlackIsDrawnBlackWhereTheModelSaysSo) {
+  const int level = GreyLevel(PuppetPixel(7, 42, 0, 3));
+  ASSERT_GT(level, 0);
+  info_.metadata.black_below = level + 1;
+  Start();
+  v1::GenerateDigitRequest request = Request(7, 3);
+  request.mutable_preview()->set_every_steps(3);
+  const Answer answer = Generate(request);
+  ASSERT_THAT(answer.events, SizeIs(3)) << "the last frame is the image";
+  for (const std::string& png : {answer.events[1].preview().png(), answer.events[2].image().png()}) {
+    const absl::StatusOr<GreyImage> decoded = DecodePng(png);
+    ASSERT_THAT(decoded, IsOk());
+    EXPECT_EQ(decoded->pixels[0], 0);
+  }
+}
+
 TEST_F(ServerTest, EachImageAskedForComesOnce) {
   Start();
   v1::GenerateDigitRequest request = Request(1, 2);

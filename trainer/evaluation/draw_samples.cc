@@ -240,7 +240,7 @@ class SampleDrawer {
     std::vector<float> pixels(kModelPixels);
     for (int slot = 0; slot < batch; ++slot) {
       DENOISED_RETURN_IF_ERROR(engine_.Read(slot, FrameKind::kNoisy, absl::MakeSpan(pixels)));
-      const GreyImage image = FromModelPixels(pixels, kModelSize, kModelSize);
+      const GreyImage image = FromModelPixels(pixels, kModelSize, kModelSize, drawing_.metadata.black_below);
       drawing_.pixels.insert(drawing_.pixels.end(), image.pixels.begin(), image.pixels.end());
     }
     return absl::OkStatus();

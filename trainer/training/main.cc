@@ -17,7 +17,7 @@
 #include "common/support/clock.h"
 #include "common/support/signal_queue.h"
 #include "trainer/data/training_set.h"
-#include "trainer/training/add_evaluation.h"
+#include "trainer/training/amend_checkpoint.h"
 #include "trainer/training/run_folder.h"
 #include "trainer/training/train.h"
 #include "trainer/training/training_options.h"
@@ -134,13 +134,16 @@ void AddRunOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
       "--add_golden_draw", flags.add_golden_draw,
       "Instead of training: draw a few images with this checkpoint, which then carries them, so that servers can "
       "tell whether they draw the same");
-  auto* to = app.add_option("--to", flags.to, "Checkpoint that --add_evaluation is for");
+  app.add_option(
+      "--black_below", options.black_below,
+      "Grey levels, of 255, below which pixels of what is drawn are black, as networks leave a grain where data are "
+      "black; 0: none. With --to: set in that checkpoint, instead of training");
+  auto* to = app.add_option("--to", flags.to, "Checkpoint that --add_evaluation or --black_below is for");
   app.add_option("--add_evaluation", flags.add_evaluation,
                  "Instead of training: keep the figures of these files, denoise-eval's seeds.json, in the checkpoint "
                  "named by --to, which they are of")
       ->delimiter(',')
       ->needs(to);
-  to->needs("--add_evaluation");
 }
 
 void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
@@ -169,6 +172,17 @@ int AddEvaluationsTo(const std::string& checkpoint, const std::vector<std::strin
   const absl::Status status = AddEvaluations(checkpoint, files);
   if (!status.ok()) return Fail(status);
   absl::PrintF("%s: now carries the figures of %s\n", checkpoint, absl::StrJoin(files, ", "));
+  return EXIT_SUCCESS;
+}
+
+int SetBlackBelowOf(const std::string& checkpoint, int level) {
+  if (level < 1 || level > kMostBlackBelow) {
+    return Fail(absl::InvalidArgumentError(
+        absl::StrFormat("--to needs --add_evaluation, or --black_below with 1 to %d", kMostBlackBelow)));
+  }
+  const absl::Status status = SetBlackBelow(checkpoint, level);
+  if (!status.ok()) return Fail(status);
+  absl::PrintF("%s: pixels below %d of 255 are now black; figures that it had are gone\n", checkpoint, level);
   return EXIT_SUCCESS;
 }
 
@@ -225,6 +239,7 @@ int Main(int argc, char** argv) {
   options->schedule.prediction_type = *prediction_type;
   if (!flags.add_golden_draw.empty()) return AddGoldenDrawTo(flags.add_golden_draw);
   if (!flags.add_evaluation.empty()) return AddEvaluationsTo(flags.to, flags.add_evaluation);
+  if (!flags.to.empty()) return SetBlackBelowOf(flags.to, options->black_below);
   options->command = absl::StrJoin(argv + 1, argv + argc, " ");
 
   const absl::StatusOr<Dataset> data =

@@ -38,8 +38,9 @@ absl::StatusOr<std::string> DrawSampleGrid(const Checkpoint& checkpoint, int thr
   for (int i = 0; i < images; ++i) {
     std::vector<float> pixels(kModelPixels);
     DENOISED_RETURN_IF_ERROR(engine->Read(i, FrameKind::kNoisy, absl::MakeSpan(pixels)));
-    DENOISED_ASSIGN_OR_RETURN(GreyImage picture, Resize(FromModelPixels(pixels, kModelSize, kModelSize),
-                                                        kModelSize * kScale, Interpolation::kCubic));
+    DENOISED_ASSIGN_OR_RETURN(GreyImage picture,
+                              Resize(FromModelPixels(pixels, kModelSize, kModelSize, checkpoint.metadata.black_below),
+                                     kModelSize * kScale, Interpolation::kCubic));
     pictures.push_back(std::move(picture));
   }
   DENOISED_ASSIGN_OR_RETURN(const GreyImage grid, MakeGrid(pictures, classes, kPadding, 40));

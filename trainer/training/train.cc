@@ -351,6 +351,7 @@ class Trainer {
     metadata.class_names = options_.class_names;
     metadata.null_label = NullLabel(options_);
     metadata.distilled_steps = setting_.teacher_sha256.empty() ? 0 : options_.student_steps;
+    metadata.black_below = options_.black_below;
     metadata.training = {.data_sha256 = data_sha256_,
                          .epochs = progress_.epoch,
                          .images_seen = progress_.images,

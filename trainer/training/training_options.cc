@@ -53,6 +53,8 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
        steps_range.c_str()},
       {"--teacher_steps", 1.0 * options.teacher_steps, options.teacher_steps >= 1 && options.teacher_steps <= steps,
        steps_range.c_str()},
+      {"--black_below", 1.0 * options.black_below, options.black_below >= 0 && options.black_below <= kMostBlackBelow,
+       "1 to 32, or 0 for none"},
       {"--ema_decay", options.ema_decay, options.ema_decay >= 0 && options.ema_decay < 1, "0 to less than 1"},
       {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
        "0 to less than 1"},

@@ -33,6 +33,7 @@ struct TrainingOptions {
   std::string distill;                                        // checkpoint of a teacher (teacher.h); empty: none
   int student_steps = 4;                                      // with `distill`: of DDIM, which the student draws in
   int teacher_steps = 20;                                     // with `distill`: a multiple of those
+  int black_below = 0;                                        // ModelMetadata's, of what is written
   UnetConfig unet;                                            // the architecture
   NoiseScheduleConfig schedule;                               // T, betas, and what the network predicts
   VarianceType variance_type = VarianceType::kFixedLarge;     // recorded for sampling

@@ -24,6 +24,11 @@ TEST(ModelPixelsTest, BytesSpanMinusOneToOneAndClamp) {
   EXPECT_THAT(FromModelPixels(pixels, 6, 1).pixels, ElementsAre(0, 255, 128, 0, 255, 0));  // 127.5 to even
 }
 
+TEST(ModelPixelsTest, WhatIsNearlyBlackIsBlack) {
+  const std::vector<float> pixels = ToModelPixels({.width = 5, .height = 1, .pixels = {0, 1, 3, 4, 255}});
+  EXPECT_THAT(FromModelPixels(pixels, 5, 1, 4).pixels, ElementsAre(0, 0, 0, 4, 255));
+}
+
 TEST(ModelPixelsTest, EveryByteComesBack) {
   const GreyImage image = Ramp(16);
   EXPECT_EQ(FromModelPixels(ToModelPixels(image), 16, 16), image);

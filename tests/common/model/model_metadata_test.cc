@@ -64,6 +64,18 @@ TEST(ModelMetadataTest, StepsOfAStudentAreWritten) {
               StatusIs(absl::StatusCode::kInvalidArgument, "distilled_steps must be 1 to 1000, got 1001"));
 }
 
+TEST(ModelMetadataTest, BlackLevelIsWritten) {
+  ModelMetadata metadata = Full();
+  EXPECT_THAT(SerializeModelMetadata(metadata), testing::Not(HasSubstr("black_below")));
+  metadata.black_below = 4;
+  const std::string json = SerializeModelMetadata(metadata);
+  const absl::StatusOr<ModelMetadata> parsed = ParseModelMetadata(json);
+  ASSERT_THAT(parsed, IsOk());
+  EXPECT_EQ(*parsed, metadata);
+  EXPECT_THAT(ParseModelMetadata(Replaced(json, "\"black_below\": 4", "\"black_below\": 33")),
+              StatusIs(absl::StatusCode::kInvalidArgument, "black_below must be 1 to 32, got 33"));
+}
+
 TEST(ModelMetadataTest, BlocksThatCannotBeAreSaid) {
   const auto message = [](const UnetConfig& config) { return std::string(ValidateUnetConfig(config).message()); };
   EXPECT_EQ(message({.blocks = {2, 2}}), "architecture \"compact\" has 3 block counts, got 2");

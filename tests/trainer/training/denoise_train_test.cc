@@ -200,7 +200,7 @@ TEST(DenoiseTrainTest, UnknownArchitectureAndFlag) {
   const ProgramResult prediction = RunProgram({"denoise-train", "--prediction_type", "v"});
   EXPECT_EQ(prediction.exit_code, 2);
   EXPECT_THAT(prediction.err, HasSubstr("denoise-train: error: --prediction_type must be "));
-  for (const char* flag : {"--teacher_steps=7", "--student_steps=3", "--to=m.pt"}) {
+  for (const char* flag : {"--teacher_steps=7", "--student_steps=3"}) {
     const ProgramResult alone = RunProgram({"denoise-train", flag});
     EXPECT_EQ(alone.exit_code, 2);
     EXPECT_THAT(alone.err, HasSubstr(" requires --"));

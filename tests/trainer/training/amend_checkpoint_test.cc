@@ -1,4 +1,4 @@
-#include "trainer/training/add_evaluation.h"
+#include "trainer/training/amend_checkpoint.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-class AddEvaluationTest : public testing::Test {
+class AmendCheckpointTest : public testing::Test {
  protected:
   Checkpoint Load() const { return *LoadCheckpoint(path_); }
 
@@ -45,7 +45,7 @@ class AddEvaluationTest : public testing::Test {
 
 using Runs = std::vector<std::pair<int, double>>;
 
-TEST_F(AddEvaluationTest, FiguresAreKeptAndWeightsStay) {
+TEST_F(AmendCheckpointTest, FiguresAreKeptAndWeightsStay) {
   const Checkpoint before = Load();
   const std::string files = absl::StrCat(WriteFigures("twenty.json", before.sha256, 20, 1.5), ",",
                                          WriteFigures("fifty.json", before.sha256, 50, 1.25));
@@ -60,7 +60,7 @@ TEST_F(AddEvaluationTest, FiguresAreKeptAndWeightsStay) {
   EXPECT_EQ(Kept(), (Runs{{20, 1.5}, {50, 1.25}}));
 }
 
-TEST_F(AddEvaluationTest, LaterFiguresOfTheSameSettingsReplaceEarlierOnes) {
+TEST_F(AmendCheckpointTest, LaterFiguresOfTheSameSettingsReplaceEarlierOnes) {
   const std::string first = Load().sha256;
   ASSERT_THAT(AddEvaluations(path_, {WriteFigures("a.json", first, 20, 1.5)}), IsOk());
   const std::string second = Load().sha256;
@@ -71,7 +71,7 @@ TEST_F(AddEvaluationTest, LaterFiguresOfTheSameSettingsReplaceEarlierOnes) {
   EXPECT_EQ(Kept(), (Runs{{20, 1.4}, {50, 1.25}}));
 }
 
-TEST_F(AddEvaluationTest, FiguresOfAnotherCheckpointAreRefused) {
+TEST_F(AmendCheckpointTest, FiguresOfAnotherCheckpointAreRefused) {
   const Checkpoint before = Load();
   const std::string other(64, 'a');
   const absl::Status status = AddEvaluations(path_, {WriteFigures("a.json", other, 20, 1.5)});
@@ -81,7 +81,7 @@ TEST_F(AddEvaluationTest, FiguresOfAnotherCheckpointAreRefused) {
   EXPECT_EQ(Load().sha256, before.sha256);
 }
 
-TEST_F(AddEvaluationTest, OtherFilesAreRefused) {
+TEST_F(AmendCheckpointTest, OtherFilesAreRefused) {
   for (const char* text : {"", "7", "{}", R"({"figures":{},"seeds":[1],"checkpoint_sha256":3})"}) {
     const absl::Status status = AddEvaluations(path_, {folder_.Write("a.json", text)});
     EXPECT_EQ(status, absl::InvalidArgumentError(absl::StrCat(
@@ -91,10 +91,27 @@ TEST_F(AddEvaluationTest, OtherFilesAreRefused) {
   EXPECT_EQ(AddEvaluations(path_, {"/nowhere/a.json"}).code(), absl::StatusCode::kNotFound);
 }
 
-TEST_F(AddEvaluationTest, CheckpointMustBeNamed) {
+TEST_F(AmendCheckpointTest, CheckpointMustBeNamed) {
   const ProgramResult result = RunProgram({"denoise-train", "--add_evaluation", "a.json"});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("--add_evaluation requires --to"));
+}
+
+TEST_F(AmendCheckpointTest, BlackLevelIsSetAndFiguresOfOtherPixelsAreGone) {
+  const std::string before = Load().metadata.parameters_sha256;
+  const ProgramResult result = RunProgram({"denoise-train", "--black_below", "4", "--to", "m.pt"}, {}, folder_.path());
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "m.pt: pixels below 4 of 255 are now black; figures that it had are gone\n");
+  const ModelMetadata after = Load().metadata;
+  EXPECT_EQ(after.black_below, 4);
+  EXPECT_EQ(after.evaluation_json, "{}");
+  EXPECT_EQ(after.parameters_sha256, before);
+}
+
+TEST_F(AmendCheckpointTest, CheckpointAloneIsNothingToDo) {
+  const ProgramResult result = RunProgram({"denoise-train", "--to", "m.pt"}, {}, folder_.path());
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err, "denoise-train: error: --to needs --add_evaluation, or --black_below with 1 to 32\n");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "trainer/training/add_evaluation.h"
+#include "trainer/training/amend_checkpoint.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -80,6 +80,13 @@ absl::Status AddEvaluations(const std::string& checkpoint, const std::vector<std
   Json evaluation = Json::object();
   evaluation["runs"] = std::move(runs);
   loaded.metadata.evaluation_json = evaluation.dump();
+  return SaveCheckpoint(checkpoint, std::move(loaded.metadata), loaded.unet);
+}
+
+absl::Status SetBlackBelow(const std::string& checkpoint, int black_below) {
+  DENOISED_ASSIGN_OR_RETURN(Checkpoint loaded, LoadCheckpoint(checkpoint));
+  loaded.metadata.black_below = black_below;
+  loaded.metadata.evaluation_json = "{}";
   return SaveCheckpoint(checkpoint, std::move(loaded.metadata), loaded.unet);
 }
 
