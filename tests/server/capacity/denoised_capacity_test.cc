@@ -60,10 +60,9 @@ TEST_F(CapacityTest, WhatDoesNotFitIsSaid) {
 // Reported: a table that could not be printed was lost, and the exit status was 0.
 TEST_F(CapacityTest, WhatCannotBePrintedIsAnError) {
   folder_.Write("times.json", R"({"step_seconds": [0.1, 0.1]})");
-  const ProgramResult result =
-      RunProgram({"/bin/sh", "-c",
-                  "exec " DENOISED_BIN_DIR "/denoised-capacity --step_times times.json --seconds=20 >/dev/full"},
-                 {}, folder_.path());
+  const ProgramResult result = RunProgram(
+      {"/bin/sh", "-c", "exec " DENOISED_BIN_DIR "/denoised-capacity --step_times times.json --seconds=20 >/dev/full"},
+      {}, folder_.path());
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.err, "denoised-capacity: error: cannot write to standard output: No space left on device\n");
 }
