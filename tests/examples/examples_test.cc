@@ -485,9 +485,9 @@ TEST_F(CurlTest, CtrlCEndsTheDrawingAtTheServer) {
   const ServerMetrics metrics(std::stoi(served.server().AwaitLine("metrics on http://127.0.0.1:")));
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"7", "--seed", "78"}, {"7", "--seed", "79", "--previews", "frames"}}) {
+    while (metrics.Get("denoised_requests_in_flight") != 0) continue;  // the one before
     BackgroundProgram drawing(Command(url, arguments), {}, folder_.path());
-    while (metrics.Get("denoised_requests_in_flight") == 0 && !drawing.Ended()) {
-    }
+    while (metrics.Get("denoised_requests_in_flight") == 0 && !drawing.Ended()) continue;
     drawing.Signal(SIGINT);
     EXPECT_EQ(drawing.Wait(), 130);
     EXPECT_EQ(drawing.err(), "error: cancelled\n");
