@@ -13,7 +13,6 @@
 #include "common/command_line/progress_bar.h"
 #include "common/command_line/standard_output.h"
 #include "common/plot/figure_files.h"
-#include "common/support/file.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -77,7 +76,6 @@ absl::Status CheckAnyFinished(const std::vector<LevelResult>& results) {
 absl::Status Bench(DigitClient& client, const ClientOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const FigureFiles files,
                             FigureFiles::Create(options.out, "--out of bench", "; the plot goes beside it"));
-  if (files.wanted()) DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(files.folder()));
   DENOISED_RETURN_IF_ERROR(AwaitServer(client, options));
   std::vector<LevelResult> results;
   for (const LoadLevel& level : LevelsOf(options)) {

@@ -25,6 +25,7 @@ absl::StatusOr<FigureFiles> FigureFiles::Create(const std::string& json, const s
   }
   files.json_ = json;
   files.png_ = absl::StrCat(absl::StripSuffix(json, kJson), ".png");
+  DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(files.folder()));
   return files;
 }
 

@@ -20,8 +20,9 @@ namespace denoised {
 
 class FigureFiles {
  public:
-  // `json`: the path, or empty when no files are wanted. INVALID_ARGUMENT when it does not end in .json: "`flag` must
-  // end in .json, got `json`", with `advice` after it.
+  // `json`: the path, or empty when no files are wanted. Before anything is measured: makes the folder where it is
+  // missing, and proves that it can be written. INVALID_ARGUMENT when the path does not end in .json: "`flag` must end
+  // in .json, got `json`", with `advice` after it; and EnsureWritableFolder's errors.
   static absl::StatusOr<FigureFiles> Create(const std::string& json, const std::string& flag,
                                             const std::string& advice = "");
 

@@ -15,7 +15,6 @@
 #include "common/command_line/standard_output.h"
 #include "common/model/precision.h"
 #include "common/plot/figure_files.h"
-#include "common/support/file.h"
 #include "common/support/status_macros.h"
 #include "server/capacity/capacity_report.h"
 #include "server/capacity/load_simulation.h"
@@ -109,7 +108,6 @@ absl::StatusOr<std::vector<CapacityRow>> Simulate(const Flags& flags) {
 
 absl::Status Run(Flags flags) {
   DENOISED_ASSIGN_OR_RETURN(const FigureFiles files, FigureFiles::Create(flags.out, "--out"));
-  if (files.wanted()) DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(files.folder()));
   if (flags.step_times.empty()) {
     flags.measurement.max_rows = flags.server.max_batch_rows;
     DENOISED_ASSIGN_OR_RETURN(const StepTimes times, MeasureStepTimes(flags.measurement));

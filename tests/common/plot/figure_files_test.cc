@@ -45,6 +45,11 @@ TEST(FigureFilesTest, OtherEndingsAreRefusedInTheFlagsName) {
       StatusIs(absl::StatusCode::kInvalidArgument, "--figures must end in .json, got a.json/; or leave it out"));
 }
 
+TEST(FigureFilesTest, FolderThatCannotBeWrittenIsSaidBeforeAnythingIsMeasured) {
+  EXPECT_THAT(std::string(FigureFiles::Create("/proc/load.json", "--out").status().message()),
+              testing::HasSubstr("cannot write to the folder /proc: "));
+}
+
 TEST(FigureFilesTest, FiguresAreKeptWhereThePlotFails) {
   const TempFolder folder;
   const absl::StatusOr<FigureFiles> files = FigureFiles::Create(folder.File("load.json"), "--out");
