@@ -26,8 +26,10 @@ constexpr double kBarSeconds = 1;
 
 }  // namespace
 
-RunReporter::RunReporter(const TrainingOptions& options, const TrainingBatches& batches, bool speaks)
+RunReporter::RunReporter(const TrainingOptions& options, const TrainingBatches& batches, int64_t total_steps,
+                         bool speaks)
     : options_(options),
+      total_steps_(total_steps),
       batches_(batches.per_epoch()),
       batch_images_(batches.global_rows()),
       epoch_images_(batches.images_per_epoch()),
@@ -44,13 +46,11 @@ void RunReporter::SayWhatIsLearntFrom(const std::string& device) const {
         "takes them in",
         images_left_out_));
   }
-  const int64_t by_epochs = options_.epochs * batches_;
-  const int64_t steps = options_.max_steps > 0 ? std::min(options_.max_steps, by_epochs) : by_epochs;
-  if (!options_.resume && steps < 2 * int64_t{options_.warmup_steps}) {
+  if (!options_.resume && total_steps_ < 2 * int64_t{options_.warmup_steps}) {
     Line(
         absl::StrFormat("%d steps are hardly enough to learn anything, where the learning rate rises for %d: raise "
                         "--epochs or --max_steps, or lower --warmup_steps",
-                        steps, options_.warmup_steps));
+                        total_steps_, options_.warmup_steps));
   }
 }
 

@@ -24,8 +24,8 @@ namespace denoised {
 
 class RunReporter {
  public:
-  // Of a run by these batches. Says nothing unless `speaks`: of several processes one does.
-  RunReporter(const TrainingOptions& options, const TrainingBatches& batches, bool speaks);
+  // Of a run of so many optimizer steps by these batches. Says nothing unless `speaks`: of several processes one does.
+  RunReporter(const TrainingOptions& options, const TrainingBatches& batches, int64_t total_steps, bool speaks);
 
   // Where the run is computed and, if it is resumed, where it goes on.
   void Begin(const std::string& device, const TrainingProgressState& progress);
@@ -50,6 +50,7 @@ class RunReporter {
 
   // Constant after construction.
   const TrainingOptions options_;
+  const int64_t total_steps_;
   const int64_t batches_;
   const int64_t batch_images_;  // of all but perhaps the last
   const int64_t epoch_images_;

@@ -127,7 +127,7 @@ class Trainer {
         recipe_(RecipeOf(options, data, setting_)),
         learner_(options, TotalSteps(options, batches_), beginning.init ? &beginning.init->unet : nullptr,
                  GradientOptionsOf(options, beginning, workplace_)),
-        reporter_(options, batches_, /*speaks=*/writes_files()) {
+        reporter_(options, batches_, TotalSteps(options, batches_), /*speaks=*/writes_files()) {
     if (held_out.size() > 0) validation_.emplace(held_out, schedule, GradientOptionsOf(options, beginning, workplace_));
   }
 

@@ -27,6 +27,7 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
   const std::string steps_range = absl::StrCat("1 to ", steps);
   const std::string below_range = absl::StrCat("1 to ", steps, ", or 0 for all timesteps");
   const std::string batch_range = absl::StrCat("1 to ", learnt, ", as there are no more images to learn from");
+  const std::string black_range = absl::StrCat("1 to ", kMostBlackBelow, ", or 0 for none");
   const Range ranges[] = {
       {"--validation_images", 1.0 * options.validation_images,
        options.validation_images >= 0 && options.validation_images < images, validation_range.c_str()},
@@ -54,7 +55,7 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
       {"--teacher_steps", 1.0 * options.teacher_steps, options.teacher_steps >= 1 && options.teacher_steps <= steps,
        steps_range.c_str()},
       {"--black_below", 1.0 * options.black_below, options.black_below >= 0 && options.black_below <= kMostBlackBelow,
-       "1 to 32, or 0 for none"},
+       black_range.c_str()},
       {"--ema_decay", options.ema_decay, options.ema_decay >= 0 && options.ema_decay < 1, "0 to less than 1"},
       {"--label_dropout", options.label_dropout, options.label_dropout >= 0 && options.label_dropout < 1,
        "0 to less than 1"},
