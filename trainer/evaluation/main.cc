@@ -101,7 +101,8 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_option("--precision", flags.draw.precision,
                  "Of the network's numbers: auto (on CUDA fp16, on CPUs bf16 where they can), fp32, fp16 or bf16")
       ->check(CLI::IsMember(PrecisionNames()));
-  app.add_option("--threads", flags.draw.threads, "Worker threads on the CPU; 0: one per core");
+  app.add_option("--threads", flags.draw.threads, "Worker threads on the CPU; 0: one per core")
+      ->check(CLI::Range(0, kMaxThreads));
   CLI::Option* train_judges = app.add_flag(
       "--train_judges", flags.train_judges,
       "Train judges of the classes of --data, on all but the held-out images, write them to --judges, and end");

@@ -379,6 +379,12 @@ TEST_F(DenoiseEvalTest, RangesAreSaid) {
   EXPECT_EQ(Error({"--steps", "1001"}), "denoise-eval: error: --steps must be 1 to 1000, got 1001\n");
 }
 
+TEST_F(DenoiseEvalTest, ThreadsThatNoMachineHasAreRefused) {
+  for (const char* threads : {"-1", "100000"}) {
+    EXPECT_THAT(Error({"--threads", threads}), HasSubstr(std::string("--threads: must be 0 to 1024, got ") + threads));
+  }
+}
+
 TEST_F(DenoiseEvalTest, SeedsAndReferencesThatAreNone) {
   EXPECT_THAT(Error({"--seeds", "0"}), HasSubstr("--seeds"));
   EXPECT_THAT(Error({"--reference", "train"}), testing::AllOf(HasSubstr("--reference"), HasSubstr("held_out")));
