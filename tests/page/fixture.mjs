@@ -20,7 +20,7 @@ export const {chromium} = require('playwright-core');
 export const axe = require.resolve('axe-core/axe.min.js');
 
 export const launch = () => chromium.launch({
-  executablePath: process.env.DENOISED_CHROMIUM ?? '/usr/bin/chromium',
+  executablePath: process.env.DENOISED_TEST_CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
 });
 

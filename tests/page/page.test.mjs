@@ -388,9 +388,9 @@ describe('A server with tokens', () => {
 });
 
 // page_test.cc issues a certificate and says where it lies.
-describe('A server that speaks TLS', {skip: !process.env.DENOISED_TLS && 'DENOISED_TLS names no folder with cert.pem and key.pem'}, () => {
+describe('A server that speaks TLS', {skip: !process.env.DENOISED_TEST_TLS && 'DENOISED_TEST_TLS names no folder with cert.pem and key.pem'}, () => {
   test('draws the same, its frames too', async () => {
-    const folder = process.env.DENOISED_TLS;
+    const folder = process.env.DENOISED_TEST_TLS;
     const tls = await startServer(['--tls_cert', `${folder}/cert.pem`, '--tls_key', `${folder}/key.pem`]);
     assert.match(tls.url, /^https:/);
     const page = await open(browser, tls.url, {ignoreHTTPSErrors: true});

@@ -36,9 +36,10 @@ TEST(PageTest, DoesInChromiumAllThatItSays) {
   const TestIdentity identity = TestAuthority().Issue("server");
   tls.Write("cert.pem", identity.cert);
   tls.Write("key.pem", identity.key);
-  const ProgramResult result = RunProgram(
-      {PathOf("node"), "--test", "--test-reporter=spec", kTests},
-      {"DENOISED_BIN_DIR=" DENOISED_BIN_DIR, "DENOISED_CHROMIUM=" + PathOf("chromium"), "DENOISED_TLS=" + tls.path()});
+  const ProgramResult result =
+      RunProgram({PathOf("node"), "--test", "--test-reporter=spec", kTests},
+                 {"DENOISED_BIN_DIR=" DENOISED_BIN_DIR, "DENOISED_TEST_CHROMIUM=" + PathOf("chromium"),
+                  "DENOISED_TEST_TLS=" + tls.path()});
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
 }
 
