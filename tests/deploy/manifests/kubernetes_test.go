@@ -10,11 +10,13 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
+	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	kubeflow "github.com/kubeflow/training-operator/pkg/apis/kubeflow.org/v1"
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apps "k8s.io/api/apps/v1"
@@ -23,6 +25,7 @@ import (
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	disruption "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -51,6 +54,8 @@ var installations = map[string][]string{
 	"with a page":       {"overlays/cpu", "components/page"},
 	"a page outside":    {"overlays/cpu", "components/page", "components/page-gateway"},
 	"with traces":       {"overlays/cpu", "components/traces"},
+	"by KEDA":           {"overlays/cpu", "components/keda"},
+	"GPUs by KEDA":      {"overlays/gpu", "components/keda"},
 	"all at once": {"overlays/autoscaled", "components/gateway", "components/page", "components/page-gateway",
 		"components/traces", "components/tls", "components/tokens", "components/checkpoint-claim"},
 	"training":   {"training/job"},
@@ -72,7 +77,8 @@ var kinds = map[string]func() any{
 	"monitoring.coreos.com/v1 PrometheusRule": func() any {
 		return new(monitoring.PrometheusRule)
 	},
-	"kubeflow.org/v1 PyTorchJob": func() any { return new(kubeflow.PyTorchJob) },
+	"keda.sh/v1alpha1 ScaledObject": func() any { return new(keda.ScaledObject) },
+	"kubeflow.org/v1 PyTorchJob":    func() any { return new(kubeflow.PyTorchJob) },
 }
 
 // decode refuses unknown kinds, unknown fields, fields given twice and values of other types.
@@ -650,11 +656,17 @@ func TestGpuReplicasAskForOneOnNodesThatHaveThem(t *testing.T) {
 	}
 }
 
-func TestTheAutoscalerHasItsFiguresAndTheNumberOfReplicas(t *testing.T) {
+func TestWhereThereIsAnAutoscalerTheNumberOfReplicasIsItsOwn(t *testing.T) {
+	forEachServer(t, func(t *testing.T, objects []any, deployment *apps.Deployment) {
+		autoscalers := len(find[autoscaling.HorizontalPodAutoscaler](objects)) + len(find[keda.ScaledObject](objects))
+		if replicas := deployment.Spec.Replicas; autoscalers > 1 || (autoscalers == 1) != (replicas == nil) {
+			t.Errorf("%d autoscalers, and each apply sets %v replicas", autoscalers, replicas)
+		}
+	})
+}
+
+func TestTheAutoscalerHasItsFigures(t *testing.T) {
 	objects := objects(t, installations["autoscaled"])
-	if replicas := find[apps.Deployment](objects)[0].Spec.Replicas; replicas != nil {
-		t.Errorf("each apply sets %d replicas", *replicas)
-	}
 	text, err := os.ReadFile(root + "overlays/autoscaled/prometheus_adapter.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -685,6 +697,74 @@ func TestTheAutoscalerHasItsFiguresAndTheNumberOfReplicas(t *testing.T) {
 	for _, metric := range metrics {
 		if !served[metric.Pods.Metric.Name] {
 			t.Errorf("no rule of prometheus-adapter gives %s", metric.Pods.Metric.Name)
+		}
+	}
+}
+
+// kedaParameters gives the names that KEDA's scaler for Prometheus reads off a trigger: what it does not know it passes over.
+func kedaParameters(t *testing.T) map[string]bool {
+	t.Helper()
+	folder, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/kedacore/keda/v2").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(strings.TrimSpace(string(folder)) + "/pkg/scalers/prometheus_scaler.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, found := range regexp.MustCompile("keda:\"name=(\\w+)").FindAllStringSubmatch(string(source), -1) {
+		names[found[1]] = true
+	}
+	return names
+}
+
+func TestKedaTakesTheScaledObject(t *testing.T) {
+	scaled := find[keda.ScaledObject](objects(t, installations["by KEDA"]))[0]
+	if err := keda.CheckReplicaCountBoundsAreValid(scaled); err != nil {
+		t.Error(err)
+	}
+	if err := keda.ValidateTriggers(scaled.Spec.Triggers); err != nil {
+		t.Error(err)
+	}
+	known := kedaParameters(t)
+	for _, trigger := range scaled.Spec.Triggers {
+		for name := range trigger.Metadata {
+			if !known[name] {
+				t.Errorf("KEDA knows no %s", name)
+			}
+		}
+		for _, needed := range []string{"serverAddress", "query", "threshold"} {
+			if trigger.Metadata[needed] == "" {
+				t.Errorf("%s has no %s", trigger.Name, needed)
+			}
+		}
+		// By default it takes no figures for no load, and sends replicas away when Prometheus is.
+		if trigger.Type != "prometheus" || trigger.Metadata["ignoreNullValues"] != "false" {
+			t.Errorf("%+v", trigger)
+		}
+	}
+}
+
+// Whoever changes from one to the other keeps what was learnt of the load.
+func TestBothAutoscalersDoTheSame(t *testing.T) {
+	scaled := find[keda.ScaledObject](objects(t, installations["by KEDA"]))[0].Spec
+	other := find[autoscaling.HorizontalPodAutoscaler](objects(t, installations["autoscaled"]))[0].Spec
+	if *scaled.MinReplicaCount != *other.MinReplicas || *scaled.MaxReplicaCount != other.MaxReplicas ||
+		scaled.ScaleTargetRef.Name != other.ScaleTargetRef.Name {
+		t.Errorf("%+v", scaled)
+	}
+	if !reflect.DeepEqual(scaled.Advanced.HorizontalPodAutoscalerConfig.Behavior, other.Behavior) {
+		t.Errorf("%+v instead of %+v", scaled.Advanced.HorizontalPodAutoscalerConfig.Behavior, other.Behavior)
+	}
+	if len(scaled.Triggers) != len(other.Metrics) {
+		t.Fatalf("%d triggers and %d metrics", len(scaled.Triggers), len(other.Metrics))
+	}
+	for i, metric := range other.Metrics {
+		trigger, target := scaled.Triggers[i], metric.Pods.Target
+		if threshold := resource.MustParse(trigger.Metadata["threshold"]); trigger.MetricType != target.Type ||
+			threshold.Cmp(*target.AverageValue) != 0 {
+			t.Errorf("%s: %s instead of %s", trigger.Name, trigger.Metadata["threshold"], target.AverageValue)
 		}
 	}
 }
