@@ -1,9 +1,11 @@
-// deploy/grafana/ and the rules of deploy/prometheus/, by a real Prometheus that scrapes a real server: of version 2
-// and, where it has been built, of version 3, which writes some labels otherwise.
+// deploy/grafana/, the rules of deploy/prometheus/ and the autoscalers' queries in deploy/kubernetes/, by a real
+// Prometheus that scrapes a real server: of version 2 and, where it has been built, of version 3, which writes some
+// labels otherwise.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
@@ -63,6 +65,56 @@ std::vector<Target> Targets() {
   return targets;
 }
 
+// The first group of a pattern, wherever it is in a file of the tree.
+std::vector<std::string> FindAll(const std::string& file, const std::string& pattern) {
+  const std::string text = Slurp(std::string(DENOISED_SOURCE_DIR "/") + file);
+  const std::regex regex(pattern);
+  std::vector<std::string> found;
+  for (std::sregex_iterator match(text.begin(), text.end(), regex), end; match != end; ++match) {
+    found.push_back((*match)[1]);
+  }
+  return found;
+}
+
+// What prometheus-adapter asks for the figures of one pod, by its rules.
+std::vector<std::string> AdapterQueries() {
+  const std::string file = "deploy/kubernetes/overlays/autoscaled/prometheus_adapter.yaml";
+  const std::vector<std::string> series = FindAll(file, "seriesQuery: '(\\w+)\\{"),
+                                 queries = FindAll(file, "metricsQuery: '(.+)'\n");
+  EXPECT_EQ(series.size(), queries.size());
+  std::vector<std::string> filled;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    filled.push_back(
+        absl::StrReplaceAll(queries[i], {{"<<.Series>>", series[i]},
+                                         {"<<.LabelMatchers>>", "namespace=\"digits\",pod=~\"denoised-0\""},
+                                         {"<<.GroupBy>>", "pod"}}));
+  }
+  return filled;
+}
+
+std::vector<std::string> KedaQueries() {
+  return FindAll("deploy/kubernetes/components/keda/scaled_object.yaml", "\n +query: (.+)\n");
+}
+
+// Exported, and yet not shown.
+const std::map<std::string, std::string> kLeftOut = {
+    {"process_virtual_memory_bytes", "LibTorch and threads reserve gigabytes that they never touch"},
+};
+
+TEST(DashboardTest, EachMetricIsInAPanelOrIsLeftOutForAReason) {
+  std::string shown;
+  for (const Target& target : Targets()) shown += target.expression + "\n";
+  const std::vector<std::string> exported =
+      FindAll("tests/server/metrics/metrics_test.cc", "\"(?:counter|gauge|histogram) (\\w+)\"");
+  EXPECT_GT(exported.size(), 30u);
+  for (const std::string& name : exported) {
+    // Recorded series are named after what they are made of: job:NAME:p99_rate5m.
+    const bool is_shown = std::regex_search(shown, std::regex("\\b" + name + "(_bucket|_sum|_count)?\\b"));
+    EXPECT_NE(is_shown, kLeftOut.contains(name)) << name;
+  }
+  for (const auto& [name, why] : kLeftOut) EXPECT_THAT(exported, testing::Contains(name)) << "left out: " << why;
+}
+
 TEST(DashboardTest, EachPanelSaysWhatItShowsAndThatThereIsNoData) {
   std::set<int> ids;
   for (const json& panel : Panels()) {
@@ -79,16 +131,16 @@ TEST(DashboardTest, EachPanelSaysWhatItShowsAndThatThereIsNoData) {
   }
 }
 
-// A server with all that the dashboard shows: TLS, all samplers, previews.
+// A server with all that the dashboard shows: TLS, all samplers, previews, and spans that find no collector.
 class LoadedServer {
  public:
   LoadedServer() {
     const TestAuthority authority;
     const TestIdentity identity = authority.Issue("server");
     ca_ = folder_.Write("ca.pem", authority.pem());
-    served_ = std::make_unique<Served>(
-        std::vector<std::string>{"--tls_cert=" + folder_.Write("cert.pem", identity.cert),
-                                 "--tls_key=" + folder_.Write("key.pem", identity.key), "--threads=1"});
+    served_ = std::make_unique<Served>(std::vector<std::string>{
+        "--tls_cert=" + folder_.Write("cert.pem", identity.cert), "--tls_key=" + folder_.Write("key.pem", identity.key),
+        "--threads=1", "--otlp_endpoint=127.0.0.1:1"});
   }
 
   // Where its metrics are.
@@ -185,7 +237,24 @@ TEST_P(MonitoringTest, EveryExpressionHasDataFromAServerUnderLoad) {
   }
 }
 
-// A zero where nothing was measured would read as "all is well".
+// The adapter looks for each pod among the answers; KEDA refuses an answer that has several.
+TEST_P(MonitoringTest, AutoscalersHearWhatTheyAskFor) {
+  LoadedServer server;
+  const Prometheus prometheus(path_, server.metrics());
+  ASSERT_NO_FATAL_FAILURE(server.Load());
+  ASSERT_EQ(AdapterQueries().size(), 2u);
+  ASSERT_THAT(WithoutData(prometheus, AdapterQueries()), testing::IsEmpty());
+  for (const std::string& query : AdapterQueries()) {
+    const json answer = prometheus.Query(query);
+    ASSERT_EQ(answer.size(), 1u) << query;
+    EXPECT_EQ(answer[0]["metric"], json({{"pod", "denoised-0"}})) << query;
+  }
+  ASSERT_EQ(KedaQueries().size(), 2u);
+  ASSERT_THAT(WithoutData(prometheus, KedaQueries()), testing::IsEmpty());
+  for (const std::string& query : KedaQueries()) EXPECT_EQ(prometheus.Query(query).size(), 1u) << query;
+}
+
+// A zero where nothing was measured would read as "all is well", and send replicas away.
 TEST_P(MonitoringTest, NothingIsShownOfAServerThatIsNotThere) {
   const Prometheus prometheus(path_, "127.0.0.1:1");
   ASSERT_THAT(WithoutData(prometheus, {"count_over_time(up[1m]) > 1"}), testing::IsEmpty());
@@ -197,6 +266,9 @@ TEST_P(MonitoringTest, NothingIsShownOfAServerThatIsNotThere) {
     } else {
       EXPECT_TRUE(shown.empty()) << target.panel << ": " << shown.dump();
     }
+  }
+  for (const auto& queries : {AdapterQueries(), KedaQueries()}) {
+    for (const std::string& query : queries) EXPECT_EQ(prometheus.Query(query), json::array()) << query;
   }
 }
 

@@ -1,6 +1,7 @@
 // File: prometheus.h
 //
-// A real Prometheus with the rules of deploy/prometheus/, which scrapes each second.
+// A real Prometheus with the rules of deploy/prometheus/, which scrapes each second. Its one target is pod "denoised-0"
+// of the namespace "digits", as the Prometheus Operator labels those that it finds.
 //
 //   const std::string path = Prometheus::Path("prometheus");  // empty: not installed
 //   Prometheus prometheus(path, /*target=*/"127.0.0.1:9464");
@@ -48,7 +49,8 @@ class Prometheus {
     for (const char* rules : {"recording.rules.yml", "alerts.rules.yml"}) folder_.Write(rules, Slurp(deployed + rules));
     const std::string config = folder_.Write(
         "prometheus.yml", absl::StrReplaceAll(Slurp(deployed + "prometheus.yml"),
-                                              {{"denoised:9464", target}, {"_interval: 15s", "_interval: 1s"}}));
+                                              {{"[\"denoised:9464\"]", absl::StrCat("[\"", target, "\"]", kPod)},
+                                               {"_interval: 15s", "_interval: 1s"}}));
     program_ = std::make_unique<BackgroundProgram>(
         std::vector<std::string>{path, "--config.file=" + config, "--storage.tsdb.path=" + folder_.File("data"),
                                  "--web.listen-address=" + address_, "--log.level=warn"});
@@ -87,6 +89,8 @@ class Prometheus {
     command.push_back(absl::StrCat("http://", address_, path));
     return RunProgram(command);
   }
+
+  static constexpr char kPod[] = "\n        labels: {namespace: digits, pod: denoised-0}";
 
   const std::string address_;
   TempFolder folder_;
