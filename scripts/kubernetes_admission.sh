@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Has a real API server of Kubernetes, with etcd behind it, admit what deploy/kubernetes/ holds: in a namespace that enforces
-# the restricted Pod Security Standard, with unknown fields refused and warnings as errors. Nothing is run: there are no
-# nodes. Not part of the tests, since building the servers takes seven minutes of a core the first time.
+# Has a real API server of Kubernetes, with etcd behind it, admit what deploy/kubernetes/ holds, every folder that is there: each in
+# a namespace of its own that enforces the restricted Pod Security Standard, with unknown fields refused and warnings as errors.
+# Nothing is run: there are no nodes. Not part of the tests, since building the servers takes ten minutes of a core the first time.
 #
 #   scripts/kubernetes_admission.sh    Go 1.24 or later, kubectl and Python 3; binaries go to build/kubernetes
 set -euo pipefail
@@ -68,13 +68,14 @@ start_servers() {
     --disable-admission-plugins=ServiceAccount --feature-gates=ImageVolume=true \
     >"$work/kube-apiserver.log" 2>&1 </dev/null &
   pids+=($!)
+  namespace=default
   await k get --raw /readyz
   await k get namespace default
 }
 
 k() {
   KUBECONFIG=$work/none kubectl --server="https://127.0.0.1:$port" --insecure-skip-tls-verify --token=test \
-    --namespace=digits "$@"
+    --namespace="$namespace" "$@"
 }
 
 # Where a module's files are, at the version that the tests of manifests use.
@@ -87,21 +88,16 @@ generate_monitoring_kinds() {
       paths=github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1 output:crd:dir="$binaries/monitoring"
 }
 
-# The kinds that are not Kubernetes' own, the class of GPU nodes, and a namespace that takes restricted pods alone.
+# The kinds that are not Kubernetes' own, and the class of GPU nodes.
 prepare_cluster() {
   k create --filename="$(module sigs.k8s.io/gateway-api)/config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml" \
     --filename="$(module sigs.k8s.io/gateway-api)/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" \
     --filename="$(module github.com/kubeflow/training-operator)/manifests/base/crds/kubeflow.org_pytorchjobs.yaml" \
+    --filename="$(module github.com/kedacore/keda/v2)/config/crd/bases/keda.sh_scaledobjects.yaml" \
     --filename="$binaries/monitoring/monitoring.coreos.com_podmonitors.yaml" \
     --filename="$binaries/monitoring/monitoring.coreos.com_prometheusrules.yaml" &&
     k wait --for=condition=Established crd --all --timeout=60s &&
     k create --filename=- <<'END'
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: digits
-  labels: {pod-security.kubernetes.io/enforce: restricted, pod-security.kubernetes.io/warn: restricted}
----
 apiVersion: node.k8s.io/v1
 kind: RuntimeClass
 metadata: {name: nvidia}
@@ -111,30 +107,48 @@ END
 
 apply() { k apply --server-side --force-conflicts --validate=strict --warnings-as-errors --filename=-; }
 
-# The pod that a controller would make of what has just been applied.
-pod_of() {
-  k get "$1" -o json | python3 -c '
-import json, sys
-template = json.load(sys.stdin)["spec"]["template"]
-json.dump({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "pod-", "labels": template["metadata"]["labels"]},
-           "spec": template["spec"]}, sys.stdout)'
+# One that takes restricted pods alone; none is ever deleted, as no controller empties it.
+use_namespace() {
+  namespace=$1
+  k create --filename=- <<END
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: $namespace
+  labels: {pod-security.kubernetes.io/enforce: restricted, pod-security.kubernetes.io/warn: restricted}
+END
 }
 
-# admit OVERLAY [COMPONENT...]: all of it, and a pod of it.
-admit() {
-  local folder=$work/kubernetes/own kind=deployment/denoised
-  mkdir -p "$folder"
-  printf 'resources: [../%s]\ncomponents: [%s]\n' "$1" "$(printf '../%s, ' "${@:2}" | sed -E 's/, $//; s/^\.\.\/$//')" \
-    >"$folder/kustomization.yaml"
-  [[ $1 != training/job ]] || kind=job/denoise-train
-  kubectl kustomize "$folder" | apply || return 1
-  if [[ $1 == training/pytorchjob ]]; then return; fi
-  pod_of "$kind" | k create --filename=-
+# A pod of each template in the namespace, as controllers would make them.
+pods() {
+  k get deployments,jobs,pytorchjobs --output=json | python3 -c '
+import json, sys
+pods = []
+for workload in json.load(sys.stdin)["items"]:
+    spec = workload["spec"]
+    for holder in spec.get("pytorchReplicaSpecs", {"": spec}).values():
+        template = holder["template"]
+        pods.append({"apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
+                     "metadata": {"generateName": "pod-", "labels": template["metadata"].get("labels", {})}})
+json.dump({"apiVersion": "v1", "kind": "List", "items": pods}, sys.stdout)'
 }
+
+# admit NAMESPACE FOLDER [COMPONENT...]: all of it, and a pod of each template, of which there is one at least.
+admit() {
+  local folder=$work/kubernetes/own
+  use_namespace "$1" || return 1
+  mkdir -p "$folder"
+  printf 'resources: [../%s]\ncomponents: [%s]\n' "$2" "$(printf '../%s, ' "${@:3}" | sed -E 's/, $//; s/^\.\.\/$//')" \
+    >"$folder/kustomization.yaml"
+  kubectl kustomize "$folder" | apply || return 1
+  [[ $2 == training/volumes ]] || pods | k create --filename=-
+}
+
+# folders OF: those in deploy/kubernetes/OF that kustomize builds.
+folders() { (cd "$root/deploy/kubernetes" && printf '%s\n' "$1"/*/kustomization.yaml | sed 's,/kustomization.yaml$,,'); }
 
 refuse_a_pod_that_is_not_restricted() {
-  ! pod_of deployment/denoised | sed 's/"seccompProfile": {[^}]*}/"runAsNonRoot": true/' | k create --filename=- 2>"$work/refusal" ||
-    return 1
+  ! pods | sed 's/"seccompProfile": {[^}]*}/"runAsNonRoot": true/' | k create --filename=- 2>"$work/refusal" || return 1
   cat "$work/refusal"
   grep -q 'violates PodSecurity "restricted:latest": seccompProfile' "$work/refusal"
 }
@@ -152,17 +166,15 @@ start_servers
 cp -R "$root/deploy/kubernetes" "$work/kubernetes"
 stage "Preparing a cluster without nodes" kubernetes-cluster.log prepare_cluster
 failed=0
-stage "cpu" kubernetes-cpu.log admit overlays/cpu || failed=1
-stage "No pod without seccompProfile" kubernetes-refused.log refuse_a_pod_that_is_not_restricted || failed=1
-stage "cpu, gateway" kubernetes-gateway.log admit overlays/cpu components/gateway || failed=1
-stage "cpu, a page, TLS, tokens, traces" kubernetes-components.log admit overlays/cpu components/{gateway,page,page-gateway,traces,tls,tokens} ||
-  failed=1
-stage "gpu" kubernetes-gpu.log admit overlays/gpu || failed=1
-stage "autoscaled" kubernetes-autoscaled.log admit overlays/autoscaled || failed=1
-for source in claim image init; do
-  stage "cpu, checkpoint from $source" "kubernetes-$source.log" admit overlays/cpu "components/checkpoint-$source" || failed=1
+for folder in $(folders overlays) $(folders training); do
+  stage "$folder" "kubernetes-${folder//\//-}.log" admit "${folder//\//-}" "$folder" || failed=1
 done
-stage "training" kubernetes-training.log admit training/job || failed=1
-stage "PyTorchJob" kubernetes-pytorchjob.log admit training/pytorchjob || failed=1
+for component in $(folders components); do
+  stage "$component" "kubernetes-${component//\//-}.log" admit "${component//\//-}" overlays/cpu "$component" || failed=1
+done
+# Of the three sources of a checkpoint one, and KEDA brings monitoring.
+mapfile -t together < <(folders components | grep -vE 'checkpoint-(image|init)|monitoring')
+stage "All components together" kubernetes-together.log admit together overlays/gpu "${together[@]}" || failed=1
+stage "No pod without seccompProfile" kubernetes-refused.log refuse_a_pod_that_is_not_restricted || failed=1
 stage "Prometheus' rules" kubernetes-rules.log admit_rules || failed=1
 ((failed == 0))
