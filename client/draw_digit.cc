@@ -42,6 +42,14 @@ CallOptions WithWaitingShown(const ClientOptions& options, ProgressDisplay& disp
   return call;
 }
 
+// What its files are called: one image has one name, however its class was asked for. `number`: what is asked for where
+// `class_name` is empty, or what the server says of it.
+std::string FileName(int32_t number, const std::string& class_name, const ClientOptions& options) {
+  const bool is_number = class_name.empty() || class_name == absl::StrCat(number);
+  const std::string name = is_number ? absl::StrCat("digit-", number) : FileSafe(class_name);
+  return options.index.has_value() ? absl::StrCat(name, "-", *options.index) : name;
+}
+
 // Whether lines go out as images do, for a program that reads them or a file; else they come below the pictures.
 bool TellsAtOnce(const ClientOptions& options, const OutputFiles& files) {
   if (options.quiet || files.to_stdout()) return false;
@@ -102,7 +110,7 @@ class DigitDrawing {
         accepted_ = event.accepted();
         start_ = std::chrono::steady_clock::now();
         Show(nullptr);
-        return absl::OkStatus();
+        return RenameFiles();
       case v1::GenerateDigitResponse::kPreview:
         return OnPreview(event.preview());
       case v1::GenerateDigitResponse::kImage:
@@ -110,6 +118,12 @@ class DigitDrawing {
       default:
         return absl::OkStatus();  // of a newer server
     }
+  }
+
+  // By the class's name, which older servers do not tell.
+  absl::Status RenameFiles() {
+    if (accepted_.class_name().empty()) return absl::OkStatus();
+    return files_.Rename(FileName(accepted_.digit(), accepted_.class_name(), options_));
   }
 
   absl::Status OnPreview(const v1::GenerateDigitResponse::Preview& preview) {
@@ -196,10 +210,16 @@ class DigitDrawing {
     return json.dump();
   }
 
+  std::string What() const {
+    const std::string& told = accepted_.class_name();
+    const std::string& name = told.empty() ? options_.class_name : told;
+    const int32_t number = options_.digit.value_or(accepted_.digit());
+    return name.empty() || name == absl::StrCat(number) ? absl::StrCat("digit ", number) : Visible(name);
+  }
+
   void Show(const GreyImage* picture) {
     DrawingProgress progress;
-    progress.what =
-        options_.class_name.empty() ? absl::StrCat("digit ", *options_.digit) : Visible(options_.class_name);
+    progress.what = What();
     progress.fraction = counter_.fraction();
     progress.done = count() == 1 ? absl::StrCat("step ", counter_.step(0, 0), "/", counter_.steps())
                                  : DrawnText(images_.size(), count());
@@ -266,8 +286,7 @@ absl::Status Draw(DigitClient& client, const ClientOptions& options, OutputFiles
 }  // namespace
 
 absl::Status DrawDigit(DigitClient& client, const ClientOptions& options) {
-  std::string name = options.class_name.empty() ? absl::StrCat("digit-", *options.digit) : FileSafe(options.class_name);
-  if (options.index.has_value()) absl::StrAppend(&name, "-", *options.index);
+  const std::string name = FileName(options.digit.value_or(0), options.class_name, options);
   if (options.watch && options.out.empty()) return Draw(client, options, OutputFiles::None());
   absl::StatusOr<OutputFiles> files =
       OutputFiles::Prepare(options.out, name, ImagesWanted(options), options.previews_dir, /*animations=*/true);

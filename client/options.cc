@@ -77,18 +77,24 @@ std::map<std::string, v1::Sampler> Samplers() {
   return {{"ddpm", v1::SAMPLER_DDPM}, {"ddim", v1::SAMPLER_DDIM}, {"dpm_solver_pp_2m", v1::SAMPLER_DPM_SOLVER_PP_2M}};
 }
 
+// So that a subcommand's help tells of the class, which is read by the program's own option: none is left for this one.
+void ShowClass(CLI::App& subcommand, const std::string& help) {
+  subcommand.add_option("digit", help)->expected(0)->type_name("CLASS");
+}
+
 void AddBench(CLI::App& app, ClientOptions& options) {
   CLI::App* bench = app.add_subcommand(
       "bench",
-      "Load the server and measure it, with one picture after the other of what the flags under Picture say; the "
-      "class is number 0 unless one is named, --per_digit has no use here");
+      "Load the server and measure it, with one picture after the other of what the flags under Picture say; "
+      "--per_digit has no use here");
   bench->fallthrough();
+  ShowClass(*bench, "The class to draw, by its number or its name; number 0 if none is named");
   bench->callback([&options] { options.bench = true; });
   bench->footer(
       "Examples:\n"
       "  denoise bench --concurrency 1,8              so many requests in flight\n"
       "  denoise bench --rate 0.5,1 --out load.json   so many a second; with a plot\n"
-      "  denoise bench --sampler ddim --steps 20 --duration 30" +
+      "  denoise bench --sampler ddim --steps 20      shorter chains" +
       std::string(kOtherFlags));
   bench->add_option("--concurrency", options.concurrency, "Requests in flight, or several numbers of them, with commas")
       ->delimiter(',')
@@ -118,6 +124,7 @@ void AddHealth(CLI::App& app, ClientOptions& options) {
 void AddWatch(CLI::App& app, ClientOptions& options) {
   CLI::App* watch = app.add_subcommand("watch", "Watch a picture emerge in the terminal; --out keeps it, too");
   watch->fallthrough();
+  ShowClass(*watch, "The class to draw, by its number or its name");
   watch->callback([&options] { options.watch = true; });
   watch->footer(
       "Examples:\n"
@@ -134,7 +141,8 @@ void AddDataset(CLI::App& app, ClientOptions& options) {
   dataset->footer(
       "Examples:\n"
       "  denoise dataset --out synthetic                      6000 of each class, by the full chain\n"
-      "  denoise dataset --out synthetic --per_digit 100 --sampler dpm_solver_pp_2m --seed 1\n"
+      "  denoise dataset --out synthetic --per_digit 100 --sampler dpm_solver_pp_2m\n"
+      "                                                       a hundred of each, soon\n"
       "  denoise dataset --out synthetic --size 28            as small as MNIST's own\n"
       "manifest.json in the folder says with what they were drawn, and how the classes\n"
       "are called. Image i of class c is what `denoise c --index i --seed S` draws,\n"
@@ -170,8 +178,8 @@ void AddPictureOptions(CLI::App& app, ClientOptions& options) {
 void AddOutputOptions(CLI::App& app, ClientOptions& options) {
   const std::string output = "Output";
   Add(app, "out", options.out,
-      "PNG file or folder, - for standard output, or for one image's whole chain a .gif or .apng [digit-N.png, "
-      "NAME.png or grid.png]")
+      "PNG file or folder, - for standard output, or for one image's whole chain a .gif or .apng [digit-N.png "
+      "of a digit, NAME.png of other classes, or grid.png]")
       ->group(output);
   Add(app, "previews_dir", options.previews_dir, "Folder for the frames of the denoising chain, as PNGs")
       ->group(output);

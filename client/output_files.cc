@@ -66,7 +66,9 @@ absl::StatusOr<OutputFiles> OutputFiles::Prepare(const std::string& out, const s
   files.to_stdout_ = out == kStdout;
   std::error_code error;
   fs::path path = files.to_stdout_ ? name : out;
-  if (path.empty() || !path.has_filename() || fs::is_directory(path, error)) path /= absl::StrCat(name, kEnding);
+  const bool is_folder = path.empty() || !path.has_filename() || fs::is_directory(path, error);
+  if (is_folder) path /= absl::StrCat(name, kEnding);
+  files.has_given_name_ = !is_folder && !files.to_stdout_;
   files.folder_ = path.parent_path().string();
   files.stem_ = path.stem().string();
   files.extension_ = path.extension().string();
@@ -81,6 +83,12 @@ OutputFiles OutputFiles::None() {
   OutputFiles files;
   files.nowhere_ = true;
   return files;
+}
+
+absl::Status OutputFiles::Rename(const std::string& name) {
+  if (has_given_name_ || nowhere_) return absl::OkStatus();
+  stem_ = name;
+  return to_stdout_ ? absl::OkStatus() : EnsureWritableFile(image(0));
 }
 
 absl::Status OutputFiles::CheckName(const std::string& out, bool animations) const {

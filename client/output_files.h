@@ -37,6 +37,10 @@ class OutputFiles {
   // Nothing is written.
   static OutputFiles None();
 
+  // Another `name` for what is called by that of Prepare: the server says what a class is called that was asked for by
+  // its number. Before anything is written. Errors as of Prepare.
+  absl::Status Rename(const std::string& name);
+
   // What the ending of `out` asks for: a still picture, or the whole chain.
   OutputFormat format() const { return format_; }
 
@@ -68,6 +72,7 @@ class OutputFiles {
   std::string previews_dir_;
   OutputFormat format_ = OutputFormat::kPng;
   uint32_t count_ = 1;
+  bool has_given_name_ = false;  // by `out`, rather than by `name`
   bool to_stdout_ = false;
   bool nowhere_ = false;
   bool previewed_ = false;

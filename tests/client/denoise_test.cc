@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "common/image/image.h"
@@ -26,6 +28,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::MatchesRegex;
+using testing::Not;
 using testing::StartsWith;
 
 // A picture of one grey, which tells a test what it was drawn for.
@@ -144,9 +147,13 @@ class DenoiseTest : public testing::Test {
   }
   // The same as a shell runs it, redirections and all.
   ProgramResult InShell(const std::string& arguments, const std::vector<std::string>& environment = {}) {
+    return InShellOf(folder_, arguments, environment);
+  }
+  ProgramResult InShellOf(const TempFolder& folder, const std::string& arguments,
+                          const std::vector<std::string>& environment = {}) {
     std::vector<std::string> all = {"DENOISE_SERVER=" + address_, "XDG_CONFIG_HOME=" + folder_.path()};
     all.insert(all.end(), environment.begin(), environment.end());
-    return RunProgram({"/bin/sh", "-c", "exec " DENOISED_BIN_DIR "/denoise " + arguments}, all, folder_.path());
+    return RunProgram({"/bin/sh", "-c", "exec " DENOISED_BIN_DIR "/denoise " + arguments}, all, folder.path());
   }
   // And at a terminal.
   ProgramResult AtATerminal(const std::string& arguments, const std::string& size,
@@ -166,6 +173,15 @@ class DenoiseTest : public testing::Test {
     std::vector<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
       names.push_back(entry.path().filename().string());
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  // Of its subfolders too, by their names in it.
+  static std::vector<std::string> AllFiles(const TempFolder& folder) {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path())) {
+      if (!entry.is_directory()) names.push_back(std::filesystem::relative(entry.path(), folder.path()).string());
     }
     std::sort(names.begin(), names.end());
     return names;
@@ -470,7 +486,7 @@ class NamedClassesTest : public DenoiseTest {
                                FakeService::Writer* writer) {
       v1::GenerateDigitRequest named = request;
       for (int i = 0; i < static_cast<int>(service_.class_names.size()); ++i) {
-        if (request.class_name() == service_.class_names[i]) named.set_digit(i);
+        if (absl::EqualsIgnoreCase(request.class_name(), service_.class_names[i])) named.set_digit(i);
       }
       v1::GenerateDigitResponse event;
       event.mutable_accepted()->set_seed(request.seed());
@@ -503,7 +519,47 @@ TEST_F(NamedClassesTest, AClassIsDrawnByItsNumber) {
   ASSERT_EQ(Denoise({"1"}).exit_code, 0);
   EXPECT_EQ(service_.requests()[0].digit(), 1);
   EXPECT_EQ(service_.requests()[0].class_name(), "");
-  EXPECT_THAT(Files(), ElementsAre("digit-1.png"));
+  EXPECT_THAT(Files(), ElementsAre("Ankle-boot.png"));
+}
+
+// Reported: `denoise 1` wrote digit-1.png, and `denoise 'Ankle boot'` another file.
+TEST_F(NamedClassesTest, OneImageHasOneNameHoweverItsClassIsAskedFor) {
+  const std::vector<std::pair<std::string, std::vector<std::string>>> kinds = {
+      {"", {"Ankle-boot.png"}},
+      {"--count=2", {"Ankle-boot-0.png", "Ankle-boot-1.png"}},
+      {"--count=2 --out=boots/", {"boots/Ankle-boot-0.png", "boots/Ankle-boot-1.png"}},
+      {"--seed=1 --index=3", {"Ankle-boot-3.png"}},
+      {"--previews_dir=f --preview_every=1000", {"Ankle-boot.png", "f/Ankle-boot-step-1000.png"}},
+      {"--previews_dir=f --preview_every=1000 --out=- >boot.png", {"boot.png", "f/Ankle-boot-step-1000.png"}},
+      {"--out=boot.gif", {"boot.gif"}},
+      {"--out=boot.png", {"boot.png"}},
+  };
+  for (const auto& [flags, files] : kinds) {
+    std::string told;
+    for (const char* what : {"1", "'Ankle boot'", "'ankle boot'"}) {
+      const TempFolder folder;
+      const ProgramResult result = InShellOf(folder, absl::StrCat(what, " ", flags));
+      EXPECT_EQ(result.exit_code, 0) << flags << result.err;
+      EXPECT_EQ(AllFiles(folder), files) << what << " " << flags;
+      if (told.empty()) told = result.out + result.err;
+      EXPECT_EQ(result.out + result.err, told) << what << " " << flags;
+    }
+  }
+}
+
+// Nothing is drawn for a file that cannot be written, though its name comes from the server.
+TEST_F(NamedClassesTest, NameFromTheServerIsProvenWritable) {
+  std::filesystem::create_symlink("nowhere/there/boot.png", folder_.File("Ankle-boot.png"));
+  folder_.Write("nowhere", "a file");
+  const ProgramResult result = Denoise({"1"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, StartsWith("denoise: error: cannot create the folder nowhere/there: Not a directory"));
+}
+
+TEST_F(NamedClassesTest, ProgressNamesTheClassThatWasAskedForByItsNumber) {
+  const std::string shown = AtATerminal("1 --picture=never", "cols 80 rows 24", {"TERM=xterm"}).out;
+  EXPECT_THAT(shown, HasSubstr("Ankle boot  ["));
+  EXPECT_THAT(shown, Not(HasSubstr("digit 1")));
 }
 
 TEST_F(NamedClassesTest, NamesOfCommandsAreClassesBehindTheFlag) {
@@ -1212,6 +1268,21 @@ TEST_F(DenoiseTest, ManualAndCompletionsAreItsOwn) {
   EXPECT_THAT(Denoise({"--print_manual"}).out, HasSubstr("\n\\fBdenoise\\fR [\\fIOPTION\\fR]... [\\fICLASS\\fR]\n"));
   EXPECT_THAT(Denoise({"--print_manual"}).out, HasSubstr("denoise watch 7 \\-\\-preview_kind clean"));
   EXPECT_THAT(Denoise({"--print_completions", "bash"}).out, HasSubstr("complete -o default -F _denoise denoise\n"));
+}
+
+// Reported: it showed none, though `denoise watch` alone is an error.
+TEST_F(DenoiseTest, UsageShowsTheClassWhereOneIsTaken) {
+  for (const char* subcommand : {"bench", "watch"}) {
+    EXPECT_THAT(Denoise({subcommand, "--help"}).out,
+                HasSubstr(absl::StrCat("Usage: denoise ", subcommand, " [OPTIONS] [CLASS]\n")));
+    EXPECT_THAT(Denoise({"--print_manual"}).out,
+                HasSubstr(absl::StrCat("\\fBdenoise ", subcommand, "\\fR [\\fIOPTION\\fR]... [\\fICLASS\\fR]\n")));
+  }
+  for (const char* subcommand : {"health", "dataset"}) {
+    EXPECT_THAT(Denoise({subcommand, "--help"}).out,
+                HasSubstr(absl::StrCat("Usage: denoise ", subcommand, " [OPTIONS]\n")));
+  }
+  EXPECT_EQ(Denoise({"bench", "7", "8"}).exit_code, 2) << "one class, as before";
 }
 
 // Reported: help of bench repeated the examples of drawing; none may be wider than a terminal.
