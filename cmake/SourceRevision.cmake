@@ -1,6 +1,7 @@
 # denoised_add_source_revision(<target> <template>)
 #
-# Adds <template>, which ends in .cc.in, to the sources of <target> with @DENOISED_SOURCE_REVISION@ filled in. git is
+# Adds <template>, which ends in .cc.in, to the sources of <target> with @DENOISED_SOURCE_REVISION@ and
+# @DENOISED_SOURCE_DATE@ filled in. git is
 # asked at every build, but the file is written only when the answer changed: a commit recompiles that one file.
 find_package(Git QUIET)
 set(DENOISED_REVISION "" CACHE STRING "The commit, where the sources come without git")

@@ -41,7 +41,7 @@ constexpr char kNoCertificate[] =
 absl::StatusOr<std::string> Target(const std::string& listen) {
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--listen", listen));
   if (!address.unix_path.empty()) return listen;
-  if (address.port == 0) return absl::InvalidArgumentError("--healthcheck needs a --listen with a port of its own");
+  if (address.port == 0) return absl::InvalidArgumentError("--listen: --healthcheck needs one with a port of its own");
   if (address.wildcard()) return absl::StrCat("127.0.0.1:", address.port);
   return listen;
 }

@@ -6,6 +6,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/command_line/command_line.h"
@@ -32,9 +35,21 @@ namespace {
 constexpr int kDroppedRequests = 3;
 
 void LogThreads(int threads) {
+  spdlog::info("{}", DescribeThreads(threads, CountCores(CoresByAffinity(), ReadCgroupLimits())));
+}
+
+// What can be wrong with flags and variables that are obeyed all the same.
+std::vector<std::string> Warnings(const CLI::App& app, const ServerOptions& options, const Origins& origins) {
+  std::vector<std::string> warnings = UnknownVariables(app, "DENOISED", {});
   const CoreCount count = CountCores(CoresByAffinity(), ReadCgroupLimits());
-  spdlog::info("{}", DescribeThreads(threads, count));
-  if (const std::optional<std::string> warning = WarnOfThreads(threads, count)) spdlog::warn("{}", *warning);
+  if (const std::optional<std::string> warning = WarnOfThreads(options.model.threads, count)) {
+    warnings.push_back(WithOrigins(*warning, origins));
+  }
+  return warnings;
+}
+
+void LogWarnings(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
 }
 
 void LogMemory() {
@@ -75,17 +90,17 @@ int Stop(Server& server, int signal) {
 }
 
 // The last line of all: those of the log are written by another thread.
-int PrintError(const absl::Status& status) {
+int PrintError(const absl::Status& status, const Origins& origins) {
   FlushLog(std::chrono::seconds(1));
-  return ReportError("denoised", status);
+  return ReportError("denoised", status, origins);
 }
 
-int Serve(const ServerOptions& options) {
+int Serve(const ServerOptions& options, const Origins& origins) {
   SignalQueue signals({SIGINT, SIGTERM, SIGHUP});
   signals.EndAtOnceAfter(0);  // while nothing is served yet, nobody has to be waited for
   LogThreads(options.model.threads);
   const absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(Watched(options), LoadServingModel);
-  if (!server.ok()) return PrintError(server.status());
+  if (!server.ok()) return PrintError(server.status(), origins);
   signals.EndAtOnceAfter(1);
   spdlog::info("listening on {}{}", AddressInUse(options.listen, (*server)->port()),
                options.tls.cert.empty() ? "" : " with TLS");
@@ -105,16 +120,21 @@ int Serve(const ServerOptions& options) {
 }
 
 // --healthcheck and --check.
-int AskTheRunningServer(const ServerOptions& options) {
+int AskTheRunningServer(const ServerOptions& options, const Origins& origins) {
   constexpr double kTimeoutSeconds = 5;
-  if (absl::Status status = CheckHealth(options, kTimeoutSeconds); !status.ok()) return PrintError(status);
+  const absl::Status status = CheckHealth(options, kTimeoutSeconds);
+  if (!status.ok()) return PrintError(status, origins);
   std::puts("serving");
   return EXIT_SUCCESS;
 }
-int TryToStart(const ServerOptions& options) {
+int TryToStart(const ServerOptions& options, const std::vector<std::string>& warnings, const Origins& origins) {
   const absl::StatusOr<std::string> report = Preflight(options, LoadServingModel);
-  if (!report.ok()) return PrintError(report.status());
+  if (!report.ok()) {
+    LogWarnings(warnings);
+    return PrintError(report.status(), origins);
+  }
   std::fputs(report->c_str(), stdout);
+  for (const std::string& warning : warnings) std::printf("warning        %s\n", warning.c_str());
   return EXIT_SUCCESS;
 }
 
@@ -136,21 +156,25 @@ int Main(int argc, char** argv) {
                    "Instead of serving, ask the server at --listen whether it serves: exit status 0, or 1");
   app.add_flag("--check", check, "Instead of serving, try flags, files and checkpoint, and say what would be served")
       ->excludes(asked);
+  const std::set<std::string> typed = TypedOptions(app, argc, argv);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
+  const Origins origins = OriginsOf(app, typed);
   SetUpLogging(options.logging);
-  if (health_check) return AskTheRunningServer(options);
-  for (const std::string& warning : UnknownVariables(app, "DENOISED", {})) spdlog::warn("{}", warning);
+  if (health_check) return AskTheRunningServer(options, origins);
+  const std::vector<std::string> warnings = Warnings(app, options, origins);
+  if (!check) LogWarnings(warnings);
   if (options.model.checkpoint.empty()) {
     absl::StatusOr<std::string> found = FindShipped("mnist.pt");
     if (!found.ok()) {
       return PrintError(
           absl::Status(found.status().code(),
                        absl::StrCat(found.status().message(),
-                                    "; name a checkpoint with --checkpoint, or train one with denoise-train")));
+                                    "; name a checkpoint with --checkpoint, or train one with denoise-train")),
+          origins);
     }
     options.model.checkpoint = *std::move(found);
   }
-  return check ? TryToStart(options) : Serve(options);
+  return check ? TryToStart(options, warnings, origins) : Serve(options, origins);
 }
 
 }  // namespace

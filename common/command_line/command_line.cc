@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <istream>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -102,6 +105,13 @@ void CheckEnvironment(CLI::App& app) {
   for (CLI::App* subcommand : app.get_subcommands()) CheckEnvironment(*subcommand);
 }
 
+// A file of flags that has none.
+class NoFile : public CLI::Config {
+ public:
+  std::string to_config(const CLI::App*, bool, bool, std::string) const override { return ""; }
+  std::vector<CLI::ConfigItem> from_config(std::istream&) const override { return {}; }
+};
+
 // The options that the arguments name, or what is wrong with the arguments alone.
 absl::StatusOr<std::set<std::string>> ParseWithoutEnvironment(CLI::App& app, int argc, char** argv) {
   std::map<CLI::Option*, std::string> variables;
@@ -109,6 +119,8 @@ absl::StatusOr<std::set<std::string>> ParseWithoutEnvironment(CLI::App& app, int
     variables[&option] = option.get_envname();
     option.envname("");
   });
+  const std::shared_ptr<CLI::Config> format = app.get_config_formatter();
+  app.config_formatter(std::make_shared<NoFile>());
   std::string wrong;
   try {
     CheckForEmptyValues(argc, argv);
@@ -121,22 +133,30 @@ absl::StatusOr<std::set<std::string>> ParseWithoutEnvironment(CLI::App& app, int
     if (option.count() > 0) typed.insert(option.get_name());
   });
   for (const auto& [option, variable] : variables) option->envname(variable);
+  app.config_formatter(format);
   if (!wrong.empty()) return absl::InvalidArgumentError(wrong);
   return typed;
 }
 
-// The same line about where the value comes from, if it is about a flag and that has another origin.
-std::string WithOrigin(const std::string& line, const Origins& origins) {
-  const size_t colon = line.find(':');
-  const auto origin = origins.find(line.substr(0, colon));
-  return colon == std::string::npos || origin == origins.end() ? line : origin->second + line.substr(colon);
+// What the app's file of flags has, if it has one that can be read.
+std::vector<CLI::ConfigItem> ItemsOfFile(CLI::App& app, const std::string& file) {
+  try {
+    return file.empty() ? std::vector<CLI::ConfigItem>{} : app.get_config_formatter()->from_file(file);
+  } catch (const CLI::Error&) {
+    return {};  // the parser says what is wrong with it
+  }
+}
+
+std::string ConfigFile(CLI::App& app) {
+  const CLI::Option* option = app.get_config_ptr();
+  return option == nullptr || option->count() == 0 ? "" : option->as<std::string>();
 }
 
 int ReportUsage(CLI::App& app, int argc, char** argv, const CLI::ParseError& error, const Origins& variables) {
   std::string text = ErrorText(app, error);
   const std::string name = app.get_name();
   const absl::StatusOr<std::set<std::string>> typed = ParseWithoutEnvironment(app, argc, argv);
-  text = typed.ok() ? WithOrigin(text, OriginsOf(app, *typed, variables)) : std::string(typed.status().message());
+  text = typed.ok() ? WithOrigins(text, OriginsOf(app, *typed, variables)) : std::string(typed.status().message());
   std::fprintf(stderr, "%s: error: %s\nSee %s --help.\n", name.c_str(), text.c_str(), name.c_str());
   return kUsageError;
 }
@@ -197,12 +217,34 @@ Origins OriginsOf(CLI::App& app, const std::set<std::string>& typed, const Origi
     const auto named = variables.find(variable);
     origins[option.get_name()] = named == variables.end() ? variable : named->second;
   });
+  const std::string file = ConfigFile(app);
+  for (const CLI::ConfigItem& item : ItemsOfFile(app, file)) {
+    const std::string flag = "--" + item.name;
+    if (typed.count(flag) == 0) origins[flag] = absl::StrCat(file, ": ", item.name);
+  }
   return origins;
+}
+
+std::string WithOrigins(const std::string& line, const Origins& origins) {
+  const std::string kAnd = " and ";
+  const auto is_of_name = [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; };
+  std::string text;
+  size_t begin = 0;
+  for (;;) {
+    const size_t end = std::find_if_not(line.begin() + begin, line.end(), is_of_name) - line.begin();
+    const std::string name = line.substr(begin, end - begin);
+    const auto origin = origins.find(name);
+    text += origin == origins.end() ? name : origin->second;
+    begin = end;
+    if (line.compare(end, kAnd.size() + 2, kAnd + "--") != 0) return text + line.substr(begin);
+    text += kAnd;
+    begin += kAnd.size();
+  }
 }
 
 int ReportError(const std::string& program, const absl::Status& error, const Origins& origins) {
   for (const absl::string_view line : absl::StrSplit(error.message(), '\n')) {
-    std::fprintf(stderr, "%s: error: %s\n", program.c_str(), WithOrigin(std::string(line), origins).c_str());
+    std::fprintf(stderr, "%s: error: %s\n", program.c_str(), WithOrigins(std::string(line), origins).c_str());
   }
   return absl::IsInvalidArgument(error) && absl::StartsWith(error.message(), "--") ? kUsageError : EXIT_FAILURE;
 }
@@ -220,7 +262,7 @@ std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv, const 
     CheckForEmptyValues(argc, argv);
     app.parse(argc, argv);
     CheckEnvironment(app);
-    if (manual) return Print(app, ManualPage(app, kVersion));
+    if (manual) return Print(app, ManualPage(app, kVersion, kSourceDate));
     return shell.empty() ? std::nullopt : std::optional<int>(PrintCompletions(app, shell));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == EXIT_SUCCESS) return PrintHelp(app, error);

@@ -40,25 +40,31 @@ CLI::Validator WholeNumber(bool may_be_negative);
 // Numbers are finite and decimal: 0.5, 1e-4; neither nan nor inf.
 CLI::Validator FiniteNumber();
 
-// Where values come from that no argument gives, by flags: {"--seed", "DENOISE_SEED"}; or what variables are called to
-// the user who set them otherwise: {"DENOISE_SEED", "denoise.toml: seed"}.
+// Where values come from that no argument gives, by flags: {"--seed", "DENOISE_SEED"}, {"--epochs", "run.toml:
+// epochs"}; or what variables are called to the user who set them otherwise: {"DENOISE_SEED", "denoise.toml: seed"}.
 using Origins = std::map<std::string, std::string>;
 
 // Adds --version and reads the arguments, every number among them strictly. When the program is to end here, prints why
 // and returns its exit status: 0 after --help and --version, kUsageError after "NAME: error: ..." on stderr. An error
-// about a value of the environment names the variable, or what `variables` has for it.
+// about a value of the environment names the variable, or what `variables` has for it; one about a value of the app's
+// file of flags names that.
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv, const Origins& variables = {});
 
 // The options that the arguments name, without those that only the environment sets; "--" before each but a
 // positional. Before ParseCommandLine, which reports what is wrong with them: here that gives none.
 std::set<std::string> TypedOptions(CLI::App& app, int argc, char** argv);
 
-// Of the flags that are not `typed` (TypedOptions) and whose variables are set.
+// Of the flags that are not `typed` (TypedOptions) and whose variables are set, or that stand in the app's file of
+// flags. After ParseCommandLine.
 Origins OriginsOf(CLI::App& app, const std::set<std::string>& typed, const Origins& variables = {});
 
+// The line with origins in the place of the flags that it begins with, which are those at fault:
+// "DENOISED_TLS_CERT and --tls_key belong together". Advice that follows goes on speaking of flags.
+std::string WithOrigins(const std::string& line, const Origins& origins);
+
 // Prints each line of the error's message after "NAME: error: " on stderr and returns the exit status: kUsageError for
-// an INVALID_ARGUMENT whose message begins with a flag, which is at fault then, else EXIT_FAILURE. A flag at the
-// beginning of a line gives way to its origin.
+// an INVALID_ARGUMENT whose message begins with a flag, which is at fault then, else EXIT_FAILURE. Each line is printed
+// WithOrigins.
 int ReportError(const std::string& program, const absl::Status& error, const Origins& origins = {});
 
 }  // namespace denoised

@@ -41,6 +41,13 @@ std::optional<std::string> ExtraInFile(const std::string& text) {
   return "--config: there is no flag named " + text.substr(kExtra.size());
 }
 
+// "run.toml was not readable (missing?)", of a file of flags.
+std::optional<std::string> UnreadableFile(const std::string& text) {
+  const auto parts = Around(text, " was not readable (missing?)");
+  if (!parts.has_value()) return std::nullopt;
+  return absl::StrCat("--config: cannot read ", parts->first, "; name a file that is there");
+}
+
 // "Could not convert: --digit = seven"
 std::optional<std::string> Unconverted(const std::string& text) {
   constexpr std::string_view kPrefix = "Could not convert: ";
@@ -114,7 +121,7 @@ std::string Extras(const CLI::App& app) {
 }
 
 std::string InWords(const std::string& text) {
-  for (const auto& words : {ExtraInFile, Unconverted, WithoutValue, Repeated, OutOfRange, NotAMember}) {
+  for (const auto& words : {ExtraInFile, UnreadableFile, Unconverted, WithoutValue, Repeated, OutOfRange, NotAMember}) {
     if (std::optional<std::string> found = words(text)) return *std::move(found);
   }
   return text;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/command_line/command_line_errors.h"
 
 namespace denoised {
@@ -66,6 +67,11 @@ std::string FlagName(const CLI::Option& option) {
   return absl::StrJoin(names, ",") + value;
 }
 
+// CLI11 has several values in brackets, and none as "[]".
+std::string InitialOf(const CLI::Option& option) {
+  return absl::StrReplaceAll(option.get_default_str(), {{"[", ""}, {"]", ""}});
+}
+
 // " NUMBER, 1 to 1024 [0]"
 std::string ValueText(const CLI::Option& option) {
   if (option.get_type_size() == 0 || absl::StrContains(option.get_name(false, true), "{")) return "";
@@ -74,7 +80,7 @@ std::string ValueText(const CLI::Option& option) {
       choices.empty() ? absl::StrCat(" ", TypeText(option)) : absl::StrCat(" {", absl::StrJoin(choices, ","), "}");
   if (option.get_expected_max() == CLI::detail::expected_max_vector_size) text += "...";
   text += RangeOf(option.get_type_name());
-  const std::string initial = absl::StrReplaceAll(option.get_default_str(), {{"[", ""}, {"]", ""}});
+  const std::string initial = InitialOf(option);
   return initial.empty() ? text : absl::StrCat(text, " [", initial, "]");
 }
 
@@ -132,17 +138,21 @@ std::string ValueName(const CLI::Option& option, const std::vector<std::string>&
   return TypeText(option) == "NUMBER" ? "NUMBER" : "TEXT";
 }
 
+// "--sampler", or of an option that is a positional alone its value's name, "CLASS".
+std::string NameOf(const CLI::Option& option) {
+  if (!option.get_lnames().empty()) return absl::StrCat("--", option.get_lnames()[0]);
+  return option.get_positional() ? option.get_type_name() : option.get_single_name();
+}
+
 std::vector<Flag> FlagsOf(const CLI::App& app) {
   std::vector<Flag> flags;
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_group().empty()) continue;  // hidden
     const std::vector<std::string> choices = ChoicesOf(option->get_type_name());
-    const std::string name =
-        option->get_lnames().empty() ? option->get_single_name() : absl::StrCat("--", option->get_lnames()[0]);
-    flags.push_back({.name = name,
+    flags.push_back({.name = NameOf(*option),
                      .value = ValueName(*option, choices),
                      .help = option->get_description(),
-                     .initial = option->get_default_str(),
+                     .initial = InitialOf(*option),
                      .variable = option->get_envname(),
                      .choices = choices});
   }
@@ -155,32 +165,60 @@ std::vector<const CLI::App*> SubcommandsOf(const CLI::App& app) {
 
 // ---- troff ----
 
+std::string Troff(const std::string& text) { return absl::StrReplaceAll(text, {{"\\", "\\e"}, {"-", "\\-"}}); }
+
 // A line that begins with a full stop or an apostrophe would be a request.
-std::string Troff(const std::string& text) {
-  std::string escaped = absl::StrReplaceAll(text, {{"\\", "\\e"}, {"-", "\\-"}, {"\n.", "\n\\&."}, {"\n'", "\n\\&'"}});
-  if (!escaped.empty() && (escaped[0] == '.' || escaped[0] == '\'')) escaped.insert(0, "\\&");
-  return escaped;
+std::string WithoutRequests(const std::string& lines) {
+  return absl::StrReplaceAll("\n" + lines, {{"\n.", "\n\\&."}, {"\n'", "\n\\&'"}}).substr(1);
+}
+
+// A paragraph, in lines that are not too long to be read as they are.
+std::string Paragraph(const std::string& text) {
+  constexpr size_t kSourceColumns = 78;
+  return WithoutRequests(Wrapped(Troff(text), 0, kSourceColumns));
 }
 
 std::string ManualOf(const Flag& flag) {
   std::string text = absl::StrCat(".TP\n\\fB", Troff(flag.name), "\\fR");
   if (!flag.value.empty()) absl::StrAppend(&text, " \\fI", Troff(flag.value), "\\fR");
-  absl::StrAppend(&text, "\n", Troff(flag.help), ".");
-  if (!flag.initial.empty()) absl::StrAppend(&text, " Default: ", Troff(flag.initial), ".");
-  if (!flag.variable.empty()) absl::StrAppend(&text, " Environment: ", Troff(flag.variable), ".");
-  return text + "\n";
+  absl::StrAppend(&text, "\n", Paragraph(flag.help + "."));
+  if (!flag.initial.empty()) text += Paragraph(absl::StrCat("Default: ", flag.initial, "."));
+  if (!flag.variable.empty()) text += Paragraph(absl::StrCat("Environment: ", flag.variable, "."));
+  return text;
 }
 
 std::string OptionsPart(const CLI::App& app, const std::string& title) {
   std::string text = absl::StrCat(".SH ", Troff(title), "\n");
-  if (title != "OPTIONS") absl::StrAppend(&text, Troff(app.get_description()), ".\n");
+  if (title != "OPTIONS") text += Paragraph(app.get_description() + ".");
   for (const Flag& flag : FlagsOf(app)) text += ManualOf(flag);
   return text;
 }
 
-// As it is, in lines.
+// "denoise 7    draws a seven", a command and what it is for; or more of that, where it stands further to the right.
+std::string ExampleOf(const std::string& line) {
+  constexpr size_t kIndent = 2;
+  const size_t begin = line.find_first_not_of(' '), end = line.find("  ", begin);
+  const std::string rest = end == std::string::npos ? "" : line.substr(end);
+  if (begin > kIndent) return Paragraph(line);
+  return absl::StrCat(".TP\n\\fB", Troff(line.substr(begin, end - begin)), "\\fR\n",
+                      rest.empty() ? "" : Paragraph(rest));
+}
+
+// Lines that begin with blanks are examples; others are prose, in which one that ends in a full stop or a colon ends a
+// paragraph.
 std::string FooterPart(const CLI::App& app) {
-  return app.get_footer().empty() ? "" : absl::StrCat(".nf\n", Troff(app.get_footer()), "\n.fi\n");
+  std::string text, prose;
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(app.get_footer(), '\n', absl::SkipEmpty()))) {
+    if (line[0] == ' ') {
+      text += ExampleOf(line);
+      continue;
+    }
+    absl::StrAppend(&prose, prose.empty() ? "" : " ", line);
+    if (line.back() != '.' && line.back() != ':') continue;
+    absl::StrAppend(&text, ".PP\n", Paragraph(prose));
+    prose.clear();
+  }
+  return prose.empty() ? text : absl::StrCat(text, ".PP\n", Paragraph(prose));
 }
 
 // " [CLASS]"
@@ -261,8 +299,9 @@ std::string ZshCompletions(const std::string& program, const Words& words) {
   return absl::StrCat(text, "  '1:command:(", absl::StrJoin(words.subcommands, " "), ")'\n");
 }
 
+// Files only where a flag's value may be one: nothing else of these programs is.
 std::string FishCompletions(const std::string& program, const Words& words) {
-  std::string text;
+  std::string text = absl::StrCat("complete -c ", program, " -f\n");
   for (const std::string& subcommand : words.subcommands) {
     absl::StrAppend(&text, "complete -c ", program, " -n __fish_use_subcommand -a ", subcommand, "\n");
   }
@@ -272,7 +311,7 @@ std::string FishCompletions(const std::string& program, const Words& words) {
     if (!flag.choices.empty()) {
       absl::StrAppend(&text, " -x -a '", absl::StrJoin(flag.choices, " "), "'");
     } else if (!flag.value.empty()) {
-      text += flag.value == "TEXT" ? " -r" : " -x";
+      text += flag.value == "TEXT" ? " -r -F" : " -x";
     }
     text += "\n";
   }
@@ -287,21 +326,26 @@ void WrapHelp(CLI::App& app) {
   for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) subcommand->formatter(formatter);
 }
 
-std::string ManualPage(const CLI::App& app, const std::string& version) {
+// NOTE: no word is broken at a line's end (.nh), as names of flags and variables are to be copied.
+std::string ManualPage(const CLI::App& app, const std::string& version, const std::string& date) {
   const std::string& program = app.get_name();
   std::string text =
-      absl::StrCat(".TH ", absl::AsciiStrToUpper(program), " 1 \"\" \"denoised ", version, "\"\n.SH NAME\n",
-                   Troff(program), " \\- ", Troff(app.get_description()), "\n.SH SYNOPSIS\n\\fB", Troff(program),
-                   "\\fR [\\fIOPTION\\fR]...", PositionalsOf(app), "\n");
+      absl::StrCat(".TH ", absl::AsciiStrToUpper(program), " 1 \"", date, "\" \"denoised ", version,
+                   "\"\n.nh\n.ad l\n.SH NAME\n", Paragraph(absl::StrCat(program, " - ", app.get_description())),
+                   ".SH SYNOPSIS\n\\fB", Troff(program), "\\fR [\\fIOPTION\\fR]...", PositionalsOf(app), "\n");
   for (const CLI::App* subcommand : SubcommandsOf(app)) {
-    absl::StrAppend(&text, ".br\n\\fB", Troff(program), " ", subcommand->get_name(), "\\fR [\\fIOPTION\\fR]...\n");
+    absl::StrAppend(&text, ".br\n\\fB", Troff(program), " ", subcommand->get_name(), "\\fR [\\fIOPTION\\fR]...",
+                    PositionalsOf(*subcommand), "\n");
   }
   text += OptionsPart(app, "OPTIONS");
   for (const CLI::App* subcommand : SubcommandsOf(app)) {
     text += OptionsPart(*subcommand, absl::AsciiStrToUpper(subcommand->get_name()));
-    if (!subcommand->get_footer().empty()) absl::StrAppend(&text, ".PP\n", FooterPart(*subcommand));
+    text += FooterPart(*subcommand);
   }
-  if (!app.get_footer().empty()) absl::StrAppend(&text, ".SH NOTES\n", FooterPart(app));
+  if (!app.get_footer().empty()) {
+    const std::string footer = FooterPart(app);
+    absl::StrAppend(&text, ".SH NOTES\n", absl::StripPrefix(footer, ".PP\n"));
+  }
   return text;
 }
 

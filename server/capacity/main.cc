@@ -136,7 +136,7 @@ int Main(int argc, char** argv) {
       "denoised-capacity");
   app.footer(
       "Examples:\n"
-      "  denoised-capacity --out capacity.json                    this machine, a hundred\n"
+      "  denoised-capacity --out capacity.json                    a hundred like this\n"
       "  denoised-capacity --rates 0.5,1,1.5 --replicas 1,2,4     requests a second\n"
       "  denoised-capacity --step_times capacity.json --steps 20  times measured before\n"
       "Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag.");

@@ -155,7 +155,7 @@ TEST_F(HealthCheckTest, ServerThatStartsDoesNotServeYet) {
 
 TEST_F(HealthCheckTest, PortThatNobodyKnowsIsSaid) {
   EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds),
-              StatusIs(absl::StatusCode::kInvalidArgument, "--healthcheck needs a --listen with a port of its own"));
+              StatusIs(absl::StatusCode::kInvalidArgument, "--listen: --healthcheck needs one with a port of its own"));
 }
 
 TEST_F(HealthCheckTest, PreflightSaysWhatWouldBeServed) {

@@ -377,17 +377,18 @@ int Main(int argc, char** argv) {
                "denoise-eval");
   app.footer(
       "Examples:\n"
-      "  denoise-eval --checkpoint run/best.pt        10000 images by the full chain\n"
-      "  denoise-eval --sampler ddim --count 1000     a quick look\n"
+      "  denoise-eval --checkpoint run/best.pt    10000 images by the full chain\n"
+      "  denoise-eval --sampler ddim --count 1000   a quick look\n"
       "  denoise-eval --sampler ddim,dpm_solver_pp_2m --steps 10,20,50 --seeds 3\n"
-      "                                               which sampler, how many steps\n"
-      "  denoise-eval --checkpoint a/best.pt,b/best.pt --steps 20 --sampler ddim --seeds 3\n"
-      "                                               which checkpoint\n"
-      "  denoise-eval --reference test --seeds 3      a claim, when all choices are made\n"
-      "  denoise-eval --train_on eval                 what a classifier learns from them\n"
+      "                                           which sampler, how many steps\n"
+      "  denoise-eval --checkpoint a/best.pt,b/best.pt --sampler ddim --seeds 3\n"
+      "                                           which checkpoint\n"
+      "  denoise-eval --reference test --seeds 3  a claim, when all choices are made\n"
+      "  denoise-eval --train_on eval             what a classifier learns from them\n"
       "  denoise-eval --train_judges --judges judges --data letters --noverify_data\n"
-      "                                               judges of one's own data, of any classes\n"
-      "Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag, 130 interrupted.");
+      "                                           judges of one's own data\n"
+      "Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag,\n"
+      "130 interrupted.");
   AddOptions(app, flags);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   if (flags.train_judges) return TrainJudges(flags);

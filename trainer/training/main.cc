@@ -5,7 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -16,6 +19,7 @@
 #include "common/command_line/standard_output.h"
 #include "common/support/clock.h"
 #include "common/support/signal_queue.h"
+#include "common/support/status_macros.h"
 #include "trainer/data/training_set.h"
 #include "trainer/training/amend_checkpoint.h"
 #include "trainer/training/run_folder.h"
@@ -156,34 +160,26 @@ void AddOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   AddRunOptions(app, flags, options);
 }
 
-int Fail(const absl::Status& status) {
-  ClearProgress();
-  return ReportError("denoise-train", status);
-}
-
-int AddGoldenDrawTo(const std::string& checkpoint) {
-  const absl::Status status = AddGoldenDraw(checkpoint);
-  if (!status.ok()) return Fail(status);
+absl::Status AddGoldenDrawTo(const std::string& checkpoint) {
+  DENOISED_RETURN_IF_ERROR(AddGoldenDraw(checkpoint));
   absl::PrintF("%s: now carries what its network draws here\n", checkpoint);
-  return EXIT_SUCCESS;
+  return absl::OkStatus();
 }
 
-int AddEvaluationsTo(const std::string& checkpoint, const std::vector<std::string>& files) {
-  const absl::Status status = AddEvaluations(checkpoint, files);
-  if (!status.ok()) return Fail(status);
+absl::Status AddEvaluationsTo(const std::string& checkpoint, const std::vector<std::string>& files) {
+  DENOISED_RETURN_IF_ERROR(AddEvaluations(checkpoint, files));
   absl::PrintF("%s: now carries the figures of %s\n", checkpoint, absl::StrJoin(files, ", "));
-  return EXIT_SUCCESS;
+  return absl::OkStatus();
 }
 
-int SetBlackBelowOf(const std::string& checkpoint, int level) {
+absl::Status SetBlackBelowOf(const std::string& checkpoint, int level) {
   if (level < 1 || level > kMostBlackBelow) {
-    return Fail(absl::InvalidArgumentError(
-        absl::StrFormat("--to needs --add_evaluation, or --black_below with 1 to %d", kMostBlackBelow)));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("--to needs --add_evaluation, or --black_below with 1 to %d", kMostBlackBelow));
   }
-  const absl::Status status = SetBlackBelow(checkpoint, level);
-  if (!status.ok()) return Fail(status);
+  DENOISED_RETURN_IF_ERROR(SetBlackBelow(checkpoint, level));
   absl::PrintF("%s: pixels below %d of 255 are now black; figures that it had are gone\n", checkpoint, level);
-  return EXIT_SUCCESS;
+  return absl::OkStatus();
 }
 
 void Report(const TrainingSummary& summary, const TrainingOptions& options) {
@@ -222,35 +218,51 @@ absl::StatusOr<TrainingOptions> RecipeFromArguments(int argc, char** argv) {
   return DefaultTrainingOptions(architecture);
 }
 
+// The exit status of a run that ended well, or was stopped.
+absl::StatusOr<int> Learn(const Flags& flags, TrainingOptions options) {
+  const absl::StatusOr<Dataset> data =
+      LoadTrainingSet(flags.data, {.verify_checksums = flags.verify_data, .class_names = flags.class_names});
+  SignalQueue signals({SIGINT, SIGTERM});
+  options.stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };
+  DENOISED_ASSIGN_OR_RETURN(const TrainingSummary summary, Train(data, options));
+  if (summary.writes_files) Report(summary, options);
+  return summary.interrupted ? kInterrupted : EXIT_SUCCESS;
+}
+
+absl::StatusOr<int> Run(const Flags& flags, TrainingOptions options) {
+  const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);
+  if (!prediction_type.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--", prediction_type.status().message()));
+  }
+  options.schedule.prediction_type = *prediction_type;
+  if (!flags.add_golden_draw.empty()) {
+    DENOISED_RETURN_IF_ERROR(AddGoldenDrawTo(flags.add_golden_draw));
+  } else if (!flags.add_evaluation.empty()) {
+    DENOISED_RETURN_IF_ERROR(AddEvaluationsTo(flags.to, flags.add_evaluation));
+  } else if (!flags.to.empty()) {
+    DENOISED_RETURN_IF_ERROR(SetBlackBelowOf(flags.to, options.black_below));
+  } else {
+    return Learn(flags, std::move(options));
+  }
+  return EXIT_SUCCESS;
+}
+
 int Main(int argc, char** argv) {
-  absl::StatusOr<TrainingOptions> options = RecipeFromArguments(argc, argv);
-  if (!options.ok()) return Fail(options.status());
+  const absl::StatusOr<TrainingOptions> recipe = RecipeFromArguments(argc, argv);
+  TrainingOptions options = recipe.value_or(TrainingOptions{});
   Flags flags;
   CLI::App app(
       "Learns to draw MNIST's digits, or images of one's own, and writes TorchScript checkpoints for denoised.",
       "denoise-train");
-  app.footer("Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag, 130 interrupted.");
-  AddOptions(app, flags, *options);
+  app.footer("Exit status: 0 done, 1 an error, told on stderr, 2 a wrong flag,\n130 interrupted.");
+  AddOptions(app, flags, options);
+  const std::set<std::string> typed = TypedOptions(app, argc, argv);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
-  const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);
-  if (!prediction_type.ok()) {
-    return Fail(absl::InvalidArgumentError(absl::StrCat("--", prediction_type.status().message())));
-  }
-  options->schedule.prediction_type = *prediction_type;
-  if (!flags.add_golden_draw.empty()) return AddGoldenDrawTo(flags.add_golden_draw);
-  if (!flags.add_evaluation.empty()) return AddEvaluationsTo(flags.to, flags.add_evaluation);
-  if (!flags.to.empty()) return SetBlackBelowOf(flags.to, options->black_below);
-  options->command = absl::StrJoin(argv + 1, argv + argc, " ");
-
-  const absl::StatusOr<Dataset> data =
-      LoadTrainingSet(flags.data, {.verify_checksums = flags.verify_data, .class_names = flags.class_names});
-  SignalQueue signals({SIGINT, SIGTERM});
-  options->stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };
-  const absl::StatusOr<TrainingSummary> summary = Train(data, *options);
-  if (!summary.ok()) return Fail(summary.status());
-  if (summary->writes_files) Report(*summary, *options);
-  if (summary->interrupted) return kInterrupted;
-  return EXIT_SUCCESS;
+  options.command = absl::StrJoin(argv + 1, argv + argc, " ");
+  const absl::StatusOr<int> code = recipe.ok() ? Run(flags, std::move(options)) : recipe.status();
+  if (code.ok()) return *code;
+  ClearProgress();
+  return ReportError("denoise-train", code.status(), OriginsOf(app, typed));
 }
 
 }  // namespace

@@ -27,7 +27,9 @@ class ManualTest : public testing::Test {
     app_.add_option("shape,--shape", text_, "What to draw")->type_name("SHAPE");
     CLI::App* bench = app_.add_subcommand("bench", "Load it");
     bench->add_option("--rate", number_, "Calls a second");
-    bench->footer("Examples:\n  draw bench --rate 3");
+    bench->footer(
+        "Examples:\n  draw bench --rate 3   three a second,\n                        for long\n"
+        "All of it is\na measurement.\nOf the server.");
     app_.footer(".dots and 'quotes' are no requests");
   }
   // What bash offers for a word after others.
@@ -79,18 +81,31 @@ TEST_F(ManualTest, HelpSaysValuesInWords) {
   EXPECT_THAT(help, HasSubstr("\n  --verify,--noverify         Check\n"));
 }
 
+// Reported: "Default: []" for an empty list.
+TEST_F(ManualTest, DefaultsOfListsHaveNoBrackets) {
+  std::vector<int> list;
+  app_.add_option("--none", list, "None")->default_str("[]");
+  app_.add_option("--some", list, "Some")->default_str("[1,2]");
+  const std::string page = ManualPage(app_, "1.2.3", "");
+  EXPECT_THAT(page, HasSubstr("\nNone.\n.TP"));
+  EXPECT_THAT(page, HasSubstr("\nSome.\nDefault: 1,2.\n"));
+}
+
 // Reported: the manual page hid the positional argument, and the examples of subcommands.
 TEST_F(ManualTest, PageShowsPositionalsAndExamplesOfSubcommands) {
-  const std::string page = ManualPage(app_, "1.2.3");
+  const std::string page = ManualPage(app_, "1.2.3", "2026-11-27");
   EXPECT_THAT(page, HasSubstr(".SH SYNOPSIS\n\\fBdraw\\fR [\\fIOPTION\\fR]... [\\fISHAPE\\fR]\n"));
-  EXPECT_THAT(page, HasSubstr(".PP\n.nf\nExamples:\n  draw bench \\-\\-rate 3\n.fi\n"));
+  EXPECT_THAT(page,
+              HasSubstr(".PP\nExamples:\n.TP\n\\fBdraw bench \\-\\-rate 3\\fR\nthree a second,\nfor long\n.PP\nAll "
+                        "of it is a measurement.\n.PP\nOf the server.\n"));
 }
 
 TEST_F(ManualTest, PageHoldsEveryFlagOnce) {
-  const std::string page = ManualPage(app_, "1.2.3");
-  EXPECT_THAT(page, testing::StartsWith(".TH DRAW 1 \"\" \"denoised 1.2.3\"\n.SH NAME\ndraw \\- Draws\n"));
+  const std::string page = ManualPage(app_, "1.2.3", "2026-11-27");
+  EXPECT_THAT(page, testing::StartsWith(
+                        ".TH DRAW 1 \"2026-11-27\" \"denoised 1.2.3\"\n.nh\n.ad l\n.SH NAME\ndraw \\- Draws\n"));
   EXPECT_THAT(page, HasSubstr(".TP\n\\fB\\-\\-sampler\\fR \\fIddim|ddpm\\fR\nWhich one; it's up to you.\n"));
-  EXPECT_THAT(page, HasSubstr("\\fINUMBER\\fR\nDenoising steps [50]. Environment: DRAW_STEPS.\n"));
+  EXPECT_THAT(page, HasSubstr("\\fINUMBER\\fR\nDenoising steps [50].\nEnvironment: DRAW_STEPS.\n"));
   EXPECT_THAT(page, HasSubstr(".SH BENCH\nLoad it.\n"));
   EXPECT_THAT(page, HasSubstr("\n\\&.dots and"));
   EXPECT_THAT(page, Not(HasSubstr("hidden")));
@@ -112,6 +127,7 @@ TEST_F(ManualTest, OtherShellsHaveTheSameFlags) {
   EXPECT_THAT(*zsh, HasSubstr("'--sampler=[Which one; it'\\''s up to you]:value:(ddim ddpm)' \\\n"));
   EXPECT_THAT(*zsh, HasSubstr("'--steps=[Denoising steps (50)]:number: ' \\\n"));
   EXPECT_THAT(*fish, HasSubstr("complete -c draw -l sampler -d 'Which one; it\\'s up to you' -x -a 'ddim ddpm'\n"));
+  EXPECT_THAT(*fish, HasSubstr("complete -c draw -f\n")) << "what to draw is no file";
   EXPECT_THAT(*fish, HasSubstr("complete -c draw -n __fish_use_subcommand -a bench\n"));
   EXPECT_THAT(Completions(app_, "tcsh"),
               StatusIs(absl::StatusCode::kInvalidArgument, "--print_completions must be bash, zsh or fish, got tcsh"));

@@ -6,8 +6,11 @@
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
+
+#include "tests/testing/temp_folder.h"
 
 namespace denoised {
 namespace {
@@ -131,6 +134,52 @@ TEST_F(CommandLineTest, OriginsAreThoseOfFlagsThatNobodyTyped) {
   EXPECT_THAT(OriginsOf(app, {}), ElementsAre(testing::Pair("--seed", "COMMAND_LINE_TEST_SEED")));
   EXPECT_THAT(OriginsOf(app, {"--seed"}), ElementsAre());
   unsetenv("COMMAND_LINE_TEST_SEED");
+}
+
+// Reported: a wrong value in a file of flags was blamed on a flag that nobody had typed.
+TEST(FileOfFlagsTest, ErrorsNameTheFile) {
+  const TempFolder folder;
+  const std::string file = folder.Write("run.toml", "seed = x\nepochs = 3\n");
+  const auto parse = [&](std::vector<std::string> arguments, Origins& origins) {
+    CLI::App app("", "program");
+    uint64_t seed = 0;
+    int epochs = 0;
+    app.add_option("--seed", seed);
+    app.add_option("--epochs", epochs);
+    app.set_config("--config");
+    arguments.insert(arguments.begin(), "program");
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    const std::set<std::string> typed = TypedOptions(app, static_cast<int>(argv.size()), argv.data());
+    testing::internal::CaptureStderr();
+    ParseCommandLine(app, static_cast<int>(argv.size()), argv.data());
+    origins = OriginsOf(app, typed);
+    return testing::internal::GetCapturedStderr();
+  };
+  Origins origins;
+  EXPECT_EQ(
+      parse({"--config", file}, origins),
+      "program: error: " + file + ": seed: must be a whole number in decimal digits, got x\nSee program --help.\n");
+  EXPECT_EQ(parse({"--seed=1", "--config", file}, origins), "");
+  EXPECT_THAT(origins, ElementsAre(testing::Pair("--epochs", file + ": epochs")));
+  EXPECT_EQ(parse({"--seed=y", "--config", file}, origins),
+            "program: error: --seed: must be a whole number in decimal digits, got y\nSee program --help.\n");
+  EXPECT_EQ(parse({"--config=none.toml"}, origins),
+            "program: error: --config: cannot read none.toml; name a file that is there\nSee program --help.\n");
+}
+
+TEST(WithOriginsTest, FlagsAtTheBeginningGiveWay) {
+  const Origins origins = {{"--cert", "CERT"}, {"--key", "KEY"}, {"TOKEN", "program.toml: token"}};
+  EXPECT_EQ(WithOrigins("--cert: cannot open x; choose another with --cert", origins),
+            "CERT: cannot open x; choose another with --cert");
+  EXPECT_EQ(WithOrigins("--cert must be PEM", origins), "CERT must be PEM");
+  EXPECT_EQ(WithOrigins("--cert=x is none", origins), "CERT=x is none");
+  EXPECT_EQ(WithOrigins("--cert and --key belong together", origins), "CERT and KEY belong together");
+  EXPECT_EQ(WithOrigins("--other and --key belong together", origins), "--other and KEY belong together");
+  EXPECT_EQ(WithOrigins("--certain is another", origins), "--certain is another");
+  EXPECT_EQ(WithOrigins("TOKEN: is empty", origins), "program.toml: token: is empty");
+  EXPECT_EQ(WithOrigins("cannot open --cert", origins), "cannot open --cert");
+  EXPECT_EQ(WithOrigins("", origins), "");
 }
 
 // Reported: "The following arguments were not expected: 42 --sed".

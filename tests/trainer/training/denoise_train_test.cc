@@ -236,11 +236,15 @@ TEST(DenoiseTrainTest, FileOfFlagsWithAMistakeIsSaid) {
     return result.err;
   };
   EXPECT_THAT(error("epoch = 3\n"), HasSubstr("denoise-train: error: --config: there is no flag named epoch\n"));
-  EXPECT_THAT(error("epochs = 0x3\n"),
-              HasSubstr("denoise-train: error: --epochs: must be a whole number in decimal digits, got 0x3\n"));
+  EXPECT_THAT(
+      error("epochs = 0x3\n"),
+      HasSubstr("denoise-train: error: wrong.toml: epochs: must be a whole number in decimal digits, got 0x3\n"));
+  EXPECT_THAT(error("prediction_type = \"x\"\n"),
+              HasSubstr("denoise-train: error: wrong.toml: prediction_type must be \"epsilon\" or"));
+  EXPECT_THAT(error("arch = \"x\"\n"), HasSubstr("denoise-train: error: wrong.toml: arch must be compact or seed"));
   const ProgramResult missing = RunProgram({"denoise-train", "--config", "none.toml"}, {}, folder.path());
   EXPECT_EQ(missing.exit_code, 2);
-  EXPECT_THAT(missing.err, HasSubstr("none.toml"));
+  EXPECT_THAT(missing.err, HasSubstr("--config: cannot read none.toml; name a file that is there\n"));
 }
 
 TEST(DenoiseTrainTest, WrongChannelsAreSaid) {
