@@ -82,6 +82,10 @@ libbenchmark-dev        | Google Benchmark 1.7 (optional: tests/bench)
 python3-torch           | PyTorch 1.13 for Python 3
 python3-protobuf        | Protobuf for Python 3
 curl                    | curl
+zsh                     | zsh (optional: the tests of completions)
+fish                    | fish (optional likewise)
+bash-completion         | bash-completion (optional likewise)
+mandoc                  | mandoc (optional: the tests of manual pages)
 haproxy                 | HAProxy 2.6 (optional: the test of a rolling restart behind it)
 END
   fi
