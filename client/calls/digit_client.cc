@@ -226,8 +226,9 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
       default:
         return absl::UnavailableError(diagnosis.text);
     }
-    if (!WaitUnlessCancelled(kLook)) return absl::CancelledError(kCancelledText);
+    // Not by a plain pause: a channel connects only while somebody waits for it, and else looks up every five seconds.
     grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
+    channel_->WaitForStateChange(GRPC_CHANNEL_TRANSIENT_FAILURE, system_clock::now() + kLook);
   }
   wait.ForItsModel();
   while (wait.patient() && !wait.late() && !HasModel()) {
