@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -157,6 +158,15 @@ class TrainerImageTest : public ImageTest {
   TrainerImageTest() : ImageTest("trainer") {}
 };
 
+// What a file in an image belongs to.
+std::string PartOf(const std::string& path) {
+  if (absl::EndsWith(path, ".pt")) return "checkpoints";
+  if (absl::StrContains(path, "denoise")) return "this project";
+  if (absl::StartsWith(path, "/usr/share/doc/")) return "licences";
+  if (absl::StartsWith(path, "/usr/lib/") && absl::StrContains(path, ".so")) return "libraries";
+  return "the rest of a Debian";
+}
+
 // in_image.sh's own child is process 1 in there.
 pid_t ChildOf(pid_t parent) {
   std::ifstream children(absl::StrCat("/proc/", parent, "/task/", parent, "/children"));
@@ -182,6 +192,31 @@ TEST_F(ImageTest, ServesDrawsAndDrainsWithinASmallContainer) {
   kill(ChildOf(server.pid()), SIGTERM);
   EXPECT_EQ(server.Wait(), 0) << server.err();
   EXPECT_THAT(server.err(), HasSubstr("stopped; every request was finished"));
+}
+
+// Told, not judged: how much of the image is what, and how long the server takes to listen.
+TEST_F(ImageTest, TellsItsSizeByPartAndItsStart) {
+  std::map<std::string, uintmax_t> bytes;
+  for (const auto& entry : fs::recursive_directory_iterator(root_)) {
+    if (!entry.is_regular_file() || entry.is_symlink()) continue;
+    const std::string path = entry.path().string().substr(root_.size());
+    bytes[PartOf(path)] += entry.file_size();
+  }
+  uintmax_t whole = 0;
+  for (const auto& [part, size] : bytes) {
+    EXPECT_GT(size, 0u) << part;
+    std::printf("%8.1f MB  %s\n", static_cast<double>(size) / 1e6, part.c_str());
+    whole += size;
+  }
+  EXPECT_TRUE(bytes.contains("this project") && bytes.contains("checkpoints") && bytes.contains("libraries"));
+  std::printf("%8.1f MB  together\n", static_cast<double>(whole) / 1e6);
+
+  const auto begin = std::chrono::steady_clock::now();
+  BackgroundProgram server(
+      Command({"/usr/bin/denoised", "--listen=127.0.0.1:0", "--metrics_listen=off", "--lame_duck=0"}));
+  server.AwaitLine("listening on ");
+  const std::chrono::duration<double> start = std::chrono::steady_clock::now() - begin;
+  std::printf("%8.1f s   to listening\n", start.count());
 }
 
 TEST_F(ImageTest, NoTestLeavesAServerBehind) {
