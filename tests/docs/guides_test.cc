@@ -349,14 +349,14 @@ TEST_F(GuidesTest, HealthIsAskedByCurl) {
 }
 
 TEST_F(GuidesTest, PythonOpensTheCheckpoint) {
-  if (RunProgram({"/bin/sh", "-c", "python3 -c 'import torch'"}).exit_code != 0) {
+  if (RunProgram({"/usr/bin/python3", "-c", "import torch"}).exit_code != 0) {
     GTEST_SKIP() << "PyTorch is not installed; scripts/setup.sh --tests installs it";
   }
   const std::vector<Block> blocks = BlocksOf("docs/migrating.md");
   const auto program =
       std::find_if(blocks.begin(), blocks.end(), [](const Block& block) { return block.language == "python"; });
   clone_.Write("opens.py", program->text);
-  const ProgramResult opened = RunProgram({"/usr/bin/env", "python3", "opens.py"}, {}, clone_.path());
+  const ProgramResult opened = RunProgram({"/usr/bin/python3", "opens.py"}, {}, clone_.path());
   EXPECT_EQ(opened.exit_code, 0) << opened.err;
   EXPECT_EQ(opened.out, std::next(program)->text);
 }
