@@ -90,6 +90,17 @@ Number Parse(const std::string& what, const std::string& text) {
   Mistyped(what + " must be a whole number of its range, got \"" + text + "\"");
 }
 
+// NOTE: gRPC takes a port modulo 2^16, and none for 443.
+std::string ParseServer(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  uint16_t port = 0;
+  const char *begin = text.data() + colon + 1, *end = text.data() + text.size();
+  if (colon == std::string::npos || colon == 0 || std::from_chars(begin, end, port).ptr != end || port == 0) {
+    Mistyped("--server must be HOST:PORT, with a port of 1 to 65535, got \"" + text + "\"");
+  }
+  return text;
+}
+
 Options ParseOptions(int argc, char** argv) {
   const option kOptions[] = {{"server", required_argument, nullptr, 's'},
                              {"seed", required_argument, nullptr, 'e'},
@@ -106,7 +117,7 @@ Options ParseOptions(int argc, char** argv) {
   for (int option; (option = getopt_long(argc, argv, "", kOptions, nullptr)) != -1;) {
     switch (option) {
       case 's':
-        options.server = optarg;
+        options.server = ParseServer(optarg);
         break;
       case 'e':
         options.seed = Parse<uint64_t>("--seed", optarg);
@@ -163,7 +174,11 @@ void WriteFile(const std::string& path, const std::string& bytes) {
 
 std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const Options& options) {
   if (options.ca.empty()) return grpc::InsecureChannelCredentials();
-  const auto tls = grpc::SslCredentials({.pem_root_certs = ReadFile(options.ca)});
+  const std::string certificates = ReadFile(options.ca);
+  if (certificates.find("-----BEGIN CERTIFICATE-----") == std::string::npos) {
+    throw std::runtime_error("--ca: " + options.ca + " holds no certificate, PEM");
+  }
+  const auto tls = grpc::SslCredentials({.pem_root_certs = certificates});
   if (options.token_file.empty()) return tls;
   std::string token = ReadFile(options.token_file);
   token.erase(token.find_last_not_of(" \r\n") + 1);

@@ -89,7 +89,15 @@ func parseOptions() options {
 		fmt.Fprintln(flags.Output(), "usage: draw DIGIT [OPTION...]")
 		flags.PrintDefaults()
 	}
-	flags.StringVar(&o.server, "server", "localhost:50051", "`host:port`")
+	o.server = "localhost:50051"
+	flags.Func("server", "`host:port` (default "+o.server+")", func(text string) error {
+		colon := strings.LastIndex(text, ":")
+		if port, err := strconv.ParseUint(text[colon+1:], 10, 16); colon < 1 || err != nil || port == 0 {
+			return errors.New("must be HOST:PORT, with a port of 1 to 65535")
+		}
+		o.server = text
+		return nil
+	})
 	flags.Func("seed", "0 to 2^64-1 (default: the server draws one)", func(text string) error {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		o.seed = &seed
@@ -103,7 +111,11 @@ func parseOptions() options {
 		o.sampler = sampler
 		return nil
 	})
-	steps := flags.Uint("steps", 0, "denoising steps (default: the sampler's own number)")
+	flags.Func("steps", "denoising steps (default: the sampler's own number)", func(text string) error {
+		steps, err := strconv.ParseUint(text, 10, 32)
+		o.steps = uint32(steps)
+		return err
+	})
 	flags.StringVar(&o.out, "out", "", "PNG `file` (default: digit-N.png)")
 	flags.StringVar(&o.previews, "previews", "", "`folder` for frames on the way")
 	flags.StringVar(&o.ca, "ca", "", "speak TLS and trust the certificates of this `file`, PEM")
@@ -135,7 +147,6 @@ func parseOptions() options {
 		usage("--token-file takes --ca: without TLS everybody on the way could read the token")
 	}
 	o.digit = int32(digit)
-	o.steps = uint32(*steps)
 	if o.out == "" {
 		o.out = fmt.Sprintf("digit-%d.png", digit)
 	}

@@ -67,6 +67,7 @@ function parseOptions() {
     const {values, positionals} = parseArgs({options, allowPositionals: true});
     if (values.help) return null;
     check(positionals.length === 1 && /^\d{1,9}$/.test(positionals[0]), `one digit, 0 to 9, got "${positionals}"`);
+    check(isHostPort(values.server), `--server must be HOST:PORT, with a port of 1 to 65535, got "${values.server}"`);
     check(values.seed === undefined || isSeed(values.seed), `--seed must be 0 to ${MAX_SEED}, got "${values.seed}"`);
     check(values.sampler in SAMPLERS, `--sampler must be one of ${Object.keys(SAMPLERS)}, got ${values.sampler}`);
     check(/^\d{1,9}$/.test(values.steps), `--steps must be a number, got "${values.steps}"`);
@@ -81,6 +82,11 @@ function parseOptions() {
 
 function check(condition, message) {
   if (!condition) throw new Error(message);
+}
+
+function isHostPort(text) {
+  const [, port] = text.match(/^.+:(\d{1,5})$/) ?? [];
+  return Number(port) >= 1 && Number(port) <= 65535;
 }
 
 function isSeed(text) {
@@ -103,7 +109,9 @@ function connect(options) {
     'grpc.enable_retries': options['no-retry'] ? 0 : 1,
   };
   if (!options.ca) return new DigitService(options.server, grpc.credentials.createInsecure(), channel);
-  let credentials = grpc.credentials.createSsl(fs.readFileSync(options.ca));
+  const certificates = fs.readFileSync(options.ca);
+  check(certificates.includes('-----BEGIN CERTIFICATE-----'), `--ca: ${options.ca} holds no certificate, PEM`);
+  let credentials = grpc.credentials.createSsl(certificates);
   if (options['token-file']) {
     const token = fs.readFileSync(options['token-file'], 'utf8').trim();
     credentials = grpc.credentials.combineChannelCredentials(

@@ -39,10 +39,10 @@ SAMPLERS = {"ddpm": pb.SAMPLER_DDPM, "ddim": pb.SAMPLER_DDIM, "dpm_solver_pp_2m"
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Draws a handwritten digit.")
     parser.add_argument("digit", type=int, help="0 to 9")
-    parser.add_argument("--server", default="localhost:50051", help="host:port (default: %(default)s)")
+    parser.add_argument("--server", default="localhost:50051", type=_host_port, help="host:port (default: %(default)s)")
     parser.add_argument("--seed", type=_uint64, help="0 to 2^64-1 (default: the server draws one)")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddpm", help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=0, help="denoising steps (default: the sampler's own number)")
+    parser.add_argument("--steps", type=_uint32, default=0, help="denoising steps (default: the sampler's own number)")
     parser.add_argument("--out", type=pathlib.Path, help="PNG file (default: digit-N.png)")
     parser.add_argument("--previews", type=pathlib.Path, metavar="DIR", help="folder for frames on the way")
     parser.add_argument("--ca", type=pathlib.Path, metavar="FILE", help="speak TLS and trust these certificates, PEM")
@@ -55,10 +55,22 @@ def parse_arguments():
     return arguments
 
 
-def _uint64(text):
-    if not (text.isascii() and text.isdigit() and int(text) < 2**64):
-        raise argparse.ArgumentTypeError(f"must be 0 to {2**64 - 1}, got {text!r}")
+def _uint64(text, end=2**64):
+    if not (text.isascii() and text.isdigit() and int(text) < end):
+        raise argparse.ArgumentTypeError(f"must be 0 to {end - 1}, got {text!r}")
     return int(text)
+
+
+def _uint32(text):
+    return _uint64(text, 2**32)
+
+
+def _host_port(text):
+    """NOTE: gRPC takes a port modulo 2^16, and none for 443."""
+    host, _, port = text.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 1 <= int(port) < 2**16):
+        raise argparse.ArgumentTypeError(f"must be HOST:PORT, with a port of 1 to 65535, got {text!r}")
+    return text
 
 
 def make_request(arguments):
@@ -82,7 +94,10 @@ def make_channel(arguments, api=grpc):
     ]
     if not arguments.ca:
         return api.insecure_channel(arguments.server, options)
-    credentials = grpc.ssl_channel_credentials(arguments.ca.read_bytes())
+    certificates = arguments.ca.read_bytes()
+    if b"-----BEGIN CERTIFICATE-----" not in certificates:
+        raise ValueError(f"--ca: {arguments.ca} holds no certificate, PEM")
+    credentials = grpc.ssl_channel_credentials(certificates)
     if arguments.token_file:
         token = arguments.token_file.read_text().strip()
         credentials = grpc.composite_channel_credentials(credentials, grpc.access_token_call_credentials(token))

@@ -38,15 +38,20 @@ mistyped() {
 parse_arguments() {
   server=localhost:50051 seed='' sampler=ddpm steps=0 out='' previews='' ca='' token_file='' retry=1 digit=${1-}
   if [[ $digit == --help ]]; then usage && exit; fi
-  [[ $digit =~ ^-?[0-9]{1,9}$ ]] || mistyped "the digit comes first, 0 to 9, got \"$digit\""
+  [[ $digit =~ ^(-?)([0-9]{1,9})$ ]] || mistyped "the digit comes first, 0 to 9, got \"$digit\""
+  digit=${BASH_REMATCH[1]}$((10#${BASH_REMATCH[2]})) # no zeros before it, which JSON does not know
   shift
   while (($# > 0)); do
     if [[ $1 != --no-retry && $# -lt 2 ]]; then mistyped "$1 is not known, or lacks its value"; fi
     case $1 in
-      --server) server=$2 ;;
+      --server)
+        server=$2
+        is_host_port "$server" || mistyped "--server must be HOST:PORT, with a port of 1 to 65535, got \"$server\""
+        ;;
       --seed)
         seed=$2
         is_uint64 "$seed" || mistyped "--seed must be 0 to $max_seed, got \"$seed\""
+        [[ $seed =~ ^0*(.+)$ ]] && seed=${BASH_REMATCH[1]}
         ;;
       --sampler) sampler=$2 ;;
       --steps) steps=$2 ;;
@@ -61,6 +66,7 @@ parse_arguments() {
   done
   [[ $sampler =~ ^(ddpm|ddim|dpm_solver_pp_2m)$ ]] || mistyped "--sampler must be ddpm, ddim or dpm_solver_pp_2m"
   [[ $steps =~ ^[0-9]{1,9}$ ]] || mistyped "--steps must be a number, got \"$steps\""
+  steps=$((10#$steps))
   if [[ $token_file && ! $ca ]]; then
     mistyped "--token-file takes --ca: without TLS everybody on the way could read the token"
   fi
@@ -69,6 +75,8 @@ parse_arguments() {
 
 # shellcheck disable=SC2071  # compared as texts: the shell's numbers end at 2^63
 is_uint64() { [[ $1 =~ ^[0-9]{1,20}$ && (${#1} -lt 20 || ! $1 > $max_seed) ]]; }
+
+is_host_port() { [[ $1 =~ ^.+:([0-9]{1,5})$ ]] && ((10#${BASH_REMATCH[1]} >= 1 && 10#${BASH_REMATCH[1]} <= 65535)); }
 
 # In proto3's JSON 64-bit numbers are texts, which no program rounds on the way.
 make_request() {
@@ -88,6 +96,7 @@ make_flags() {
     return
   fi
   [[ -r $ca ]] || fail 1 "--ca: cannot read $ca"
+  grep -qe '-----BEGIN CERTIFICATE-----' "$ca" || fail 1 "--ca: $ca holds no certificate, PEM"
   flags+=(-cacert "$ca")
   if [[ $token_file ]]; then
     TOKEN=$(tr -d '[:space:]' <"$token_file") || fail 1 "--token-file: cannot read $token_file"

@@ -32,7 +32,8 @@ mistyped() {
 parse_arguments() {
   server=http://localhost:8080 seed='' sampler=ddpm steps=0 out='' previews='' ca='' token_file='' retry=1 digit=${1-}
   if [[ $digit == --help ]]; then usage && exit; fi
-  [[ $digit =~ ^-?[0-9]{1,9}$ ]] || mistyped "the digit comes first, 0 to 9, got \"$digit\""
+  [[ $digit =~ ^(-?)([0-9]{1,9})$ ]] || mistyped "the digit comes first, 0 to 9, got \"$digit\""
+  digit=${BASH_REMATCH[1]}$((10#${BASH_REMATCH[2]})) # no zeros before it, which JSON does not know
   shift
   while (($# > 0)); do
     if [[ $1 != --no-retry && $# -lt 2 ]]; then mistyped "$1 is not known, or lacks its value"; fi
@@ -41,6 +42,7 @@ parse_arguments() {
       --seed)
         seed=$2
         is_uint64 "$seed" || mistyped "--seed must be 0 to $max_seed, got \"$seed\""
+        [[ $seed =~ ^0*(.+)$ ]] && seed=${BASH_REMATCH[1]}
         ;;
       --sampler) sampler=$2 ;;
       --steps) steps=$2 ;;
@@ -55,6 +57,7 @@ parse_arguments() {
   done
   [[ $sampler =~ ^(ddpm|ddim|dpm_solver_pp_2m)$ ]] || mistyped "--sampler must be ddpm, ddim or dpm_solver_pp_2m"
   [[ $steps =~ ^[0-9]{1,9}$ ]] || mistyped "--steps must be a number, got \"$steps\""
+  steps=$((10#$steps))
   [[ $server =~ ^https?:// ]] || mistyped "--server must begin with http:// or https://, got \"$server\""
   if [[ $token_file && $server != https://* ]]; then
     mistyped "--token-file takes a --server with https://: without TLS everybody on the way could read the token"
@@ -71,6 +74,7 @@ make_flags() {
   if [[ $retry ]]; then flags+=(--retry "$retries"); fi
   if [[ $ca ]]; then
     [[ -r $ca ]] || fail 1 "--ca: cannot read $ca"
+    grep -qe '-----BEGIN CERTIFICATE-----' "$ca" || fail 1 "--ca: $ca holds no certificate, PEM"
     flags+=(--cacert "$ca")
   fi
   if [[ $token_file ]]; then

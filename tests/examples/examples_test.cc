@@ -99,12 +99,30 @@ TEST_P(ExampleTest, MistakesAreToldInWords) {
   const ProgramResult no_ca = Run(served.address(), {"7", "--ca", "/nowhere/ca.pem"});
   EXPECT_EQ(no_ca.exit_code, 1);
   EXPECT_THAT(no_ca.err, ContainsRegex("^error: .*/nowhere/ca\\.pem"));
+  const ProgramResult no_pem = Run(served.address(), {"7", "--ca", folder_.Write("letter", "Dear sir,\n")});
+  EXPECT_EQ(no_pem.exit_code, 1);
+  EXPECT_THAT(no_pem.err, StartsWith("error: --ca: ")) << "and nothing of the library's";
+  EXPECT_THAT(no_pem.err, HasSubstr("certificate"));
 
+  for (const std::string server : {"127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1:", "127.0.0.1", ":50051", ""}) {
+    const ProgramResult nowhere = Run(server, {"7"});
+    EXPECT_EQ(nowhere.exit_code, 2) << server;
+    EXPECT_THAT(nowhere.err, HasSubstr("must be HOST:PORT, with a port of 1 to 65535")) << server;
+  }
   for (const char* seed : {"-1", "18446744073709551616", "0x7", ""}) {
     const ProgramResult refused = Run(served.address(), {"7", "--seed", seed});
     EXPECT_EQ(refused.exit_code, 2) << seed;
     EXPECT_THAT(refused.err, HasSubstr("seed")) << seed;
   }
+  for (const char* steps : {"-1", "4294967297", "0x5", "1e2", ""}) {
+    const ProgramResult refused = Run(served.address(), {"7", "--steps", steps});
+    EXPECT_EQ(refused.exit_code, 2) << steps;
+    EXPECT_THAT(refused.err, HasSubstr("steps")) << steps;
+  }
+  const ProgramResult decimal = Run(served.address(), {"07", "--steps", "012", "--seed", "010", "--out", "seven.png"});
+  EXPECT_EQ(decimal.exit_code, 0) << decimal.err;
+  EXPECT_THAT(decimal.out, HasSubstr("seed 10, 12 steps"));
+
   const ProgramResult plain = Run(served.address(), {"7", "--token-file", folder_.Write("token", "secret")});
   EXPECT_EQ(plain.exit_code, 2);
   EXPECT_THAT(plain.err, HasSubstr("--token-file takes --ca"));
@@ -494,6 +512,25 @@ TEST_F(CurlTest, CtrlCEndsTheDrawingAtTheServer) {
     Await(served.server(), "1000 steps, seed " + arguments[2] + ": CANCELLED");
     EXPECT_FALSE(std::filesystem::exists(folder_.File("digit-7.png")));
   }
+}
+
+TEST_F(CurlTest, NumbersAreDecimal) {
+  Served served(OneThread({"--http_listen=127.0.0.1:0"}));
+  const std::string url = served.server().AwaitLine("a page on ");
+  for (const std::vector<std::string>& way : std::vector<std::vector<std::string>>{{}, {"--previews", "frames"}}) {
+    std::vector<std::string> arguments = {"07", "--steps", "012", "--seed", "010"};
+    arguments.insert(arguments.end(), way.begin(), way.end());
+    const ProgramResult result = Run(url, arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("digit-7.png  seed 10, "));
+    Await(served.server(), "digit 7 by ddpm, 12 steps, seed 10");
+  }
+}
+
+TEST_F(CurlTest, FileOfNoCertificatesIsNamed) {
+  const ProgramResult result = Run("https://127.0.0.1:1", {"7", "--ca", "good"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err, "error: --ca: good holds no certificate, PEM\n");
 }
 
 TEST_F(CurlTest, MistypedSeedsAreRefused) {

@@ -24,6 +24,7 @@ import io.grpc.TlsChannelCredentials;
 import io.grpc.protobuf.StatusProto;
 import java.io.File;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -136,7 +137,7 @@ public final class Draw {
     try {
       for (int i = 0; i < args.length; i++) {
         switch (args[i]) {
-          case "--server" -> options.server = args[++i];
+          case "--server" -> options.server = hostPort(args[++i]);
           case "--seed" -> options.seed = Long.parseUnsignedLong(args[++i]);
           case "--sampler" -> options.sampler = Sampler.valueOf("SAMPLER_" + args[++i].toUpperCase(Locale.ROOT));
           case "--steps" -> options.steps = Integer.parseUnsignedInt(args[++i]);
@@ -167,6 +168,15 @@ public final class Draw {
       options.out = Path.of("digit-" + options.digit + ".png");
     }
     return options;
+  }
+
+  /** NOTE: a port that cannot be is an exception in a thread of gRPC's own, and the call waits for ever. */
+  private static String hostPort(String text) {
+    String port = text.substring(text.lastIndexOf(':') + 1);
+    if (!text.matches(".+:\\d{1,5}") || Integer.parseInt(port) < 1 || Integer.parseInt(port) > 65535) {
+      mistyped("--server must be HOST:PORT, with a port of 1 to 65535, got \"" + text + "\"");
+    }
+    return text;
   }
 
   private static void mistyped(String message) {
@@ -218,6 +228,9 @@ public final class Draw {
   private static ChannelCredentials credentials(Options options) throws IOException {
     if (options.ca == null) {
       return InsecureChannelCredentials.create();
+    }
+    if (!Files.readString(options.ca.toPath(), StandardCharsets.ISO_8859_1).contains("-----BEGIN CERTIFICATE-----")) {
+      throw new IOException("--ca: " + options.ca + " holds no certificate, PEM");
     }
     ChannelCredentials tls = TlsChannelCredentials.newBuilder().trustManager(options.ca).build();
     if (options.tokenFile == null) {
