@@ -1,5 +1,5 @@
-# What is installed, in components, and Debian packages of them by CPack: of a serving build the server and the client, of
-# a whole one the trainer. scripts/package.sh makes both builds.
+# What is installed, in components, and Debian packages of them by CPack: of a serving build the server, the client and the
+# library for clients in C++, which proto/ installs; of a whole one the trainer. scripts/package.sh makes both builds.
 set(data ${CMAKE_INSTALL_DATADIR})
 
 install(TARGETS denoised denoised-capacity COMPONENT server)
@@ -18,7 +18,7 @@ install(FILES ${CMAKE_BINARY_DIR}/denoised.service DESTINATION lib/systemd/syste
 install(TARGETS denoise COMPONENT client)
 denoised_install_manuals(client denoise)
 
-set(CPACK_COMPONENTS_ALL server client)
+set(CPACK_COMPONENTS_ALL server client development)
 if(NOT DENOISED_SERVING_ONLY)
   install(TARGETS denoise-train denoise-eval COMPONENT trainer)
   denoised_install_manuals(trainer denoise-train denoise-eval)
@@ -49,10 +49,12 @@ install(FILES ${CMAKE_BINARY_DIR}/compiled_in DESTINATION ${data}/denoised COMPO
 if(NOT DENOISED_SERVING_ONLY)
   install(FILES ${CMAKE_BINARY_DIR}/compiled_in DESTINATION ${data}/denoised-trainer COMPONENT trainer)
 endif()
-foreach(component server client trainer)
+foreach(component server client development trainer)
   set(package denoised-${component})
   if(component STREQUAL "server")
     set(package denoised)
+  elseif(component STREQUAL "development")
+    set(package libdenoised-dev)
   endif()
   if(component IN_LIST CPACK_COMPONENTS_ALL OR NOT component STREQUAL "trainer")
     install(FILES ${CMAKE_BINARY_DIR}/copyright DESTINATION ${data}/doc/${package} COMPONENT ${component})
@@ -72,17 +74,26 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 file(STRINGS /etc/os-release denoised_release REGEX "^VERSION_ID=")
 string(REGEX REPLACE "[^0-9]" "" denoised_release "${denoised_release}")
 set(CPACK_DEBIAN_PACKAGE_RELEASE 1~deb${denoised_release})
-# A summary, then lines that begin with a blank.
+# A summary, then more lines. CPack would put the project's own before each.
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "")
 set(CPACK_DEBIAN_SERVER_DESCRIPTION "server that draws handwritten digits by diffusion, over gRPC
- denoised serves a class-conditional diffusion model of MNIST: it batches
- concurrent requests at every step, streams PNGs and intermediate frames, and
- shows its figures to Prometheus. A trained checkpoint is included.")
+denoised serves a class-conditional diffusion model of MNIST: it batches
+concurrent requests at every step, streams PNGs and intermediate frames, and
+shows its figures to Prometheus. A trained checkpoint is included.")
 set(CPACK_DEBIAN_CLIENT_DESCRIPTION "client of denoised, the server that draws digits
- denoise asks a server for digits, shows them in the terminal as they emerge,
- keeps pictures and animations, and measures how fast the server is.")
+denoise asks a server for digits, shows them in the terminal as they emerge,
+keeps pictures and animations, and measures how fast the server is.")
 set(CPACK_DEBIAN_TRAINER_DESCRIPTION "trainer of models for denoised
- denoise-train learns a class-conditional diffusion model from MNIST's files,
- denoise-eval measures how good its digits are.")
+denoise-train learns a class-conditional diffusion model from MNIST's files,
+denoise-eval measures how good its digits are.")
+set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "client library of denoised for C++
+Messages and gRPC stubs of the API denoised.v1 as a static library, headers
+and CMake's package: find_package(denoised), denoised::api.")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
+# What its CMake package asks for.
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
+    "libgrpc++-dev, libprotobuf-dev, pkgconf, protobuf-compiler-grpc")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "denoised")
 set(CPACK_DEBIAN_SERVER_PACKAGE_SUGGESTS "denoised-client")
 set(CPACK_DEBIAN_TRAINER_PACKAGE_RECOMMENDS "denoised")
 set(CPACK_DEBIAN_SERVER_PACKAGE_CONTROL_EXTRA

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes Debian packages for the Debian that this is: denoised and denoised-client, built without LibTorch and OpenCV, and
-# denoised-trainer, built with them.
+# Makes Debian packages for the Debian that this is: denoised, denoised-client and libdenoised-dev, built without LibTorch
+# and OpenCV, and denoised-trainer, built with them.
 #
 #   scripts/package.sh [--serving|--trainer] [CMAKE-OPTION...]    into build/packages; --serving leaves the trainer out,
 #                                                                 --trainer all else

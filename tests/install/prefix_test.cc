@@ -1,12 +1,13 @@
-// An installation where the sources and the build are gone, as on any machine but the one that it was built on.
+// An installation without sources and build.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "tests/install/installation.h"
+#include "tests/install/without_sources.h"
 
 namespace denoised {
 namespace {
@@ -16,24 +17,12 @@ using testing::Not;
 
 class PrefixTest : public testing::Test {
  protected:
-  // Runs a script in an empty folder, in a mount namespace of its own in which an empty folder lies over sources and
-  // build. $P is the prefix.
+  // In an empty folder; $P is the prefix.
   ProgramResult WithoutSources(const std::string& script) const {
-    std::vector<std::string> command = Namespace();
-    command.insert(command.end(), {"/bin/bash", "-euc",
-                                   "for folder in '" DENOISED_SOURCE_DIR "' '" DENOISED_BUILD_DIR
-                                   "'; do if [ -d \"$folder\" ]; then mount -t tmpfs none \"$folder\"; fi; done\n" +
-                                       script});
-    return RunProgram(command, {"P=" + installed_.prefix(), "XDG_CONFIG_HOME=" + folder_.path()}, folder_.path());
-  }
-  static std::vector<std::string> Namespace() {
-    if (geteuid() == 0) return {"/usr/bin/env", "unshare", "--mount"};
-    return {"/usr/bin/env", "unshare", "--map-root-user", "--mount"};
+    return RunWithoutSources(script, {"P=" + installed_.prefix(), "XDG_CONFIG_HOME=" + folder_.path()}, folder_.path());
   }
   void SetUp() override {
-    if (WithoutSources("[ ! -e '" DENOISED_SOURCE_DIR "/CMakeLists.txt' ]").exit_code != 0) {
-      GTEST_SKIP() << "the sources cannot be hidden: this system lets no user have a mount namespace, root neither";
-    }
+    if (!CanHideSources()) GTEST_SKIP() << kCannotHide;
   }
 
   const Installation installed_;
