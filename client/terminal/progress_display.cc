@@ -38,7 +38,7 @@ std::string DrawnText(uint64_t drawn, uint64_t count) { return absl::StrCat(draw
 std::string FormatProgress(const DrawingProgress& progress, int columns) {
   const std::string left = progress.seconds_left >= 0 ? absl::StrFormat("  %.1f s left", progress.seconds_left) : "";
   std::string line = absl::StrFormat("%s  %s  %s%s", progress.what, FormatBar(progress.fraction), progress.done, left);
-  if (static_cast<int>(line.size()) <= columns) return line;
+  if (FirstColumns(line, columns) == line) return line;
   line = absl::StrFormat("%s %3.0f%%%s", progress.what, 100 * std::clamp(progress.fraction, 0.0, 1.0), left);
   return FirstColumns(line, columns);
 }

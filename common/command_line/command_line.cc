@@ -85,12 +85,25 @@ void ReadNumbersStrictly(CLI::App& app) {
   });
 }
 
+bool TakesText(CLI::App& app, const std::string& flag) {
+  bool takes_text = false;
+  ForEachOption(app, [&](CLI::Option& option) {
+    takes_text = takes_text || (option.check_name(flag) && option.get_items_expected_max() > 0 &&
+                                absl::StartsWith(option.get_type_name(), "TEXT"));
+  });
+  return takes_text;
+}
+
+// As of --tokens "$TOKENS" where that is not set: nobody means the default by it.
 // NOTE: CLI11 takes the next argument for the value of "--seed=".
-void CheckForEmptyValues(int argc, char** argv) {
+void CheckForEmptyValues(CLI::App& app, int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
+    const std::string argument = argv[i];
+    if (argument.empty() && TakesText(app, argv[i - 1])) {
+      throw CLI::ValidationError(argv[i - 1], "the value is empty; leave the flag out for its default");
+    }
     if (!argument.starts_with("--") || argument.find('=') != argument.size() - 1) continue;
-    throw CLI::ValidationError(std::string(argument.substr(0, argument.size() - 1)), "there is no value after the =");
+    throw CLI::ValidationError(argument.substr(0, argument.size() - 1), "there is no value after the =");
   }
 }
 
@@ -123,7 +136,7 @@ absl::StatusOr<std::set<std::string>> ParseWithoutEnvironment(CLI::App& app, int
   app.config_formatter(std::make_shared<NoFile>());
   std::string wrong;
   try {
-    CheckForEmptyValues(argc, argv);
+    CheckForEmptyValues(app, argc, argv);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != EXIT_SUCCESS) wrong = ErrorText(app, error);
@@ -259,7 +272,7 @@ std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv, const 
   app.add_flag("--print_manual", manual)->group("");
   app.add_option("--print_completions", shell)->group("");
   try {
-    CheckForEmptyValues(argc, argv);
+    CheckForEmptyValues(app, argc, argv);
     app.parse(argc, argv);
     CheckEnvironment(app);
     if (manual) return Print(app, ManualPage(app, kVersion, kSourceDate));

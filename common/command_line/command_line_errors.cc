@@ -1,5 +1,6 @@
 #include "common/command_line/command_line_errors.h"
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -88,6 +89,21 @@ std::optional<std::string> NotAMember(const std::string& text) {
                       parts->first);
 }
 
+// A number behind a flag whose value may be left out, and then only follows a =: "; did you mean --wait=5?", or
+// nothing.
+std::string HintAtValue(const CLI::App& app, const std::string& extra) {
+  double number = 0;
+  if (!absl::SimpleAtod(extra, &number)) return "";
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string names = option->get_name(false, true);  // "--wait{60}"
+    const bool may_be_left_out = absl::StrContains(names, "{") && !absl::StrContains(names, "{false}");
+    if (may_be_left_out && option->count() > 0) {
+      return absl::StrCat("; did you mean ", option->get_name(), "=", extra, "?");
+    }
+  }
+  return "";
+}
+
 bool HasFlag(const CLI::App& app, const std::string& flag) { return app.get_option_no_throw(flag) != nullptr; }
 
 // What may have been meant by a flag that is not known here: "; did you mean --seed?", or nothing.
@@ -103,7 +119,8 @@ std::string Hint(const CLI::App& app, const std::string& flag) {
     }
     if (subcommand->parsed()) add_names(*subcommand);
   }
-  const std::string near = Nearest(flag, names, kSlips);
+  const size_t letters = flag.size() - std::min(flag.size(), flag.find_first_not_of('-'));
+  const std::string near = Nearest(flag, names, std::min(kSlips, letters / 2));
   return near.empty() ? "" : absl::StrCat("; did you mean ", near, "?");
 }
 
@@ -113,8 +130,8 @@ std::string Extras(const CLI::App& app) {
   std::string text = absl::StrCat(extras.size() == 1 ? "The following argument was" : "The following arguments were",
                                   " not expected: ", absl::StrJoin(extras, " "));
   for (const std::string& extra : extras) {
-    if (!absl::StartsWith(extra, "--")) continue;
-    const std::string hint = Hint(app, extra.substr(0, extra.find('=')));
+    const bool is_flag = absl::StartsWith(extra, "--");
+    const std::string hint = is_flag ? Hint(app, extra.substr(0, extra.find('='))) : HintAtValue(app, extra);
     if (!hint.empty()) return text + hint;
   }
   return text;

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "common/support/utf8.h"
+
 namespace denoised {
 
 bool CanRewrite(int descriptor) {
@@ -21,7 +23,11 @@ TerminalExtent TerminalSize(int descriptor) {
 }
 
 std::string FirstColumns(const std::string& line, int columns) {
-  return line.substr(0, static_cast<size_t>(std::max(0, columns)));
+  size_t bytes = 0;
+  for (; columns > 0 && bytes < line.size(); --columns) {
+    bytes += std::max<size_t>(LetterBytes(std::string_view(line).substr(bytes)), 1);
+  }
+  return line.substr(0, bytes);
 }
 
 }  // namespace denoised

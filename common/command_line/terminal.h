@@ -24,7 +24,7 @@ struct TerminalExtent {
 // As the terminal says, or where it does not, 80 by 24.
 TerminalExtent TerminalSize(int descriptor);
 
-// At most so many columns of an ASCII line, so that it does not wrap.
+// At most so many columns of a line, so that it does not wrap; each letter of UTF-8 counts as one.
 std::string FirstColumns(const std::string& line, int columns);
 
 }  // namespace denoised

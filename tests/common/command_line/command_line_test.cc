@@ -24,7 +24,7 @@ struct Values {
   double timeout = 0;
   std::optional<uint32_t> size;
   std::vector<int> list;
-  std::string text;
+  std::string text, wait;
 };
 
 class CommandLineTest : public testing::Test {
@@ -50,6 +50,7 @@ class CommandLineTest : public testing::Test {
     app.add_option("--size", values_.size);
     app.add_option("--list", values_.list)->delimiter(',')->allow_extra_args(false);
     app.add_option("--text", values_.text);
+    app.add_flag("--wait{60}", values_.wait)->transform(FiniteNumber());
     app.add_option("--ratio", values_.timeout)->check(CLI::Range(0.1, 1e6));
     app.add_option("--format", values_.text)->check(CLI::IsMember({"text", "json"}));
     app.add_subcommand("bench")->fallthrough()->add_option("--concurrency", values_.digit);
@@ -104,6 +105,22 @@ TEST_F(CommandLineTest, EmptyValueDoesNotSwallowTheNextArgument) {
   EXPECT_EQ(Parse({"--text=", "7"}), Error("--text: there is no value after the ="));
   EXPECT_EQ(Parse({"--text=a=", "7"}), "");
   EXPECT_EQ(values_.text, "a=");
+}
+
+// Reported: --tokens "$TOKENS" where that is not set served everybody.
+TEST_F(CommandLineTest, EmptyTextIsNotTheDefault) {
+  EXPECT_EQ(Parse({"--text", ""}), Error("--text: the value is empty; leave the flag out for its default"));
+  EXPECT_EQ(Parse({"bench", "--format", ""}),
+            Error("--format: the value is empty; leave the flag out for its default"));
+  EXPECT_EQ(Parse({"--text", "7", "--wait"}), "");
+}
+
+// Reported: `denoise 7 --wait 5` was told that 5 was not expected, and no more.
+TEST_F(CommandLineTest, ValueThatMayBeLeftOutFollowsAnEqualsSign) {
+  EXPECT_EQ(Parse({"7", "--wait", "5"}), Error("The following argument was not expected: 5; did you mean --wait=5?"));
+  EXPECT_EQ(Parse({"7", "--wait", "x"}), Error("The following argument was not expected: x"));
+  EXPECT_EQ(Parse({"7", "5"}), Error("The following argument was not expected: 5"));
+  EXPECT_EQ(Parse({"7", "--wait=5"}), "");
 }
 
 TEST_F(CommandLineTest, EnvironmentIsReadAsStrictly) {
@@ -186,6 +203,7 @@ TEST(WithOriginsTest, FlagsAtTheBeginningGiveWay) {
 TEST_F(CommandLineTest, UnknownArgumentsAreNamedInOrderWithTheNearestFlag) {
   EXPECT_EQ(Parse({"7", "--sed", "42"}),
             Error("The following arguments were not expected: --sed 42; did you mean --seed?"));
+  EXPECT_EQ(Parse({"--lr=1"}), Error("The following argument was not expected: --lr=1")) << "--to is no hint at it";
   EXPECT_EQ(Parse({"--bogus"}), Error("The following argument was not expected: --bogus"));
   EXPECT_EQ(Parse({"7", "--concurrency=4"}),
             Error("The following argument was not expected: --concurrency=4; --concurrency is of program bench"));

@@ -44,6 +44,9 @@ TEST(FirstColumnsTest, CutsWhatWouldWrap) {
   EXPECT_EQ(FirstColumns("digit 7", 5), "digit");
   EXPECT_EQ(FirstColumns("digit 7", 80), "digit 7");
   EXPECT_EQ(FirstColumns("digit 7", -1), "");
+  EXPECT_EQ(FirstColumns("Fußball", 3), "Fuß") << "no letter in halves";
+  EXPECT_EQ(FirstColumns("水水水", 3), "水水水");
+  EXPECT_EQ(FirstColumns("a\xff\xff\xff", 2), "a\xff") << "what is no UTF-8 ends all the same";
 }
 
 }  // namespace
