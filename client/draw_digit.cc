@@ -180,7 +180,7 @@ class DigitDrawing {
 
   // How to have them all, too. Without the words of a status that says no more than that the user gave up.
   absl::Status WithWhatWasWritten(const absl::Status& status) const {
-    if (images_.empty() || options_.index.has_value() || !files_.kept()) return status;
+    if (images_.empty() || images_.size() == count() || !files_.kept()) return status;
     const std::string written = absl::StrCat(images_.size(), " of ", count(), " images were written; with --seed ",
                                              seed_, " --count ", count(), " the same command draws them all");
     if (absl::IsCancelled(status)) return absl::CancelledError(written);

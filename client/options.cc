@@ -295,13 +295,7 @@ std::vector<std::string> ChosenCommands(const ClientOptions& options) {
   return chosen;
 }
 
-absl::Status CheckOutput(const ClientOptions& options, const std::set<std::string>& typed) {
-  if (typed.count("--out") > 0 && options.out.empty()) {
-    return absl::InvalidArgumentError("--out: an empty name is that of no file; leave --out away for the usual one");
-  }
-  if (typed.count("--previews_dir") > 0 && options.previews_dir.empty()) {
-    return absl::InvalidArgumentError("--previews_dir: an empty name is that of no folder");
-  }
+absl::Status CheckOutput(const ClientOptions& options) {
   if (options.command() == Command::kDataset && options.out == "-") {
     return absl::InvalidArgumentError("--out: a data set is several files, for which standard output is no place");
   }
@@ -348,6 +342,9 @@ std::string CommandLike(const ClientOptions& options) {
   constexpr size_t kSlips = 2;
   const std::string& name = options.class_name;
   if (options.command() != Command::kDraw) return "";
+  for (const char* flag : {"grid", "help", "model", "version"}) {
+    if (name == flag) return absl::StrCat("--", flag);
+  }
   return Nearest(name, Subcommands(), std::min(kSlips, name.size() / 2));
 }
 
@@ -359,8 +356,10 @@ absl::Status CheckOptions(const ClientOptions& options, const std::set<std::stri
   const Command command = options.command();
   if ((command == Command::kDraw || command == Command::kWatch) && !options.digit.has_value() &&
       options.class_name.empty()) {
+    const bool watch = command == Command::kWatch;
     return absl::InvalidArgumentError(
-        "say which class to draw, by its number or its name, as in `denoise 7`, or draw them all with --grid");
+        absl::StrCat("say which class to draw, by its number or its name, as in `denoise ", watch ? "watch " : "", "7`",
+                     watch ? "" : ", or draw them all with --grid"));
   }
   std::vector<std::string> useless;
   for (const std::string& name : typed) {
@@ -381,7 +380,10 @@ absl::Status CheckOptions(const ClientOptions& options, const std::set<std::stri
     return absl::InvalidArgumentError(
         absl::StrCat("--per_digit: must be at most ", kMaxGridRows, " with --grid, got ", *options.per_digit));
   }
-  DENOISED_RETURN_IF_ERROR(CheckOutput(options, typed));
+  DENOISED_RETURN_IF_ERROR(CheckOutput(options));
+  if (command != Command::kDataset && options.size == 0) {  // which the protocol has for the default
+    return absl::InvalidArgumentError("--size: must be 32 to 1024 pixels, got 0");
+  }
   if (command == Command::kDataset && options.out.empty()) {
     return absl::InvalidArgumentError("dataset needs a folder for its files, as in `denoise dataset --out synthetic`");
   }

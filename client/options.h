@@ -83,7 +83,8 @@ void ReadToken(ClientOptions& options);
 // The value of --sampler: "ddim"; "ddpm" for one that is left to the server.
 std::string SamplerFlag(v1::Sampler sampler);
 
-// The subcommand that was probably meant by the class that is to be drawn: "health" for "helth"; empty for none.
+// The subcommand that was probably meant by the class that is to be drawn, or the flag: "health" for "helth", "--help"
+// for "help"; empty for none.
 std::string CommandLike(const ClientOptions& options);
 
 // How long to wait for somebody to listen at the server's address.

@@ -47,6 +47,10 @@ absl::StatusOr<ServerAddress> ServerAddress::Parse(const std::string& text) {
   if (text.find("://") != std::string::npos) {
     return Wrong(text, "without a scheme and a path, and with --tls for a server that speaks TLS");
   }
+  // NOTE: as a host's name it would be an address, 0.0.0.80.
+  if (text.find_first_not_of("0123456789") == std::string::npos) {
+    return Wrong(text, absl::StrCat("this is a number alone; a port of this machine is localhost:", text));
+  }
   std::string host = text, port = kDefaultPort;
   const size_t colon = text.rfind(':');
   const bool has_port = !absl::EndsWith(text, "]") && colon != std::string::npos && !IsIpv6(text);

@@ -156,6 +156,11 @@ bool IsSpecialFile(const std::string& path) {
 }
 
 absl::Status EnsureWritableFile(const std::string& path, const std::string& flag) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot write ", path, ": it is a folder; choose another with ", flag));
+  }
   if (!IsSpecialFile(path)) return EnsureWritableFolder(FolderOf(TargetOf(path)), flag);
   if (access(path.c_str(), W_OK) == 0) return absl::OkStatus();
   const absl::Status status = ErrnoStatus(errno, absl::StrCat("cannot write ", path));

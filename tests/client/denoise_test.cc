@@ -1248,11 +1248,50 @@ TEST_F(DenoiseTest, MistypedSubcommandIsSuggested) {
   EXPECT_EQ(Denoise({"bunch"}).err, "") << "there may be a class of that name";
 }
 
+// Reported: a folder of that name was found in the way when all was drawn.
+TEST_F(DenoiseTest, FolderInTheWayOfAFileIsSaidBeforeAnythingIsDrawn) {
+  std::filesystem::create_directory(folder_.File("digit-7.png"));
+  const ProgramResult result = Denoise({"7"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err, "denoise: error: cannot write digit-7.png: it is a folder; choose another with --out\n");
+  EXPECT_THAT(service_.requests(), IsEmpty());
+}
+
+// Reported: "1 of 1 images were written; with --seed 42 --count 1 the same command draws them all".
+TEST_F(DenoiseTest, NothingIsLeftToDrawWhereAllIsWritten) {
+  const ProgramResult result = InShell("7 --json >/dev/full");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err, "denoise: error: cannot write to standard output: No space left on device\n");
+  EXPECT_THAT(Files(), ElementsAre("digit-7.png"));
+}
+
+TEST_F(DenoiseTest, WordsThatAreFlagsAreSuggested) {
+  EXPECT_THAT(Denoise({"help", "--server=127.0.0.1:1"}).err,
+              HasSubstr("\ndenoise: error: or did you mean `denoise --help`?\n"));
+  EXPECT_THAT(Denoise({"model", "--server=127.0.0.1:1"}).err, HasSubstr("or did you mean `denoise --model`?\n"));
+}
+
+TEST_F(DenoiseTest, WatchAsksForAClassInItsOwnWords) {
+  EXPECT_EQ(Denoise({"watch"}).err,
+            "denoise: error: say which class to draw, by its number or its name, as in `denoise watch 7`\n");
+}
+
+// Reported: --size 0 drew 256 pixels.
+TEST_F(DenoiseTest, NoPixelsAreNoSize) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"7", "--size=0"}, std::vector<std::string>{"--grid", "--size=0"}}) {
+    const ProgramResult result = Denoise(arguments);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(result.err, "denoise: error: --size: must be 32 to 1024 pixels, got 0\n");
+  }
+}
+
 // Reported: --out "" wrote digit-7.png, and dataset --out - made a folder named "-".
 TEST_F(DenoiseTest, NamesOfNoFileAreRefused) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{"7", "--out", ""}, "--out: an empty name is that of no file; leave --out away for the usual one"},
-      {{"7", "--previews_dir", ""}, "--previews_dir: an empty name is that of no folder"},
+      {{"7", "--out", ""}, "--out: the value is empty; leave the flag out for its default\nSee denoise --help."},
+      {{"7", "--previews_dir", ""},
+       "--previews_dir: the value is empty; leave the flag out for its default\nSee denoise --help."},
       {{"dataset", "--out", "-"}, "--out: a data set is several files, for which standard output is no place"},
   };
   for (const auto& [arguments, message] : cases) {

@@ -45,6 +45,7 @@ TEST(ServerAddressTest, WhatIsNoAddressIsSaid) {
   for (const std::string text : {"localhost:99999", "localhost:0", "localhost:", "localhost:x", "[::1]:99999"}) {
     EXPECT_EQ(Target(text), absl::StrCat(must, "the port must be 1 to 65535, got ", text));
   }
+  EXPECT_EQ(Target("50052"), must + "this is a number alone; a port of this machine is localhost:50052, got 50052");
   EXPECT_EQ(Target(":50051"), must + "the host is missing, got :50051");
   EXPECT_EQ(Target("two words:1"), must + "this is not a host's name, got two words:1");
   EXPECT_EQ(Target("[host]:1"), must + "brackets are for IPv6 addresses, got [host]:1");

@@ -119,6 +119,9 @@ TEST(FileTest, FolderIsNotReplaced) {
   const TempFolder folder;
   EXPECT_THAT(WriteFileAtomically(folder.path(), "new"),
               StatusIs(absl::StatusCode::kInvalidArgument, "cannot write " + folder.path() + ": it is a folder"));
+  EXPECT_THAT(EnsureWritableFile(folder.path()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "cannot write " + folder.path() + ": it is a folder; choose another with --out"));
 }
 
 TEST(EnsureWritableFolderTest, MakesParentsAndLeavesNothingInIt) {
