@@ -33,7 +33,7 @@ absl::Status NotAnArchive(const std::string& name, std::string_view bytes) {
         absl::StrCat(name, " is a damaged or truncated archive (", bytes.size(), " bytes); ", kCopyAgain));
   }
   return absl::InvalidArgumentError(
-      absl::StrCat(name, " is not a TorchScript archive; --checkpoint needs a file written by denoise-train"));
+      absl::StrCat(name, " is not a TorchScript archive; a checkpoint is a file written by denoise-train"));
 }
 
 absl::Status NotFromDenoiseTrain(const std::string& name) {

@@ -220,8 +220,12 @@ absl::StatusOr<TrainingOptions> RecipeFromArguments(int argc, char** argv) {
 
 // The exit status of a run that ended well, or was stopped.
 absl::StatusOr<int> Learn(const Flags& flags, TrainingOptions options) {
+  // A wrong flag is told before the data are read, and to other processes as data that cannot be read are.
+  const absl::Status valid = ValidateTrainingOptions(options, kAnyImages);
   const absl::StatusOr<Dataset> data =
-      LoadTrainingSet(flags.data, {.verify_checksums = flags.verify_data, .class_names = flags.class_names});
+      valid.ok()
+          ? LoadTrainingSet(flags.data, {.verify_checksums = flags.verify_data, .class_names = flags.class_names})
+          : valid;
   SignalQueue signals({SIGINT, SIGTERM});
   options.stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };
   DENOISED_ASSIGN_OR_RETURN(const TrainingSummary summary, Train(data, options));

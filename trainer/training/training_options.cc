@@ -19,14 +19,17 @@ struct Range {
 };
 
 absl::Status ValidateRanges(const TrainingOptions& options, int images) {
-  const std::string validation_range = absl::StrCat("0 (none) to ", images - 1, ", so that one is left to learn from");
+  const bool any = images == kAnyImages;
+  const std::string validation_range =
+      any ? "at least 0" : absl::StrCat("0 (none) to ", images - 1, ", so that one is left to learn from");
   const int learnt = std::max(1, images - options.validation_images);
   const int steps = options.schedule.num_train_timesteps;
   const int guided_below = options.model_guidance_below > 0 ? options.model_guidance_below : steps;
   const std::string from_range = absl::StrCat("1 to ", guided_below - 1, ", or 0 for all timesteps");
   const std::string steps_range = absl::StrCat("1 to ", steps);
   const std::string below_range = absl::StrCat("1 to ", steps, ", or 0 for all timesteps");
-  const std::string batch_range = absl::StrCat("1 to ", learnt, ", as there are no more images to learn from");
+  const std::string batch_range =
+      any ? "at least 1" : absl::StrCat("1 to ", learnt, ", as there are no more images to learn from");
   const std::string black_range = absl::StrCat("1 to ", kMostBlackBelow, ", or 0 for none");
   const Range ranges[] = {
       {"--validation_images", 1.0 * options.validation_images,

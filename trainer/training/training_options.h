@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -83,6 +84,9 @@ absl::StatusOr<TrainingOptions> DefaultTrainingOptions(const std::string& archit
 // The same for a data set with these classes: the network gets a label for each, and keeps its null label if it has
 // one.
 TrainingOptions ForClasses(TrainingOptions options, const std::vector<std::string>& class_names);
+
+// While it is not known how many images there are.
+inline constexpr int kAnyImages = std::numeric_limits<int>::max();
 
 // INVALID_ARGUMENT, naming the flag, what it may be and what it is, for options that do not suit a data set of so many
 // images. Whether the device is there is not asked.

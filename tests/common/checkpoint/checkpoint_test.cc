@@ -227,7 +227,7 @@ TEST(CheckpointTest, TensorsThatGoBeyondTheirDataAreRefused) {
 TEST(CheckpointTest, NotAnArchive) {
   EXPECT_THAT(ParseCheckpoint("m.pt", "#!/bin/sh\n"),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       "m.pt is not a TorchScript archive; --checkpoint needs a file written by denoise-train"));
+                       "m.pt is not a TorchScript archive; a checkpoint is a file written by denoise-train"));
 }
 
 TEST(CheckpointTest, ArchiveOfAnotherProgram) {

@@ -247,6 +247,22 @@ TEST(DenoiseTrainTest, FileOfFlagsWithAMistakeIsSaid) {
   EXPECT_THAT(missing.err, HasSubstr("--config: cannot read none.toml; name a file that is there\n"));
 }
 
+// Reported: of a wrong flag and missing data the data were told, and with data the flag only after they had been read.
+TEST(DenoiseTrainTest, WrongFlagsAreSaidBeforeDataAreRead) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"--epochs=-3", "--epochs must be at least 1, got -3"},
+      {"--batch_size=0", "--batch_size must be at least 1, got 0"},
+      {"--validation_images=-1", "--validation_images must be at least 0, got -1"},
+      {"--learning_rate=0", "--learning_rate must be more than 0, got 0"},
+      {"--precision=fp16", "--precision must be fp32 or bf16, got \"fp16\""},
+  };
+  for (const auto& [flag, message] : cases) {
+    const ProgramResult result = RunProgram({"denoise-train", flag, "--data=nowhere"}, {}, TempFolder().path());
+    EXPECT_EQ(result.exit_code, 2) << flag;
+    EXPECT_EQ(result.err, "denoise-train: error: " + message + "\n");
+  }
+}
+
 TEST(DenoiseTrainTest, WrongChannelsAreSaid) {
   const ProgramResult result =
       RunProgram({"denoise-train", "--channels", "48,96", "--data", SmallMnistFolder(), "--noverify_data"}, {},
