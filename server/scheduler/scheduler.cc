@@ -397,6 +397,7 @@ std::chrono::nanoseconds Scheduler::UntilFinished(int64_t images) const {
   if (ImagesHere() <= kMostPlayed) return Forecast().UntilFinished(images);
   Work begun = ChosenWork();
   begun += paused_.total();
+  if (images == 0) return std::chrono::nanoseconds::zero();
   if (images <= begun.images) return TimeFor(begun.row_steps * images / begun.images);
   return TimeFor(begun.row_steps + waiting_.RowStepsOfFirst(images - begun.images));
 }

@@ -577,6 +577,21 @@ TEST_F(SchedulerTest, WaitForImagesThatAreOnlyUnreadIsShort) {
   EXPECT_THAT(GetRetryAfter(Refusal(Draw(1))), testing::Optional(milliseconds(100)));
 }
 
+// The same behind a queue that is too long to be played forward, between two steps, when nothing is being drawn: the
+// server once divided by zero there.
+TEST(SchedulerForecastTest, WaitForImagesThatAreOnlyUnreadIsShortBehindALongQueue) {
+  PuppetEngine engine(4);
+  Scheduler scheduler(engine, {.max_batch_rows = 4, .max_queued_images = 200});
+  const auto heard = std::make_shared<Recorder>();
+  const absl::StatusOr<Admission> admission = scheduler.Submit(Draw(1, 204), heard);
+  ASSERT_THAT(admission, IsOk());
+  scheduler.RunStep();
+  ASSERT_THAT(heard->images, SizeIs(4));
+  const absl::Status refusal = scheduler.Submit(Draw(1), std::make_shared<Recorder>()).status();
+  EXPECT_EQ(refusal.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(GetRetryAfter(refusal), testing::Optional(milliseconds(100)));
+}
+
 TEST_F(SchedulerTest, TicketGivesEachPlaceBackOnce) {
   {
     Client client = Submit(Draw(1, 6));
