@@ -12,10 +12,6 @@ namespace {
 constexpr int64_t kInteractiveWeight = 16;
 constexpr int64_t kBatchWeight = 1;
 
-// In images' work: how far a flow may be ahead of its share, and how far it may fall behind.
-constexpr double kMostAhead = 1;
-constexpr double kMostBehind = 4;
-
 int64_t WeightOf(Priority priority) { return priority == Priority::kInteractive ? kInteractiveWeight : kBatchWeight; }
 
 }  // namespace
@@ -34,8 +30,17 @@ class FairOrder::Flow {
     return waiting.begin()->second;
   }
 
-  // A whole image's work on the scale of virtual time.
-  double ImageWork() const { return static_cast<double>(earliest().row_steps) / static_cast<double>(weight); }
+  // Of its largest image, on the scale of virtual time.
+  double ImageWork() const { return static_cast<double>(largest) / static_cast<double>(weight); }
+
+  // After a step that it was in, by which virtual time has gone on. What it could not have had, for want of images, it
+  // is not owed, nor is whoever is owed already more than an image in each step.
+  void EndStep(double gone_on) {
+    const double had = std::exchange(had_in_step, 0);
+    const bool all_in_step =
+        waiting.empty() && std::all_of(begun.begin(), begun.end(), [](const Entry& entry) { return entry.in_step; });
+    if (all_in_step || rank == kOwed) own_time += std::max(0.0, gone_on - had);
+  }
 
   const std::string client;
   const Priority priority;
@@ -43,8 +48,10 @@ class FairOrder::Flow {
 
   absl::btree_map<Turn, Entry> waiting;  // rounds
   std::vector<Entry> begun;              // by turn
+  int64_t largest = 0;                   // image since it last had none: row-steps
   Work backlog;                          // of its images that are not finished
   double own_time = 0;                   // row-steps it has had, for a unit of weight
+  double had_in_step = 0;                // of that, since the last step ended
   double last_played = kLongAgo;         // when it was last in a step, seconds by the turns' clock
   Rank rank = kWithinShare;              // when it was last rated,
   Place first;                           // and its place then
@@ -66,6 +73,7 @@ FairOrder::Flow* FairOrder::Enter(const std::string& client, Priority priority, 
   if (flow->backlog.images == 0) {
     idle_.erase({flow->own_time, flow.get()});
     flow->own_time = std::max(flow->own_time, virtual_time_);
+    flow->largest = 0;
     weights_ += flow->weight;
     ++num_flows_;
   }
@@ -101,6 +109,7 @@ void FairOrder::CountBacklog(Flow& flow, const Work& work, int sign) {
 
 void FairOrder::AddWaiting(Flow* flow, const Entry& round) {
   Unlist(*flow);
+  flow->largest = std::max(flow->largest, round.row_steps);
   flow->waiting.emplace(round.turn, round);
   List(*flow);
 }
@@ -141,9 +150,12 @@ std::optional<int64_t> FairOrder::RowStepsUntil(const std::string& client, Prior
 
 // ---- Between flows ----
 
-FairOrder::Place FairOrder::PlaceOf(Flow& flow, const Entry& entry) {
+// Among flows of the same rank. Of those that are owed, it goes by what they are owed, or else short images would
+// always go before long ones.
+FairOrder::Place FairOrder::PlaceOf(Flow& flow, Rank rank, const Entry& entry) {
+  if (rank == kOwed) return {.key = OwedFrom(flow), .turn = entry.turn, .flow = &flow};
   const double from = entry.slot == kWaiting ? flow.last_played : entry.counts_from;
-  return {.seconds = std::max(entry.turn.seconds, from + entry.patience), .turn = entry.turn, .flow = &flow};
+  return {.key = std::max(entry.turn.seconds, from + entry.patience), .turn = entry.turn, .flow = &flow};
 }
 
 // The virtual times from which on a flow is no longer ahead, and from which on it is owed.
@@ -158,9 +170,8 @@ FairOrder::Rank FairOrder::RankOf(const Flow& flow) const {
 
 // Where a flow stands now.
 void FairOrder::Rate(Flow& flow) {
-  flow.own_time = std::max(flow.own_time, virtual_time_ - kMostBehind * flow.ImageWork());
   flow.rank = RankOf(flow);
-  flow.first = PlaceOf(flow, flow.earliest());
+  flow.first = PlaceOf(flow, flow.rank, flow.earliest());
 }
 
 // A flow that plays is rated whenever images are dealt.
@@ -170,7 +181,7 @@ void FairOrder::List(Flow& flow) {
   flow.listed = true;
   firsts_[flow.rank].insert(flow.first);
   if (!flow.begun.empty()) {
-    flow.begun_first = PlaceOf(flow, flow.begun.front());
+    flow.begun_first = PlaceOf(flow, flow.rank, flow.begun.front());
     begun_firsts_[flow.rank].insert(*flow.begun_first);
   }
   if (flow.rank == kOwed) return;
@@ -188,11 +199,14 @@ void FairOrder::Unlist(Flow& flow) {
 }
 
 void FairOrder::Charge(Flow* flow, int rows) {
-  flow->own_time += static_cast<double>(rows) / static_cast<double>(flow->weight);
+  const double had = static_cast<double>(rows) / static_cast<double>(flow->weight);
+  flow->own_time += had;
+  flow->had_in_step += had;
   charged_rows_ += rows;
 }
 
 bool FairOrder::EndStep() {
+  const double before = virtual_time_;
   double next = virtual_time_;
   if (weights_ > 0) next += static_cast<double>(std::exchange(charged_rows_, 0)) / static_cast<double>(weights_);
   GoOn(next);
@@ -201,12 +215,14 @@ bool FairOrder::EndStep() {
   bool first = true;
   for (const Flow* flow : playing_) {
     if (flow->empty() || flow->rank != kAhead) continue;
-    const double within = flow->own_time - kMostAhead / 2 * flow->ImageWork();
+    const double within = flow->own_time - kMostAhead / 2.0 * flow->ImageWork();
     left_over = first ? within : std::min(left_over, within);
     first = false;
   }
   if (left_over > virtual_time_) GoOn(left_over);
-  bool changed = false;
+  for (Flow* flow : playing_) flow->EndStep(virtual_time_ - before);
+  // While some who are owed are left out, they take turns at each step.
+  bool changed = !firsts_[kOwed].empty();
   for (const Flow* flow : playing_) changed = changed || (!flow->empty() && RankOf(*flow) != flow->rank);
   while (!promotions_.empty() && promotions_.begin()->first <= virtual_time_) {
     Flow& flow = *promotions_.begin()->second;
@@ -330,7 +346,7 @@ class FairOrder::Dealing {
     const Rank rank = hand.flow->rank != kOwed                        ? hand.flow->rank
                       : hand.flow->priority == Priority::kInteractive ? kWithinShare
                                                                       : kBatchWithinShare;
-    next_.push({.rank = rank, .images = hand.images, .place = PlaceOf(*hand.flow, entry), .hand = index});
+    next_.push({.rank = rank, .images = hand.images, .place = PlaceOf(*hand.flow, rank, entry), .hand = index});
   }
 
   int rows_left_;

@@ -14,6 +14,15 @@
 //   4. Batch work weighs a sixteenth, and goes after interactive work that is within its share. Rule 3 keeps it from
 //      starving.
 //
+// Rule 3 bounds how long anybody is put off. Count for a flow, in each step that leaves some of its images out, its
+// weight's share of the step's rows, but one row at most. Over any time in which it has work it has had all that is
+// counted, but for what it may lack: kMostAhead + kMostBehind = 5 images' work, the largest that it sends, until it is
+// owed; two rows for each of the F flows here, that may be owed before it; and as much again where debts of several
+// meet. So with weights W of all flows, one of weight w that has n row-steps to be drawn, of images of s row-steps, is
+// done once all together have had (n + 10 s + 4 F) W / w row-steps, and so many steps have been made. What others send
+// does not enter into that; how many they are does. Where a call of the engine makes k steps, 4 F is 4 F k. Without a
+// slot for each image that is admitted, the wait for one comes on top. starvation_test.cc tries it on hostile crowds.
+//
 // So requests of one client, or of many clients with one image each, are drawn by their turns; of clients that send
 // more than the machine draws, each gets as many rows a second as the others.
 //
@@ -51,6 +60,10 @@ class FairOrder {
  public:
   // A client's images of one priority.
   class Flow;
+
+  // In images' work: how far a flow may be ahead of its share, and how far it may fall behind.
+  static constexpr int kMostAhead = 1;
+  static constexpr int kMostBehind = 4;
 
   static constexpr int kWaiting = -1;
   static constexpr double kLongAgo = -1e300;  // seconds
@@ -116,18 +129,16 @@ class FairOrder {
   enum Rank { kOwed, kWithinShare, kBatchWithinShare, kAhead, kNumRanks };
   // A flow's place among those of its rank.
   struct Place {
-    double seconds = 0;
+    double key = 0;  // virtual time for those that are owed, else seconds
     Turn turn;
     Flow* flow = nullptr;
 
-    friend bool operator<(const Place& a, const Place& b) {
-      return a.seconds != b.seconds ? a.seconds < b.seconds : a.turn < b.turn;
-    }
+    friend bool operator<(const Place& a, const Place& b) { return a.key != b.key ? a.key < b.key : a.turn < b.turn; }
   };
   using Places = absl::btree_set<Place>;
   class Dealing;
 
-  static Place PlaceOf(Flow& flow, const Entry& entry);
+  static Place PlaceOf(Flow& flow, Rank rank, const Entry& entry);
   static double AheadUntil(const Flow& flow);
   static double OwedFrom(const Flow& flow);
   Rank RankOf(const Flow& flow) const;

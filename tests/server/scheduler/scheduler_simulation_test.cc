@@ -8,13 +8,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "server/scheduler/scheduler.h"
+#include "tests/server/scheduler/random_schedules.h"
 #include "tests/testing/puppet_engine.h"
 
 namespace denoised {
@@ -32,20 +31,6 @@ using std::chrono::milliseconds;
 
 constexpr uint64_t kDefaultSchedules = 3000;
 constexpr int kMostSteps = 6;
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : bits_(seed) {}
-  int UpTo(int most) { return std::uniform_int_distribution<int>(0, most)(bits_); }
-  bool OneIn(int n) { return UpTo(n - 1) == 0; }
-  template <typename T>
-  T& Of(std::vector<T>& values) {
-    return values[static_cast<size_t>(UpTo(static_cast<int>(values.size()) - 1))];
-  }
-
- private:
-  std::mt19937_64 bits_;
-};
 
 // What a schedule may do wrong, and what it counts.
 struct Books {
@@ -477,24 +462,17 @@ class Schedule {
   uint64_t seeds_ = 0;
 };
 
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
-}
-
 TEST(SchedulerSimulationTest, PromisesHoldWhateverHappens) {
-  const bool replay = std::getenv("DENOISED_SCHEDULE_SEED") != nullptr;
-  const uint64_t first = FromEnvironment("DENOISED_SCHEDULE_SEED", 1);
-  const uint64_t schedules = replay ? 1 : FromEnvironment("DENOISED_SCHEDULES", kDefaultSchedules);
+  const RandomSchedules schedules(kDefaultSchedules);
   std::map<std::string, int64_t> endings;
-  for (uint64_t seed = first; seed < first + schedules && !HasFailure(); ++seed) {
+  for (uint64_t seed = schedules.first; seed < schedules.end && !HasFailure(); ++seed) {
     Schedule schedule(seed);
     for (const std::string& promise : schedule.Run()) {
       ADD_FAILURE() << promise << "\nreplay: DENOISED_SCHEDULE_SEED=" << seed;
     }
     for (const auto& [ending, times] : schedule.endings()) endings[ending] += times;
   }
-  if (replay) return;
+  if (schedules.replay) return;
   for (const auto& [ending, times] : endings) std::cout << absl::StrFormat("%10d %s\n", times, ending);
   for (const char* ending : {"ends OK", "ends CANCELLED", "ends DEADLINE_EXCEEDED", "ends INTERNAL", "ends UNAVAILABLE",
                              "refused RESOURCE_EXHAUSTED", "refused DEADLINE_EXCEEDED"}) {
