@@ -238,11 +238,14 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
   return absl::OkStatus();
 }
 
-// NOTE: health would say no of a server that drains as well, which still draws.
+// NOTE: health would say no of a server that drains as well, which still draws. But whoever has no token hears of
+// health alone.
 bool DigitClient::HasModel() {
   CallOptions once;
   once.timeout_seconds = 1;
-  return !absl::IsUnavailable(GetModel(once).status());
+  const absl::Status status = GetModel(once).status();
+  if (absl::IsUnauthenticated(status)) return CheckHealth(once).value_or("") != "NOT_SERVING";
+  return !absl::IsUnavailable(status);
 }
 
 // False when it failed, or the time is over.

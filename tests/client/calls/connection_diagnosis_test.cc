@@ -5,7 +5,10 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "client/calls/digit_client.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/testing/free_port.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -133,6 +136,46 @@ TEST_F(ConnectionDiagnosisTest, ServerThatComesWhileItIsAwaitedIsReached) {
   EXPECT_THAT(
       (*client)->AwaitServer({.wait_seconds = 600, .loading_seconds = 0, .timeout_seconds = 0, .on_wait = start}),
       IsOk());
+}
+
+// Asks for tokens, and says at first that it does not serve.
+class LoadingHealth : public grpc::health::v1::Health::Service {
+ public:
+  grpc::Status Check(grpc::ServerContext*, const grpc::health::v1::HealthCheckRequest*,
+                     grpc::health::v1::HealthCheckResponse* response) override {
+    using Response = grpc::health::v1::HealthCheckResponse;
+    response->set_status(asked_++ < 3 ? Response::NOT_SERVING : Response::SERVING);
+    return grpc::Status::OK;
+  }
+
+ private:
+  std::atomic<int> asked_ = 0;
+};
+class TokensOnly : public v1::DigitService::Service {
+ public:
+  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest*, v1::GetModelResponse*) override {
+    return {grpc::StatusCode::UNAUTHENTICATED, "this server asks for a token"};
+  }
+};
+
+TEST_F(ConnectionDiagnosisTest, WhoHasNoTokenIsToldByHealthThatTheModelIsThere) {
+  LoadingHealth health;
+  TokensOnly tokens_only;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&health);
+  builder.RegisterService(&tokens_only);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  connection_.server = "127.0.0.1:" + std::to_string(port);
+  const absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect(connection_);
+  ASSERT_THAT(client, IsOk());
+  EXPECT_THAT(
+      (*client)->AwaitServer({.wait_seconds = 600, .loading_seconds = 600, .timeout_seconds = 0, .on_wait = {}}),
+      IsOk());
+  const absl::StatusOr<std::string> said = (*client)->CheckHealth({});
+  ASSERT_THAT(said, IsOk());
+  EXPECT_EQ(*said, "SERVING");
 }
 
 TEST_F(ConnectionDiagnosisTest, CancelEndsTheWait) {
