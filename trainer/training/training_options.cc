@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/unet.h"
 #include "common/support/class_names.h"
@@ -71,7 +72,8 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
   };
   for (const Range& range : ranges) {
     if (range.ok) continue;
-    return absl::InvalidArgumentError(absl::StrCat(range.flag, " must be ", range.expected, ", got ", range.value));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s must be %s, got %.15g", range.flag, range.expected, range.value));
   }
   return absl::OkStatus();
 }

@@ -253,6 +253,7 @@ TEST(DenoiseTrainTest, WrongFlagsAreSaidBeforeDataAreRead) {
       {"--epochs=-3", "--epochs must be at least 1, got -3"},
       {"--batch_size=0", "--batch_size must be at least 1, got 0"},
       {"--validation_images=-1", "--validation_images must be at least 0, got -1"},
+      {"--epochs=-10000000", "--epochs must be at least 1, got -10000000"},
       {"--learning_rate=0", "--learning_rate must be more than 0, got 0"},
       {"--precision=fp16", "--precision must be fp32 or bf16, got \"fp16\""},
   };
