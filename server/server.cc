@@ -68,6 +68,23 @@ absl::Status CheckHttpAddress(const std::string& flag, const std::string& text, 
                                                  "; it takes no Unix socket"));
 }
 
+absl::Status CheckAddressesDiffer(const ServerOptions& options) {
+  std::vector<std::pair<std::string, ListenAddress>> before;
+  for (const auto& [flag, text] : {std::pair("--listen", options.listen),
+                                   {"--metrics_listen", options.metrics_listen},
+                                   {"--http_listen", options.http_listen}}) {
+    if (text == kPortOff) continue;
+    DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(flag, text));
+    for (const auto& [other_flag, other] : before) {
+      if (!address.Excludes(other)) continue;
+      return absl::InvalidArgumentError(absl::StrCat(other_flag, " and ", flag, " cannot both have port ", address.port,
+                                                     ": give one of them another"));
+    }
+    before.emplace_back(flag, address);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckHttpIsSafe(const ServerOptions& options) {
   if (options.http_listen == kPortOff) return absl::OkStatus();
   return CheckTokensAreSafe(options.access, "--http_listen", options.http_listen, "127.0.0.1:8080",
@@ -275,6 +292,7 @@ absl::Status Server::Validate(const ServerOptions& options) {
   DENOISED_RETURN_IF_ERROR(ListenAddress::Parse("--listen", options.listen).status());
   DENOISED_RETURN_IF_ERROR(CheckHttpAddress("--metrics_listen", options.metrics_listen, 9464));
   DENOISED_RETURN_IF_ERROR(CheckHttpAddress("--http_listen", options.http_listen, 8080));
+  DENOISED_RETURN_IF_ERROR(CheckAddressesDiffer(options));
   DENOISED_RETURN_IF_ERROR(CheckOtlpOptions(options.otlp));
   return CheckHttpIsSafe(options);
 }

@@ -132,7 +132,7 @@ absl::StatusOr<ListenAddress> ListenAddress::Parse(const std::string& flag, cons
   }
   const size_t colon = text.rfind(':');
   if (colon == std::string::npos || !absl::SimpleAtoi(text.substr(colon + 1), &parsed.port) || parsed.port < 0 ||
-      parsed.port > 65535) {
+      parsed.port > 65535 || absl::StrContains(text, '/')) {
     return absl::InvalidArgumentError(
         absl::StrCat(flag, " must be an address and a port, such as 0.0.0.0:50051, got \"", text, "\""));
   }
@@ -141,6 +141,11 @@ absl::StatusOr<ListenAddress> ListenAddress::Parse(const std::string& flag, cons
     parsed.host = parsed.host.substr(1, parsed.host.size() - 2);  // an IPv6 address
   }
   return parsed;
+}
+
+bool ListenAddress::Excludes(const ListenAddress& other) const {
+  if (!unix_path.empty() || !other.unix_path.empty()) return unix_path == other.unix_path;
+  return port != 0 && port == other.port && (host == other.host || wildcard() || other.wildcard());
 }
 
 absl::StatusOr<std::vector<SocketAddress>> ListenAddress::Resolve() const {

@@ -60,6 +60,9 @@ struct ListenAddress {
   // Every address of the machine.
   bool wildcard() const { return unix_path.empty() && (host.empty() || host == "0.0.0.0" || host == "::"); }
 
+  // Whether one of the two keeps the other from listening, as far as their words tell: names are not looked up.
+  bool Excludes(const ListenAddress& other) const;
+
   // At least one; of a wildcard the IPv6 one, which takes IPv4 as well, before the IPv4 one. UNAVAILABLE if there is no
   // such host, or the path is too long.
   absl::StatusOr<std::vector<SocketAddress>> Resolve() const;

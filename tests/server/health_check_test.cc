@@ -216,9 +216,13 @@ TEST_F(HealthCheckTest, PreflightFindsPortsThatCannotBeHad) {
 
 // Two flags must not name one port either.
 TEST_F(HealthCheckTest, PreflightFindsAPortThatIsNamedTwice) {
-  options_.metrics_listen = options_.http_listen = absl::StrCat("127.0.0.1:", FreePort());
+  const int port = FreePort();
+  options_.metrics_listen = absl::StrCat("127.0.0.1:", port);
+  options_.http_listen = absl::StrCat("0.0.0.0:", port);
   EXPECT_THAT(Preflight(options_, LoadPuppet),
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("choose another with --http_listen")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       absl::StrCat("--metrics_listen and --http_listen cannot both have port ", port,
+                                    ": give one of them another")));
 }
 
 TEST_F(HealthCheckTest, PreflightSaysThatAServerRunsAndLeavesItsPorts) {

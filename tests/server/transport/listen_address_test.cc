@@ -37,12 +37,36 @@ TEST(ListenAddressTest, HostsPortsAndPathsAreTakenApart) {
 }
 
 TEST(ListenAddressTest, MalformedOnesNameTheFlag) {
-  for (const char* text : {"", "localhost", "localhost:", "localhost:x", "localhost:65536", "localhost:-1", "unix:"}) {
+  for (const char* text : {"", "localhost", "localhost:", "localhost:x", "localhost:65536", "localhost:-1",
+                           "unix:", "http://localhost:50051", "/run/a:1"}) {
     EXPECT_THAT(
         ListenAddress::Parse("--listen", text),
         StatusIs(absl::StatusCode::kInvalidArgument,
                  std::string("--listen must be an address and a port, such as 0.0.0.0:50051, got \"") + text + "\""))
         << text;
+  }
+}
+
+TEST(ListenAddressTest, OneKeepsTheOtherFromListening) {
+  struct Case {
+    std::string a, b;
+    bool excludes;
+  };
+  const std::vector<Case> cases = {
+      {"127.0.0.1:7", "127.0.0.1:7", true},
+      {"0.0.0.0:7", "127.0.0.1:7", true},
+      {"[::1]:7", ":7", true},
+      {"127.0.0.1:7", "127.0.0.2:7", false},
+      {"0.0.0.0:7", "0.0.0.0:8", false},
+      {":0", ":0", false},
+      {"unix:a", "unix:a", true},
+      {"unix:a", "unix:b", false},
+      {"unix:a", ":7", false},
+  };
+  for (const auto& [a, b, excludes] : cases) {
+    const auto first = ListenAddress::Parse("--listen", a), second = ListenAddress::Parse("--http_listen", b);
+    EXPECT_EQ(first->Excludes(*second), excludes) << a << " " << b;
+    EXPECT_EQ(second->Excludes(*first), excludes) << a << " " << b;
   }
 }
 
