@@ -233,7 +233,28 @@ absl::StatusOr<int> Learn(const Flags& flags, TrainingOptions options) {
   return summary.interrupted ? kInterrupted : EXIT_SUCCESS;
 }
 
-absl::StatusOr<int> Run(const Flags& flags, TrainingOptions options) {
+// What changes a checkpoint takes no flag of a training: the command may have been meant as one.
+absl::Status CheckFlagsOfAmending(const Flags& flags, const std::set<std::string>& typed) {
+  std::set<std::string> useful;
+  if (!flags.add_golden_draw.empty()) {
+    useful = {"--add_golden_draw"};
+  } else if (!flags.add_evaluation.empty()) {
+    useful = {"--add_evaluation", "--to"};
+  } else if (!flags.to.empty()) {
+    useful = {"--black_below", "--to"};
+  } else {
+    return absl::OkStatus();
+  }
+  for (const std::string& flag : typed) {
+    if (useful.contains(flag)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(flag, " does not go with ", *useful.begin(),
+                                                   ", which changes a checkpoint and trains nothing: leave one out"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> Run(const Flags& flags, TrainingOptions options, const std::set<std::string>& typed) {
+  DENOISED_RETURN_IF_ERROR(CheckFlagsOfAmending(flags, typed));
   const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);
   if (!prediction_type.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--", prediction_type.status().message()));
@@ -263,7 +284,7 @@ int Main(int argc, char** argv) {
   const std::set<std::string> typed = TypedOptions(app, argc, argv);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
   options.command = absl::StrJoin(argv + 1, argv + argc, " ");
-  const absl::StatusOr<int> code = recipe.ok() ? Run(flags, std::move(options)) : recipe.status();
+  const absl::StatusOr<int> code = recipe.ok() ? Run(flags, std::move(options), typed) : recipe.status();
   if (code.ok()) return *code;
   ClearProgress();
   return ReportError("denoise-train", code.status(), OriginsOf(app, typed));

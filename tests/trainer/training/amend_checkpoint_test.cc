@@ -108,6 +108,25 @@ TEST_F(AmendCheckpointTest, BlackLevelIsSetAndFiguresOfOtherPixelsAreGone) {
   EXPECT_EQ(after.parameters_sha256, before);
 }
 
+// Such a command may have been meant to train; the file stays as it is.
+TEST_F(AmendCheckpointTest, FlagsOfATrainingAreRefused) {
+  const std::string before = Slurp(path_);
+  const std::vector<std::vector<std::string>> commands = {
+      {"--add_golden_draw", "m.pt", "--epochs", "3"},
+      {"--add_golden_draw", "m.pt", "--resume"},
+      {"--add_golden_draw", "m.pt", "--black_below", "4", "--to", "m.pt"},
+      {"--add_evaluation", "a.json", "--to", "m.pt", "--black_below", "4"},
+      {"--black_below", "4", "--to", "m.pt", "--data", "data"},
+  };
+  for (std::vector<std::string> command : commands) {
+    command.insert(command.begin(), "denoise-train");
+    const ProgramResult result = RunProgram(command, {}, folder_.path());
+    EXPECT_EQ(result.exit_code, 2) << result.out;
+    EXPECT_THAT(result.err, HasSubstr(", which changes a checkpoint and trains nothing: leave one out\n"));
+    EXPECT_TRUE(Slurp(path_) == before);
+  }
+}
+
 TEST_F(AmendCheckpointTest, CheckpointAloneIsNothingToDo) {
   const ProgramResult result = RunProgram({"denoise-train", "--to", "m.pt"}, {}, folder_.path());
   EXPECT_EQ(result.exit_code, 2);
