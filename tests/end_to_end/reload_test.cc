@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <memory>
 #include <thread>
 
@@ -69,9 +70,10 @@ class ReloadTest : public testing::Test {
 TEST_F(ReloadTest, ManyReloadsUnderChainsLoseNothingAndGiveMemoryBack) {
   const char* wanted = std::getenv("DENOISED_RELOADS");
   const int reloads = wanted == nullptr ? 9 : std::atoi(wanted);
-  Start();
+  const int images = std::max(4, reloads / 4);
+  Start({"--max_queued_images=" + std::to_string(16 * images)});
   [[maybe_unused]] const double at_start = Resident();
-  StartClients(std::max(4, reloads / 4));
+  StartClients(images);
   for (int i = 1; i <= reloads; ++i) {
     Replace(i % 3 == 0 ? Corrupt() : model_);
     served_->server().Signal(SIGHUP);
@@ -86,6 +88,8 @@ TEST_F(ReloadTest, ManyReloadsUnderChainsLoseNothingAndGiveMemoryBack) {
   for (int i = 0; i < 300 && Resident() > at_start + 48; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
+  std::cout << Loaded() << " loaded, " << Failed() << " refused; " << at_start << " MiB at the start, " << Resident()
+            << " MiB at the end\n";
   EXPECT_LT(Resident(), at_start + 48);
 #endif
 }
