@@ -8,6 +8,8 @@
 #   scripts/test.sh --all               every test, then those of the C++ code again under AddressSanitizer and
 #                                       UndefinedBehaviorSanitizer, with warnings as errors, scripts/check.sh before
 #                                       and a minute of scripts/fuzz.sh for each target after it
+#
+# What a test needs and this machine has not leaves it out: at the end it is said how many, why, and what brings it.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -15,6 +17,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 clean_up() {
   stop_ticker
   ((${#stage_times[@]} > 0)) || return 0
+  tell_skipped
   say
   stage_table
   say "Logs: $logs"
@@ -27,13 +30,32 @@ shorten() {
          print; fflush() }'
 }
 
+# note_skipped CTEST-LOG: a line for each test that was left out, the reason and then its name.
+note_skipped() {
+  [[ ! -e $1 ]] ||
+    awk '/^[0-9]+\/[0-9]+ Testing: / { test = $3 }
+         reason { sub(/:$/, ""); print $0 "\t" test }
+         { reason = /:[0-9]+: Skipped$/ }' "$1" >>"$skipped"
+}
+
+# Under each reason, which names what brings what is missing: how many tests.
+tell_skipped() {
+  [[ -s $skipped ]] || return 0
+  say
+  say "${bold}Tests skipped: $(cut -f 2 "$skipped" | sort -u | wc -l)${plain}"
+  sort -u "$skipped" | cut -f 1 | uniq -c | sort -k 1,1nr
+}
+
 # run_tests TITLE PRESET [CTEST-OPTION...]: all output in the log; here what failed or was skipped, and the closing lines.
 run_tests() {
   local name=$1 preset=$2 begin=$SECONDS status=0
+  local ctest_log=$root/build/$preset/Testing/Temporary/LastTest.log
   shift 2
   say "${bold}$name${plain}"
+  rm -f "$ctest_log"
   (cd "$root" && "${without_aslr[@]}" ctest --preset "$preset" --parallel "$(nproc)" "$@") </dev/null 2>&1 |
     tee "$logs/ctest-$preset.log" | shorten || status=$?
+  note_skipped "$ctest_log"
   title "$name"
   end_stage "$name" "$begin" "$status"
   return "$status"
@@ -88,6 +110,9 @@ trap 'exit 143' TERM
 without_aslr=(env)
 if setarch --addr-no-randomize true 2>/dev/null; then without_aslr=(setarch --addr-no-randomize); fi
 
+skipped=$logs/skipped.txt
+mkdir -p "$logs"
+: >"$skipped"
 all='' werror=OFF failed=0
 case ${1-} in
   --all) all=1 werror=ON && shift ;;
@@ -105,8 +130,9 @@ filter=("$@")
 if (($# > 0)); then filter+=(--no-tests=ignore); fi
 
 if [[ $all ]]; then
-  "$root/scripts/setup.sh" --tests --checks
+  "$root/scripts/setup.sh" --tests --checks --packages
   "$root/scripts/setup.sh" --deploy || say "Without Prometheus and Go's modules, some of what tests/deploy does is left out."
+  "$root/scripts/setup.sh" --prometheus3 || say "Without Prometheus 3, rules and dashboard are tried with version 2 alone."
   "$root/scripts/setup.sh" --page || say "Without Chromium, Node.js and npm's packages, the page is not tested."
   "$root/scripts/setup.sh" --tensorboard || say "Without TensorBoard, it is not shown that it reads the trainer's event files."
   "$root/scripts/setup.sh" --second-opinion || say "Without what PyPI has for it, scripts/second_opinion.py is not tested."

@@ -1,0 +1,98 @@
+// scripts/test.sh, among stubs of the scripts that it calls, with a real ctest: what it says of tests that were left
+// out.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tests/testing/program.h"
+#include "tests/testing/temp_folder.h"
+
+namespace denoised {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+// A tree that is "built" by writing down tests, which print what GoogleTest does.
+class TestScriptTest : public testing::Test {
+ protected:
+  TestScriptTest() {
+    for (const char* folder : {"bin", "scripts", "tests", "build"})
+      std::filesystem::create_directories(tree_.File(folder));
+    for (const char* script : {"test.sh", "common.sh"}) {
+      std::filesystem::copy_file(std::string(DENOISED_SOURCE_DIR "/scripts/") + script,
+                                 tree_.File(std::string("scripts/") + script));
+    }
+    Script("scripts/setup.sh",
+           "echo \"$*\" >>$tree/set-up\nif [[ -e $tree/without && $* == *$(<$tree/without)* ]]; then exit 1; fi\n");
+    for (const char* script : {"image.sh", "check.sh", "fuzz.sh"}) Script(std::string("scripts/") + script, "");
+    Script("bin/cmake",
+           "for preset in release tsan asan; do mkdir -p $tree/build/$preset; cp $tree/tests.cmake "
+           "$tree/build/$preset/CTestTestfile.cmake; done\n");
+    // The stub stands for the presets alone, which a tree without sources has none of.
+    Script("bin/ctest", "cd $tree/build/$2 && shift 2 && exec " DENOISED_CTEST " \"$@\"\n");
+  }
+
+  void Script(const std::string& name, const std::string& text) {
+    std::filesystem::permissions(tree_.Write(name, "#!/bin/bash\ntree=" + tree_.path() + "\n" + text),
+                                 std::filesystem::perms::owner_all);
+  }
+
+  // `reason` is why it is skipped; empty if it passes.
+  void AddTest(const std::string& name, const std::string& reason = "") {
+    const std::string file =
+        tree_.Write(name + ".out", reason.empty() ? "[       OK ] " + name + "\n"
+                                                  : "[ RUN      ] " + name + "\n/a/room/file_test.cc:12: Skipped\n" +
+                                                        reason + "\n\n[  SKIPPED ] " + name + "\n");
+    tests_ += "add_test(" + name + " /bin/cat " + file + ")\nset_tests_properties(" + name +
+              R"( PROPERTIES SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]"))" + "\n";
+  }
+
+  ProgramResult Run(const std::vector<std::string>& options = {}) {
+    tree_.Write("tests.cmake", tests_);
+    std::vector<std::string> command = {"/bin/bash", tree_.File("scripts/test.sh")};
+    command.insert(command.end(), options.begin(), options.end());
+    return RunProgram(command, {"PATH=" + tree_.File("bin") + ":/usr/bin:/bin"});
+  }
+
+  std::string tests_;
+  const TempFolder tree_;
+};
+
+TEST_F(TestScriptTest, SkippedTestsAreCountedUnderTheirReasons) {
+  AddTest("Passes.Well");
+  AddTest("Page.Draws", "there is no Chromium: scripts/setup.sh --page");
+  AddTest("Rules.Two", "there is no promtool; scripts/setup.sh --deploy installs it");
+  AddTest("Rules.Three", "there is no promtool; scripts/setup.sh --deploy installs it");
+  AddTest("Manifests.Strict", "Go 1.24 is needed, and scripts/setup.sh --deploy:\ngo: cannot find it");
+  const ProgramResult result = Run();
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("\nTests skipped: 4\n"
+                                    "      2 there is no promtool; scripts/setup.sh --deploy installs it\n"
+                                    "      1 Go 1.24 is needed, and scripts/setup.sh --deploy\n"
+                                    "      1 there is no Chromium: scripts/setup.sh --page\n"
+                                    "\n"))
+      << "once, though ThreadSanitizer's run skips them again";
+}
+
+TEST_F(TestScriptTest, NothingIsSaidOfSkippingWhereNothingIs) {
+  AddTest("Passes.Well");
+  EXPECT_THAT(Run().out, Not(HasSubstr("skipped")));
+}
+
+TEST_F(TestScriptTest, AllBringsWhatOptionalTestsNeedAndSaysWhatItCannot) {
+  AddTest("Passes.Well");
+  tree_.Write("without", "--prometheus3");
+  const ProgramResult result = Run({"--all"});
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_EQ(Slurp(tree_.File("set-up")),
+            "--tests --checks --packages\n--deploy\n--prometheus3\n--page\n--tensorboard\n--second-opinion\n--cuda\n"
+            "--image\n--examples\n");
+  EXPECT_THAT(result.out, HasSubstr("Without Prometheus 3, rules and dashboard are tried with version 2 alone.\n"));
+}
+
+}  // namespace
+}  // namespace denoised
