@@ -488,9 +488,11 @@ absl::Status ValidateWorkplace(const TrainingOptions& options, const Dataset& da
 // Makes the folder ready, and reads the state where a run is to be resumed: no bytes where one begins.
 absl::StatusOr<std::string> OpenRun(const TrainingOptions& options) {
   const RunFolder folder(options.out);
+  absl::StatusOr<std::string> state = std::string();
+  if (options.resume) state = folder.ReadState();  // where there is none, no folder is made
+  DENOISED_RETURN_IF_ERROR(state.status());
   DENOISED_RETURN_IF_ERROR(folder.Prepare(options.resume));
-  if (!options.resume) return std::string();
-  return folder.ReadState();
+  return state;
 }
 
 // How many threads each process gets: by their number sums are rounded, so that a resumed run keeps it.

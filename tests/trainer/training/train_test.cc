@@ -658,6 +658,7 @@ TEST_F(TrainTest, ResumeNeedsAStateOfTheSameRecipe) {
       Train(data_, options),
       StatusIs(absl::StatusCode::kNotFound, "nothing to resume: " + folder_.File("none/state.pt") +
                                                 " is not there or cannot be read; leave out --resume to begin a run"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("none")));
   ASSERT_THAT(Train(data_, Options("run", 1)), IsOk());
   const auto message = [this](const std::function<void(TrainingOptions&)>& change) {
     TrainingOptions other = Options("run", 2);
