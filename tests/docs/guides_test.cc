@@ -15,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "tests/examples/example.h"
 #include "tests/testing/free_port.h"
@@ -68,9 +69,10 @@ struct Row {
 
 const char kMachine[] = "installs packages and builds the whole tree";
 const char kDocker[] = "Docker; ImageTest runs what the Dockerfile makes, by buildah";
-const char kFetches[] =
-    "fetches a language's packages, as scripts/build_examples.sh does; ExampleTest runs the program";
 const char kHours[] = "learns for hours from data that it fetches; OwnDataTest goes the same way in small";
+
+// From the lines on that draw; scripts/build_examples.sh and the build of the tests do what stands before.
+const char kLanguage[] = "LanguageGuidesTest.ItsProgramAnswersAsShown";
 
 const std::vector<Row> kBlocks = {
     {"README.md", "scripts/demo.sh", "", kMachine},
@@ -89,12 +91,11 @@ const std::vector<Row> kBlocks = {
     {"README.md", "kubectl apply", "",
      "a cluster; scripts/kubernetes_admission.sh has an API server take what is applied"},
     {"README.md", "grpcurl ", "ExamplesTest.DocumentedLinesOfOtherToolsEndInThePngThatDenoiseDraws", ""},
-    {"README.md", "cd examples/python", "", kFetches},
-    {"README.md", "cd examples/go", "", kFetches},
-    {"README.md", "cd examples/node", "", kFetches},
-    {"README.md", "cd examples/java", "", kFetches},
-    {"README.md", "cmake --build --preset release --target denoised_api", "",
-     "builds and installs; the tests of examples/ are built with these lines' C++ program"},
+    {"README.md", "cd examples/python", kLanguage, ""},
+    {"README.md", "cd examples/go", kLanguage, ""},
+    {"README.md", "cd examples/node", kLanguage, ""},
+    {"README.md", "cd examples/java", kLanguage, ""},
+    {"README.md", "cmake --build --preset release --target denoised_api", kLanguage, ""},
     {"README.md", "examples/shell/draw.sh", "GuidesTest.TheShellDraws", ""},
     {"README.md", "protoc ", "ProtocTest.TheReadmesLineMakesAModuleThatStandsAlone", ""},
     {"README.md", "scripts/download_mnist.sh", "", kHours},
@@ -104,12 +105,11 @@ const std::vector<Row> kBlocks = {
      "DenoiseEvalClassesTest.ThreeClassesFromJudgesToAClassifier", ""},
     {"docs/capacity.md", "denoised-capacity", "CapacityTest.MeasuresThisMachineAndCanUseItsTimesAgain", ""},
     {"docs/clients.md", "build/release/bin/examples_tests", "ExamplesTest.OneSeedGivesTheSameBytesInEveryLanguage", ""},
-    {"docs/clients.md", "cd examples/python", "", kFetches},
-    {"docs/clients.md", "cd examples/go", "", kFetches},
-    {"docs/clients.md", "cd examples/node", "", kFetches},
-    {"docs/clients.md", "cd examples/java", "", kFetches},
-    {"docs/clients.md", "cmake --build --preset release --target denoised_api", "",
-     "builds and installs; the tests of examples/ are built with these lines' C++ program"},
+    {"docs/clients.md", "cd examples/python", kLanguage, ""},
+    {"docs/clients.md", "cd examples/go", kLanguage, ""},
+    {"docs/clients.md", "cd examples/node", kLanguage, ""},
+    {"docs/clients.md", "cd examples/java", kLanguage, ""},
+    {"docs/clients.md", "cmake --build --preset release --target denoised_api", kLanguage, ""},
     {"docs/clients.md", "examples/shell/draw.sh", "GuidesTest.TheShellDraws", ""},
     {"docs/clients.md", "buf curl --protocol grpc --http2-prior-knowledge -d '{\"digit\"",
      "ExamplesTest.DocumentedLinesOfOtherToolsEndInThePngThatDenoiseDraws", ""},
@@ -347,6 +347,70 @@ TEST_F(GuidesTest, BufNamesAClass) {
 TEST_F(GuidesTest, HealthIsAskedByCurl) {
   ExpectConsole(BlockOf("docs/clients.md", "curl http://localhost:9464/healthz"), Server());
 }
+
+// A language, how its block begins, and how that calls what Example has built.
+struct Language {
+  std::string name, start, program;
+};
+
+void PrintTo(const Language& language, std::ostream* out) { *out << language.name; }
+
+class LanguageGuidesTest : public GuidesTest, public testing::WithParamInterface<Language> {
+ protected:
+  // A command of its program, and what stands below it.
+  struct Call {
+    std::string command;
+    Block block;
+  };
+
+  static Example Built() {
+    const std::vector<Example> examples = Examples();
+    return *std::find_if(examples.begin(), examples.end(), [](const Example& e) { return e.name == GetParam().name; });
+  }
+
+  static std::vector<Call> CallsIn(const std::string& document) {
+    std::istringstream lines(BlockOf(document, GetParam().start).text);
+    const std::string program = "$ " + GetParam().program + " ";
+    std::vector<Call> calls;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with(program)) {
+        const std::string command = absl::StrCat(absl::StrJoin(Built().command, " "), " ", line.substr(program.size()));
+        calls.push_back({line, {document, "console", absl::StrCat("$ ", command, " --server localhost:50051\n")}});
+      } else if (!calls.empty()) {
+        absl::StrAppend(&calls.back().block.text, line, "\n");
+      }
+    }
+    return calls;
+  }
+};
+
+TEST_P(LanguageGuidesTest, ItsProgramAnswersAsShown) {
+  if (const std::string missing = Built().Missing(); !missing.empty()) GTEST_SKIP() << missing;
+  const std::string full_queue = Server("--max_queued_images=0 --max_client_images=2 --max_batch_rows=2") +
+                                 "denoise bench --concurrency=40 --warmup=0 --duration=1000 >load.log 2>&1 &\n"
+                                 "until grep -q RESOURCE_EXHAUSTED server.log; do sleep 0.1; done\n";
+  for (const char* document : {"README.md", "docs/clients.md"}) {
+    const std::vector<Call> calls = CallsIn(document);
+    ASSERT_FALSE(calls.empty()) << document;
+    for (const auto& [command, block] : calls) {
+      if (absl::StrContains(block.text, "^C")) {  // a terminal's; ExampleTest.CtrlCEndsTheDrawingAtTheServer presses it
+        EXPECT_THAT(block.text, HasSubstr("\n^Cerror: cancelled\n"));
+      } else if (absl::StrContains(command, "--no-retry")) {
+        ExpectConsole(block, full_queue, /*exit_code=*/1);
+      } else {
+        ExpectConsole(block, Server(), /*exit_code=*/absl::StrContains(block.text, "\nerror: ") ? 1 : 0);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Languages, LanguageGuidesTest,
+    testing::Values(Language{"Python", "cd examples/python", ".venv/bin/python draw.py"},
+                    Language{"Go", "cd examples/go", "bin/draw"}, Language{"Node", "cd examples/node", "node draw.js"},
+                    Language{"Java", "cd examples/java", "java -jar target/draw.jar"},
+                    Language{"Cpp", "cmake --build --preset release --target denoised_api", "build/draw/draw"}),
+    [](const auto& test) { return test.param.name; });
 
 TEST_F(GuidesTest, PythonOpensTheCheckpoint) {
   if (RunProgram({"/usr/bin/python3", "-c", "import torch"}).exit_code != 0) {
