@@ -127,13 +127,17 @@ const std::vector<Row> kBlocks = {
     {"docs/operations.md", "OTEL_RESOURCE_ATTRIBUTES", "ResourceTest.TheEnvironmentWins", ""},
 };
 
-std::vector<Block> CommandsOfAllGuides() {
+std::vector<std::string> Guides() {
   std::vector<std::string> documents = {"README.md"};
   for (const auto& entry : fs::recursive_directory_iterator(std::string(kSource) + "docs")) {
     if (entry.path().extension() == ".md") documents.push_back(fs::relative(entry.path(), kSource).string());
   }
+  return documents;
+}
+
+std::vector<Block> CommandsOfAllGuides() {
   std::vector<Block> commands;
-  for (const std::string& document : documents) {
+  for (const std::string& document : Guides()) {
     for (const Block& block : BlocksOf(document)) {
       for (const char* language : {"sh", "bash", "console", "python"}) {
         if (block.language == language) commands.push_back(block);
@@ -192,6 +196,20 @@ TEST(GuidesListTest, ModelsThatAreShownAreTheShippedOne) {
     }
   }
   EXPECT_GT(found, 10);
+}
+
+TEST(GuidesListTest, PicturesAreThere) {
+  const std::regex picture("!\\[[^\\]]+\\]\\(([^)]+)\\)");
+  int found = 0;
+  for (const std::string& document : Guides()) {
+    const std::string text = Slurp(kSource + document);
+    for (std::sregex_iterator match(text.begin(), text.end(), picture), end; match != end; ++match) {
+      const fs::path path = fs::path(kSource + document).parent_path() / (*match)[1].str();
+      EXPECT_TRUE(fs::exists(path)) << document << " shows " << path;
+      ++found;
+    }
+  }
+  EXPECT_GT(found, 4);
 }
 
 // A clone of this tree that has been built, and ports of its own where documents have the usual ones.
