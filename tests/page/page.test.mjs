@@ -485,6 +485,81 @@ describe('A model of other classes', () => {
   });
 });
 
+// A telephone's screen, and a finger in the place of a mouse.
+describe('A finger', () => {
+  const onPhone = (options) => visit({viewport: {width: 360, height: 740}, deviceScaleFactor: 3, hasTouch: true, isMobile: true, ...options});
+  const isInSight = (page, selector) => page.locator(selector).first().evaluate((element) => {
+    const {top, bottom} = element.getBoundingClientRect();
+    return top >= 0 && bottom <= innerHeight;
+  });
+  const chain = {sampler: 'ddim', steps: '20', seed: '5'};
+
+  /** From one place of an element to another, both as parts of its width. */
+  const drag = async (page, selector, from, to) => {
+    const {x, y, width, height} = await page.locator(selector).boundingBox();
+    const touches = await page.context().newCDPSession(page);
+    const touch = (type, part) => touches.send('Input.dispatchTouchEvent',
+        {type, touchPoints: part === undefined ? [] : [{x: x + part * width, y: y + height / 2}]});
+    await touch('touchStart', from);
+    for (let i = 1; i <= 10; i++) await touch('touchMove', from + (to - from) * i / 10);
+    await touch('touchEnd');
+  };
+
+  test('draws by taps, with the picture in sight', async () => {
+    const page = await onPhone();
+    await page.tap('summary');
+    await page.selectOption('#sampler', 'ddim');
+    for (const [id, text] of [['seed', BIG], ['steps', '20']]) {
+      await page.tap(`#${id}`);
+      await page.keyboard.type(text);
+    }
+    await page.locator('#digits label', {hasText: '3'}).tap();
+    assert.equal(await isInSight(page, '#pictures img'), false, 'the settings are in between');
+    await page.tap('#draw');
+    await finished(page);
+    assert.equal(await isInSight(page, '#pictures img'), true);
+    same((await pictures(page))[0], await server.picture(`3.png?seed=${BIG}&sampler=ddim&steps=20`));
+    for (const view of ['compare', 'wall']) {
+      await page.locator('.choice label', {has: page.locator(`[value=${view}]`)}).tap();
+      await page.tap('#draw');
+      await finished(page);
+      assert.equal(await page.locator('#pictures img').count(), {compare: 3, wall: 100}[view]);
+    }
+    await page.done();
+  });
+
+  test('goes back through the steps, and the page stays where it is', async () => {
+    const page = await onPhone();
+    await draw(page, chain);
+    await page.locator('.step', {hasText: 'step 20 of 20'}).waitFor();
+    await page.locator('.scrub').scrollIntoViewIfNeeded();
+    const before = await page.evaluate(() => scrollY), end = await page.getAttribute('#pictures img', 'src');
+    await drag(page, '.scrub', 0.97, 0.5);
+    const half = Number(/step (\d+) of 20/.exec(await page.textContent('.step'))[1]);
+    assert.ok(half > 5 && half < 15, `${half}`);
+    assert.notEqual(await page.getAttribute('#pictures img', 'src'), end);
+    await drag(page, '.scrub', 0.5, 1);
+    assert.equal(await page.getAttribute('#pictures img', 'src'), end);
+    assert.equal(await page.evaluate(() => scrollY), before);
+    await page.done();
+  });
+
+  test('finds everything large enough, and letters that no telephone enlarges by itself', async () => {
+    const page = await onPhone({expectFailures: true});
+    await fill(page, {steps: '5000'});
+    await page.tap('#draw');
+    await notice(page);
+    const small = await page.locator('button:visible, input:visible, select:visible, summary:visible').evaluateAll((elements) => elements.map(
+        (element) => ({is: element.id || element.className || element.name || element.tagName, height: element.getBoundingClientRect().height,
+          letters: /^(INPUT|SELECT)$/.test(element.tagName) && !/^(radio|range)$/.test(element.type) ? parseFloat(getComputedStyle(element).fontSize) : 16}))
+        .filter(({height, letters}) => height < 44 || letters < 16));
+    assert.deepEqual(small, []);
+    await page.tap('#notice .close');
+    assert.equal(await page.isVisible('#notice'), false);
+    await page.done();
+  });
+});
+
 describe('Anybody', () => {
   test('can use it by keyboard alone', async () => {
     const page = await visit();

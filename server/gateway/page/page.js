@@ -227,6 +227,7 @@ function show(what, element = null) {
   $('said').textContent = '';
   if (!same) $('pictures').replaceChildren(...(element ? [element] : what.chains.map((chain) => chain.element)));
   $('pictures').dataset.view = what.view;
+  $('pictures').scrollIntoView({block: 'nearest'});  // on a narrow screen the settings may be in between
   allowKeeping();
 }
 
