@@ -10,6 +10,7 @@
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
 #include "server/service/grpc_status.h"
+#include "server/service/request_size.h"
 #include "server/service/request_validation.h"
 
 namespace denoised {
@@ -185,11 +186,15 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
   return stream->Open(context, accepted, std::move(admission->ticket));
 }
 
-grpc::ServerUnaryReactor* DigitService::GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest*,
-                                                 v1::GetModelResponse* response) {
+grpc::ServerUnaryReactor* DigitService::GetModel(grpc::CallbackServerContext* context,
+                                                 const v1::GetModelRequest* request, v1::GetModelResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   if (const absl::StatusOr<std::string> client = access_.Admit(*context, Role::kDraw); !client.ok()) {
     reactor->Finish(ToGrpcStatus(client.status()));
+    return reactor;
+  }
+  if (const absl::Status size = CheckRequestSize(*request); !size.ok()) {
+    reactor->Finish(ToGrpcStatus(size));
     return reactor;
   }
   const std::shared_ptr<ServingModel> served = model();

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "server/service/grpc_status.h"
+#include "server/service/request_size.h"
 
 namespace denoised {
 
@@ -82,10 +83,7 @@ class HealthService::Watcher : public grpc::ServerWriteReactor<HealthCheckRespon
 // A Watch that ends before its first answer.
 class RefusedWatch : public grpc::ServerWriteReactor<HealthCheckResponse> {
  public:
-  RefusedWatch() {
-    Finish(ToGrpcStatus(absl::ResourceExhaustedError(
-        absl::StrCat("this server has ", kMaxWatchers, " open Watch calls, as many as it keeps; use Check"))));
-  }
+  explicit RefusedWatch(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
   void OnDone() override { delete this; }
 };
 
@@ -121,6 +119,10 @@ HealthService::ServingStatus HealthService::StatusOf(const std::string& service)
 grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context, const HealthCheckRequest* request,
                                                HealthCheckResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (const absl::Status size = CheckRequestSize(*request); !size.ok()) {
+    reactor->Finish(ToGrpcStatus(size));
+    return reactor;
+  }
   const absl::MutexLock lock(&mu_);
   const ServingStatus status = StatusOf(request->service());
   if (status == HealthCheckResponse::SERVICE_UNKNOWN) {
@@ -144,8 +146,12 @@ grpc::ServerUnaryReactor* HealthService::List(grpc::CallbackServerContext* conte
 
 grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::CallbackServerContext*,
                                                                     const HealthCheckRequest* request) {
+  if (const absl::Status size = CheckRequestSize(*request); !size.ok()) return new RefusedWatch(size);
   const absl::MutexLock lock(&mu_);
-  if (watchers_.size() >= kMaxWatchers) return new RefusedWatch();
+  if (watchers_.size() >= kMaxWatchers) {
+    return new RefusedWatch(absl::ResourceExhaustedError(
+        absl::StrCat("this server has ", kMaxWatchers, " open Watch calls, as many as it keeps; use Check")));
+  }
   Watcher* watcher = new Watcher(*this, request->service());
   watchers_.insert(watcher);
   watcher->Update(StatusOf(request->service()), draining_);

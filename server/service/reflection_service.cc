@@ -13,6 +13,7 @@
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/service/grpc_status.h"
+#include "server/service/request_size.h"
 
 namespace denoised {
 namespace {
@@ -139,6 +140,7 @@ class Stream : public grpc::ServerBidiReactor<typename Version::Request, typenam
 
   void OnReadDone(bool ok) override {
     if (!ok) return this->Finish(grpc::Status::OK);
+    if (const absl::Status size = CheckRequestSize(request_); !size.ok()) return this->Finish(ToGrpcStatus(size));
     response_ = Answer<typename Version::Request, typename Version::Response>(request_, services_);
     this->StartWrite(&response_);
   }

@@ -11,8 +11,10 @@
 #include "absl/strings/str_format.h"
 #include "common/image/resize.h"
 #include "common/support/class_names.h"
+#include "common/support/status_macros.h"
 #include "server/service/class_lookup.h"
 #include "server/service/grpc_status.h"
+#include "server/service/request_size.h"
 
 namespace denoised {
 namespace {
@@ -241,6 +243,7 @@ class Validator {
 
 absl::StatusOr<ValidRequest> ValidateRequest(const v1::GenerateDigitRequest& request, const ModelMetadata& model,
                                              const NoiseSchedule& schedule, uint32_t max_images, uint64_t random_seed) {
+  DENOISED_RETURN_IF_ERROR(CheckRequestSize(request));
   return Validator(request, model, schedule).Run(max_images, random_seed);
 }
 

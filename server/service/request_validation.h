@@ -32,6 +32,7 @@ struct ValidRequest {
 
 // Fills in the defaults of design and proto; `random_seed` is used where the request has no seed. INVALID_ARGUMENT
 // (BadRequestStatus) that names every field that is out of range, its limit and what it was; classes by class_lookup.h.
+// One that is too long as a whole (request_size.h) is not read any further.
 absl::StatusOr<ValidRequest> ValidateRequest(const v1::GenerateDigitRequest& request, const ModelMetadata& model,
                                              const NoiseSchedule& schedule, uint32_t max_images, uint64_t random_seed);
 

@@ -24,7 +24,8 @@ class UnreadableRequest : public grpc::experimental::Interceptor {
     }
     if (unreadable_ && methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
       methods->ModifySendStatus(ToGrpcStatus(absl::InvalidArgumentError(absl::StrCat(
-          "the request of ", method_, " does not parse as Protobuf; build it from this method's .proto file"))));
+          "the request of ", method_,
+          " did not come whole, or does not parse as Protobuf; build it from this method's .proto file"))));
     }
     methods->Proceed();
   }

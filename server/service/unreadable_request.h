@@ -1,7 +1,8 @@
 // File: unreadable_request.h
 //
-// What is answered to a request whose bytes are no message of its method's type. gRPC 1.51 says UNIMPLEMENTED, without
-// a word, before the service hears of the call; with this it is INVALID_ARGUMENT, in words.
+// What is answered to a request whose bytes are no message of its method's type, and told of one whose connection ended
+// in the middle. gRPC 1.51 says UNIMPLEMENTED, without a word, before the service hears of the call; with this it is
+// INVALID_ARGUMENT, in words.
 //
 //   creators.push_back(UnreadableRequestInterceptor());   // before those that look at the status
 //

@@ -41,7 +41,8 @@ struct FloodBytes {
 
 class FloodLimit {
  public:
-  // More than the metadata and the message of a call may have: transport_options.h.
+  // More than the metadata and the message of a call may have: transport_options.h, request_size.h. One message that
+  // gRPC takes and its service refuses is within the limit of a connection; who sends such again and again is cut.
   static constexpr int64_t kCallBytes = 96 << 10;
   // That a client may send between two checks for what it takes, beside a sixteenth of that.
   static constexpr int64_t kTakenCredit = 16 << 10;

@@ -1,12 +1,14 @@
 #include "server/transport/transport_options.h"
 
+#include <grpcpp/resource_quota.h>
+
 #include <algorithm>
 #include <limits>
 
 namespace denoised {
 namespace {
 
-constexpr int kMaxRequestBytes = 64 << 10;   // a request is a few dozen bytes
+constexpr int kMaxMessageBytes = 1 << 20;    // more than services take, so that it is they who refuse it
 constexpr int kMaxMetadataBytes = 16 << 10;  // of headers; tokens and traces are a few hundred
 
 int Milliseconds(double seconds) {
@@ -16,7 +18,8 @@ int Milliseconds(double seconds) {
 }  // namespace
 
 void SetTransportOptions(const TransportOptions& options, grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetResourceQuota(grpc::ResourceQuota("denoised").Resize(options.memory_bytes));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // the limit of calls rests on its counts

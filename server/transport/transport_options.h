@@ -9,6 +9,9 @@
 
 #include <grpcpp/server_builder.h>
 
+#include <cstddef>
+#include <cstdint>
+
 namespace denoised {
 
 struct TransportOptions {
@@ -34,6 +37,9 @@ struct TransportOptions {
   // That a connection, and all together, may bring besides their calls, see flood_limit.h.
   int64_t max_flood_bytes = 1 << 20;
   int64_t max_flood_bytes_of_all = 64 << 20;
+  // What gRPC may hold of requests that are under way, over all connections: it keeps a message of any length until it
+  // is whole, and only then refuses it. Beyond this it ends calls, and turns new connections away.
+  size_t memory_bytes = 256 << 20;
   // Whether gRPC's count of connections and calls is shown by its service Channelz.
   bool channelz = false;
   // For a new connection to say its first words, TLS included.

@@ -158,7 +158,8 @@ TEST_F(CallLinesTest, RequestThatIsNoProtobufIsRefusedInWords) {
     const grpc::Status status = CallOver(channel_, {{"x-request-id", method}}, method, request);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
     EXPECT_EQ(status.error_message(),
-              "the request of " + method + " does not parse as Protobuf; build it from this method's .proto file");
+              "the request of " + method +
+                  " did not come whole, or does not parse as Protobuf; build it from this method's .proto file");
     EXPECT_EQ(LinesOf(method).at(0)["code"], "INVALID_ARGUMENT");
   }
   EXPECT_THAT(MetricsPage(),

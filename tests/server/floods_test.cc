@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/server/puppet_server.h"
 #include "tests/testing/captured_log.h"
+#include "tests/testing/generic_call.h"
 #include "tests/testing/http2.h"
 #include "tests/testing/process_figures.h"
 #include "tests/testing/raw_connection.h"
@@ -60,6 +62,12 @@ std::string Repeat(const std::string& bytes, int64_t size) {
   std::string all;
   while (static_cast<int64_t>(all.size()) < size) all += bytes;
   return all;
+}
+
+grpc::ChannelArguments OwnConnection() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return arguments;
 }
 
 std::string InitialWindow(uint32_t bytes) {
@@ -203,6 +211,40 @@ TEST_F(FloodTest, ClientsThatGiveNoRoomAreServedNothing) {
   AwaitMetric("denoised_requests_in_flight", "0");
   ExpectLittleMemory(ResidentBytes() - before);
   EXPECT_TRUE(Draw().ok());
+}
+
+// gRPC 1.51 keeps a message of any length until it is whole; as bytes that come with many calls, it is no flood.
+class LongMessageTest : public PuppetServer {
+ protected:
+  LongMessageTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) {
+    options_.transport.max_flood_bytes = options_.transport.max_flood_bytes_of_all = kNoEnd * 8;
+    options_.transport.memory_bytes = 32 * kMiB;
+    Start();
+  }
+};
+
+TEST_F(LongMessageTest, IsNotKeptInMemory) {
+  EXPECT_TRUE(Generate(Request(7)).status.ok());
+  malloc_trim(0);
+  const int64_t before = ResidentBytes();
+  int64_t most = 0;
+  grpc::Status status;
+  std::atomic<bool> over = false;
+  std::thread sender([this, &status, &over] {
+    const grpc::Slice part(std::string(kPartBytes, 'a'));
+    const std::vector<grpc::Slice> parts(kNoEnd / kPartBytes, part);  // which share its memory
+    const auto channel = grpc::CreateCustomChannel(address(), grpc::InsecureChannelCredentials(), OwnConnection());
+    status = CallOver(channel, {}, kGetModel, grpc::ByteBuffer(parts.data(), parts.size()));
+    over = true;
+  });
+  while (!over) {
+    most = std::max(most, ResidentBytes() - before);
+    std::this_thread::yield();
+  }
+  sender.join();
+  EXPECT_FALSE(status.ok());
+  ExpectLittleMemory(most);
+  EXPECT_TRUE(Generate(Request(7)).status.ok());
 }
 
 class NarrowFloodTest : public PuppetServer {

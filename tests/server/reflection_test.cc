@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "server/server.h"
+#include "server/service/request_size.h"
+#include "tests/testing/generic_call.h"
 #include "tests/testing/puppet_engine.h"
 #include "tests/testing/status_matchers.h"
 
@@ -102,6 +104,19 @@ TEST_P(ReflectionTest, ListsTheServices) {
                               "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}) {
     EXPECT_THAT(answer, HasSubstr(std::string("name: \"") + service + "\""));
   }
+}
+
+// Its answer would repeat it.
+TEST_P(ReflectionTest, QuestionThatIsTooLongEndsTheCall) {
+  const std::unique_ptr<Message> request = MakeMessage(Package() + "ServerReflectionRequest");
+  request->GetReflection()->SetString(request.get(), request->GetDescriptor()->FindFieldByName("host"),
+                                      std::string(kMaxRequestBytes, 'a'));
+  const grpc::Slice bytes(request->SerializeAsString());
+  const grpc::Status status =
+      CallOver(grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials()),
+               {}, "/" + Package() + "ServerReflection/ServerReflectionInfo", grpc::ByteBuffer(&bytes, 1));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("the request has 65540 bytes, and may have 65536 at most"));
 }
 
 TEST_P(ReflectionTest, DescribesTheService) {

@@ -26,7 +26,9 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "server/service/request_size.h"
 #include "tests/server/puppet_server.h"
+#include "tests/testing/captured_log.h"
 #include "tests/testing/http2.h"
 #include "tests/testing/http_client.h"
 #include "tests/testing/puppet_engine.h"
@@ -284,6 +286,24 @@ TEST_F(ServerTest, FullQueueAnswersWithRetryInfo) {
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_EQ(images, kSlots + 2);
   EXPECT_TRUE(Generate(Request(2)).status.ok()) << "the places must have come back";
+}
+
+// Of 51 waits, as no step has been timed: who is refused together is not to come back together.
+TEST_F(ServerTest, RefusalsAskForDifferentWaits) {
+  Start();
+  engine_->HoldSteps();
+  grpc::ClientContext context;
+  const auto reader = StartFullRequest(context);
+  std::set<int> waits;
+  for (int tries = 0; tries < 100 && waits.size() < 2; ++tries) {
+    grpc::ClientContext refusal;
+    ASSERT_EQ(Generate(refusal, Request(2)).status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    const grpc::string_ref pushback = refusal.GetServerTrailingMetadata().find("grpc-retry-pushback-ms")->second;
+    waits.insert(std::stoi(std::string(pushback.data(), pushback.size())));
+  }
+  EXPECT_THAT(waits, SizeIs(2));
+  EXPECT_THAT(waits, testing::Each(testing::AllOf(testing::Ge(100), testing::Le(150))));
+  context.TryCancel();
 }
 
 // The wait has to be where a standard retry policy looks for it: such clients gave up on a queue that was about to
@@ -575,15 +595,43 @@ TEST_F(ServerTest, LongNamesOfServicesAreCutInErrors) {
   EXPECT_EQ(unknown.error_message().size(), 1000u);
 }
 
-// Before any of this server's code: gRPC's code and words, and neither a line nor a count.
-TEST_F(ServerTest, RequestThatIsTooLongIsRefusedByGrpcItself) {
+// Field report "the true code": no reason to try again, and a line and a count like those of every other call.
+TEST_F(ServerTest, RequestThatIsTooLongIsRefusedInWords) {
   Start();
-  v1::GenerateDigitRequest request = Request(1);
-  request.set_class_name(std::string(64 << 10, 'a'));
-  const Answer refused = Generate(request);
-  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(refused.status.error_message(), testing::ContainsRegex("larger than max \\([0-9]+ vs\\. 65536\\)"));
+  const CapturedLog log;
+  v1::GenerateDigitRequest request;
+  request.set_class_name(std::string(900'000, 'a'));
+  const std::string why =
+      "the request has 900004 bytes, and may have 65536 at most: shorten its texts, and leave out fields that "
+      "denoised.v1.GenerateDigitRequest does not have";
+  const grpc::Status refused = Generate(request).status;
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(refused.error_message(), why);
+  EXPECT_THAT(log.text(), testing::HasSubstr("GenerateDigit: INVALID_ARGUMENT after 0"));
+  EXPECT_THAT(log.text(), testing::HasSubstr(why));
+  EXPECT_EQ(Metric("grpc_server_handled_total{grpc_code=\"InvalidArgument\",grpc_method=\"GenerateDigit\","
+                   "grpc_service=\"denoised.v1.DigitService\",grpc_type=\"server_stream\"}"),
+            "1");
   EXPECT_TRUE(Generate(Request(1)).status.ok());
+}
+
+// What a service would keep or send back.
+TEST_F(ServerTest, EachServiceRefusesRequestsThatAreTooLong) {
+  Start();
+  const std::string name(kMaxRequestBytes, 'a');
+  HealthCheckResponse response;
+  EXPECT_EQ(Check(name, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  grpc::ClientContext context;
+  grpc::health::v1::HealthCheckRequest health;
+  health.set_service(name);
+  const auto watch = health_->Watch(&context, health);
+  EXPECT_FALSE(watch->Read(&response));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  grpc::ClientContext model_context;
+  v1::GetModelRequest request;
+  request.GetReflection()->MutableUnknownFields(&request)->AddLengthDelimited(99, name);
+  v1::GetModelResponse model;
+  EXPECT_EQ(stub_->GetModel(&model_context, request, &model).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 // Field report "an engine that throws a long backtrace".

@@ -9,6 +9,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/service/grpc_status.h"
+#include "server/service/request_size.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {
@@ -277,6 +278,17 @@ TEST_F(RequestValidationTest, UnknownEnumValues) {
   request_.clear_preview();
   request_.mutable_image()->set_interpolation(static_cast<v1::Interpolation>(-3));
   ExpectRefusal("image.interpolation must be INTERPOLATION_NEAREST, _LINEAR, _CUBIC or _LANCZOS, got -3");
+}
+
+TEST_F(RequestValidationTest, SixtyFourKibibytesAreEnough) {
+  google::protobuf::UnknownFieldSet& rest = *request_.GetReflection()->MutableUnknownFields(&request_);
+  const size_t framing = request_.ByteSizeLong() + 5;  // a tag of two bytes, a length of three
+  rest.AddLengthDelimited(99, std::string(kMaxRequestBytes - framing, 'a'));
+  EXPECT_THAT(Validate(), IsOk());
+  rest.AddVarint(99, 1);
+  ExpectRefusal(
+      "the request has 65539 bytes, and may have 65536 at most: shorten its texts, and leave out fields that "
+      "denoised.v1.GenerateDigitRequest does not have");
 }
 
 TEST_F(RequestValidationTest, AllViolationsAreToldAtOnce) {
