@@ -1,6 +1,7 @@
 // denoised loads its checkpoint anew while clients draw.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -117,6 +118,21 @@ TEST_F(ReloadTest, WatchedFileIsLoadedWhenItIsReplacedAndACorruptOneIsTold) {
   Replace(model_);
   while (Loaded() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_EQ(Failed(), 1);
+}
+
+// A pipe that nobody writes to: a checkpoint that never finishes loading.
+TEST_F(ReloadTest, SecondSigtermDuringAReloadThatHangsEndsTheServerAtOnce) {
+  Start();
+  std::filesystem::remove(path_);
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
+  BackgroundProgram& server = served_->server();
+  server.Signal(SIGHUP);
+  server.AwaitLine("SIGHUP: the checkpoint is loaded again");
+  server.Signal(SIGTERM);
+  server.AwaitLine("SIGTERM: draining");
+  server.Signal(SIGTERM);
+  EXPECT_EQ(server.Wait(), 128 + SIGTERM);
+  EXPECT_THAT(server.err(), testing::HasSubstr("ended at once by a signal; what was under way is lost"));
 }
 
 TEST_F(ReloadTest, SigtermDuringAReloadStopsTheServer) {
