@@ -250,7 +250,7 @@ class RollingRestartTest : public testing::Test {
   // Over many calls, once whoever balances has found all replicas.
   void ExpectEvenLoad() const {
     constexpr int kCalls = 1000;
-    constexpr double kOfAnEqualShare = 0.5;  // each call goes to the next replica, but on busy cores a health check is late
+    constexpr double kOfAnEqualShare = 0.5;  // each call goes to the next replica, but health checks may be late
     for (const Replica& replica : replicas_) replica.AwaitCalls(replica.calls() + 1);
     const std::array<int, kReplicas> before = Calls();
     std::array<int, kReplicas> since{};
