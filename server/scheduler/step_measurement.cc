@@ -30,6 +30,9 @@ constexpr std::chrono::microseconds kShortest(1);
 // How much of the best rate, in rows a second, a step must reach to be wide enough.
 constexpr double kRateWanted = 0.95;
 
+// How many times as long as a step of one row a wide enough step may take.
+constexpr double kMostTimesLonger = 3.5;
+
 // The spread of a machine that does nothing else stays below this.
 constexpr double kSteadySpread = 0.05;
 
@@ -74,14 +77,20 @@ absl::Status StepMeasurement::Run(const Step& step, const Clock& now, const std:
 }
 
 int StepMeasurement::WideEnough() const {
-  const auto rate = [](const Timed& timed) { return timed.rows / Seconds(timed.shortest); };
   if (timed_.back().shortest < kShortStep) return max_rows_;
-  double best = 0;
-  for (const Timed& timed : timed_) best = std::max(best, rate(timed));
+  const auto rate = [](const Timed& timed) { return timed.rows / Seconds(timed.shortest); };
+  const double longest = kMostTimesLonger * Seconds(timed_.front().shortest);
+  const auto too_long = [longest](const Timed& timed) { return timed.rows > 2 && Seconds(timed.shortest) > longest; };
+  double wanted = 0, best = 0;
+  for (const Timed& timed : timed_) wanted = std::max(wanted, kRateWanted * rate(timed));
+  int rows = 2;
   for (const Timed& timed : timed_) {
-    if (timed.rows >= 2 && rate(timed) >= kRateWanted * best) return timed.rows;
+    if (timed.rows < 2 || too_long(timed) || rate(timed) <= best) continue;
+    rows = timed.rows;
+    best = rate(timed);
+    if (best >= wanted) break;
   }
-  return 2;
+  return rows;
 }
 
 double StepMeasurement::spread() const {

@@ -45,6 +45,25 @@ TEST_F(StepMeasurementTest, FewestRowsThatGetThroughNearlyAsManyAsAny) {
   EXPECT_THAT(rows_, testing::ElementsAre(1, 2, 4, 8));
 }
 
+// Twice the rows are better by a tenth each time, and who draws beside others would be five to ten times as late.
+TEST_F(StepMeasurementTest, StepsThatTakeManyTimesAsLongAsOneOfARowAreTooWide) {
+  const auto two_cores = [](int rows, int) {
+    return microseconds(rows == 1 ? 370 : rows == 2 ? 540 : rows == 4 ? 1030 : rows == 8 ? 1850 : 3330);
+  };
+  ASSERT_THAT(Measure(two_cores, 16), IsOk());
+  EXPECT_EQ(measurement_.WideEnough(), 4) << "the best of those that are not too wide";
+  ASSERT_THAT(Measure([](int rows, int) { return rows * milliseconds(1); }), IsOk());
+  EXPECT_EQ(measurement_.WideEnough(), 2) << "the rows of a guided image, whatever they take";
+  ASSERT_THAT(Measure([](int rows, int) { return microseconds(rows == 1 ? 100 : 399); }, 2), IsOk());
+  EXPECT_EQ(measurement_.WideEnough(), 2) << "even so";
+}
+
+// By the times of a GPU: 264 rows take less than twice as long as one.
+TEST_F(StepMeasurementTest, WhereRowsCostHardlyAnythingStepsAreAsWideAsTheyPay) {
+  ASSERT_THAT(Measure([](int rows, int) { return microseconds(118 + (rows <= 132 ? 0 : 79)); }, 264), IsOk());
+  EXPECT_EQ(measurement_.WideEnough(), 256) << "264 are hardly better";
+}
+
 TEST_F(StepMeasurementTest, LongStepsAreNotTried) {
   ASSERT_THAT(Measure([](int rows, int) { return rows * milliseconds(40); }), IsOk());
   EXPECT_THAT(rows_, testing::ElementsAre(1, 2));
