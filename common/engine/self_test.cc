@@ -7,6 +7,7 @@
 #include "common/engine/device.h"
 #include "common/engine/torch/torch_engines.h"
 #include "common/model/golden_record.h"
+#include "common/support/caught.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -35,8 +36,9 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeCheckedEngine(const PlainCheckpoint&
   DENOISED_ASSIGN_OR_RETURN(const Precision precision,
                             ResolvePrecision(options.precision, options.device == "cpu" ? "cpu" : "cuda"));
   DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, make(checkpoint, options));
-  DENOISED_RETURN_IF_ERROR(
-      CheckEngine(*engine, reference.rows, reference.images, ToleranceOf(options, *engine, precision)));
+  DENOISED_RETURN_IF_ERROR(Caught("the self-test failed", [&] {
+    return CheckEngine(*engine, reference.rows, reference.images, ToleranceOf(options, *engine, precision));
+  }));
   return engine;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -15,7 +16,7 @@
 namespace denoised {
 namespace {
 
-enum class Fault { kFail, kHang, kPoison, kNan, kWrong, kOom };
+enum class Fault { kFail, kThrow, kHang, kPoison, kNan, kWrong, kOom };
 
 // Engines of this process that could draw wrongly, so far.
 std::atomic<uint64_t> engines = 0;
@@ -38,22 +39,14 @@ class FaultyEngine : public Engine {
     return !injected && engine_->Finite(slot);
   }
 
+  int StepsAtOnce(int network_rows) const override { return engine_->StepsAtOnce(network_rows); }
   absl::Status Step(absl::Span<const StepRow> rows) override {
-    if (rows.empty() || rows[0].plan->size() > 1) ++steps_;  // others are measured at start
-    before_.resize(static_cast<size_t>(num_slots()));
-    seeds_.resize(static_cast<size_t>(num_slots()));
-    for (const StepRow& row : rows) {
-      before_[static_cast<size_t>(row.slot)] = row.step;
-      seeds_[static_cast<size_t>(row.slot)] = row.seed;
-    }
-    const auto poisoned = [this](const StepRow& row) { return row.seed == where_; };
-    failed_ = (fault_ == Fault::kFail && steps_ >= where_) ||
-              (fault_ == Fault::kPoison && std::any_of(rows.begin(), rows.end(), poisoned));
-    if (failed_) return absl::InternalError("a fault that --inject_fault asked for");
-    failed_ = fault_ == Fault::kOom && steps_ > 0 && NetworkRows(rows) > static_cast<int64_t>(where_);
-    if (failed_) return absl::InternalError("the network failed: std::bad_alloc, which --inject_fault asked for");
-    while (fault_ == Fault::kHang && steps_ >= where_) std::this_thread::sleep_for(std::chrono::hours(1));
+    DENOISED_RETURN_IF_ERROR(BeFaulty(rows, 1));
     return engine_->Step(rows);
+  }
+  absl::Status Steps(absl::Span<const StepRow> rows, int count) override {
+    DENOISED_RETURN_IF_ERROR(BeFaulty(rows, count));
+    return engine_->Steps(rows, count);
   }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
@@ -63,6 +56,28 @@ class FaultyEngine : public Engine {
   }
 
  private:
+  // Before so many steps of these rows.
+  absl::Status BeFaulty(absl::Span<const StepRow> rows, int count) {
+    if (rows.empty() || rows[0].plan->size() > 1) steps_ += static_cast<uint64_t>(count);  // others: tried at start
+    before_.resize(static_cast<size_t>(num_slots()));
+    seeds_.resize(static_cast<size_t>(num_slots()));
+    for (const StepRow& row : rows) {
+      before_[static_cast<size_t>(row.slot)] = row.step;
+      seeds_[static_cast<size_t>(row.slot)] = row.seed;
+    }
+    const auto poisoned = [this](const StepRow& row) { return row.seed == where_; };
+    const bool reached = steps_ >= where_;
+    failed_ = fault_ == Fault::kThrow && reached;
+    if (failed_) throw std::runtime_error("an exception that --inject_fault asked for");
+    failed_ = (fault_ == Fault::kFail && reached) ||
+              (fault_ == Fault::kPoison && std::any_of(rows.begin(), rows.end(), poisoned));
+    if (failed_) return absl::InternalError("a fault that --inject_fault asked for");
+    failed_ = fault_ == Fault::kOom && steps_ > 0 && NetworkRows(rows) > static_cast<int64_t>(where_);
+    if (failed_) return absl::InternalError("the network failed: std::bad_alloc, which --inject_fault asked for");
+    while (fault_ == Fault::kHang && reached) std::this_thread::sleep_for(std::chrono::hours(1));
+    return absl::OkStatus();
+  }
+
   const Fault fault_;
   const uint64_t where_;
   const std::unique_ptr<Engine> engine_;
@@ -78,12 +93,14 @@ absl::StatusOr<std::unique_ptr<Engine>> InjectFault(const std::string& fault, Fa
                                                     std::unique_ptr<Engine> engine) {
   if (fault.empty()) return engine;
   const std::vector<std::string> parts = absl::StrSplit(fault, '@');
-  const std::vector<std::string> kinds = {"fail", "hang", "poison", "nan", "wrong", "oom"};
+  const std::vector<std::string> kinds = {"fail", "throw", "hang", "poison", "nan", "wrong", "oom"};
   const auto kind = std::find(kinds.begin(), kinds.end(), parts[0]);
   uint64_t where = 0;
   if (parts.size() != 2 || kind == kinds.end() || !absl::SimpleAtoi(parts[1], &where)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--inject_fault must be fail@STEP, hang@STEP, poison@SEED, nan@SEED, oom@ROWS or wrong@ENGINES, got ", fault));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--inject_fault must be fail@STEP, throw@STEP, hang@STEP, poison@SEED, nan@SEED, oom@ROWS or "
+                     "wrong@ENGINES, got ",
+                     fault));
   }
   const auto wanted = static_cast<Fault>(kind - kinds.begin());
   if ((wanted == Fault::kWrong) != (time == FaultTime::kSelfTest)) return engine;

@@ -6,10 +6,13 @@
 //
 //   wrong@N   the first N engines of this process draw other pixels, in their self-test already
 //   fail@N    every step from the Nth on fails, those at start not counted
+//   throw@N   every step from the Nth on throws an exception instead, which no engine ought to
 //   hang@N    the Nth step never returns
 //   poison@S  steps that have a row with seed S fail
 //   nan@S     images with seed S stop being finite numbers
 //   oom@N     steps of more than N network rows find no memory, those at start not counted
+//
+// Of several steps that are asked for at once, one that fails fails them all.
 #ifndef DENOISED_SERVER_LOADING_FAULTY_ENGINE_H_
 #define DENOISED_SERVER_LOADING_FAULTY_ENGINE_H_
 

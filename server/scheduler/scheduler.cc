@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "common/support/caught.h"
 #include "common/support/clock.h"
 #include "common/support/status_macros.h"
 
@@ -39,6 +40,9 @@ const StepPlan& TrialPlan() {
   static const auto* const plan = new StepPlan{{.q = 1, .lo = -kAny, .hi = kAny, .b = 1}};
   return *plan;
 }
+
+// What an engine has thrown goes on like this.
+constexpr char kEngineFailed[] = "the engine failed";
 
 absl::Status DrainingStatus() { return absl::UnavailableError("the server is shutting down; try another replica"); }
 
@@ -660,40 +664,31 @@ std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::Leaving(SteadyTime n
 std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::TakeDropped(
     const std::vector<std::shared_ptr<Request>>& leaving, SteadyTime now) {
   std::vector<std::shared_ptr<Request>> dropped;
-  bool begun = false;
   for (const std::shared_ptr<Request>& request : leaving) {
     if (request->over) continue;
     request->drop = Judge(*request, now);
-    begun = begun || request->started > request->finished;
     StopWaiting(*request);
     Close(*request);
     dropped.push_back(request);
   }
-  if (begun) DropImages();
   for (const std::shared_ptr<Request>& request : dropped) {
+    DropImages(*request);
     order_.Leave(request->flow, request->WorkOf(request->draw.count - request->finished));
   }
+  std::erase_if(chosen_, [](const ActiveImage* image) { return image->request == nullptr; });
   came_or_went_ = came_or_went_ || !dropped.empty();
   return dropped;
 }
 
-// Frees the slots of requests that are over.
-void Scheduler::DropImages() {
-  std::vector<std::pair<Turn, ActiveImage*>> gone;
-  paused_.ForEach([&gone](const auto& entry) {
-    if (entry.item->request->over) gone.emplace_back(entry.turn, entry.item);
-  });
-  for (const auto& [turn, image] : gone) paused_.Take(turn, image->WorkLeft());
-  std::erase_if(chosen_, [&gone](ActiveImage* image) {
-    if (!image->request->over) return false;
-    gone.emplace_back(image->turn(), image);
-    return true;
-  });
-  for (const auto& [turn, image] : gone) {
-    if (observer_ != nullptr && image->step > 0) {
-      observer_->OnWasted(image->request->drop->reason, static_cast<uint64_t>(image->step));
+// Frees the slots of a request that is over.
+void Scheduler::DropImages(Request& request) {
+  for (const int slot : std::exchange(request.slots, {})) {
+    ActiveImage& image = active_[static_cast<size_t>(slot)];
+    if (!image.in_step) paused_.Take(image.turn(), image.WorkLeft());
+    if (observer_ != nullptr && image.step > 0) {
+      observer_->OnWasted(request.drop->reason, static_cast<uint64_t>(image.step));
     }
-    Free(*image);
+    Free(image);
   }
 }
 
@@ -784,7 +779,7 @@ int Scheduler::StepsAtOnce() const {
 absl::Status Scheduler::InEngine(absl::FunctionRef<absl::Status()> use_engine) {
   engine_use_ = EngineUse::kInStep;
   ++beats_;
-  const absl::Status status = use_engine();
+  const absl::Status status = Caught(kEngineFailed, use_engine);
   EngineUse use = EngineUse::kInStep;
   if (!engine_use_.compare_exchange_strong(use, EngineUse::kNone)) return absl::AbortedError("abandoned");
   return status;
@@ -799,7 +794,11 @@ absl::Status Scheduler::TryEngine(int slot) {
   DENOISED_RETURN_IF_ERROR(CallEngine({{.slot = slot, .plan = &TrialPlan()}}, 1));
   if (!engine_.Finite(slot)) return absl::InternalError("the network's output is not made of finite numbers");
   ModelPixels pixels{};
-  return engine_.Read(slot, FrameKind::kNoisy, absl::MakeSpan(pixels));
+  return ReadEngine(slot, FrameKind::kNoisy, pixels);
+}
+
+absl::Status Scheduler::ReadEngine(int slot, FrameKind kind, ModelPixels& pixels) {
+  return Caught(kEngineFailed, [&] { return engine_.Read(slot, kind, absl::MakeSpan(pixels)); });
 }
 
 // Tried once in a pass.
@@ -933,7 +932,7 @@ bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
   const uint32_t step = static_cast<uint32_t>(image.step + image.advanced);
   const uint32_t total_steps = static_cast<uint32_t>(request.steps());
   const auto read = [&](FrameKind kind, ModelPixels& pixels) {
-    const absl::Status status = engine_.Read(image.slot.index, kind, absl::MakeSpan(pixels));
+    const absl::Status status = ReadEngine(image.slot.index, kind, pixels);
     if (status.ok()) return true;
     unreadable_ = true;
     FailImage(image.slot.index, status);

@@ -40,7 +40,7 @@
 // row that makes steps fail costs its own request alone, however often it is sent. When no row comes through, a step
 // that the engine could make when it was started tells whose fault it is: the rows', or the engine's. heartbeat() tells
 // others of the engine's, and whether the loop goes on; an engine that hangs in a step is beyond help, but Abandon ends
-// its requests.
+// its requests. What an engine throws is a failure too.
 //
 // Invariants:
 //   1. A slot of the engine belongs to at most one image; its handle dies with the loan (slot_table.h).
@@ -379,7 +379,7 @@ class Scheduler {
   std::vector<std::shared_ptr<Request>> Leaving(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::vector<std::shared_ptr<Request>> TakeDropped(const std::vector<std::shared_ptr<Request>>& leaving,
                                                     SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void DropImages() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropImages(Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Choose(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ActiveImage* Resume(int slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ActiveImage* Begin(const std::shared_ptr<Request>& request, SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -389,6 +389,7 @@ class Scheduler {
   int StepsAtOnce() const;
   absl::Status CallEngine(absl::Span<const StepRow> rows, int steps) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status TryEngine(int slot) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status ReadEngine(int slot, FrameKind kind, ModelPixels& pixels);
   bool EngineWorks(int slot) ABSL_LOCKS_EXCLUDED(mu_);
   void JudgeEngine() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status StepRows(absl::Span<const StepRow> rows) ABSL_LOCKS_EXCLUDED(mu_);

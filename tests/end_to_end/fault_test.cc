@@ -80,12 +80,12 @@ TEST(FaultTest, HungStepEndsItsCallsAndAfterASecondOneTheProcess) {
   EXPECT_EQ(served.server().Wait(), 4);
 }
 
-TEST(FaultTest, EngineThatFailsStepAfterStepEndsTheProcess) {
-  Served served({"--inject_fault=fail@1"});
-  const auto draw_five = [&served] {
+// Five calls are told so, then there is a new engine, and after five more the process ends.
+void ExpectToFailStepAfterStep(const std::string& fault, const std::string& error) {
+  Served served({"--inject_fault=" + fault});
+  const auto draw_five = [&] {
     for (int i = 0; i < 5; ++i) {
-      EXPECT_THAT(RunProgram(DrawOnce(served, {})).err, HasSubstr("a fault that --inject_fault asked for"))
-          << "call " << i;
+      EXPECT_THAT(RunProgram(DrawOnce(served, {})).err, HasSubstr(error)) << "call " << i;
     }
   };
   draw_five();
@@ -93,6 +93,15 @@ TEST(FaultTest, EngineThatFailsStepAfterStepEndsTheProcess) {
   draw_five();
   EXPECT_EQ(served.server().Wait(), 4);
   EXPECT_THAT(served.server().err(), HasSubstr("the engine is failing, and it was built anew already"));
+}
+
+TEST(FaultTest, EngineThatFailsStepAfterStepEndsTheProcess) {
+  ExpectToFailStepAfterStep("fail@1", "a fault that --inject_fault asked for");
+}
+
+// One exception ended the process, and every call with it.
+TEST(FaultTest, EngineThatThrowsStepAfterStepIsTreatedLikeOneThatFails) {
+  ExpectToFailStepAfterStep("throw@1", "the engine failed: an exception that --inject_fault asked for");
 }
 
 // Field report "the device of `auto` is not usable, and nobody is told": what was chosen, and why, is in the log and in

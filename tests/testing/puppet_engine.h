@@ -13,6 +13,7 @@
 #include <cmath>
 #include <functional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -67,10 +68,10 @@ class PuppetEngine : public Engine {
     if (keeps_batches_) batches_.emplace_back(rows.begin(), rows.end());
     if (clock_ != nullptr) clock_->Advance(step_time_(NetworkRows(rows)));
     for (const StepRow& row : rows) steps_done_[row.slot] = row.step;
-    if (!next_error_.ok()) return std::exchange(next_error_, absl::OkStatus());
-    if (!every_error_.ok()) return every_error_;
+    if (!next_error_.ok()) return Failure(std::exchange(next_error_, absl::OkStatus()));
+    if (!every_error_.ok()) return Failure(every_error_);
     for (const StepRow& row : rows) {
-      if (row.seed == poisonous_seed_) return absl::InternalError("the puppet chokes on this row");
+      if (row.seed == poisonous_seed_) return Failure(absl::InternalError("the puppet chokes on this row"));
     }
     for (const StepRow& row : rows) {
       steps_done_[row.slot] = row.step + 1;
@@ -107,8 +108,8 @@ class PuppetEngine : public Engine {
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
     const absl::MutexLock lock(&mu_);
     ++reads_;
-    if (slot == unreadable_slot_) return absl::InternalError("the puppet cannot read this slot");
-    if (!read_error_.ok()) return read_error_;
+    if (slot == unreadable_slot_) return Failure(absl::InternalError("the puppet cannot read this slot"));
+    if (!read_error_.ok()) return Failure(read_error_);
     std::fill(pixels.begin(), pixels.end(), kind == FrameKind::kNoisy ? values_[slot] : clean_[slot]);
     if (noisy_) {
       for (float& pixel : pixels) pixel = std::uniform_real_distribution<float>(-1.0f, 1.0f)(noise_);
@@ -163,6 +164,11 @@ class PuppetEngine : public Engine {
   void FailEveryRead(absl::Status error) {
     const absl::MutexLock lock(&mu_);
     read_error_ = std::move(error);
+  }
+  // From now on, whatever fails throws its error's message instead.
+  void ThrowErrors() {
+    const absl::MutexLock lock(&mu_);
+    throws_ = true;
   }
   // From now on, nobody knows what a failed step has done.
   void ForgetStepsDone() {
@@ -231,6 +237,11 @@ class PuppetEngine : public Engine {
  private:
   static constexpr uint64_t kNobodysSeed = 0xDEAD0BEEF;
 
+  absl::Status Failure(absl::Status error) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (throws_) throw std::runtime_error(std::string(error.message()));
+    return error;
+  }
+
   void WaitForPermission() {
     const absl::MutexLock lock(&mu_);
     const auto free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !held_ || allowed_ > 0; };
@@ -255,6 +266,7 @@ class PuppetEngine : public Engine {
   uint64_t not_finite_seed_ ABSL_GUARDED_BY(mu_) = kNobodysSeed;
   bool nothing_finite_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status read_error_ ABSL_GUARDED_BY(mu_);
+  bool throws_ ABSL_GUARDED_BY(mu_) = false;
   bool forgetful_ ABSL_GUARDED_BY(mu_) = false;
   bool keeps_batches_ ABSL_GUARDED_BY(mu_) = true;
   int steps_at_once_ ABSL_GUARDED_BY(mu_) = 1;

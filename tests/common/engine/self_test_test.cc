@@ -10,6 +10,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/golden_reference.h"
 #include "common/engine/cpu/onednn_network.h"
+#include "tests/testing/puppet_engine.h"
 #include "tests/testing/status_matchers.h"
 
 namespace denoised {
@@ -127,6 +128,18 @@ TEST_F(SelfTest, EngineThatCannotBeMadeSaysWhy) {
   };
   EXPECT_THAT(MakeCheckedEngine(Plain(*checkpoint_), *reference_, {.device = "cpu"}, out_of_memory),
               StatusIs(absl::StatusCode::kInternal, "out of memory"));
+}
+
+// With --device=auto the next one is tried, instead of the process ending.
+TEST_F(SelfTest, EngineThatThrowsIsRefused) {
+  const auto throws = [](const PlainCheckpoint&, const EngineOptions&) -> absl::StatusOr<std::unique_ptr<Engine>> {
+    auto puppet = std::make_unique<PuppetEngine>(20);
+    puppet->FailEveryStep(absl::InternalError("out of memory"));
+    puppet->ThrowErrors();
+    return puppet;
+  };
+  EXPECT_THAT(MakeCheckedEngine(Plain(*checkpoint_), *reference_, {.device = "cpu"}, throws),
+              StatusIs(absl::StatusCode::kInternal, "the self-test failed: out of memory"));
 }
 
 std::vector<std::string> Names(const EngineOptions& options) {

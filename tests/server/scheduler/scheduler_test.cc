@@ -236,8 +236,41 @@ TEST_F(SchedulerTest, StepIsAsWideAsTheEngineRewards) {
   EXPECT_EQ(rows_of([](int) { return milliseconds(1); }), 16) << "rows cost nothing";
   EXPECT_EQ(rows_of([](int rows) { return milliseconds(rows); }), 2) << "rows cost their share: a guided image's two";
   EXPECT_EQ(rows_of([](int rows) { return milliseconds(std::max(rows, 8)); }), 8) << "eight cores";
-  EXPECT_EQ(rows_of([](int rows) { return milliseconds(5 + rows); }), 16) << "each further row is cheaper";
+  EXPECT_EQ(rows_of([](int rows) { return milliseconds(9 + rows); }), 16) << "each further row is cheaper";
   EXPECT_EQ(rows_of([](int) { return milliseconds(0); }), 16) << "nothing costs anything";
+}
+
+// Where wide steps are a little better, those of 16 rows made another client 14 times as late as alone.
+TEST_F(SchedulerTest, OneClientsQueueMakesAnothersFewStepsAtMostFourTimesAsLate) {
+  constexpr int kSteps = 100;
+  PuppetEngine engine(UsefulSlots({}));
+  engine.SetStepTime(&clock_, [](int rows) {
+    return std::chrono::microseconds(rows == 1 ? 370 : rows == 2 ? 540 : rows <= 4 ? 1030 : rows <= 8 ? 1970 : 3500);
+  });
+  Scheduler scheduler(engine, {}, nullptr, [this] { return clock_.now(); });
+  ASSERT_THAT(scheduler.Calibrate(), IsOk());
+  const auto draw_few = [&] {
+    DrawRequest few = Draw(kSteps);
+    few.client = "few";
+    const auto heard = std::make_shared<Recorder>();
+    const absl::StatusOr<Admission> admission = scheduler.Submit(few, heard);
+    EXPECT_THAT(admission, IsOk());
+    const SteadyTime start = clock_.now();
+    while (!heard->done.has_value() && scheduler.RunStep()) {
+    }
+    return clock_.now() - start;
+  };
+  const auto alone = draw_few();
+  DrawRequest many = Draw(1000, 200);
+  many.client = "many";
+  const auto heard = std::make_shared<Recorder>();
+  const absl::StatusOr<Admission> queue = scheduler.Submit(many, heard);
+  ASSERT_THAT(queue, IsOk());
+  for (int i = 0; i < 20; ++i) {
+    for (int pass = 0; pass < 37; ++pass) scheduler.RunStep();
+    EXPECT_LE(draw_few(), 4 * alone);
+  }
+  EXPECT_FALSE(heard->done.has_value());
 }
 
 TEST_F(SchedulerTest, BatchMixesSamplersAndStepCounts) {
@@ -929,6 +962,43 @@ TEST_F(SchedulerTest, NumbersThatAreNotFiniteAreFoundAtTheStepThatMadeThem) {
                                          "another seed, or a lower guidance_scale if it has one"));
   RunUntilIdle();
   EXPECT_THAT(*good.heard->done, IsOk());
+}
+
+// An exception out of the engine ended the process.
+TEST_F(SchedulerTest, EngineThatThrowsInAStepFailsLikeAnyOther) {
+  engine_.ThrowErrors();
+  engine_.Poison(13);
+  Client poisoned = Submit(DrawSeed(13)), good = Submit(DrawSeed(1));
+  RunUntilIdle();
+  EXPECT_THAT(*poisoned.heard->done,
+              StatusIs(absl::StatusCode::kInternal, "the engine failed: the puppet chokes on this row"));
+  ASSERT_THAT(*good.heard->done, IsOk());
+  EXPECT_EQ(good.heard->images.at(0).pixels[0], PuppetPixel(0, 1, 0, 3)) << "no step too many";
+  engine_.FailEveryStep(absl::InternalError("no device"));
+  for (int i = 1; i <= 5; ++i) {
+    Client client = Submit(DrawSeed(1));
+    RunUntilIdle();
+    EXPECT_THAT(*client.heard->done, StatusIs(absl::StatusCode::kInternal, "the engine failed: no device"));
+    EXPECT_EQ(scheduler_.heartbeat().failed_steps, i);
+  }
+}
+
+TEST_F(SchedulerTest, EngineThatThrowsWhenItIsReadFailsLikeAnyOther) {
+  engine_.ThrowErrors();
+  engine_.FailEveryRead(absl::InternalError("not finite numbers"));
+  Client client = Submit(DrawSeed(1));
+  RunUntilIdle();
+  EXPECT_THAT(*client.heard->done, StatusIs(absl::StatusCode::kInternal, "the engine failed: not finite numbers"));
+  EXPECT_EQ(scheduler_.heartbeat().failed_steps, 1);
+  EXPECT_THAT(scheduler_.Calibrate(), StatusIs(absl::StatusCode::kInternal, "the engine failed: not finite numbers"));
+}
+
+TEST_F(SchedulerTest, EngineThatThrowsWhileItChoosesIsMeasuredLater) {
+  Calibrate();
+  engine_.SetChooseAgain([](const std::function<bool()>&) -> bool { throw std::runtime_error("no memory"); });
+  EXPECT_FALSE(scheduler_.MeasureAgain());
+  engine_.SetChooseAgain(nullptr);
+  EXPECT_TRUE(scheduler_.MeasureAgain());
 }
 
 TEST_F(SchedulerTest, ImageThatIsNotFiniteSaysNothingOfTheEngine) {
