@@ -10,6 +10,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -79,6 +80,7 @@ class PuppetServer : public testing::Test {
 
   Server::ModelLoader PuppetLoader() {
     return [this](const ServingModelOptions& options, SchedulerObserver* observer) {
+      if (before_loading_) before_loading_();
       const auto make_engine = [this]() -> absl::StatusOr<std::unique_ptr<Engine>> {
         auto engine = std::make_unique<PuppetEngine>(slots_);
         engine_ = engine.get();
@@ -158,7 +160,8 @@ class PuppetServer : public testing::Test {
   }
 
   const int slots_;
-  bool keeps_batches_ = true;  // those of the first engine
+  std::function<void()> before_loading_;  // called for each model; to be set while none is being loaded
+  bool keeps_batches_ = true;             // those of the first engine
   ServerOptions options_;
   ModelInfo info_;
   PuppetEngine* engine_ = nullptr;     // of the model that was loaded last

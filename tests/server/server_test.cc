@@ -423,6 +423,62 @@ TEST_F(ServerTest, HungEngineIsReplacedOnceAndThenTheProcessEnds) {
   first->LetGo();
 }
 
+// Balancers that watch must hear of both; those that ask now and then may ask in between.
+class WatchedServerTest : public ServerTest {
+ protected:
+  void StartWatching() {
+    Start();
+    before_loading_ = [this] { heard_.WaitForNotification(); };
+    for (const char* service : {"", "denoised.v1.DigitService"}) {
+      grpc::health::v1::HealthCheckRequest request;
+      request.set_service(service);
+      contexts_.push_back(std::make_unique<grpc::ClientContext>());
+      watches_.push_back(health_->Watch(contexts_.back().get(), request));
+    }
+    ExpectToHear(HealthCheckResponse::SERVING);
+  }
+
+  void ExpectToHear(HealthCheckResponse::ServingStatus status) {
+    for (const auto& watch : watches_) {
+      HealthCheckResponse response;
+      EXPECT_TRUE(watch->Read(&response));
+      EXPECT_EQ(response.status(), status);
+    }
+  }
+
+  // The new engine is not made before everybody has heard of the old one.
+  void ExpectToHearOfAnEngineThatIsBuiltAnew() {
+    ExpectToHear(HealthCheckResponse::NOT_SERVING);
+    heard_.Notify();
+    ExpectToHear(HealthCheckResponse::SERVING);
+    EXPECT_TRUE(Generate(Request(2, 5)).status.ok());
+    for (const auto& context : contexts_) context->TryCancel();
+    for (const auto& watch : watches_) EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+
+ private:
+  absl::Notification heard_;
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts_;
+  std::vector<std::unique_ptr<grpc::ClientReader<HealthCheckResponse>>> watches_;
+};
+
+TEST_F(WatchedServerTest, OpenWatchesHearThatAStepHangsAndThatThereIsANewEngine) {
+  options_.stall_timeout_seconds = 0.3;
+  StartWatching();
+  PuppetEngine* const first = engine_;
+  first->HoldSteps();
+  EXPECT_EQ(Generate(Request(1, 5)).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  ExpectToHearOfAnEngineThatIsBuiltAnew();
+  first->LetGo();
+}
+
+TEST_F(WatchedServerTest, OpenWatchesHearThatStepsFailAndThatThereIsANewEngine) {
+  StartWatching();
+  engine_->FailEveryStep(absl::InternalError("the device is lost"));
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(Generate(Request(1, 5)).status.ok());
+  ExpectToHearOfAnEngineThatIsBuiltAnew();
+}
+
 // Not a second time as the model that was replaced.
 TEST_F(ServerTest, FailingEngineIsCountedOnceAndBuiltAnew) {
   Start();
