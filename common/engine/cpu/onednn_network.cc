@@ -3,9 +3,11 @@
 #include <omp.h>
 
 #include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "common/engine/cpu/cpu_kernels.h"
 #include "common/engine/cpu/onednn_compiler.h"
 #include "common/engine/cpu/onednn_memory.h"
 #include "common/engine/cpu/onednn_model.h"
@@ -25,6 +27,30 @@ class TeamSize {
   const int before_;
 };
 
+// While one lives, tiny numbers are zero in all threads of the calling thread's team. They need not have got that from
+// the thread that started them: others may have used the team before, or use it afterwards.
+class FlushingTeam {
+ public:
+  explicit FlushingTeam(int threads) : members_(static_cast<size_t>(threads)) {
+    EachMember([](std::optional<FlushDenormals>& member) { member.emplace(); });
+  }
+  ~FlushingTeam() {
+    EachMember([](std::optional<FlushDenormals>& member) { member.reset(); });
+  }
+  FlushingTeam(const FlushingTeam&) = delete;
+  FlushingTeam& operator=(const FlushingTeam&) = delete;
+
+ private:
+  template <typename Work>
+  void EachMember(Work work) {
+    const int threads = static_cast<int>(members_.size());
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    work(members_[static_cast<size_t>(omp_get_thread_num())]);
+  }
+
+  std::vector<std::optional<FlushDenormals>> members_;
+};
+
 class OneDnnNetwork : public CpuNetwork {
  public:
   OneDnnNetwork(std::shared_ptr<const OneDnnModel> model, const OneDnnNetworkOptions& options)
@@ -37,6 +63,7 @@ class OneDnnNetwork : public CpuNetwork {
 
   void Predict(absl::Span<const NetworkRow> rows, float* e) override {
     const TeamSize team_size(options_.threads);
+    const FlushingTeam flushing_team(options_.threads);
     PrepareCall(rows, e);
     OneDnnProgram& program = programs_.at(rows.size());
     if (program.empty()) program = CompileOneDnn(*model_, options_, static_cast<int>(rows.size()), memory_);
