@@ -52,7 +52,7 @@ void AddModelOptions(CLI::App& app, ServerOptions& options) {
       "once, and else the process ends; 0: for ever")
       ->check(CLI::Range(0.0, 86400.0));
   Add(app, "inject_fault", options.model.fault,
-      "For tests: fail@STEP, hang@STEP, poison@SEED, nan@SEED, oom@ROWS or wrong@ENGINES")
+      "For tests: fail@STEP, throw@STEP, hang@STEP, poison@SEED, nan@SEED, oom@ROWS or wrong@ENGINES")
       ->group("");
 }
 
