@@ -49,6 +49,14 @@ bool Write(const GreyImage& image, png_structp png, png_infop info, std::string*
 
 }  // namespace
 
+// A byte of each row names its filter. What does not get smaller, zlib stores; its own bound (deflateBound) is a
+// twentieth more at most, and chunks add 12 bytes to each 8 KiB.
+int64_t LargestPngBytes(int64_t width, int64_t height) {
+  constexpr int64_t kHeaders = 1024;
+  const int64_t raw = (width + 1) * height;
+  return raw + raw / 16 + kHeaders;
+}
+
 absl::StatusOr<std::string> EncodePng(const GreyImage& image) {
   const auto pixels = static_cast<int64_t>(image.pixels.size());
   if (image.width < 1 || image.height < 1 || int64_t{image.width} * image.height != pixels) {

@@ -9,6 +9,7 @@
 #ifndef DENOISED_COMMON_IMAGE_PNG_H_
 #define DENOISED_COMMON_IMAGE_PNG_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,9 @@ namespace denoised {
 // An 8-bit greyscale PNG. The same pixels always give the same bytes. INVALID_ARGUMENT for an image without pixels, or
 // of more than libpng takes.
 absl::StatusOr<std::string> EncodePng(const GreyImage& image);
+
+// More than EncodePng ever makes of so many pixels, those of noise, which do not get smaller, included.
+int64_t LargestPngBytes(int64_t width, int64_t height);
 
 // The inverse; colours become grey. INVALID_ARGUMENT for bytes that are not a PNG, or one of more than 64 million
 // pixels.

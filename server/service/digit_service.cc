@@ -44,6 +44,19 @@ absl::Status AdviseRetry(absl::Status status, uint64_t random, grpc::CallbackSer
   return status;
 }
 
+absl::Status NoRoomStatus(const OutputBudget& output, int64_t bytes) {
+  constexpr std::chrono::seconds kWait(1);
+  constexpr double kMiB = 1 << 20;
+  absl::Status status = absl::ResourceExhaustedError(absl::StrFormat(
+      "too much could wait for readers: the images of this request take up to %.1f MiB, those that were "
+      "admitted up to %.1f of %.0f MiB (--max_output_bytes); try again in about %d s, or ask for smaller "
+      "pictures",
+      static_cast<double>(bytes) / kMiB, static_cast<double>(output.reserved()) / kMiB,
+      static_cast<double>(output.limit_for_images()) / kMiB, kWait.count()));
+  SetRetryAfter(status, kWait);
+  return status;
+}
+
 // gRPC's deadlines are wall-clock times; the scheduler's are not.
 SteadyTime SteadyDeadline(const grpc::CallbackServerContext& context) {
   const std::chrono::system_clock::time_point deadline = context.deadline();
@@ -173,9 +186,15 @@ GenerateReactor* DigitService::GenerateDigit(grpc::CallbackServerContext* contex
   valid->draw.client = *std::move(client);
   const std::shared_ptr<CallRecord> call = calls_.Find(*context);
   DescribeDraw(valid->draw, served->info(), *call);
+  const int64_t most_bytes = DigitStream::MostImageBytes(*valid);
+  OutputRoom room = output_.Reserve(most_bytes);
+  if (!room) {
+    metrics_.OnRejected(DropReason::kQueueFull);
+    return new RefusedCall(AdviseRetry(NoRoomStatus(output_, most_bytes), RandomSeed(), *context));
+  }
   const DigitStream::Environment environment{
       .encoders = &encoders_, .metrics = &metrics_, .output = &output_, .read_limits = options_.read_limits};
-  const auto stream = std::make_shared<DigitStream>(environment, call, served, *valid);
+  const auto stream = std::make_shared<DigitStream>(environment, call, served, *valid, std::move(room));
   metrics_.OnRequestStarted();  // NOTE: before Submit, so that a drain overlooks no call that was admitted
   absl::StatusOr<Admission> admission = served->scheduler().Submit(valid->draw, stream);
   if (!admission.ok()) {

@@ -30,7 +30,7 @@ struct DigitServiceOptions {
   uint32_t max_images_per_request = 100;  // never more than the scheduler's capacity, whatever is set here
   int encoder_threads = 0;                // 0: DefaultEncoders()
   ReadLimits read_limits = {};            // of each call's reader
-  int64_t max_output_bytes = 128 << 20;   // that wait for readers, beyond which there are no previews
+  int64_t max_output_bytes = 128 << 20;   // that wait for readers: output_budget.h
 };
 
 // Threads that make PNGs: a quarter of the cores, so that a CPU that draws keeps the most of them, and at least one.

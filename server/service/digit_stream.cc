@@ -55,13 +55,20 @@ class DigitStream::CallReactor : public Reactor {
   const std::shared_ptr<DigitStream> stream_;
 };
 
+int64_t DigitStream::MostImageBytes(const ValidRequest& request) {
+  constexpr int64_t kBesideThePng = 256;
+  const int64_t response = LargestPngBytes(request.format.size, request.format.size) + kBesideThePng;
+  return 2 * response + request.draw.count * kEventBytes;  // this and gRPC's copy
+}
+
 DigitStream::DigitStream(const Environment& environment, std::shared_ptr<CallRecord> call,
-                         std::shared_ptr<ServingModel> model, const ValidRequest& request)
+                         std::shared_ptr<ServingModel> model, const ValidRequest& request, OutputRoom room)
     : environment_(environment),
       call_(std::move(call)),
       request_(request),
       black_below_(model->info().metadata.black_below),
       model_(std::move(model)),
+      room_(std::move(room)),
       allowance_(environment.read_limits) {}
 
 DigitStream::Reactor* DigitStream::Open(grpc::CallbackServerContext* context, const v1::GenerateDigitResponse& accepted,
@@ -247,6 +254,7 @@ void DigitStream::QueueEncoding() {
 void DigitStream::Finish(const absl::Status& status) {
   finished_ = true;
   ticket_ = Ticket();  // first, so that the place is free again when the client hears that the call is over
+  room_ = OutputRoom();
   reactor_->Finish(ToGrpcStatus(status));
 }
 

@@ -18,8 +18,8 @@
 // it, and in the meantime hardly any are read from the engine; once it is behind, images go before previews. What waits
 // is counted in bytes, too: a stream takes no more previews beyond kMaxStreamBytes, nor does any while all streams
 // together are at the limit (output_budget.h). Finished images are always taken: each keeps its place in the scheduler
-// until it has been written. A reader below the least rate over the call as a whole has its call ended
-// (read_allowance.h).
+// until it has been written, and its request was admitted with room for them. A reader below the least rate over the
+// call as a whole has its call ended (read_allowance.h).
 //
 // Thread-safe.
 #ifndef DENOISED_SERVER_SERVICE_DIGIT_STREAM_H_
@@ -69,9 +69,12 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
     ReadLimits read_limits = {};
   };
 
-  // `environment`'s parts outlive the stream. `model` is held until the call is over.
+  // What the images of such a request take at worst until they have been read: all are finished, one is being written.
+  static int64_t MostImageBytes(const ValidRequest& request);
+
+  // `environment`'s parts outlive the stream. `room`: for MostImageBytes. `model` is held until the call is over.
   DigitStream(const Environment& environment, std::shared_ptr<CallRecord> call, std::shared_ptr<ServingModel> model,
-              const ValidRequest& request);
+              const ValidRequest& request, OutputRoom room);
 
   // Begins the call with its first event. Once, after Submit. The call has been counted by Metrics::OnRequestStarted;
   // its end is counted here.
@@ -137,6 +140,7 @@ class DigitStream : public DrawListener, public std::enable_shared_from_this<Dig
   absl::Mutex mu_;
   std::shared_ptr<ServingModel> model_ ABSL_GUARDED_BY(mu_);  // NOTE: before ticket_, which must go first
   Ticket ticket_ ABSL_GUARDED_BY(mu_);
+  OutputRoom room_ ABSL_GUARDED_BY(mu_);
   grpc::CallbackServerContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;
   Reactor* reactor_ ABSL_GUARDED_BY(mu_) = nullptr;        // null before Open and after CallOver
   bool busy_ ABSL_GUARDED_BY(mu_) = false;                 // an event is being encoded or written

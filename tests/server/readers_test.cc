@@ -157,6 +157,47 @@ TEST_F(ReadersTest, BytesThatWaitAreBoundedOverAllCalls) {
   ASSERT_LE(waiting(), kLimit + kFrame);
 }
 
+// So many big pictures that nobody reads could take more memory than there is; small ones fit beside them.
+TEST_F(ReadersTest, RequestsAreRefusedWhoseImagesCouldTakeTooMuch) {
+  options_.service.max_output_bytes = 0;  // for images that is 32 MiB
+  Start();
+  engine_->HoldSteps();
+  v1::GenerateDigitRequest big = Request(3);
+  big.mutable_image()->set_size(1024);
+  ValidRequest valid;
+  valid.draw.count = 1;
+  valid.format.size = 1024;
+  const int64_t most = OutputBudget::kLeastForImages / DigitStream::MostImageBytes(valid);
+  ASSERT_LT(most, kSlots + 8);
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<Reader> readers;
+  for (int i = 0; i < most; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stub_->GenerateDigit(contexts.back().get(), big));
+    v1::GenerateDigitResponse accepted;
+    ASSERT_TRUE(readers.back()->Read(&accepted));
+  }
+  grpc::ClientContext refused;
+  const grpc::Status status = Generate(refused, big).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(
+      status.error_message(),
+      "too much could wait for readers: the images of this request take up to 2.1 MiB, those that were admitted up "
+      "to 29.9 of 32 MiB (--max_output_bytes); try again in about 1 s, or ask for smaller pictures");
+  EXPECT_EQ(refused.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
+  EXPECT_EQ(Metric("denoised_rejected_total{reason=\"queue_full\"}"), "1");
+  grpc::ClientContext small;
+  const Reader beside = stub_->GenerateDigit(&small, Request(4));
+  v1::GenerateDigitResponse event;
+  EXPECT_TRUE(beside->Read(&event));
+  engine_->LetGo();
+  for (const Reader& reader : readers) {
+    while (reader->Read(&event)) continue;
+    EXPECT_TRUE(reader->Finish().ok());
+  }
+  EXPECT_TRUE(Generate(big).status.ok()) << "the room must have come back";
+}
+
 TEST_F(ReadersTest, ImagesAreSentWhenThereIsNoRoomForPreviews) {
   options_.service.max_output_bytes = 0;
   Start();

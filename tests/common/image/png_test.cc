@@ -5,6 +5,7 @@
 
 #include <numeric>
 #include <opencv2/imgcodecs.hpp>
+#include <random>
 
 #include "tests/testing/status_matchers.h"
 
@@ -21,6 +22,18 @@ TEST(PngTest, ComesBackAndIsTheSameEachTime) {
   const std::string png = *EncodePng(Ramp(20));
   EXPECT_EQ(*DecodePng(png), Ramp(20));
   EXPECT_EQ(*EncodePng(Ramp(20)), png);
+}
+
+TEST(PngTest, NoiseIsTheLargest) {
+  std::minstd_rand random(1);
+  for (const int size : {1, 32, 100, 256, 1024}) {
+    GreyImage noise{.width = size, .height = size, .pixels = {}};
+    for (int i = 0; i < size * size; ++i) noise.pixels.push_back(static_cast<uint8_t>(random() >> 8));
+    const absl::StatusOr<std::string> png = EncodePng(noise);
+    ASSERT_THAT(png, IsOk());
+    EXPECT_GE(png->size(), noise.pixels.size());
+    EXPECT_LE(static_cast<int64_t>(png->size()), LargestPngBytes(size, size));
+  }
 }
 
 TEST(PngTest, OtherBytesAreRefused) {
