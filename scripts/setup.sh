@@ -15,6 +15,9 @@
 #   scripts/setup.sh --tensorboard
 #                               what the test of TensorBoard's event files needs as well: TensorBoard, from PyPI into
 #                               build/tensorboard
+#   scripts/setup.sh --opentelemetry
+#                               what the test of spans needs as well: OpenTelemetry's own messages, from PyPI into
+#                               build/opentelemetry
 #   scripts/setup.sh --second-opinion
 #                               what scripts/second_opinion.py needs: ONNX Runtime and a reader of text, from PyPI into
 #                               build/second-opinion
@@ -127,9 +130,9 @@ END
     command -v node >/dev/null || echo 'nodejs | Node.js 18 (optional: tests/page)'
     command -v npm >/dev/null || echo 'npm | npm 9 (optional: tests/page)'
   fi
-  if [[ $with_tensorboard || $with_second_opinion ]]; then
+  if [[ $with_tensorboard || $with_opentelemetry || $with_second_opinion ]]; then
     python3 -c 'import ensurepip' 2>/dev/null ||
-      echo 'python3-venv | Python 3.11 with venv (optional: the test of event files, the second opinion)'
+      echo 'python3-venv | Python 3.11 with venv (optional: the tests of event files and spans, the second opinion)'
   fi
   if [[ $with_packages ]]; then
     cat <<'END'
@@ -356,7 +359,7 @@ install_page() {
 has_page() { cmp --silent "$root/tests/page/package-lock.json" "$root/build/page/ready"; }
 
 serving_only='' with_packages='' with_image='' with_tests='' with_checks='' with_examples='' with_page='' with_cuda=''
-with_deploy='' with_prometheus3='' with_tensorboard='' with_second_opinion=''
+with_deploy='' with_prometheus3='' with_tensorboard='' with_opentelemetry='' with_second_opinion=''
 for option; do
   case $option in
     --serving) serving_only=1 ;;
@@ -370,8 +373,9 @@ for option; do
     --deploy) with_deploy=1 ;;
     --prometheus3) with_prometheus3=1 ;;
     --tensorboard) with_tensorboard=1 ;;
+    --opentelemetry) with_opentelemetry=1 ;;
     --second-opinion) with_second_opinion=1 ;;
-    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--tensorboard] [--second-opinion] [--packages] [--image] [--cuda]" ;;
+    *) die "usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] [--deploy] [--prometheus3] [--tensorboard] [--opentelemetry] [--second-opinion] [--packages] [--image] [--cuda]" ;;
   esac
 done
 
@@ -393,6 +397,10 @@ fi
 if [[ $with_tensorboard ]] && ! has_python tensorboard; then
   stage "Getting TensorBoard" setup-tensorboard.log install_python tensorboard ||
     die "TensorBoard could not be had from PyPI; everything else is built and tested without it."
+fi
+if [[ $with_opentelemetry ]] && ! has_python opentelemetry; then
+  stage "Getting OpenTelemetry's messages" setup-opentelemetry.log install_python opentelemetry ||
+    die "OpenTelemetry's messages could not be had from PyPI; everything else is built and tested without them."
 fi
 if [[ $with_second_opinion ]] && ! has_python second-opinion; then
   stage "Getting a second opinion" setup-second-opinion.log install_python second-opinion ||

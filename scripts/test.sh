@@ -135,6 +135,7 @@ if [[ $all ]]; then
   "$root/scripts/setup.sh" --prometheus3 || say "Without Prometheus 3, rules and dashboard are tried with version 2 alone."
   "$root/scripts/setup.sh" --page || say "Without Chromium, Node.js and npm's packages, the page is not tested."
   "$root/scripts/setup.sh" --tensorboard || say "Without TensorBoard, it is not shown that it reads the trainer's event files."
+  "$root/scripts/setup.sh" --opentelemetry || say "Without OpenTelemetry's messages, it is not shown that they read the server's spans."
   "$root/scripts/setup.sh" --second-opinion || say "Without what PyPI has for it, scripts/second_opinion.py is not tested."
   "$root/scripts/setup.sh" --cuda || say "Without the CUDA compiler, its kernel and the tests that need it are left out."
   stage_times+=("$(table_row Packages ok "$SECONDS")")

@@ -239,8 +239,8 @@ TEST_F(SetupTest, UnknownOptionIsSaid) {
   const ProgramResult result = RunSetup({"--test"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("usage: scripts/setup.sh [--serving] [--tests] [--checks] [--examples] [--page] "
-                                    "[--deploy] [--prometheus3] [--tensorboard] [--second-opinion] "
-                                    "[--packages] [--image] [--cuda]"));
+                                    "[--deploy] [--prometheus3] [--tensorboard] [--opentelemetry] "
+                                    "[--second-opinion] [--packages] [--image] [--cuda]"));
 }
 
 }  // namespace

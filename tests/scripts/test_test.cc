@@ -89,8 +89,8 @@ TEST_F(TestScriptTest, AllBringsWhatOptionalTestsNeedAndSaysWhatItCannot) {
   const ProgramResult result = Run({"--all"});
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
   EXPECT_EQ(Slurp(tree_.File("set-up")),
-            "--tests --checks --packages\n--deploy\n--prometheus3\n--page\n--tensorboard\n--second-opinion\n--cuda\n"
-            "--image\n--examples\n");
+            "--tests --checks --packages\n--deploy\n--prometheus3\n--page\n--tensorboard\n--opentelemetry\n"
+            "--second-opinion\n--cuda\n--image\n--examples\n");
   EXPECT_THAT(result.out, HasSubstr("Without Prometheus 3, rules and dashboard are tried with version 2 alone.\n"));
 }
 

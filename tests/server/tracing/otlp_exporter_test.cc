@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "tests/testing/captured_log.h"
 #include "tests/testing/fake_collector.h"
 #include "tests/testing/free_port.h"
+#include "tests/testing/program.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/test_certificates.h"
@@ -79,6 +81,53 @@ TEST(OtlpExporterTest, ASpanArrivesAsItIs) {
   EXPECT_EQ(spans[1].kind(), OtlpSpan::SPAN_KIND_INTERNAL);
   EXPECT_EQ(spans[1].flags(), 0x101u);
   EXPECT_EQ(spans[1].status().code(), opentelemetry::proto::trace::v1::Status::STATUS_CODE_UNSET);
+}
+
+// OpenTelemetry's own messages, in another language. scripts/setup.sh --opentelemetry installs them.
+TEST(OtlpExporterTest, OpenTelemetrysOwnMessagesReadASpan) {
+  const std::string python = DENOISED_SOURCE_DIR "/build/opentelemetry/bin/python";
+  if (!std::filesystem::exists(python)) GTEST_SKIP() << "needs Python's messages: scripts/setup.sh --opentelemetry";
+  const FakeCollector collector;
+  const auto exporter = ExporterTo(collector.address());
+  Span call = TestSpan("denoised.v1.DigitService/GenerateDigit");
+  call.serves_call = true;
+  call.parent_is_remote = true;
+  call.attributes = {{"rpc.system", "grpc"}, {"denoised.digit", int64_t{7}}, {"denoised.seconds", 0.5}};
+  call.failed = true;
+  call.error = "the engine failed";
+  exporter->Add({call});
+  exporter->Flush(seconds(60));
+  collector.AwaitSpans(1);
+  const TempFolder folder;
+  constexpr char kRead[] = R"(
+import sys
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+request = ExportTraceServiceRequest.FromString(open(sys.argv[1], "rb").read())
+[spans] = request.resource_spans
+[scope] = spans.scope_spans
+[span] = scope.spans
+print([a.value.string_value for a in spans.resource.attributes if a.key == "service.name"], scope.scope.name)
+print(span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(), hex(span.flags))
+print(span.name, span.SpanKind.Name(span.kind), span.start_time_unix_nano, span.end_time_unix_nano)
+print([(a.key, getattr(a.value, a.value.WhichOneof("value"))) for a in span.attributes])
+print(span.status.StatusCode.Name(span.status.code), span.status.message)
+
+def unknown(message):
+    known = sum(unknown(v) for f, v in message.ListFields() if f.message_type for v in (v if f.is_repeated else [v]))
+    return known + len(UnknownFieldSet(message))
+from google.protobuf.unknown_fields import UnknownFieldSet
+print("unknown fields:", unknown(request))
+)";
+  const ProgramResult result =
+      RunProgram({python, "-c", kRead, folder.Write("request", collector.requests().at(0).SerializeAsString())});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out,
+            "['denoised'] denoised\n"
+            "0af7651916cd43dd8448eb211c80319c b7ad6b7169203331 00f067aa0ba902b7 0x301\n"
+            "denoised.v1.DigitService/GenerateDigit SPAN_KIND_SERVER 1000000000000 1000500000000\n"
+            "[('rpc.system', 'grpc'), ('denoised.digit', 7), ('denoised.seconds', 0.5)]\n"
+            "STATUS_CODE_ERROR the engine failed\n"
+            "unknown fields: 0\n");
 }
 
 TEST(OtlpExporterTest, EachRequestSaysWhoSends) {
