@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints a bill of materials of the system it runs on, as CycloneDX 1.5 (https://cyclonedx.org): Debian's packages, what
-# denoised has compiled in of others' headers, denoised itself, and its checkpoints. For images and machines with dpkg. Both
-# the server's package and the trainer's have it.
+# denoised has compiled in of others' headers, denoised itself, and its checkpoints. For images and machines with dpkg. Each
+# package has it in a folder of its own name.
 set -eu
 here=$(dirname "$0")
 
@@ -21,7 +21,7 @@ package() {
 }
 
 printf '{\n  "bomFormat": "CycloneDX",\n  "specVersion": "1.5",\n  "version": 1,\n  "metadata": {"timestamp": "%s"},\n  "components": [' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-for program in denoised denoise-train; do
+for program in denoised denoise denoise-train; do
   command -v "$program" >/dev/null || continue
   component application "$program" "$("$program" --version | sed -nE "1s/^$program //p")" ', "licenses": [{"license": {"id": "MIT"}}]'
 done
