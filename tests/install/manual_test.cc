@@ -44,7 +44,7 @@ TEST(ManualPagesTest, HelpFitsEightyColumns) {
 }
 
 TEST(ManualPagesTest, ManShowsThemWithoutWarnings) {
-  if (!HasProgram("man")) GTEST_SKIP() << "there is no man";
+  if (!HasProgram("man")) GTEST_SKIP() << "there is no man (Debian: man-db)";
   const Installation installed;
   for (const std::string program : kPrograms) {
     const ProgramResult shown =
