@@ -20,6 +20,7 @@
 #include "server/metrics/call_metrics.h"
 #include "server/service/unreadable_request.h"
 #include "server/transport/descriptor_limit.h"
+#include "server/transport/heard_calls.h"
 #include "server/transport/lingering_close.h"
 #include "server/transport/listen_address.h"
 #include "server/transport/open_calls.h"
@@ -366,6 +367,7 @@ GatewayStatus Server::GatewayStats() const {
 DigitGateway::Interceptors Server::Interceptors() {
   DigitGateway::Interceptors interceptors;
   interceptors.push_back(UnreadableRequestInterceptor());
+  interceptors.push_back(HeardCallsInterceptor());
   interceptors.push_back(CallMetricsInterceptor(metrics_));
   interceptors.push_back(calls_.Interceptor());
   return interceptors;
@@ -432,7 +434,10 @@ void Server::StartLimits() {
   const auto cut = [this](const SocketAddress& peer) { return listener_->Cut(peer); };
   call_limit_ = std::make_unique<CallLimit>(std::max<int64_t>(transport.max_calls, transport.max_streams), cut);
   flood_limit_ = std::make_unique<FloodLimit>(
-      FloodBytes{.each = transport.max_flood_bytes, .all = transport.max_flood_bytes_of_all},
+      FloodBytes{.each = transport.max_flood_bytes,
+                 .all = transport.max_flood_bytes_of_all,
+                 .unheard = transport.max_unheard_bytes,
+                 .unheard_of_all = transport.max_unheard_bytes_of_all},
       [this] { return listener_->Traffic(); }, OpenCalls, cut);
   flood_watch_ = std::make_unique<PeriodicTask>(kFloodPeriod, [this] { flood_limit_->Check(); });
 }

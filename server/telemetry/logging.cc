@@ -1,5 +1,6 @@
 #include "server/telemetry/logging.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <pthread.h>
 #include <signal.h>
@@ -71,6 +72,17 @@ void LogFromGrpc(gpr_log_func_args* args) {
   }
 }
 
+// Protobuf writes a line of its own for texts that are no UTF-8, which strangers can send as often as they like; later
+// versions do by Abseil.
+#if GOOGLE_PROTOBUF_VERSION < 4022000
+void LogFromProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
+  spdlog::debug("protobuf: {}", message);
+}
+void TakeOverProtobufsLog() { google::protobuf::SetLogHandler(LogFromProtobuf); }
+#else
+void TakeOverProtobufsLog() {}
+#endif
+
 }  // namespace
 
 void SetUpLogging(const LoggingOptions& options) {
@@ -82,6 +94,7 @@ void SetUpLogging(const LoggingOptions& options) {
   logger->set_level(spdlog::level::from_str(options.level));
   spdlog::set_default_logger(logger);
   gpr_set_log_function(LogFromGrpc);
+  TakeOverProtobufsLog();
 }
 
 void LogFailedHandshake(std::string_view how) {

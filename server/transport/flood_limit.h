@@ -14,6 +14,12 @@
 // than the limit for all, those that have sent the most are cut until they have not. What its calls may have brought
 // and did not is not saved up, but for the first burst after them.
 //
+// Bytes that come with many small calls pass for theirs, and may be those of calls of which no service hears: a message
+// that never ends, or metadata. These gRPC 1.51 bounds by 16 MiB until the client has acknowledged the bound that it
+// was told, and a byte that refers to a header sent before takes 130 to 260 in memory. So what a connection sends is
+// also added up until it has no call that no service has heard of (heard_calls.h), which of an honest one is found in
+// most looks; beyond limits of its own, the connection is cut.
+//
 // Thread-compatible.
 #ifndef DENOISED_SERVER_TRANSPORT_FLOOD_LIMIT_H_
 #define DENOISED_SERVER_TRANSPORT_FLOOD_LIMIT_H_
@@ -21,6 +27,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -37,6 +44,10 @@ inline constexpr std::chrono::milliseconds kFloodPeriod(100);
 struct FloodBytes {
   int64_t each = 0;
   int64_t all = 0;  // together
+  // That they may bring in all while a call is open of which no service has heard. Whether one is, is looked at from a
+  // quarter of it on.
+  int64_t unheard = 0;
+  int64_t unheard_of_all = 0;
 };
 
 class FloodLimit {
@@ -62,6 +73,7 @@ class FloodLimit {
     int64_t received = 0, taken = 0;  // at the last look
     int64_t calls = 0;                // when it was last a suspect
     int64_t beyond = 0;               // sent beyond what it took and its calls
+    int64_t unheard = 0;              // sent since no call was unheard of
     bool seen = false;                // in this check
     bool cut = false;
   };
@@ -69,7 +81,12 @@ class FloodLimit {
   int64_t Sum() const;
   std::vector<ConnectionTraffic> Suspects(const std::vector<ConnectionTraffic>& all) const;
   void Grant(const std::vector<ConnectionTraffic>& suspects);
-  void CutOff(const ConnectionTraffic& connection);
+  void CutFloods(const std::vector<ConnectionTraffic>& all);
+  void CutUnheard(const std::vector<ConnectionTraffic>& all);
+  void LookAtUnheard(const std::vector<ConnectionTraffic>& all, int64_t parts);
+  std::vector<ConnectionTraffic> UnheardSuspects(const std::vector<ConnectionTraffic>& all, int64_t parts) const;
+  int64_t UnheardSum() const;
+  void CutOff(const ConnectionTraffic& connection, const std::string& why);
 
   // Constant after construction.
   const FloodBytes max_;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "grpc/channelz/v1/channelz.pb.h"
+#include "server/transport/heard_calls.h"
 
 namespace denoised {
 namespace {
@@ -95,7 +96,8 @@ std::vector<ConnectionCalls> OpenCalls() {
       if (peer.size == 0) continue;
       connections.push_back({.peer = peer,
                              .open = data.streams_started() - data.streams_succeeded() - data.streams_failed(),
-                             .started = data.streams_started()});
+                             .started = data.streams_started(),
+                             .heard = HeardCalls(peer)});
     }
   }
   return connections;

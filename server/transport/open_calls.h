@@ -21,6 +21,7 @@ struct ConnectionCalls {
   SocketAddress peer;
   int64_t open = 0;
   int64_t started = 0;  // ever
+  int64_t heard = 0;    // of those that are open: heard_calls.h
 };
 
 // Calls that have ever been started, all servers together.

@@ -37,6 +37,10 @@ struct TransportOptions {
   // That a connection, and all together, may bring besides their calls, see flood_limit.h.
   int64_t max_flood_bytes = 1 << 20;
   int64_t max_flood_bytes_of_all = 64 << 20;
+  // That a connection, and all together, may bring while calls are open of which no service has heard, see there.
+  // More than a message may have that gRPC takes, so that it is refused in words.
+  int64_t max_unheard_bytes = (1 << 20) + (128 << 10);
+  int64_t max_unheard_bytes_of_all = 2 << 20;
   // What gRPC may hold of requests that are under way, over all connections: it keeps a message of any length until it
   // is whole, and only then refuses it. Beyond this it ends calls, and turns new connections away.
   size_t memory_bytes = 256 << 20;

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <atomic>
@@ -68,6 +69,21 @@ grpc::ChannelArguments OwnConnection() {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return arguments;
+}
+
+std::string Gzip(const std::string& bytes) {
+  z_stream stream{};
+  constexpr int kGzip = 16;
+  deflateInit2(&stream, Z_BEST_COMPRESSION, Z_DEFLATED, MAX_WBITS + kGzip, /*memLevel=*/9, Z_DEFAULT_STRATEGY);
+  std::string packed(deflateBound(&stream, bytes.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  deflate(&stream, Z_FINISH);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  return packed;
 }
 
 std::string InitialWindow(uint32_t bytes) {
@@ -191,6 +207,56 @@ TEST_F(FloodTest, FramesOfUnknownKinds) {
   ExpectEnded(Send("", http2::FrameBytes(kPriority, http2::kNone, 1, std::string(5, '\0'))));
 }
 
+// Of a client that has not acknowledged the limit, gRPC 1.51 takes 16 MiB of them for each call. Small calls beside it
+// make it no flood.
+TEST_F(FloodTest, MetadataOfAClientThatAcknowledgesNothing) {
+  const CapturedLog log;
+  uint32_t stream = 1;
+  ExpectEnded(Send(
+      "",
+      [&stream](uint32_t) {
+        std::string part;
+        for (int i = 0; i < 4; ++i, stream += 2) {
+          part += http2::Headers(stream, http2::CallHeaders(kGetModel)) + http2::Data(stream, http2::Message(""));
+        }
+        part += http2::Headers(stream, http2::CallHeaders(kGetModel), http2::kNone);
+        const std::string more = http2::Literal("x-more", std::string(300'000, 'a'));
+        for (size_t at = 0; at < more.size(); at += 16'000) {
+          const bool last = at + 16'000 >= more.size();
+          part += http2::FrameBytes(http2::kContinuation, last ? http2::kEndHeaders : http2::kNone, stream,
+                                    more.substr(at, 16'000));
+        }
+        stream += 2;
+        return part;
+      },
+      /*read_answers=*/true));
+  EXPECT_THAT(log.text(), HasSubstr(" bytes while requests of it were not whole"));
+}
+
+// A header that the table keeps, and then a byte for each time that it comes again, in calls that never end. Before the
+// server has looked at it, a flood has taken some.
+TEST_F(FloodTest, TableOfHeadersThatIsReferredToAgainAndAgain) {
+  constexpr size_t kTimes = 60'000;
+  const Flood flood = Send(
+      "",
+      [](uint32_t i) {
+        const std::string block = http2::CallHeaders(kGetModel) +
+                                  (i == 0 ? http2::Kept("x-k", std::string(100, 'v')) : "") +
+                                  std::string(kTimes, http2::Indexed(62)[0]);
+        std::string part;
+        for (size_t at = 0; at < block.size(); at += 16'000) {
+          const uint8_t flags = at + 16'000 >= block.size() ? http2::kEndHeaders : http2::kNone;
+          part += http2::FrameBytes(at == 0 ? http2::kHeaders : http2::kContinuation, flags, 2 * i + 1,
+                                    block.substr(at, 16'000));
+        }
+        return part;
+      },
+      /*read_answers=*/true);
+  EXPECT_LT(flood.bytes, kNoEnd);
+  if (kKeepsWhatIsFreed) return;
+  EXPECT_LT(flood.memory, 5 * kMostMemory);
+}
+
 // Answers that may not be sent, as the client gives them no room: they count as open calls, and those that draw end
 // with their reader's allowance.
 TEST_F(FloodTest, ClientsThatGiveNoRoomAreServedNothing) {
@@ -218,6 +284,7 @@ class LongMessageTest : public PuppetServer {
  protected:
   LongMessageTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) {
     options_.transport.max_flood_bytes = options_.transport.max_flood_bytes_of_all = kNoEnd * 8;
+    options_.transport.max_unheard_bytes = options_.transport.max_unheard_bytes_of_all = kNoEnd * 8;
     options_.transport.memory_bytes = 32 * kMiB;
     Start();
   }
@@ -245,6 +312,47 @@ TEST_F(LongMessageTest, IsNotKeptInMemory) {
   EXPECT_FALSE(status.ok());
   ExpectLittleMemory(most);
   EXPECT_TRUE(Generate(Request(7)).status.ok());
+}
+
+// A packed message of 200 kB that is 200 MiB: gRPC 1.51 would unpack it before it compares it with its limit.
+TEST_F(FloodTest, PackedRequestsAreNotUnpacked) {
+  const std::string bomb = Gzip(std::string(200 * kMiB, '\0'));
+  malloc_trim(0);
+  const int64_t before = ResidentBytes();
+  const RawConnection connection(server_->port());
+  connection.Send(http2::Preface());
+  http2::FrameReader frames(connection);
+  while (frames.Next().type != http2::kSettings) continue;
+  connection.Send(http2::FrameBytes(http2::kSettings, http2::kAck, 0, ""));
+  const std::string message = "\1" + http2::Message(bomb).substr(1);
+  std::string call = http2::Headers(1, http2::CallHeaders(kGetModel) + http2::Literal("grpc-encoding", "gzip"));
+  for (size_t at = 0; at < message.size(); at += 16'000) {
+    const bool last = at + 16'000 >= message.size();
+    call += http2::FrameBytes(http2::kData, last ? http2::kEndStream : http2::kNone, 1, message.substr(at, 16'000));
+  }
+  std::atomic<bool> over = false;
+  int64_t most = 0;
+  std::thread watch([&] {
+    while (!over) most = std::max(most, ResidentBytes() - before);
+  });
+  connection.Send(call);
+  std::string answer;
+  for (const http2::Frame& frame : frames.Stream(1)) answer += frame.payload;
+  over = true;
+  watch.join();
+  ExpectLittleMemory(most);
+  EXPECT_THAT(answer, HasSubstr("Compression algorithm 'gzip' is disabled"));
+  EXPECT_TRUE(Draw().ok());
+}
+
+TEST_F(FloodTest, ClientsThatPackAreToldThatTheyMayNot) {
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::GenerateDigitRequest request;
+  request.set_class_name(std::string(1000, 'a'));
+  const grpc::Status status = Generate(context, request).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("Compression algorithm 'gzip' is disabled"));
 }
 
 class NarrowFloodTest : public PuppetServer {

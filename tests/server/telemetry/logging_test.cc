@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <google/protobuf/wrappers.pb.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -49,6 +50,19 @@ TEST(LoggingDeathTest, FlushingGivesUp) {
         std::_Exit(nothing_waits && !FlushLog(std::chrono::milliseconds(50)) ? 7 : 2);
       },
       ExitedWithCode(7), "");
+}
+
+// Strangers' bytes would else make it write a line of its own, past the queue and in no format.
+TEST(LoggingDeathTest, ProtobufsWordsAreLinesOfDebug) {
+  EXPECT_EXIT(
+      {
+        SetUpLogging({.level = "info", .format = LogFormat::kText});
+        google::protobuf::StringValue text;
+        const bool parsed = text.ParseFromString("\x0a\x01\xff");
+        spdlog::info("the last words");
+        EndProcess(parsed ? 2 : 7);
+      },
+      ExitedWithCode(7), "^[^ ]+ info the last words\n$");
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ using testing::IsEmpty;
 
 constexpr int64_t kLimit = 1000;
 constexpr int64_t kLimitOfAll = 2500;
+constexpr int64_t kUnheard = 400'000;
 
 SocketAddress Peer(int port) {
   SocketAddress address{.size = sizeof(sockaddr_in)};
@@ -53,7 +54,7 @@ class FloodLimitTest : public testing::Test {
   std::vector<ConnectionCalls> calls_;
   int asked_ = 0;
   std::vector<int> cut_;  // ports
-  FloodLimit limit_{{.each = kLimit, .all = kLimitOfAll},
+  FloodLimit limit_{{.each = kLimit, .all = kLimitOfAll, .unheard = kUnheard, .unheard_of_all = 2 * kUnheard},
                     [this] { return traffic_; },
                     [this] {
                       ++asked_;
@@ -135,6 +136,34 @@ TEST_F(FloodLimitTest, CallsCountBeforeTooMuchOfAllTogetherDoes) {
   calls_ = {{.peer = Peer(1), .open = 0, .started = 1}};
   SeeAll({{1, 1000}, {2, 900}, {3, 900}});
   EXPECT_THAT(cut_, IsEmpty());
+}
+
+// Each check sees a call's bytes; one call is open of which no service has heard.
+TEST_F(FloodLimitTest, BytesThatPassForThoseOfCallsAreCountedUntilAllAreHeard) {
+  constexpr int64_t kCall = 50'000;
+  const CapturedLog log;
+  for (int64_t i = 1; cut_.empty() && i < 20; ++i) {
+    traffic_ = {{.id = 1, .peer = Peer(1), .received = i * kCall}, {.id = 2, .peer = Peer(2), .received = i * kCall}};
+    calls_ = {{.peer = Peer(1), .open = 3, .started = i, .heard = 3},
+              {.peer = Peer(2), .open = 3, .started = i, .heard = 2}};
+    limit_.Check();
+  }
+  EXPECT_THAT(cut_, ElementsAre(2));
+  EXPECT_THAT(log.text(), HasSubstr("it has sent 450000 bytes while requests of it were not whole"));
+}
+
+TEST_F(FloodLimitTest, UnheardBytesOfManyConnectionsCountTogether) {
+  constexpr int64_t kCall = 50'000;
+  for (int64_t i = 1; cut_.empty() && i < 20; ++i) {
+    traffic_.clear();
+    calls_.clear();
+    for (int port = 1; port <= 4; ++port) {
+      traffic_.push_back({.id = static_cast<uint64_t>(port), .peer = Peer(port), .received = i * kCall + port});
+      calls_.push_back({.peer = Peer(port), .open = 1, .started = i});
+    }
+    limit_.Check();
+  }
+  EXPECT_THAT(cut_, ElementsAre(4)) << "that which has sent the most";
 }
 
 TEST_F(FloodLimitTest, ManyCutConnectionsLeaveTenLines) {
