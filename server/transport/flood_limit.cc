@@ -63,12 +63,12 @@ void FloodLimit::CutFloods(const std::vector<ConnectionTraffic>& all) {
 // Looks several times before it cuts: an honest connection with thousands of calls a second has one that is just coming
 // in some looks, not in all.
 void FloodLimit::CutUnheard(const std::vector<ConnectionTraffic>& all) {
-  constexpr int kLooks = 20;
   constexpr std::chrono::milliseconds kBetween(1);
-  for (int look = 0; look < kLooks; ++look) {
-    if (look > 0) std::this_thread::sleep_for(kBetween);
-    LookAtUnheard(all, look == 0 ? 4 : 1);
-    if (UnheardSuspects(all, /*parts=*/1).empty()) return;
+  const auto end = std::chrono::steady_clock::now() + kFloodPeriod;
+  LookAtUnheard(all, /*parts=*/4);
+  while (!UnheardSuspects(all, /*parts=*/1).empty() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(kBetween);
+    LookAtUnheard(all, /*parts=*/1);
   }
   int64_t sum = UnheardSum();
   for (const ConnectionTraffic& suspect : UnheardSuspects(all, /*parts=*/1)) {
