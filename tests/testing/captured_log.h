@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "server/telemetry/log_line.h"
 
@@ -27,6 +28,7 @@ class CapturedLog {
     const auto logger = std::make_shared<spdlog::logger>("test", sink_);
     logger->set_formatter(MakeLogFormatter(format));
     logger->set_level(spdlog::level::debug);
+    Kept().push_back(logger);
     spdlog::set_default_logger(logger);
   }
   ~CapturedLog() { spdlog::set_default_logger(before_); }
@@ -36,6 +38,12 @@ class CapturedLog {
   std::string text() const { return sink_->text(); }
 
  private:
+  // For ever: a server that outlives the log may be about to write a line to it, which spdlog does not wait for.
+  static std::vector<std::shared_ptr<spdlog::logger>>& Kept() {
+    static auto& kept = *new std::vector<std::shared_ptr<spdlog::logger>>;
+    return kept;
+  }
+
   class Sink : public spdlog::sinks::base_sink<std::mutex> {
    public:
     std::string text() {
