@@ -49,18 +49,23 @@ void ExpectCounts(const OtlpExporter& exporter, int64_t exported, int64_t queue_
   EXPECT_EQ(counts.failed, failed);
 }
 
-TEST(OtlpExporterTest, WithoutAnEndpointThereIsNone) { EXPECT_EQ(*OtlpExporter::Start({}), nullptr); }
-
-TEST(OtlpExporterTest, ASpanArrivesAsItIs) {
-  const FakeCollector collector;
-  const auto exporter = ExporterTo(collector.address());
+// A span with all that one can have.
+Span FailedCall() {
   Span call = TestSpan("denoised.v1.DigitService/GenerateDigit");
   call.serves_call = true;
   call.parent_is_remote = true;
   call.attributes = {{"rpc.system", "grpc"}, {"denoised.digit", int64_t{7}}, {"denoised.seconds", 0.5}};
   call.failed = true;
   call.error = "the engine failed";
-  exporter->Add({call, TestSpan("denoise")});
+  return call;
+}
+
+TEST(OtlpExporterTest, WithoutAnEndpointThereIsNone) { EXPECT_EQ(*OtlpExporter::Start({}), nullptr); }
+
+TEST(OtlpExporterTest, ASpanArrivesAsItIs) {
+  const FakeCollector collector;
+  const auto exporter = ExporterTo(collector.address());
+  exporter->Add({FailedCall(), TestSpan("denoise")});
   exporter->Flush(seconds(60));
   ExpectCounts(*exporter, 2, 0, 0);
   const std::vector<OtlpSpan> spans = collector.AwaitSpans(2);
@@ -89,13 +94,7 @@ TEST(OtlpExporterTest, OpenTelemetrysOwnMessagesReadASpan) {
   if (!std::filesystem::exists(python)) GTEST_SKIP() << "needs Python's messages: scripts/setup.sh --opentelemetry";
   const FakeCollector collector;
   const auto exporter = ExporterTo(collector.address());
-  Span call = TestSpan("denoised.v1.DigitService/GenerateDigit");
-  call.serves_call = true;
-  call.parent_is_remote = true;
-  call.attributes = {{"rpc.system", "grpc"}, {"denoised.digit", int64_t{7}}, {"denoised.seconds", 0.5}};
-  call.failed = true;
-  call.error = "the engine failed";
-  exporter->Add({call});
+  exporter->Add({FailedCall()});
   exporter->Flush(seconds(60));
   collector.AwaitSpans(1);
   const TempFolder folder;
