@@ -23,8 +23,10 @@ namespace denoised {
 // In bytes; transport_options.h has gRPC's own limit, which holds for clients that have acknowledged it.
 inline constexpr int64_t kMostMetadata = 64 << 10;
 
+// Counts the calls of the server that it is given to.
 std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> HeardCallsInterceptor();
 
+// Of the connection from `peer`: those that are open.
 int64_t HeardCalls(const SocketAddress& peer);
 
 }  // namespace denoised
