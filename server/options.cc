@@ -123,8 +123,7 @@ void AddReaderOptions(CLI::App& app, ServerOptions& options) {
       ->check(CLI::Range(1.0, 1e9));
   Add(app, "max_output_bytes", options.service.max_output_bytes,
       "Bytes that may wait for clients to read, all calls together; beyond that there are no previews, and no more "
-      "requests if "
-      "their images could take more, or 32 MiB where that is more")
+      "requests if their images could take more, or 32 MiB where that is more")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   Add(app, "encoder_threads", options.service.encoder_threads,
       "Threads that make PNGs; 0: a quarter of the cores this process may use, at least one")
