@@ -23,7 +23,7 @@ absl::Status ValidateRanges(const TrainingOptions& options, int images) {
   const bool any = images == kAnyImages;
   const std::string validation_range =
       any ? "at least 0" : absl::StrCat("0 (none) to ", images - 1, ", so that one is left to learn from");
-  const int learnt = std::max(1, images - options.validation_images);
+  const int64_t learnt = std::max(int64_t{1}, int64_t{images} - options.validation_images);
   const int steps = options.schedule.num_train_timesteps;
   const int guided_below = options.model_guidance_below > 0 ? options.model_guidance_below : steps;
   const std::string from_range = absl::StrCat("1 to ", guided_below - 1, ", or 0 for all timesteps");

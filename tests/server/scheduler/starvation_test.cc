@@ -103,6 +103,10 @@ class Crowd {
     for (int members = 1 + random_.UpTo(11); members > 0; --members) members_.push_back(MakeMember());
   }
 
+  ~Crowd() {
+    for (auto& [seed, request] : requests_) request->ticket.reset();  // it holds the request in turn
+  }
+
   // What was broken first; "" if nothing was.
   std::string Run() {
     if (!scheduler_->Calibrate().ok()) return "the engine cannot step";
