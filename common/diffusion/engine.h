@@ -51,7 +51,13 @@ enum class FrameKind {
   kPredictedClean,  // x0: the clean image that the last step predicted
 };
 
-// Not thread-safe: one thread at a time, always the same one, calls Step, Read and ChooseAgain.
+// What Read is asked for.
+struct WantedFrame {
+  int slot = 0;
+  FrameKind kind = FrameKind::kNoisy;
+};
+
+// Not thread-safe: one thread at a time, always the same one, calls Step, Prefetch, Read and ChooseAgain.
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -85,6 +91,10 @@ class Engine {
 
   // Whether the image in this slot was made of finite numbers by its last step, where an engine knows before Read.
   virtual bool Finite(int /*slot*/) const { return true; }
+
+  // Says which frames Read will be asked for before the next step, so that an engine whose images lie elsewhere brings
+  // them here all at once. What fails is told by Read, which gives other frames too.
+  virtual void Prefetch(absl::Span<const WantedFrame> /*frames*/) {}
 
   // Copies a slot's kModelPixels pixels, nominally in [-1, 1]. INTERNAL when they are not finite numbers.
   virtual absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) = 0;

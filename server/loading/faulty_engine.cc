@@ -49,6 +49,7 @@ class FaultyEngine : public Engine {
     return engine_->Steps(rows, count);
   }
 
+  void Prefetch(absl::Span<const WantedFrame> frames) override { engine_->Prefetch(frames); }
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
     DENOISED_RETURN_IF_ERROR(engine_->Read(slot, kind, pixels));
     if (fault_ == Fault::kWrong) std::reverse(pixels.begin(), pixels.end());

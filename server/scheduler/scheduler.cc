@@ -895,6 +895,7 @@ void Scheduler::FailImage(int slot, absl::Status status) {
 
 void Scheduler::AdvanceChosen() {
   const SteadyTime now = now_();
+  FetchFrames();
   for (ActiveImage* image : chosen_) image->finished = image->advanced > 0 && HandOut(*image, now);
   std::vector<std::shared_ptr<Request>> done;
   {
@@ -924,6 +925,27 @@ void Scheduler::AdvanceChosen() {
   for (const std::shared_ptr<Request>& request : done) Conclude(*request, absl::OkStatus());
 }
 
+// Tells the engine what will be read after this step.
+void Scheduler::FetchFrames() {
+  wanted_.clear();
+  for (ActiveImage* image : chosen_) {
+    Request& request = *image->request;
+    if (image->advanced == 0 || request.drop.has_value()) continue;
+    const int step = image->step + image->advanced;
+    const auto every = static_cast<int>(request.draw.preview_every);
+    image->preview_wanted = every > 0 && step % every == 0 && request.listener->WantsPreview(image->number());
+    if (image->preview_wanted) wanted_.push_back({image->slot.index, request.draw.preview_kind});
+    const bool both = image->preview_wanted && request.draw.preview_kind == FrameKind::kNoisy;
+    if (step == request.steps() && !both) wanted_.push_back({image->slot.index, FrameKind::kNoisy});
+  }
+  if (wanted_.empty()) return;
+  const auto fetch = [this] {
+    engine_.Prefetch(wanted_);
+    return absl::OkStatus();
+  };
+  Caught(kEngineFailed, fetch).IgnoreError();  // Read tells of it
+}
+
 // Gives the listener what this image has to show after the step that has just been run. Returns whether the image is
 // finished.
 bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
@@ -938,8 +960,7 @@ bool Scheduler::HandOut(const ActiveImage& image, SteadyTime now) {
     FailImage(image.slot.index, status);
     return false;
   };
-  const bool due = request.draw.preview_every > 0 && step % request.draw.preview_every == 0;
-  if (due && request.listener->WantsPreview(image.number())) {
+  if (image.preview_wanted) {
     PreviewFrame frame{.image_index = image.number(), .step = step, .total_steps = total_steps};
     if (!read(request.draw.preview_kind, frame.pixels)) return false;
     request.listener->OnPreview(frame);

@@ -369,7 +369,7 @@ class Scheduler {
     SteadyTime started;
     bool in_step = false;  // one of chosen_
     int advanced = 0;      // steps, by the last call of the engine; of the scheduler's thread alone, as
-    bool finished = false;
+    bool preview_wanted = false, finished = false;
   };
 
   using RequestByTime = std::pair<SteadyTime, int64_t>;
@@ -398,6 +398,7 @@ class Scheduler {
   void FailImage(int slot, absl::Status status);
   bool abandoned() const { return engine_use_.load() == EngineUse::kAbandoned; }
   void AdvanceChosen() ABSL_LOCKS_EXCLUDED(mu_);
+  void FetchFrames();
   bool HandOut(const ActiveImage& image, SteadyTime now);
   void Conclude(Request& request, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -461,6 +462,7 @@ class Scheduler {
   // Of the scheduler's thread alone, but for its size.
   SlotTable slots_;
   std::vector<StepRow> rows_;         // of the step
+  std::vector<WantedFrame> wanted_;   // after it
   int steps_at_once_ = 1;             // that they are advanced by
   int rows_saved_ = 0;                // advanced by it, to finite numbers
   std::optional<int> failed_slot_;    // of an image that failed in it, whose content nobody needs any more

@@ -65,6 +65,7 @@ class PuppetEngine : public Engine {
     WaitForPermission();
     const absl::MutexLock lock(&mu_);
     ++steps_;
+    announced_.clear();
     if (keeps_batches_) batches_.emplace_back(rows.begin(), rows.end());
     if (clock_ != nullptr) clock_->Advance(step_time_(NetworkRows(rows)));
     for (const StepRow& row : rows) steps_done_[row.slot] = row.step;
@@ -103,6 +104,11 @@ class PuppetEngine : public Engine {
   bool Finite(int slot) const override {
     const absl::MutexLock lock(&mu_);
     return !not_finite_[slot];
+  }
+
+  void Prefetch(absl::Span<const WantedFrame> frames) override {
+    const absl::MutexLock lock(&mu_);
+    announced_.assign(frames.begin(), frames.end());
   }
 
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
@@ -224,6 +230,11 @@ class PuppetEngine : public Engine {
     const absl::MutexLock lock(&mu_);
     return steps_;
   }
+  // What will be read after the last step, as Prefetch said.
+  std::vector<WantedFrame> announced() const {
+    const absl::MutexLock lock(&mu_);
+    return announced_;
+  }
   // Calls of Read so far.
   int64_t reads() const {
     const absl::MutexLock lock(&mu_);
@@ -273,6 +284,7 @@ class PuppetEngine : public Engine {
   std::vector<int> counts_ ABSL_GUARDED_BY(mu_);
   int64_t steps_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t reads_ ABSL_GUARDED_BY(mu_) = 0;
+  std::vector<WantedFrame> announced_ ABSL_GUARDED_BY(mu_);
   int unreadable_slot_ ABSL_GUARDED_BY(mu_) = -1;
   bool noisy_ ABSL_GUARDED_BY(mu_) = false;
   std::minstd_rand noise_ ABSL_GUARDED_BY(mu_);

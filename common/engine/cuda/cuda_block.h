@@ -65,6 +65,7 @@ struct Arguments {
   int num_blocks = 0;
   int rows_at_once = 1;               // of a block, at most kMaxRowsAtOnce
   float *x = nullptr, *x0 = nullptr;  // [slots, kModelPixels]
+  uint8_t* not_finite = nullptr;      // [slots] in the host's memory: 1 once a step of the chain has made x so
   float* e = nullptr;                 // [num_rows, kModelPixels], the network's output
   T* activations = nullptr;           // [num_blocks, StretchValues()] of zeros, where shared memory has no room
 };

@@ -20,6 +20,7 @@
 #include "common/engine/cuda/cuda_kernel.h"
 #include "common/engine/cuda/cuda_rows.h"
 #include "common/engine/cuda/cuda_trouble.h"
+#include "common/engine/cuda/gathered_frames.h"
 #include "common/image/image.h"
 #include "common/support/status_macros.h"
 
@@ -28,6 +29,8 @@ namespace {
 
 using cuda_step::Arguments;
 using cuda_step::BlockMemory;
+using cuda_step::FrameCode;
+using cuda_step::GatheredFrames;
 using cuda_step::PackedRows;
 using cuda_step::Row;
 
@@ -96,7 +99,8 @@ class CudaEngine : public Engine {
  public:
   explicit CudaEngine(const CudaEngineOptions& options)
       : options_(options),
-        max_images_(options.max_images > 0 ? std::min(options.max_images, options.num_slots) : options.num_slots) {}
+        max_images_(options.max_images > 0 ? std::min(options.max_images, options.num_slots) : options.num_slots),
+        gathered_(options.num_slots) {}
   ~CudaEngine() override {
     if (stream_ == nullptr || gpu_hangs) return;
     cudaSetDevice(options_.device);
@@ -117,7 +121,9 @@ class CudaEngine : public Engine {
     arguments_.e = e_.As<float>();
     DENOISED_RETURN_IF_ERROR(begin_.Create());
     DENOISED_RETURN_IF_ERROR(end_.Create());
-    DENOISED_RETURN_IF_ERROR(frame_.Allocate(kModelPixels * sizeof(float), /*on_host=*/true));
+    const size_t most_frames = GatheredFrames::MostFrames(options_.num_slots);
+    DENOISED_RETURN_IF_ERROR(wanted_.Allocate(most_frames * sizeof(int32_t), /*on_host=*/true));
+    DENOISED_RETURN_IF_ERROR(frames_.Allocate(most_frames * kModelPixels * sizeof(float), /*on_host=*/true));
     return WarmUp();
   }
 
@@ -139,6 +145,10 @@ class CudaEngine : public Engine {
   absl::Status Steps(absl::Span<const StepRow> rows, int count) override {
     if (rows.empty()) return absl::OkStatus();
     if (gpu_hangs) return HangsStatus();
+    gathered_.Forget();
+    for (const StepRow& row : rows) {
+      if (row.step == 0) arguments_.not_finite[row.slot] = 0;
+    }
     const absl::Status status = QueueAndWait(rows, count);
     if (!status.ok() && !gpu_hangs) cudaStreamSynchronize(stream_);  // what was queued still reads this step's rows
     return status;
@@ -150,18 +160,35 @@ class CudaEngine : public Engine {
     return std::clamp(static_cast<int>(kSecondsAtOnce / (few ? seconds_of_one_ : seconds)), 1, kMostStepsAtOnce);
   }
 
+  bool Finite(int slot) const override { return arguments_.not_finite[slot] == 0; }
+
+  void Prefetch(absl::Span<const WantedFrame> frames) override { Gather(frames).IgnoreError(); }
+
   absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
-    if (gpu_hangs) return HangsStatus();
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
-    const float* from = kind == FrameKind::kNoisy ? arguments_.x : arguments_.x0;
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaMemcpyAsync(frame_.As<float>(), from + int64_t{slot} * kModelPixels,
-                                                      kModelPixels * sizeof(float), cudaMemcpyDeviceToHost, stream_)));
-    DENOISED_RETURN_IF_ERROR(ToStatus(cudaStreamSynchronize(stream_)));
-    std::copy_n(frame_.As<float>(), kModelPixels, pixels.begin());
+    const WantedFrame frame = {.slot = slot, .kind = kind};
+    if (!gathered_.Find(FrameCode(frame)).has_value()) DENOISED_RETURN_IF_ERROR(Gather({frame}));
+    std::copy_n(frames_.As<float>() + int64_t{*gathered_.Find(FrameCode(frame))} * kModelPixels, kModelPixels,
+                pixels.begin());
     return CheckFinite(pixels);
   }
 
  private:
+  // Brings these frames, each of them once, instead of those that are here.
+  absl::Status Gather(absl::Span<const WantedFrame> frames) {
+    if (gpu_hangs) return HangsStatus();
+    gathered_.Forget();
+    if (frames.empty()) return absl::OkStatus();
+    DENOISED_RETURN_IF_ERROR(ToStatus(cudaSetDevice(options_.device)));
+    std::transform(frames.begin(), frames.end(), wanted_.As<int32_t>(), FrameCode);
+    const int count = static_cast<int>(frames.size());
+    DENOISED_RETURN_IF_ERROR(
+        ToStatus(cuda_step::LaunchGather(arguments_, wanted_.As<int32_t>(), count, frames_.As<float>(), stream_)));
+    DENOISED_RETURN_IF_ERROR(ToStatus(cudaEventRecord(end_.get(), stream_)));
+    DENOISED_RETURN_IF_ERROR(AwaitEnd());
+    for (int place = 0; place < count; ++place) gathered_.Put(wanted_.As<int32_t>()[place], place);
+    return absl::OkStatus();
+  }
+
   absl::Status QueueAndWait(absl::Span<const StepRow> rows, int steps) {
     if (steps > kMostStepsAtOnce) {
       DENOISED_RETURN_IF_ERROR(QueueAndWait(rows, kMostStepsAtOnce));
@@ -253,12 +280,15 @@ class CudaEngine : public Engine {
     const size_t image_bytes = size_t{kModelPixels} * options_.num_slots * sizeof(float);
     DENOISED_RETURN_IF_ERROR(x_.Allocate(image_bytes));
     DENOISED_RETURN_IF_ERROR(x0_.Allocate(image_bytes));
+    DENOISED_RETURN_IF_ERROR(not_finite_.Allocate(options_.num_slots, /*on_host=*/true));
+    std::fill_n(not_finite_.As<uint8_t>(), options_.num_slots, uint8_t{0});
     arguments_.operations = operations_.As<Operation>();
     arguments_.weights = weights_.As<T>();
     arguments_.constants = constants_.As<float>();
     arguments_.conditioning = conditioning_.As<float>();
     arguments_.x = x_.As<float>();
     arguments_.x0 = x0_.As<float>();
+    arguments_.not_finite = not_finite_.As<uint8_t>();
     // The copies were not queued in the stream that the kernel runs in.
     return ToStatus(cudaStreamSynchronize(nullptr));
   }
@@ -331,7 +361,9 @@ class CudaEngine : public Engine {
   double seconds_of_one_ = 0, seconds_of_all_ = 0;
 
   Memory x_, x0_;               // [num_slots, kModelPixels]
-  Memory frame_;                // [kModelPixels] on the host
+  Memory not_finite_;           // [num_slots] on the host
+  Memory wanted_, frames_;      // on the host: codes, and [frames, kModelPixels]
+  GatheredFrames gathered_;     // of frames_
   PackedRows packed_;           // of the launch
   Memory told_on_host_, told_;  // its contents
   Memory e_;                    // [max_rows(), kModelPixels]

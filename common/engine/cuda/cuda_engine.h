@@ -1,7 +1,7 @@
 // File: cuda_engine.h
 //
 // The engine for NVIDIA GPUs: a denoising step of any number of images is one launch of the kernel of cuda_step.h. The
-// images in the making stay on the GPU; only a frame that is wanted is copied back.
+// images in the making stay on the GPU; only frames that are wanted are copied back, those of a step all at once.
 //
 //   absl::StatusOr<NetworkProgram> program = CompileNetwork(weights, Precision::kFp16);
 //   absl::StatusOr<std::unique_ptr<Engine>> engine = MakeCudaEngine(*program, {.device = 0, .num_slots = 256});

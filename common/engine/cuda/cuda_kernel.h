@@ -20,6 +20,12 @@ cudaError_t AllowSharedMemory(int bytes);
 template <typename T>
 cudaError_t LaunchSteps(const Arguments<T>& arguments, int shared_bytes, cudaStream_t stream);
 
+// Queues GatherFrame (cuda_step.h) of num_frames frames, at least one. `frames` and `gathered` are of the host's
+// memory, where the GPU reaches it.
+template <typename T>
+cudaError_t LaunchGather(const Arguments<T>& arguments, const int32_t* frames, int num_frames, float* gathered,
+                         cudaStream_t stream);
+
 }  // namespace denoised::cuda_step
 
 #endif  // DENOISED_COMMON_ENGINE_CUDA_CUDA_KERNEL_H_

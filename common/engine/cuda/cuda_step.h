@@ -203,6 +203,8 @@ class BlockStep {
           output = null + row.guidance_scale * (output - null);
         }
         UpdatePixel(coefficients, output, noise[k], arguments_.x[first + k], arguments_.x0[first + k]);
+        const float difference = arguments_.x[first + k] - arguments_.x[first + k];
+        if (difference != 0) arguments_.not_finite[row.slot] = 1;  // threads that find the same write the same
       }
     });
   }
@@ -211,6 +213,20 @@ class BlockStep {
   const int first_row_, last_row_;
   Block<T, kShared> block_;
 };
+
+// ---- Frames ----
+
+// Block `index` of so many copies a frame into the host's memory: frames[index] is 2 * slot, and 1 more for x0.
+template <typename T>
+DENOISED_HOST_DEVICE inline void GatherFrame(const Arguments<T>& arguments, const int32_t* frames, int index,
+                                             float* gathered) {
+  const float* images = frames[index] % 2 == 0 ? arguments.x : arguments.x0;
+  const float* from = images + int64_t{frames[index] / 2} * kModelPixels;
+  float* to = gathered + int64_t{index} * kModelPixels;
+  ForEachThread([&](int thread) {
+    for (int i = thread; i < kModelPixels; i += kThreads) to[i] = from[i];
+  });
+}
 
 }  // namespace denoised::cuda_step
 

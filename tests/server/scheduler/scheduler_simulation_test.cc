@@ -75,6 +75,8 @@ class FaultyPuppet : public Engine {
   absl::Status Step(absl::Span<const StepRow> rows) override {
     if (gone_) return absl::OkStatus();
     if (std::exchange(first_of_pass_, false)) look_(rows);
+    announced_.clear();
+    on_trial_ = !rows.empty() && IsTrial(rows[0]);
     const Fault fault = std::exchange(next_, Fault::kNone);
     CheckRows(rows);
     books_.now += milliseconds(1) + microseconds(100) * static_cast<int>(rows.size());
@@ -100,7 +102,13 @@ class FaultyPuppet : public Engine {
   int StepsAtOnce(int) const override { return steps_at_once_; }
   int StepsDone(int slot) const override { return lost_ ? kLost : slots_[static_cast<size_t>(slot)].done; }
   bool Finite(int slot) const override { return slot != not_finite_; }
-  absl::Status Read(int slot, FrameKind, absl::Span<float> pixels) override {
+  void Prefetch(absl::Span<const WantedFrame> frames) override {
+    for (const WantedFrame& frame : frames) {
+      books_.Expect(announced_.emplace(frame.slot, frame.kind).second, "a frame is announced once");
+    }
+  }
+  absl::Status Read(int slot, FrameKind kind, absl::Span<float> pixels) override {
+    books_.Expect(on_trial_ || gone_ || announced_.contains({slot, kind}), "frames are announced before they are read");
     if (slot == unreadable_) return absl::InternalError("the puppet cannot read");
     std::fill(pixels.begin(), pixels.end(), slots_[static_cast<size_t>(slot)].pixel);
     return absl::OkStatus();
@@ -149,7 +157,8 @@ class FaultyPuppet : public Engine {
   uint64_t poison_ = ~uint64_t{0};
   int not_finite_ = -1, unreadable_ = -1;
   int step_rows_ = 0, steps_at_once_ = 1;
-  bool first_of_pass_ = false;
+  bool first_of_pass_ = false, on_trial_ = false;
+  std::set<std::pair<int, FrameKind>> announced_;
   std::function<void(absl::Span<const StepRow>)> look_;
   std::function<bool()> abandon_;
 };

@@ -718,6 +718,36 @@ TEST_F(SchedulerTest, PreviewThatNobodyWantsIsNotReadFromTheEngine) {
   EXPECT_EQ(client.heard->previews[0].step, 5u);
 }
 
+// An engine on a GPU copies those together, and nothing else.
+TEST_F(SchedulerTest, FramesThatWillBeReadAreAnnouncedAllAtOnce) {
+  DrawRequest watched = Draw(4);
+  watched.preview_every = 2;
+  watched.preview_kind = FrameKind::kPredictedClean;
+  Client first = Submit(watched);
+  watched.preview_kind = FrameKind::kNoisy;
+  Client second = Submit(watched);
+  Client unwanted = Submit(watched), plain = Submit(Draw(4));
+  unwanted.heard->wants_previews = false;
+  const auto announced = [this] {
+    std::vector<std::pair<int, FrameKind>> frames;
+    for (const WantedFrame& frame : engine_.announced()) frames.emplace_back(frame.slot, frame.kind);
+    return frames;
+  };
+  RunSteps(1);
+  EXPECT_THAT(announced(), IsEmpty());
+  const std::vector<StepRow> rows = engine_.batches().back();
+  ASSERT_THAT(rows, SizeIs(4));
+  const auto noisy = [&](int row) { return std::pair(rows[static_cast<size_t>(row)].slot, FrameKind::kNoisy); };
+  const auto clean = [&](int row) {
+    return std::pair(rows[static_cast<size_t>(row)].slot, FrameKind::kPredictedClean);
+  };
+  RunSteps(1);
+  EXPECT_THAT(announced(), UnorderedElementsAre(clean(0), noisy(1)));
+  RunSteps(2);
+  EXPECT_THAT(announced(), UnorderedElementsAre(clean(0), noisy(0), noisy(1), noisy(2), noisy(3)));
+  EXPECT_EQ(engine_.reads(), 2 + 6) << "the second's last frame is its image";
+}
+
 TEST_F(SchedulerTest, DurationsAreMeasuredByTheClock) {
   Client running = Submit(Draw(3, 4));
   RunSteps(1);

@@ -142,6 +142,46 @@ TEST_P(CudaEngineTest, GuidanceMovesAwayFromTheNullLabelsPrediction) {
               testing::Pointwise(testing::FloatNear(5 * Tolerance(GetParam().precision)), expected));
 }
 
+TEST_P(CudaEngineTest, FramesThatAreBroughtTogetherAreThoseThatAreBroughtAlone) {
+  const auto engine = MakeEngine();
+  std::vector<std::vector<float>> alone, together;
+  const std::vector<WantedFrame> frames = {
+      {2, FrameKind::kNoisy}, {0, FrameKind::kPredictedClean}, {1, FrameKind::kNoisy}, {2, FrameKind::kPredictedClean}};
+  for (const int step : {0, 1}) {
+    ASSERT_THAT(engine->Step({Row(0, step), Row(1, step), Row(2, step)}), IsOk());
+    for (const WantedFrame& frame : frames) alone.push_back(Read(*engine, frame.slot, frame.kind));
+    engine->Prefetch(frames);
+    for (const WantedFrame& frame : frames) together.push_back(Read(*engine, frame.slot, frame.kind));
+    alone.push_back(Read(*engine, 0));  // it was not announced
+    engine->Prefetch({});
+    together.push_back(Read(*engine, 0));
+  }
+  EXPECT_EQ(alone, together);
+  EXPECT_NE(alone[0], alone[frames.size() + 1]) << "each step has other frames";
+  EXPECT_NE(alone[0], alone[2]) << "and each slot";
+}
+
+// Its kernel notices; nobody has to read the image.
+TEST_P(CudaEngineTest, ImageThatIsNotFiniteIsKnownAfterItsStep) {
+  const StepPlan breaks = {{.timestep = 12, .lo = -1, .hi = 1, .a = 1, .b = 1e37f, .d = 1e37f},
+                           {.timestep = 7, .lo = -1, .hi = 1, .a = 1e38f, .b = 0.5f}};
+  const auto engine = MakeEngine();
+  StepRow bad = Row(1, 0, /*guidance_scale=*/2);
+  bad.plan = &breaks;
+  ASSERT_THAT(engine->Step({Row(0, 0), bad, Row(2, 0)}), IsOk());
+  for (const int slot : {0, 1, 2}) EXPECT_TRUE(engine->Finite(slot)) << slot;
+  bad.step = 1;
+  ASSERT_THAT(engine->Step({Row(0, 1), bad}), IsOk());
+  EXPECT_TRUE(engine->Finite(0));
+  EXPECT_FALSE(engine->Finite(1));
+  EXPECT_TRUE(engine->Finite(2));
+  std::vector<float> pixels(kModelPixels);
+  EXPECT_THAT(engine->Read(1, FrameKind::kNoisy, absl::MakeSpan(pixels)),
+              StatusIs(absl::StatusCode::kInternal, "the network produced values that are not finite numbers"));
+  ASSERT_THAT(engine->Step({Row(1, 0)}), IsOk());
+  EXPECT_TRUE(engine->Finite(1)) << "the slot's next image";
+}
+
 TEST_P(CudaEngineTest, AnImagesBitsDependNeitherOnItsCompanyNorOnItsSlot) {
   const auto alone = MakeEngine();
   for (const int step : {0, 1}) ASSERT_THAT(alone->Step({Row(1, step)}), IsOk());

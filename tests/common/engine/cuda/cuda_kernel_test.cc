@@ -56,7 +56,7 @@ TEST_F(CudaKernelTest, KeepsEverythingInRegisters) {
     EXPECT_EQ((*i)[1], "0") << told;
     EXPECT_EQ((*i)[2], "0") << told;
   }
-  EXPECT_EQ(kernels, 4) << told;  // fp16 and fp32, with activations in shared memory or not
+  EXPECT_EQ(kernels, 6) << told;  // fp16 and fp32: with activations in shared memory, or not, and that of frames
 }
 
 // Machine code tells what the compiler knows: LD and ST are for addresses that might be of any memory, and take longer.
