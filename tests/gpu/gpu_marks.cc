@@ -121,9 +121,10 @@ class Marks {
       count = std::min({at_once, steps - i, kSteps - i % kSteps});
       for (StepRow& row : rows) row.step = i % kSteps;
       OrDie(engine_.Steps(rows, count));
-      for (int slot = 0; slot < what.frames; ++slot) {
-        OrDie(engine_.Read(slot, FrameKind::kPredictedClean, absl::MakeSpan(frame_)));
-      }
+      std::vector<WantedFrame> frames;
+      for (int slot = 0; slot < what.frames; ++slot) frames.push_back({slot, FrameKind::kPredictedClean});
+      engine_.Prefetch(frames);
+      for (const WantedFrame& frame : frames) OrDie(engine_.Read(frame.slot, frame.kind, absl::MakeSpan(frame_)));
     }
   }
 
@@ -145,6 +146,7 @@ std::vector<Case> Cases(bool quick) {
   cases.push_back({"256 guided", 256, 256});
   cases.push_back({"1 with its frame", 1, 0, 1});
   cases.push_back({"256 with 16 frames", 256, 0, 16});
+  cases.push_back({"256 with 256 frames", 256, 0, 256});
   return cases;
 }
 
