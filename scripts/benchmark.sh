@@ -39,6 +39,15 @@ load() {
   cpu_ms_beside_engine=$(calculate "1000 * ($(other_cpu) - $cpu) / $images")
 }
 
+# latency CONCURRENCY COLUMN: of calls for 100 steps, in s; columns of the bench's table: 6 is p50, 7 p95, 8 p99.
+latency() {
+  "$bin/denoise" bench --server "$address" --sampler ddim --steps 100 --concurrency "$1" --duration "$seconds" --warmup 1 \
+    >"$work/bench.txt" 2>&1 || { show_log "$work/bench.txt"; die "The load did not run."; }
+  awk -v level="$1" -v column="$2" '$1 == level { print $column }' "$work/bench.txt"
+}
+
+reload_again_and_again() { while kill -HUP "$server" 2>/dev/null; do sleep 0.4; done; }
+
 calculate() { awk "BEGIN { printf \"%.6f\", $1 }"; }
 
 # mark TEXT VALUE OPERATOR LIMIT
@@ -104,6 +113,24 @@ while awk "BEGIN { exit !($drawn < 10000) }"; do
 done
 mark "20 steps: resident memory after $(printf %.0f "$drawn") requests, times before" \
   "$(calculate "$(metric process_resident_memory_bytes) / $resident")" '<=' 1.02
+
+say
+say "${bold}Calls while the model is loaded again and again${plain}"
+for concurrency in 1 8; do
+  quiet=() reloading=()
+  for _ in 1 2 3; do
+    quiet+=("$(latency "$concurrency" 7)")
+    reload_again_and_again &
+    reloads=$!
+    reloading+=("$(latency "$concurrency" 7)")
+    kill "$reloads"
+    wait "$reloads" 2>/dev/null || true
+    sleep 2
+  done
+  mark "100 steps, $concurrency in flight: p95 meanwhile, times otherwise" \
+    "$(calculate "$(median "${reloading[@]}") / $(median "${quiet[@]}")")" '<=' 2
+done
+printf '%-62s %9.0f\n' "reloads meanwhile" "$(metric denoised_model_reloads_total)"
 
 say
 say "${bold}What that means for waiting, simulated${plain}"

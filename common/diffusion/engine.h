@@ -14,6 +14,7 @@
 #ifndef DENOISED_COMMON_DIFFUSION_ENGINE_H_
 #define DENOISED_COMMON_DIFFUSION_ENGINE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -45,6 +46,10 @@ inline int NetworkRows(absl::Span<const StepRow> rows) {
   for (const StepRow& row : rows) total += NetworkRows(row);
   return total;
 }
+
+// Whether another model of this process is being loaded, or one that was replaced still draws: times are not to be had
+// then, and cores not for oneself.
+using AnotherAtWork = std::atomic<bool>;
 
 enum class FrameKind {
   kNoisy,           // x: the image as it is after the last step; the finished image after the last row of a plan

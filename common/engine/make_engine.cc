@@ -18,6 +18,7 @@
 #include "common/engine/torch/torch_cuda.h"
 #include "common/engine/torch/torch_engines.h"
 #include "common/support/available_cores.h"
+#include "common/support/low_priority.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -29,9 +30,18 @@ absl::StatusOr<UnetWeights> WeightsOf(const PlainCheckpoint& checkpoint) {
                          checkpoint.metadata.noise_schedule.num_train_timesteps);
 }
 
-absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const PlainCheckpoint& checkpoint) {
-  DENOISED_ASSIGN_OR_RETURN(UnetWeights weights, WeightsOf(checkpoint));
-  return MakeOneDnnModel(std::move(weights));
+// Takes a tenth of a second of a core, which an engine at work does not miss.
+absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const PlainCheckpoint& checkpoint,
+                                                                     bool beside_another) {
+  absl::StatusOr<UnetWeights> weights = absl::UnknownError("not made");
+  const auto make = [&] { weights = WeightsOf(checkpoint); };
+  if (beside_another) {
+    RunAtLowPriority(make);
+  } else {
+    make();
+  }
+  DENOISED_RETURN_IF_ERROR(weights.status());
+  return MakeOneDnnModel(*std::move(weights));
 }
 
 // LibTorch, which takes over for the reason `why`, runs the network in fp32.
@@ -96,10 +106,12 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const PlainCheckpoint& 
                                   .max_rows = options.max_rows,
                                   .num_threads = options.num_threads > 0 ? options.num_threads : AvailableCores(),
                                   .num_train_timesteps = checkpoint.metadata.noise_schedule.num_train_timesteps,
-                                  .num_labels = checkpoint.metadata.unet.num_labels};
+                                  .num_labels = checkpoint.metadata.unet.num_labels,
+                                  .another_at_work = options.another_at_work};
   DENOISED_ASSIGN_OR_RETURN(const Precision precision, ResolvePrecision(options.precision, "cpu"));
   if (options.path == EnginePath::kFastest) {
-    const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model = MakeOneDnnModelOf(checkpoint);
+    const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model =
+        MakeOneDnnModelOf(checkpoint, options.beside_another);
     if (model.ok()) {
       cpu_options.runner = absl::StrCat("oneDNN in ", PrecisionName(precision));
       return MakeCpuEngineOf(

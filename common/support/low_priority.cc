@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <exception>
 #include <thread>
 
 namespace denoised {
@@ -15,17 +17,23 @@ constexpr int kNice = 10;
 void LowerThisThread() {
   const sched_param parameters{};
   pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
-  setpriority(PRIO_PROCESS, 0, kNice);
+  setpriority(PRIO_PROCESS, 0, std::max(kNice, getpriority(PRIO_PROCESS, 0)));
 }
 
 }  // namespace
 
 void RunAtLowPriority(const std::function<void()>& work) {
-  std::thread([&work] {
+  std::exception_ptr thrown;
+  std::thread([&] {
     pthread_setname_np(pthread_self(), "background");
     LowerThisThread();
-    work();
+    try {
+      work();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
   }).join();
+  if (thrown != nullptr) std::rethrow_exception(thrown);
 }
 
 }  // namespace denoised

@@ -13,7 +13,7 @@
 
 namespace denoised {
 
-// Returns when `work`, which must not throw, is done. Threads that it starts are as low.
+// Returns when `work` is done, or throws what it throws. Threads that it starts are as low.
 void RunAtLowPriority(const std::function<void()>& work);
 
 }  // namespace denoised

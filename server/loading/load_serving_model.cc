@@ -100,7 +100,8 @@ absl::StatusOr<std::shared_ptr<ServingModel>> LoadServingModel(const ServingMode
                             EngineCandidates({.device = options.device,
                                               .num_threads = options.threads,
                                               .precision = ParsePrecision(options.precision),
-                                              .beside_another = options.in_background}));
+                                              .beside_another = options.in_background,
+                                              .another_at_work = options.another_at_work}));
   DENOISED_ASSIGN_OR_RETURN(const CheckpointSource source, Read(options));
   std::vector<std::string> passed_over;
   // A GPU that seems to be here and is not among them is told of like those that are tried in vain.

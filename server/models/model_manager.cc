@@ -17,6 +17,8 @@ using Clock = std::chrono::steady_clock;
 
 // Between two looks at what other threads do: at a last call's end, at the first steps of a generation.
 constexpr std::chrono::milliseconds kPollInterval(20);
+// From another_at_work to the work: a step that has begun with all cores is over before one of them is taken.
+constexpr std::chrono::milliseconds kNotice(20);
 
 // One admission for all generations: what still waits on the old one counts against the limits of the new one. And one
 // machine, on which one does not time its steps while another one is at work.
@@ -200,6 +202,7 @@ absl::Status ModelManager::LoadAndSwap() {
     const absl::MutexLock lock(&mu_);
     options.beside = serving_;
   }
+  if (options.beside != nullptr) std::this_thread::sleep_for(kNotice);
   DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options, &metrics_));
   if (watch_.has_value()) watch_->Know(model->info().sha256);
   {

@@ -152,17 +152,13 @@ class SchedulerObserver {
 // replaces do: each refuses what would exceed its own capacity.
 using TakenPlaces = std::atomic<int64_t>;
 
-// Whether a model is being loaded, or one that was replaced still draws: times are not to be had then, and measuring
-// them would be in its way.
-using AnotherAtWork = std::atomic<bool>;
-
 struct SchedulerOptions {
   int max_batch_rows = 16;        // at least 2, so that a guided image fits; at most the engine's slots
   int max_queued_images = 256;    // beyond those; the more slots the engine has, the more of them may begin
   int64_t max_client_images = 0;  // places that one client may have taken; 0: all
   int64_t max_queued_steps = 0;   // network rows, each step counted, that may be due together; 0: any
   std::shared_ptr<TakenPlaces> taken_places = nullptr;             // shared with other schedulers; null: its own
-  std::shared_ptr<const AnotherAtWork> another_at_work = nullptr;  // null: never
+  std::shared_ptr<const AnotherAtWork> another_at_work = nullptr;  // null: never; meanwhile nothing is measured
 };
 
 // Slots that an engine for such a scheduler should have: one for every image that may be admitted, so that an image

@@ -32,7 +32,9 @@ class TeamTurns {
     if (++steps_ >= kMemory) best_ = std::min(best_, mean_);
     const bool was_slow = std::exchange(slow_, prefers_team_ && mean_ > kSlow * best_);
     if (slow_ && !was_slow) wait_ = kSoon;
-    if (++steps_since_try_ >= wait_) tries_left_ = kTries;
+    // A neighbour that has just come may keep a team waiting for several steps' time at each of its barriers.
+    const bool stuck = prefers_team_ && seconds > kStuck * best_;
+    if (++steps_since_try_ >= (stuck ? kSoon : wait_)) tries_left_ = kTries;
   }
 
  private:
@@ -44,12 +46,13 @@ class TeamTurns {
   static constexpr double kSlow = 1.5;    // times what was the fastest
   static constexpr double kFaster = 0.8;  // of the time: the other way is taken then
   static constexpr double kHopeless = 3;  // times: a single step ends the try
+  static constexpr double kStuck = 10;    // times: a single step begins one, of the team, or ends one, counted or not
 
   void Try(double seconds) {
     --tries_left_;
     const bool counts = tries_left_ < kTries - kUncounted;
     if (counts) tried_ += seconds;
-    const bool hopeless = counts && seconds > kHopeless * mean_;
+    const bool hopeless = seconds > (counts ? kHopeless : kStuck) * mean_;
     if (tries_left_ > 0 && !hopeless) return;
     const double other = tried_ / (kTries - kUncounted);
     tries_left_ = 0;

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <thread>
 #include <utility>
 
 #include "common/checkpoint/checkpoint.h"
@@ -164,6 +166,33 @@ TEST(EngineCandidatesTest, PrecisionThatWasAskedForIsKept) {
   for (const EngineOptions& candidate : candidates) {
     EXPECT_EQ(candidate.precision, Precision::kBf16);
   }
+}
+
+// An engine whose steps take some time, and come to nothing.
+class SlowEngine : public PuppetEngine {
+ public:
+  SlowEngine() : PuppetEngine(16) {}
+  absl::Status Step(absl::Span<const StepRow> rows) override {
+    const auto start = std::chrono::steady_clock::now();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    in_steps += std::chrono::steady_clock::now() - start;
+    return rows.empty() ? absl::OkStatus() : PuppetEngine::Step(rows);
+  }
+  static std::chrono::nanoseconds in_steps;
+};
+std::chrono::nanoseconds SlowEngine::in_steps{};
+
+// Measured: during a reload a chain alone waited for 0.27 s where it takes 0.02.
+TEST_F(SelfTest, BesideAnEngineAtWorkItLeavesMostOfTheTimeToThatOne) {
+  const auto make = [](const PlainCheckpoint&, const EngineOptions&) -> absl::StatusOr<std::unique_ptr<Engine>> {
+    return std::make_unique<SlowEngine>();
+  };
+  const auto start = std::chrono::steady_clock::now();
+  const auto engine =
+      MakeCheckedEngine(Plain(*checkpoint_), *reference_, {.device = "cpu", .beside_another = true}, make);
+  EXPECT_EQ(engine.status().code(), absl::StatusCode::kInternal) << "it drew something else";
+  EXPECT_GT(SlowEngine::in_steps.count(), 0);
+  EXPECT_GE(std::chrono::steady_clock::now() - start, 3.9 * SlowEngine::in_steps);
 }
 
 }  // namespace

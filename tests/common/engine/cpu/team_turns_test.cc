@@ -35,6 +35,15 @@ TEST(TeamTurnsTest, TeamThatHasBecomeSlowIsGivenUpSoon) {
   EXPECT_LE(kBusy.Run(turns, 10000), 30) << "what it still gets are tries, more and more rarely";
 }
 
+// Each step of a stuck team lasts as long as hundreds: another team on the same cores, at a reload.
+TEST(TeamTurnsTest, TeamThatIsStuckIsGivenUpAtOnce) {
+  constexpr Machine kStuck = {.team = 100, .alone = 1};
+  TeamTurns turns;
+  kQuiet.Run(turns, 1000);
+  EXPECT_EQ(kStuck.Run(turns, 100), 1);
+  EXPECT_LE(kStuck.Run(turns, 10000), 10) << "a try ends after a step";
+}
+
 // A server that began beside its neighbour does not know that it could be faster.
 TEST(TeamTurnsTest, TeamThatWasAlwaysSlowIsGivenUp) {
   TeamTurns turns;
