@@ -40,6 +40,7 @@ constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 // For the last words to reach clients and connections to be closed by them, and then for closing them without.
 constexpr double kFarewellSeconds = 4;
+constexpr std::chrono::milliseconds kEndTick(100);
 constexpr double kCloseSeconds = 4;
 // A call that gRPC took just before it was told to take no more may not be counted yet.
 constexpr double kQuietSeconds = 0.25;
@@ -122,8 +123,9 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> BindForGrpc(const std::strin
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--listen", listen));
   absl::StatusOr<std::unique_ptr<ConnectionListener>> listener = ConnectionListener::Bind(address, options);
   if (listener.ok()) return listener;
-  return absl::UnavailableError(absl::StrCat("cannot listen on ", listen,
-                                             ": the port is taken, or the address is not this machine's (",
+  const char* reason = address.unix_path.empty() ? "the port is taken, or the address is not this machine's"
+                                                 : "another server has it, or what is there is no socket and is kept";
+  return absl::UnavailableError(absl::StrCat("cannot listen on ", listen, ": ", reason, " (",
                                              listener.status().message(), "); choose another with --listen"));
 }
 
@@ -172,6 +174,7 @@ Server::Server(const ServerOptions& options, const ModelLoader& load_model, cons
 Server::~Server() {
   supervisor_.reset();
   replaced_supervisor_.reset();
+  WatchTheEnd();
   metrics_endpoint_.reset();  // its pages ask for what ends below
   gateway_.reset();
   if (grpc_server_ == nullptr) return;
@@ -184,6 +187,14 @@ Server::~Server() {
     grpc_server_cancel_all_calls(grpc_server_->c_server());
   }
   closing_.join();
+}
+
+// The scheduler's thread is waited for, and nobody else notices any more that it hangs. Counted in ticks, as a process
+// may be stopped as a whole.
+void Server::WatchTheEnd() {
+  end_watch_.emplace(kEndTick, [this, ticks = 0]() mutable {
+    if (++ticks * kEndTick == options_.longest_end) Die("a denoising step does not end");
+  });
 }
 
 // ---- The engine's supervision ----

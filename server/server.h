@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -73,6 +74,8 @@ struct ServerOptions {
   ProbeOptions probe;  // an interval of 0: none
   LoggingOptions logging;
   OtlpOptions otlp;
+  // After a drain the process ends within this, whatever the engine does; a multiple of 100 ms.
+  std::chrono::milliseconds longest_end = std::chrono::seconds(30);
   // Ends the process when the engine is beyond help; by default at once, with exit status kEngineLost.
   std::function<void()> die;
   // After each probe, on its thread, as long as /livez says yes and denoising steps go on or are not needed. Null:
@@ -136,6 +139,8 @@ class Server {
   bool StepsGoOn();
   void ServeModel(std::shared_ptr<ServingModel> model);
 
+  void WatchTheEnd();
+
   // What the supervisor sees and does.
   SupervisorHooks Hooks();
   SupervisorHooks HooksOfReplaced();
@@ -166,6 +171,8 @@ class Server {
 
   // Constant after Start.
   const ServerOptions options_;
+
+  std::optional<PeriodicTask> end_watch_;  // NOTE: before all that may not end
 
   const AccessControl access_;
   const std::shared_ptr<const TlsCertificates> certificates_;  // null without TLS

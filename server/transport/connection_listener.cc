@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,8 +38,11 @@ void SetOption(int socket, int level, int option, int value) {
 
 int OpenSpare() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
-// Whether the socket file at `address` was left behind by a process that is gone.
+// Whether at `address` there is a socket that was left behind by a process that is gone. Other files are nobody's to
+// remove; connecting to one is refused as well.
 bool IsStale(const SocketAddress& address) {
+  struct stat file = {};
+  if (lstat(address.path().c_str(), &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
   const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const bool refused = connect(socket, address.get(), address.size) != 0 && errno == ECONNREFUSED;
   close(socket);

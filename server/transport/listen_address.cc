@@ -62,6 +62,12 @@ SocketAddress AnyIpv6(int port) {
   return address;
 }
 
+// The port that a reader of the documentation knows.
+std::string ExampleFor(const std::string& flag) {
+  if (flag == "--metrics_listen") return "0.0.0.0:9464";
+  return flag == "--http_listen" ? "127.0.0.1:8080" : "0.0.0.0:50051";
+}
+
 }  // namespace
 
 int SocketAddress::port() const {
@@ -134,7 +140,7 @@ absl::StatusOr<ListenAddress> ListenAddress::Parse(const std::string& flag, cons
   if (colon == std::string::npos || !absl::SimpleAtoi(text.substr(colon + 1), &parsed.port) || parsed.port < 0 ||
       parsed.port > 65535 || absl::StrContains(text, '/')) {
     return absl::InvalidArgumentError(
-        absl::StrCat(flag, " must be an address and a port, such as 0.0.0.0:50051, got \"", text, "\""));
+        absl::StrCat(flag, " must be an address and a port, such as ", ExampleFor(flag), ", got \"", text, "\""));
   }
   parsed.host = text.substr(0, colon);
   if (absl::StartsWith(parsed.host, "[") && absl::EndsWith(parsed.host, "]")) {

@@ -546,6 +546,28 @@ TEST_F(ServerTest, EngineThatHangsDuringADrainEndsTheProcess) {
   EXPECT_FALSE(Check("", &health).ok() && health.status() == HealthCheckResponse::SERVING);
 }
 
+// Nobody supervises any more then, or never did (--stall_timeout 0).
+TEST_F(ServerTest, EngineThatHangsAfterADrainEndsTheProcess) {
+  options_.stall_timeout_seconds = 0;
+  options_.longest_end = std::chrono::milliseconds(200);
+  absl::Notification died;
+  options_.die = [&] {
+    died.Notify();
+    engine_->LetGo();
+  };
+  Start();
+  engine_->HoldSteps();
+  {
+    grpc::ClientContext context;
+    const auto reader = StartFullRequest(context);
+    context.TryCancel();
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_EQ(server_->Drain().dropped_requests, 0);
+  server_.reset();
+  EXPECT_TRUE(died.HasBeenNotified());
+}
+
 TEST_F(ServerTest, GetModelDescribesModelAndLimits) {
   options_.service.max_images_per_request = 50;
   options_.model.max_queued_images = 60;

@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "common/support/file.h"
 #include "server/transport/descriptor_limit.h"
 #include "tests/testing/captured_log.h"
 #include "tests/testing/raw_connection.h"
@@ -230,6 +231,30 @@ TEST(ConnectionListenerTest, WhatGoesOverUnixSocketsIsNotCounted) {
   ASSERT_EQ(recv(client, greeting, sizeof greeting, MSG_WAITALL), 5);
   EXPECT_THAT(listening.listener().Traffic(), testing::IsEmpty());
   close(client);
+}
+
+// Found by chance: a path that was mistyped cost its file, as connecting to any file but a socket is refused too.
+TEST(ConnectionListenerTest, OnlyASocketThatNobodyListensAtIsReplaced) {
+  const TempFolder folder;
+  const auto listen = [](const std::string& path) {
+    return ConnectionListener::Bind(*ListenAddress::Parse("--listen", "unix:" + path), {}).status();
+  };
+  const std::string file = folder.Write("model.pt", "weights");
+  EXPECT_THAT(listen(file), StatusIs(absl::StatusCode::kUnavailable, "Address already in use"));
+  EXPECT_EQ(*ReadFile(file, 100), "weights");
+  const std::string link = folder.File("link");
+  std::filesystem::create_symlink(file, link);
+  EXPECT_THAT(listen(link), StatusIs(absl::StatusCode::kUnavailable, "Address already in use"));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+
+  const std::string left = folder.File("socket");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  left.copy(address.sun_path, sizeof address.sun_path - 1);
+  const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  close(socket);
+  EXPECT_THAT(listen(left), IsOk());
 }
 
 }  // namespace

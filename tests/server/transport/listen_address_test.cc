@@ -47,6 +47,13 @@ TEST(ListenAddressTest, MalformedOnesNameTheFlag) {
   }
 }
 
+TEST(ListenAddressTest, ErrorsShowTheFlagsOwnPort) {
+  const auto error = [](const char* flag) { return std::string(ListenAddress::Parse(flag, "x").status().message()); };
+  EXPECT_EQ(error("--metrics_listen"),
+            "--metrics_listen must be an address and a port, such as 0.0.0.0:9464, got \"x\"");
+  EXPECT_EQ(error("--http_listen"), "--http_listen must be an address and a port, such as 127.0.0.1:8080, got \"x\"");
+}
+
 TEST(ListenAddressTest, OneKeepsTheOtherFromListening) {
   struct Case {
     std::string a, b;

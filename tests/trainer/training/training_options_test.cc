@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 
 #include "tests/testing/status_matchers.h"
@@ -73,6 +74,32 @@ TEST(ValidateTrainingOptionsTest, RangesAreSaid) {
   EXPECT_EQ(message([](auto& o) { o.clip_norm = -1; }), "--clip_norm must be more than 0, or 0 for none, got -1");
   EXPECT_EQ(message([](auto& o) { o.precision = "fp8"; }), "--precision must be fp32 or bf16, got \"fp8\"");
   EXPECT_EQ(message([](auto& o) { o.label_dropout = 1; }), "--label_dropout must be 0 to less than 1, got 1");
+}
+
+// UndefinedBehaviorSanitizer found a sum that overflowed before it was compared.
+TEST(ValidateTrainingOptionsTest, NumbersAtTheEndsOfTheirTypesAreComparedWithoutAnOverflow) {
+  int TrainingOptions::*const numbers[] = {&TrainingOptions::student_steps,
+                                           &TrainingOptions::teacher_steps,
+                                           &TrainingOptions::black_below,
+                                           &TrainingOptions::epochs,
+                                           &TrainingOptions::patience,
+                                           &TrainingOptions::batch_size,
+                                           &TrainingOptions::accumulate,
+                                           &TrainingOptions::warmup_steps,
+                                           &TrainingOptions::model_guidance_below,
+                                           &TrainingOptions::model_guidance_from,
+                                           &TrainingOptions::validation_images,
+                                           &TrainingOptions::max_bad_batches,
+                                           &TrainingOptions::sample_every};
+  for (const auto number : numbers) {
+    for (const int images : {64, kAnyImages}) {
+      TrainingOptions options;
+      options.*number = std::numeric_limits<int>::min();
+      EXPECT_EQ(ValidateTrainingOptions(options, images).code(), absl::StatusCode::kInvalidArgument);
+      options.*number = std::numeric_limits<int>::max();
+      ValidateTrainingOptions(options, images).IgnoreError();  // some may be as large as one likes
+    }
+  }
 }
 
 }  // namespace
