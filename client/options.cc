@@ -339,7 +339,6 @@ double WaitSeconds(const ClientOptions& options) {
 }
 
 std::string CommandLike(const ClientOptions& options) {
-  constexpr size_t kSlips = 2;
   const std::string& name = options.class_name;
   if (options.command() != Command::kDraw) return "";
   for (const char* flag : {"grid", "help", "model", "version"}) {

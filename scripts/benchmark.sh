@@ -2,18 +2,19 @@
 # Measures denoised on this machine, against the marks it was built for: the engine against eager loops, then a server
 # under load through gRPC, then what its step times mean for waiting. Nothing else should be running.
 #
-#   scripts/benchmark.sh [SECONDS]    how long each level of load counts, 10 unless given; about 20 times that in all
+#   scripts/benchmark.sh [SECONDS]    how long each level of load counts, 10 unless given; about 40 times that in all
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 readonly bin=$root/build/release/bin
-server=
+server='' crowd='' reloads=''
 work=$(mktemp -d)
 
 clean_up() {
   stop_ticker
-  if [[ -n $server ]]; then kill -KILL "$server" 2>/dev/null || true; fi
+  local each
+  for each in $crowd $reloads $server; do kill -KILL "$each" 2>/dev/null || true; done
   rm -rf "$work"
 }
 
@@ -39,11 +40,20 @@ load() {
   cpu_ms_beside_engine=$(calculate "1000 * ($(other_cpu) - $cpu) / $images")
 }
 
-# latency CONCURRENCY COLUMN: of calls for 100 steps, in s; columns of the bench's table: 6 is p50, 7 p95, 9 the longest.
+# latency CONCURRENCY COLUMN: of calls for 100 steps, in s. Columns of the bench's table: 6 is p50, 7 p95, 9 the longest.
 latency() {
-  "$bin/denoise" bench --server "$address" --sampler ddim --steps 100 --concurrency "$1" --duration "$seconds" --warmup 1 \
-    >"$work/bench.txt" 2>&1 || { show_log "$work/bench.txt"; die "The load did not run."; }
+  "$bin/denoise" bench --server "$address" --sampler ddim --steps 100 --concurrency "$1" --duration "$seconds" \
+    --warmup 1 >"$work/bench.txt" 2>&1 || { show_log "$work/bench.txt"; die "The load did not run."; }
   awk -v level="$1" -v column="$2" '$1 == level { print $column }' "$work/bench.txt"
+}
+
+# await_calls TEST: until the number of calls in flight passes, such as ">= 200".
+await_calls() {
+  until awk "BEGIN { exit !($(metric denoised_requests_in_flight) $1) }"; do
+    kill -0 "$server" || die "The server has ended."
+    if [[ -n $crowd ]] && ! kill -0 "$crowd" 2>/dev/null; then show_log "$work/crowd.txt"; die "The crowd has ended."; fi
+    sleep 0.2
+  done
 }
 
 reload_again_and_again() { while kill -HUP "$server" 2>/dev/null; do sleep 0.4; done; }
@@ -86,7 +96,7 @@ fi
 say
 say "${bold}A server under load${plain}"
 start_and_await "$work/server.log" "$bin/denoised" --checkpoint="$root/models/mnist.pt" --device=auto --lame_duck=0 \
-  --listen=0.0.0.0:0 --metrics_listen=127.0.0.1:0 --max_queued_images=1024
+  --listen=localhost:0 --metrics_listen=127.0.0.1:0 --max_queued_images=1024
 grep -oE 'engine: .*' "$work/server.log" || true
 address=127.0.0.1:${address##*:}
 few=() many=()
@@ -120,15 +130,16 @@ say "${bold}100 steps beside another client's 200 chains of 1000${plain}"
 alone=() beside=() worst=()
 for _ in 1 2 3; do
   alone+=("$(latency 1 6)")
-  # Clients are told apart by their addresses.
-  "$bin/denoise" bench --server "[::1]:${address##*:}" --concurrency 200 --duration 100000 >/dev/null 2>&1 &
+  # Clients are told apart by their addresses; this machine has one by IPv6, too.
+  "$bin/denoise" bench --server "[::1]:${address##*:}" --concurrency 200 --duration 100000 >"$work/crowd.txt" 2>&1 &
   crowd=$!
-  while awk "BEGIN { exit !($(metric denoised_queue_depth) < 150) }"; do sleep 0.2; done
+  await_calls ">= 200"
   beside+=("$(latency 1 6)")
   worst+=("$(awk '$1 == 1 { print $9 }' "$work/bench.txt")")
   kill -INT "$crowd"
   wait "$crowd" || true
-  while awk "BEGIN { exit !($(metric denoised_queue_depth) > 0) }"; do sleep 0.2; done
+  crowd=
+  await_calls "== 0"
 done
 mark "median beside them, times alone" "$(calculate "$(median "${beside[@]}") / $(median "${alone[@]}")")" '<=' 4
 mark "longest of all, times alone" \
@@ -145,6 +156,7 @@ for concurrency in 1 8; do
     reloading+=("$(latency "$concurrency" 7)")
     kill "$reloads"
     wait "$reloads" 2>/dev/null || true
+    reloads=
     sleep 2
   done
   mark "100 steps, $concurrency in flight: p95 meanwhile, times otherwise" \

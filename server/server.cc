@@ -5,9 +5,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <future>
 #include <thread>
 #include <utility>
@@ -40,8 +42,9 @@ constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 // For the last words to reach clients and connections to be closed by them, and then for closing them without.
 constexpr double kFarewellSeconds = 4;
-constexpr std::chrono::milliseconds kEndTick(100);
 constexpr double kCloseSeconds = 4;
+// Between two looks at whether the server's destruction still goes on.
+constexpr std::chrono::milliseconds kEndTick(100);
 // A call that gRPC took just before it was told to take no more may not be counted yet.
 constexpr double kQuietSeconds = 0.25;
 
@@ -123,8 +126,12 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> BindForGrpc(const std::strin
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--listen", listen));
   absl::StatusOr<std::unique_ptr<ConnectionListener>> listener = ConnectionListener::Bind(address, options);
   if (listener.ok()) return listener;
-  const char* reason = address.unix_path.empty() ? "the port is taken, or the address is not this machine's"
-                                                 : "another server has it, or what is there is no socket and is kept";
+  const char* reason = "the port is taken, or the address is not this machine's";
+  if (!address.unix_path.empty()) {
+    reason = listener.status().message() == std::strerror(EADDRINUSE)
+                 ? "another server has it, or what is there is no socket and is kept"
+                 : "no socket can be made there";
+  }
   return absl::UnavailableError(absl::StrCat("cannot listen on ", listen, ": ", reason, " (",
                                              listener.status().message(), "); choose another with --listen"));
 }
@@ -193,7 +200,8 @@ Server::~Server() {
 // may be stopped as a whole.
 void Server::WatchTheEnd() {
   end_watch_.emplace(kEndTick, [this, ticks = 0]() mutable {
-    if (++ticks * kEndTick == options_.longest_end) Die("a denoising step does not end");
+    if (++ticks == options_.longest_end / kEndTick)
+      Die("a denoising step does not end, or loading a checkpoint does not");
   });
 }
 

@@ -74,7 +74,7 @@ struct ServerOptions {
   ProbeOptions probe;  // an interval of 0: none
   LoggingOptions logging;
   OtlpOptions otlp;
-  // After a drain the process ends within this, whatever the engine does; a multiple of 100 ms.
+  // After a drain the process ends within this, whatever the engine does.
   std::chrono::milliseconds longest_end = std::chrono::seconds(30);
   // Ends the process when the engine is beyond help; by default at once, with exit status kEngineLost.
   std::function<void()> die;

@@ -19,8 +19,6 @@
 namespace denoised {
 namespace {
 
-constexpr size_t kSlips = 2;  // between a flag and the one that was meant
-
 // Of "1e+06" and "0.100000", "1000000" and "0.1".
 std::string NumberInWords(const std::string& text) {
   double number = 0;

@@ -14,8 +14,6 @@
 namespace denoised {
 namespace {
 
-constexpr size_t kSlips = 2;  // between a variable and the one that was meant
-
 // What this project's tests and scripts read, by the beginnings of the names.
 constexpr std::string_view kOwn[] = {"DENOISED_ASAN_OPTIONS", "DENOISED_BENCH_",     "DENOISED_BIN_DIR",
                                      "DENOISED_GPU_REPORT",   "DENOISED_RELOADS",    "DENOISED_ROLLING_",

@@ -17,6 +17,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,9 @@ inline int NetworkRows(absl::Span<const StepRow> rows) {
 // Whether another model of this process is being loaded, or one that was replaced still draws: times are not to be had
 // then, and cores not for oneself.
 using AnotherAtWork = std::atomic<bool>;
+
+// Null is never.
+inline bool IsAtWork(const std::shared_ptr<const AnotherAtWork>& another) { return another != nullptr && *another; }
 
 enum class FrameKind {
   kNoisy,           // x: the image as it is after the last step; the finished image after the last row of a plan

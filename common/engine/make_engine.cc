@@ -31,11 +31,10 @@ absl::StatusOr<UnetWeights> WeightsOf(const PlainCheckpoint& checkpoint) {
 }
 
 // Takes a tenth of a second of a core, which an engine at work does not miss.
-absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const PlainCheckpoint& checkpoint,
-                                                                     bool beside_another) {
+absl::StatusOr<std::shared_ptr<const OneDnnModel>> MakeOneDnnModelOf(const PlainCheckpoint& checkpoint, bool give_way) {
   absl::StatusOr<UnetWeights> weights = absl::UnknownError("not made");
   const auto make = [&] { weights = WeightsOf(checkpoint); };
-  if (beside_another) {
+  if (give_way) {
     RunAtLowPriority(make);
   } else {
     make();
@@ -111,7 +110,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngineForCpu(const PlainCheckpoint& 
   DENOISED_ASSIGN_OR_RETURN(const Precision precision, ResolvePrecision(options.precision, "cpu"));
   if (options.path == EnginePath::kFastest) {
     const absl::StatusOr<std::shared_ptr<const OneDnnModel>> model =
-        MakeOneDnnModelOf(checkpoint, options.beside_another);
+        MakeOneDnnModelOf(checkpoint, IsAtWork(options.another_at_work));
     if (model.ok()) {
       cpu_options.runner = absl::StrCat("oneDNN in ", PrecisionName(precision));
       return MakeCpuEngineOf(

@@ -43,7 +43,7 @@ struct EngineOptions {
   // An engine of these sizes that this process made before may be at work: what was measured for it is not measured
   // again, on cores that are busy.
   bool beside_another = false;
-  std::shared_ptr<const AnotherAtWork> another_at_work = nullptr;  // null: never
+  std::shared_ptr<const AnotherAtWork> another_at_work = nullptr;  // meanwhile this one gives way
 };
 
 // Copies what it needs from the checkpoint, and warms up: every shape that a step of max_rows rows or less can have has

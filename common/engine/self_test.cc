@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeCheckedEngine(const PlainCheckpoint&
                             ResolvePrecision(options.precision, options.device == "cpu" ? "cpu" : "cuda"));
   DENOISED_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, make(checkpoint, options));
   PacedEngine paced(*engine);
-  Engine& checked = options.beside_another ? paced : *engine;
+  Engine& checked = IsAtWork(options.another_at_work) ? paced : *engine;
   DENOISED_RETURN_IF_ERROR(Caught("the self-test failed", [&] {
     return CheckEngine(checked, reference.rows, reference.images, ToleranceOf(options, *engine, precision));
   }));

@@ -15,6 +15,9 @@
 
 namespace denoised {
 
+// Letters by which a word may be off and still be taken for another one that was mistyped.
+inline constexpr size_t kSlips = 2;
+
 // How many letters must be put in, taken out, changed or exchanged with their neighbours to make `b` of `a`, whatever
 // their case (Damerau and Levenshtein, optimal string alignment). Takes a.size() times b.size() steps.
 size_t EditDistance(std::string_view a, std::string_view b);

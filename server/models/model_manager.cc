@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 // Between two looks at what other threads do: at a last call's end, at the first steps of a generation.
 constexpr std::chrono::milliseconds kPollInterval(20);
-// From another_at_work to the work: a step that has begun with all cores is over before one of them is taken.
+// Between telling that another one is at work and its work, so that a step that a team already runs is over first.
 constexpr std::chrono::milliseconds kNotice(20);
 
 // One admission for all generations: what still waits on the old one counts against the limits of the new one. And one
@@ -159,7 +159,7 @@ void ModelManager::Reload() {
     const absl::MutexLock lock(&mu_);
     ++started_;
   }
-  *another_at_work_ = true;  // until there is one generation again
+  *another_at_work_ = !live().empty();
   const absl::Status status = LoadAndSwap();
   metrics_.OnModelReload(status.ok() ? "ok" : "error");
   Finish(status);
@@ -218,6 +218,7 @@ absl::Status ModelManager::LoadAndSwap() {
 bool ModelManager::ProvesItself(const ServingModel& model) {
   const Clock::time_point end = Clock::now() + options_.probation_time;
   do {
+    LookForOthersAtWork();
     const SchedulerStats stats = model.scheduler().stats();
     if (stats.failed_steps > stats.steps) return false;
     if (stats.steps >= options_.probation_steps) return true;
@@ -253,6 +254,19 @@ void ModelManager::Retire() {
   memory_to_return_ = true;
 }
 
+// Once nothing is being loaded: those that do not serve.
+void ModelManager::LookForOthersAtWork() {
+  std::shared_ptr<ServingModel> serving;
+  {
+    const absl::MutexLock lock(&mu_);
+    serving = serving_;
+  }
+  const std::vector<std::shared_ptr<ServingModel>> models = live();
+  *another_at_work_ = std::any_of(models.begin(), models.end(), [&serving](const auto& model) {
+    return model != serving && model->scheduler().heartbeat().working;
+  });
+}
+
 void ModelManager::DropForgotten() {
   std::vector<std::shared_ptr<ServingModel>> forgotten;
   const absl::MutexLock lock(&mu_);
@@ -269,11 +283,11 @@ void ModelManager::LookAtFile() {
 // threads that may come: without this, memory grows with each of the first reloads.
 void ModelManager::ReturnMemory() {
   if (!memory_to_return_) return;
+  LookForOthersAtWork();
   {
     const absl::MutexLock lock(&mu_);
     if (!alone()) return;
   }
-  *another_at_work_ = false;
   malloc_trim(0);
   memory_to_return_ = false;
 }

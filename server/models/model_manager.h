@@ -105,6 +105,7 @@ class ModelManager {
   bool ProvesItself(const ServingModel& model);
   void GoBack();
   void Retire();
+  void LookForOthersAtWork() ABSL_LOCKS_EXCLUDED(mu_);
   void DropForgotten() ABSL_LOCKS_EXCLUDED(mu_);
   void LookAtFile();
   void ReturnMemory();

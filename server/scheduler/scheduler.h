@@ -122,7 +122,8 @@ struct FinishedImage {
 class DrawListener {
  public:
   virtual ~DrawListener() = default;
-  // Whether OnPreview would be of use now. If not, the frame is not read from the engine and is lost.
+  // Whether OnPreview would be of use now. If not, the frame is not read from the engine and is lost. Asked for all
+  // images of a step before the first of their frames comes.
   virtual bool WantsPreview(uint32_t /*image_index*/) { return true; }
   virtual void OnPreview(const PreviewFrame& frame) = 0;
   virtual void OnImage(const FinishedImage& image) = 0;

@@ -98,7 +98,7 @@ void DigitStream::OnPreview(const PreviewFrame& frame) {
   if (closed()) return;
   if (!KeepsUp() && FindPreview(frame.image_index) != events_.end()) {
     ReplacePreview(frame);
-  } else if (environment_.output->TryTake(kEventBytes)) {
+  } else if (bytes_ + kEventBytes <= kMaxStreamBytes && environment_.output->TryTake(kEventBytes)) {
     bytes_ += kEventBytes;
     events_.push_back({frame, std::chrono::steady_clock::now()});
   } else {

@@ -229,7 +229,7 @@ TEST_P(MonitoringTest, EveryExpressionHasDataFromAServerUnderLoad) {
     if (rule["type"] == "recording") expressions.push_back(rule["name"]);
   }
   EXPECT_THAT(WithoutData(prometheus, expressions), testing::IsEmpty()) << prometheus.log();
-  for (const Target& target : Targets()) {  // for whoever looks
+  for (const Target& target : Targets()) {  // printed for people
     const json shown = prometheus.Query(target.expression);
     if (shown.empty()) continue;
     std::printf("%-34s %2zu series, the first %s\n", target.panel.c_str(), shown.size(),

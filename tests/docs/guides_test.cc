@@ -408,7 +408,7 @@ TEST_P(LanguageGuidesTest, ItsProgramAnswersAsShown) {
   const std::string full_queue = Server(
                                      "--max_queued_images=0 --max_client_images=2 --max_batch_rows=2 "
                                      "--inject_fault=hang@100 --stall_timeout=0") +
-                                 "trap 'kill -KILL $(jobs -p)' EXIT\n"
+                                 "trap 'kill -KILL $(jobs -p) && wait || true' EXIT\n"
                                  "denoise bench --concurrency=40 --warmup=0 --duration=1000 >load.log 2>&1 &\n"
                                  "until grep -q RESOURCE_EXHAUSTED server.log; do sleep 0.1; done\n";
   for (const char* document : {"README.md", "docs/clients.md"}) {

@@ -560,6 +560,7 @@ TEST_F(ServerTest, EngineThatHangsAfterADrainEndsTheProcess) {
   {
     grpc::ClientContext context;
     const auto reader = StartFullRequest(context);
+    engine_->WaitForHeldStep();
     context.TryCancel();
     EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   }
@@ -1075,6 +1076,21 @@ TEST_F(ServerTest, OccupiedPortIsSaid) {
                        "cannot listen on " + second.listen +
                            ": the port is taken, or the address is not this machine's (Address already in use); choose "
                            "another with --listen"));
+}
+
+TEST_F(ServerTest, UnixAddressThatCannotBeHadIsSaid) {
+  const TempFolder folder;
+  options_.listen = "unix:" + folder.Write("model.pt", "weights");
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       "cannot listen on " + options_.listen +
+                           ": another server has it, or what is there is no socket and is kept (Address already in "
+                           "use); choose another with --listen"));
+  options_.listen = "unix:" + folder.File("nowhere/socket");
+  EXPECT_THAT(Server::Start(options_, PuppetLoader()),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       "cannot listen on " + options_.listen +
+                           ": no socket can be made there (No such file or directory); choose another with --listen"));
 }
 
 TEST_F(ServerTest, MalformedAddressIsSaid) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -233,43 +234,46 @@ absl::StatusOr<int> Learn(const Flags& flags, TrainingOptions options) {
   return summary.interrupted ? kInterrupted : EXIT_SUCCESS;
 }
 
-// What changes a checkpoint takes no flag of a training: the command may have been meant as one.
-absl::Status CheckFlagsOfAmending(const Flags& flags, const std::set<std::string>& typed) {
-  std::set<std::string> useful;
+// What changes a checkpoint, in the place of a training, and the flags that this takes.
+struct Amendment {
+  std::set<std::string> flags;
+  std::function<absl::Status()> make;
+};
+
+// None: a training is meant. What is returned refers to both arguments.
+std::optional<Amendment> AmendmentOf(const Flags& flags, const TrainingOptions& options) {
   if (!flags.add_golden_draw.empty()) {
-    useful = {"--add_golden_draw"};
-  } else if (!flags.add_evaluation.empty()) {
-    useful = {"--add_evaluation", "--to"};
-  } else if (!flags.to.empty()) {
-    useful = {"--black_below", "--to"};
-  } else {
-    return absl::OkStatus();
+    return Amendment{{"--add_golden_draw"}, [&flags] { return AddGoldenDrawTo(flags.add_golden_draw); }};
   }
+  if (!flags.add_evaluation.empty()) {
+    return Amendment{{"--add_evaluation", "--to"},
+                     [&flags] { return AddEvaluationsTo(flags.to, flags.add_evaluation); }};
+  }
+  if (flags.to.empty()) return std::nullopt;
+  return Amendment{{"--black_below", "--to"}, [&] { return SetBlackBelowOf(flags.to, options.black_below); }};
+}
+
+// A flag of a training is refused: the command may have been meant as one.
+absl::Status Make(const Amendment& amendment, const std::set<std::string>& typed) {
   for (const std::string& flag : typed) {
-    if (useful.contains(flag)) continue;
-    return absl::InvalidArgumentError(absl::StrCat(flag, " does not go with ", *useful.begin(),
+    if (amendment.flags.contains(flag)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(flag, " does not go with ", *amendment.flags.begin(),
                                                    ", which changes a checkpoint and trains nothing: leave one out"));
   }
-  return absl::OkStatus();
+  return amendment.make();
 }
 
 absl::StatusOr<int> Run(const Flags& flags, TrainingOptions options, const std::set<std::string>& typed) {
-  DENOISED_RETURN_IF_ERROR(CheckFlagsOfAmending(flags, typed));
+  if (const std::optional<Amendment> amendment = AmendmentOf(flags, options); amendment.has_value()) {
+    DENOISED_RETURN_IF_ERROR(Make(*amendment, typed));
+    return EXIT_SUCCESS;
+  }
   const absl::StatusOr<PredictionType> prediction_type = ParsePredictionType(flags.prediction_type);
   if (!prediction_type.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--", prediction_type.status().message()));
   }
   options.schedule.prediction_type = *prediction_type;
-  if (!flags.add_golden_draw.empty()) {
-    DENOISED_RETURN_IF_ERROR(AddGoldenDrawTo(flags.add_golden_draw));
-  } else if (!flags.add_evaluation.empty()) {
-    DENOISED_RETURN_IF_ERROR(AddEvaluationsTo(flags.to, flags.add_evaluation));
-  } else if (!flags.to.empty()) {
-    DENOISED_RETURN_IF_ERROR(SetBlackBelowOf(flags.to, options.black_below));
-  } else {
-    return Learn(flags, std::move(options));
-  }
-  return EXIT_SUCCESS;
+  return Learn(flags, std::move(options));
 }
 
 int Main(int argc, char** argv) {

@@ -106,8 +106,7 @@ class CpuEngine : public Engine {
     if (rows.empty()) return absl::OkStatus();
     state_.Announce(rows);
     const int network_rows = NetworkRows(rows);
-    const bool crowded = options_.another_at_work != nullptr && *options_.another_at_work;
-    const bool for_team = !crowded && network_rows <= choices_.team_rows;
+    const bool for_team = !IsAtWork(options_.another_at_work) && network_rows <= choices_.team_rows;
     const bool team = for_team && turns_.TeamIsNext();
     PlanCalls(rows, network_rows, team ? 1 : pool_.size());
     if (team_awake_ && !team) team_->Rest();  // its threads would be in the workers' way

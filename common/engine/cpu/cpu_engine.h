@@ -53,8 +53,8 @@ struct CpuEngineOptions {
   // The choices of an engine like this one, for when the cores are busy with that one and times would mislead: they are
   // checked, but not measured again.
   std::optional<CpuEngineChoices> earlier = std::nullopt;
-  // Meanwhile the team rests; null: never. It waits for each of its threads 40 times a step, and where two teams share
-  // their cores, or work that was already going on is let finish its turn first, that took 0.2 s a step.
+  // While it is so the team rests; null: never. A team waits for all of its threads 40 times a step. Where two teams
+  // share their cores, or the system lets other work finish its time slice first, a step of 0.2 ms took 0.2 s.
   std::shared_ptr<const AnotherAtWork> another_at_work = nullptr;
   // Longest time for timing teams. A machine that is too busy for that has no threads to spare for one.
   std::chrono::nanoseconds patience = std::chrono::seconds(5);

@@ -46,7 +46,9 @@ class TeamTurns {
   static constexpr double kSlow = 1.5;    // times what was the fastest
   static constexpr double kFaster = 0.8;  // of the time: the other way is taken then
   static constexpr double kHopeless = 3;  // times: a single step ends the try
-  static constexpr double kStuck = 10;    // times: a single step begins one, of the team, or ends one, counted or not
+  // Times: a single step of the team that takes so many times its best begins a try, and one of a try that takes so
+  // many times the mean ends it, even if it does not count.
+  static constexpr double kStuck = 10;
 
   void Try(double seconds) {
     --tries_left_;

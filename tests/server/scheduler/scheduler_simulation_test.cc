@@ -103,6 +103,7 @@ class FaultyPuppet : public Engine {
   int StepsDone(int slot) const override { return lost_ ? kLost : slots_[static_cast<size_t>(slot)].done; }
   bool Finite(int slot) const override { return slot != not_finite_; }
   void Prefetch(absl::Span<const WantedFrame> frames) override {
+    on_trial_ = false;
     for (const WantedFrame& frame : frames) {
       books_.Expect(announced_.emplace(frame.slot, frame.kind).second, "a frame is announced once");
     }

@@ -202,22 +202,22 @@ TEST_F(CpuEngineTest, TeamThatHasBecomeSlowRests) {
 
 // Measured at a reload: a step of 0.2 ms took 0.2 s, as each of the team's 40 waits in it was for another one's turn.
 TEST_F(CpuEngineTest, TeamRestsWhileAnotherModelIsAtWork) {
-  puppet_ = {.has_team = true, .alone = std::chrono::milliseconds(2), .team = {{2, std::chrono::milliseconds(0)}}};
+  puppet_ = {.has_team = true, .alone = std::chrono::milliseconds(20), .team = {{2, std::chrono::milliseconds(2)}}};
   const absl::StatusOr<std::unique_ptr<Engine>> engine = Make(2);
   ASSERT_THAT(engine, IsOk());
   ASSERT_EQ(choices_.team_threads, 2);
   const auto calls_of_teams = [&] {
     puppet_.calls_of_teams = 0;
-    for (int i = 0; i < 5; ++i) EXPECT_THAT((*engine)->Step({Row(0)}), IsOk());
+    for (int i = 0; i < 3; ++i) EXPECT_THAT((*engine)->Step({Row(0)}), IsOk());
     return puppet_.calls_of_teams;
   };
-  EXPECT_EQ(calls_of_teams(), 5);
+  EXPECT_EQ(calls_of_teams(), 3);
   puppet_.rests = 0;
   *another_at_work_ = true;
   EXPECT_EQ(calls_of_teams(), 0);
   EXPECT_EQ(puppet_.rests, 1) << "its threads do not watch for the next step either";
   *another_at_work_ = false;
-  EXPECT_EQ(calls_of_teams(), 5);
+  EXPECT_EQ(calls_of_teams(), 3);
   EXPECT_EQ(Read(**engine, 0), Expected(0));
 }
 
