@@ -200,8 +200,8 @@ Server::~Server() {
 // may be stopped as a whole.
 void Server::WatchTheEnd() {
   end_watch_.emplace(kEndTick, [this, ticks = 0]() mutable {
-    if (++ticks == options_.longest_end / kEndTick)
-      Die("a denoising step does not end, or loading a checkpoint does not");
+    if (++ticks != options_.longest_end / kEndTick) return;
+    Die("a denoising step does not end, or loading a checkpoint does not");
   });
 }
 
