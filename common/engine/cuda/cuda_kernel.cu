@@ -11,8 +11,8 @@ __global__ void __launch_bounds__(kThreads, 1) StepKernel(const __grid_constant_
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) GatherKernel(const __grid_constant__ Arguments<T> arguments,
-                                                         const int32_t* frames, float* gathered) {
+__global__ void __launch_bounds__(kThreads)
+    GatherKernel(const __grid_constant__ Arguments<T> arguments, const int32_t* frames, float* gathered) {
   GatherFrame(arguments, frames, static_cast<int>(blockIdx.x), gathered);
 }
 
