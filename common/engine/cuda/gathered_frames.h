@@ -1,7 +1,7 @@
 // File: gathered_frames.h
 //
 // Which frames of the last step have been brought to the host together, and where they lie there: what an engine's
-// Prefetch brings, for its Read to find.
+// Prefetch brings, for its Read to find. Codes are those of slots below num_slots. Thread-compatible.
 #ifndef DENOISED_COMMON_ENGINE_CUDA_GATHERED_FRAMES_H_
 #define DENOISED_COMMON_ENGINE_CUDA_GATHERED_FRAMES_H_
 
