@@ -18,6 +18,7 @@ absl::Status AwaitServer(DigitClient& client, const ClientOptions& options) {
   WaitOptions wait = {.wait_seconds = seconds,
                       .loading_seconds = options.wait.empty() && seconds > 0 ? kLoadingSeconds : seconds,
                       .timeout_seconds = options.call.timeout_seconds,
+                      .until_serving = options.health && !options.wait.empty(),
                       .on_wait = {}};
   if (seconds > 0 && !options.quiet) {
     wait.on_wait = [](const std::string& what) { absl::FPrintF(stderr, "denoise: %s\n", what); };

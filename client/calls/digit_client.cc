@@ -28,6 +28,12 @@ constexpr std::chrono::milliseconds kLook(100);  // between two looks at what ch
 constexpr int kMostDoublings = 4;      // of the wait that a full queue asks for: what was too short once, may be again
 constexpr int kUnexplainedLooks = 50;  // at a connection that fails for no reason that can be found
 
+CallOptions OneLook() {
+  CallOptions options;
+  options.timeout_seconds = 1;
+  return options;
+}
+
 bool UsesTls(const Connection& connection) {
   return connection.tls || !connection.tls_ca.empty() || !connection.tls_cert.empty();
 }
@@ -231,8 +237,11 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
     channel_->WaitForStateChange(GRPC_CHANNEL_TRANSIENT_FAILURE, system_clock::now() + kLook);
   }
   wait.ForItsModel();
-  while (wait.patient() && !wait.late() && !HasModel()) {
-    wait.Tell(absl::StrCat("the server at ", server_, " is loading its model"));
+  for (bool until_serving = options.until_serving; wait.patient() && !wait.late();) {
+    const bool has_model = HasModel();
+    if (has_model && (!until_serving || Serves())) break;
+    wait.Tell(absl::StrCat("the server at ", server_, has_model ? " does not serve yet" : " is loading its model"));
+    until_serving = true;  // it says so a moment after it has its model
     if (!WaitUnlessCancelled(kLook)) return absl::CancelledError(kCancelledText);
   }
   return absl::OkStatus();
@@ -241,12 +250,13 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
 // NOTE: health would say no of a server that drains as well, which still draws. But whoever has no token hears of
 // health alone.
 bool DigitClient::HasModel() {
-  CallOptions once;
-  once.timeout_seconds = 1;
-  const absl::Status status = GetModel(once).status();
-  if (absl::IsUnauthenticated(status)) return CheckHealth(once).value_or("") != "NOT_SERVING";
+  const absl::Status status = GetModel(OneLook()).status();
+  if (absl::IsUnauthenticated(status)) return Serves();
   return !absl::IsUnavailable(status);
 }
+
+// As far as it says. False only if it says no.
+bool DigitClient::Serves() { return CheckHealth(OneLook()).value_or("") != "NOT_SERVING"; }
 
 // False when it failed, or the time is over.
 bool DigitClient::TryToConnect(std::chrono::steady_clock::time_point deadline) {

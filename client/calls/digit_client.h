@@ -48,6 +48,7 @@ struct WaitOptions {
   double wait_seconds = 0;     // for somebody to listen there
   double loading_seconds = 0;  // in all, once somebody does but has no model yet
   double timeout_seconds = 0;  // for everything; 0: none
+  bool until_serving = false;  // having a model is not enough: its health must say that it serves, too
   // When there is reason to wait, with that: "no server at localhost:50051 yet; waiting up to 10 s".
   std::function<void(const std::string& what)> on_wait;
 };
@@ -97,6 +98,7 @@ class DigitClient {
   class Wait;
   bool TryToConnect(std::chrono::steady_clock::time_point deadline);
   bool HasModel();
+  bool Serves();
   bool cancelled();
 
   absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,

@@ -1,6 +1,7 @@
 // The program denoise, as a user runs it, against a server that the test plays.
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -1142,6 +1143,21 @@ TEST_F(DenoiseTest, WaitsForAServerThatStarts) {
   server_ = builder.BuildAndStart();
   EXPECT_EQ(program.Wait(), 0) << program.err();
   EXPECT_THAT(Files(), ElementsAre("digit-7.png"));
+}
+
+TEST_F(DenoiseTest, HealthSaysWhatTheServerSays) {
+  server_->GetHealthCheckService()->SetServingStatus(false);
+  const ProgramResult result = Denoise({"health"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err, "denoise: error: the server at " + address_ + " is up, but says NOT_SERVING\n");
+}
+
+TEST_F(DenoiseTest, HealthWithWaitWaitsUntilTheServerServes) {
+  server_->GetHealthCheckService()->SetServingStatus(false);
+  BackgroundProgram program({"denoise", "health", "--server", address_, "--wait=600"}, {}, folder_.path());
+  program.AwaitLine("denoise: the server at " + address_ + " does not serve yet; waiting up to 600 s");
+  server_->GetHealthCheckService()->SetServingStatus(true);
+  EXPECT_EQ(program.Wait(), 0) << program.err();
 }
 
 TEST_F(DenoiseTest, SettingsFileStandsBehindEnvironmentAndFlags) {

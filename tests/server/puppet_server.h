@@ -75,15 +75,17 @@ class PuppetServer : public testing::Test {
   }
 
   void TearDown() override {
-    if (engine_ != nullptr) engine_->LetGo();
+    const std::shared_ptr<ServingModel> model = model_.lock();  // its engine is gone with it
+    if (model != nullptr) engine_->LetGo();
   }
 
   Server::ModelLoader PuppetLoader() {
     return [this](const ServingModelOptions& options, SchedulerObserver* observer) {
       if (before_loading_) before_loading_();
-      const auto make_engine = [this]() -> absl::StatusOr<std::unique_ptr<Engine>> {
+      PuppetEngine* made = nullptr;
+      const auto make_engine = [&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
         auto engine = std::make_unique<PuppetEngine>(slots_);
-        engine_ = engine.get();
+        made = engine.get();
         return engine;
       };
       absl::StatusOr<std::shared_ptr<ServingModel>> model =
@@ -92,7 +94,10 @@ class PuppetServer : public testing::Test {
                                .max_queued_images = options.max_queued_images,
                                .max_client_images = options.max_client_images},
                               observer);
-      if (model.ok()) model_ = *model;
+      if (model.ok()) {
+        model_ = *model;
+        engine_ = made;
+      }
       return model;
     };
   }

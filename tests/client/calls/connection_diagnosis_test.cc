@@ -6,7 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <string>
+#include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "client/calls/digit_client.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/testing/free_port.h"
@@ -158,24 +161,71 @@ class TokensOnly : public v1::DigitService::Service {
   }
 };
 
-TEST_F(ConnectionDiagnosisTest, WhoHasNoTokenIsToldByHealthThatTheModelIsThere) {
-  LoadingHealth health;
-  TokensOnly tokens_only;
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&health);
-  builder.RegisterService(&tokens_only);
-  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  connection_.server = "127.0.0.1:" + std::to_string(port);
-  const absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect(connection_);
-  ASSERT_THAT(client, IsOk());
-  EXPECT_THAT(
-      (*client)->AwaitServer({.wait_seconds = 600, .loading_seconds = 600, .timeout_seconds = 0, .on_wait = {}}),
-      IsOk());
-  const absl::StatusOr<std::string> said = (*client)->CheckHealth({});
-  ASSERT_THAT(said, IsOk());
-  EXPECT_EQ(*said, "SERVING");
+// Has its model after so many looks.
+class LoadingService : public v1::DigitService::Service {
+ public:
+  explicit LoadingService(int looks) : left_(looks) {}
+  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest*, v1::GetModelResponse*) override {
+    return left_-- > 0 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the model is still loading") : grpc::Status::OK;
+  }
+
+ private:
+  std::atomic<int> left_;
+};
+
+class LoadingTest : public ConnectionDiagnosisTest {
+ protected:
+  // What health says once a server that plays `service` has been waited for, which is told in told_.
+  std::string HealthAfterWait(v1::DigitService::Service* service, bool until_serving = false) {
+    LoadingHealth health;
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&health);
+    builder.RegisterService(service);
+    const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+    connection_.server = "127.0.0.1:" + std::to_string(port);
+    const absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect(connection_);
+    EXPECT_THAT(client, IsOk());
+    const auto tell = [&](const std::string& what) {
+      told_.push_back(absl::StrReplaceAll(what, {{connection_.server, "HERE"}}));
+    };
+    EXPECT_THAT((*client)->AwaitServer({.wait_seconds = 600,
+                                        .loading_seconds = 600,
+                                        .timeout_seconds = 0,
+                                        .until_serving = until_serving,
+                                        .on_wait = tell}),
+                IsOk());
+    return (*client)->CheckHealth({}).value_or("");
+  }
+
+  std::vector<std::string> told_;
+};
+
+TEST_F(LoadingTest, WhoHasNoTokenIsToldByHealthThatTheModelIsThere) {
+  TokensOnly service;
+  EXPECT_EQ(HealthAfterWait(&service), "SERVING");
+}
+
+// The service has its model a moment before health says so.
+TEST_F(LoadingTest, WhoSawTheModelLoadWaitsForHealthToo) {
+  LoadingService service(1);
+  EXPECT_EQ(HealthAfterWait(&service), "SERVING");
+  EXPECT_THAT(told_, testing::ElementsAre("the server at HERE is loading its model; waiting up to 600 s",
+                                          "the server at HERE does not serve yet; waiting up to 600 s"));
+}
+
+TEST_F(LoadingTest, UntilServingWaitsForHealth) {
+  LoadingService service(0);
+  EXPECT_EQ(HealthAfterWait(&service, /*until_serving=*/true), "SERVING");
+  EXPECT_THAT(told_, testing::ElementsAre("the server at HERE does not serve yet; waiting up to 600 s"));
+}
+
+// It still draws what it is asked for on a connection that is there.
+TEST_F(LoadingTest, AServerThatDrainsIsNotWaitedFor) {
+  LoadingService service(0);
+  EXPECT_EQ(HealthAfterWait(&service), "NOT_SERVING");
+  EXPECT_THAT(told_, testing::IsEmpty());
 }
 
 TEST_F(ConnectionDiagnosisTest, CancelEndsTheWait) {

@@ -333,7 +333,7 @@ TEST_F(GatewayTest, EndsWithCallsUnderWay) {
   std::vector<HttpConnection> clients;
   for (int i = 0; i < 3; ++i) clients.push_back(Begin(R"({"digit": 7, "steps": 1000, "preview": {"everySteps": 1}})"));
   AwaitMetric("denoised_requests_in_flight", "3");
-  std::exchange(engine_, nullptr)->LetGo();
+  engine_->LetGo();
   server_.reset();
 }
 
