@@ -61,8 +61,7 @@ absl::StatusOr<Beginning> LoadBeginning(const TrainingOptions& options, torch::D
     DENOISED_ASSIGN_OR_RETURN(Checkpoint checkpoint, LoadTeacher(options));
     checkpoint.unet.to(device);
     DENOISED_ASSIGN_OR_RETURN(beginning.teacher, Teacher::Create(checkpoint.unet, device,
-                                                                 {.unet = checkpoint.metadata.unet,
-                                                                  .schedule = checkpoint.metadata.noise_schedule,
+                                                                 {.schedule = checkpoint.metadata.noise_schedule,
                                                                   .student_schedule = options.schedule,
                                                                   .clip_sample = options.clip_sample,
                                                                   .student_steps = options.student_steps,

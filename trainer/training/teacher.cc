@@ -55,7 +55,7 @@ absl::StatusOr<Teacher> Teacher::Create(const torch::jit::Module& unet, torch::D
   };
 
   Teacher teacher;
-  teacher.network_ = MakeTeacherNetwork(unet, options.unet, options.schedule.num_train_timesteps, device);
+  teacher.unet_ = unet;
   teacher.limit_ = students[0].hi;
   teacher.student_ = every(students, 1, 0);
   for (int i = 0; i < each; ++i) {
@@ -74,9 +74,10 @@ at::Tensor Teacher::Target(const at::Tensor& x, const at::Tensor& t, const at::T
   const torch::NoGradGuard no_grad;
   const at::Tensor step = step_of_.index_select(0, t);
   const auto of_row = [&step](const at::Tensor& table) { return table.index_select(0, step).view({-1, 1, 1, 1}); };
+  torch::jit::Module unet = unet_;
   at::Tensor now = x, clean = torch::zeros_like(x);
   for (const Steps& substep : substeps_) {
-    const at::Tensor e = network_(now, substep.timestep.index_select(0, step), y);
+    const at::Tensor e = unet.forward({now, substep.timestep.index_select(0, step), y}).toTensor();
     const at::Tensor before =
         std::exchange(clean, (of_row(substep.p) * now + of_row(substep.q) * e).clamp(-limit_, limit_));
     now = of_row(substep.a) * now + of_row(substep.b) * clean + of_row(substep.c) * before;

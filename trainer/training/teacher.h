@@ -5,7 +5,7 @@
 // image.
 //
 //   DENOISED_ASSIGN_OR_RETURN(const Teacher teacher,
-//                             Teacher::Create(unet, device, {.schedule = teachers, .student_schedule = students}));
+//                             Teacher::Create(unet, {.schedule = teachers, .student_schedule = students}));
 //   const at::Tensor target = teacher.Target(x, t, y);   // t: of teacher.timesteps()
 //
 // Immutable; Target may be called by several threads at once, each of which has autograd's graph executor off.
@@ -19,13 +19,10 @@
 
 #include "absl/status/statusor.h"
 #include "common/diffusion/noise_schedule.h"
-#include "common/model/model_metadata.h"
-#include "trainer/training/teacher_network.h"
 
 namespace denoised {
 
 struct TeacherOptions {
-  UnetConfig unet = {};                       // of the network
   NoiseScheduleConfig schedule = {};          // the teacher's
   NoiseScheduleConfig student_schedule = {};  // the same but for what is predicted
   bool clip_sample = true;                    // of both
@@ -55,7 +52,7 @@ class Teacher {
 
   Teacher() = default;
 
-  TeacherNetwork network_;
+  torch::jit::Module unet_;
   float limit_ = 1;  // of the predicted clean image
   std::vector<int64_t> timesteps_;
   at::Tensor step_of_;           // [T] int64: which step of the student's begins at a timestep

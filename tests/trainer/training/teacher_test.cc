@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <thread>
 #include <vector>
 
 #include "common/checkpoint/unet.h"
@@ -12,7 +11,6 @@
 #include "common/diffusion/step_plan.h"
 #include "common/image/image.h"
 #include "tests/testing/status_matchers.h"
-#include "trainer/training/teacher_network.h"
 
 namespace denoised {
 namespace {
@@ -24,8 +22,7 @@ class TeacherTest : public testing::TestWithParam<PredictionType> {
   TeacherTest() {
     torch::jit::setGraphExecutorOptimize(false);
     torch::manual_seed(1);
-    options_.unet = {.channels = {8, 16, 16}, .embedding_dim = 16};
-    unet_ = MakeUnet(options_.unet);
+    unet_ = MakeUnet({.channels = {8, 16, 16}, .embedding_dim = 16});
     const torch::NoGradGuard no_grad;
     for (at::Tensor parameter : unet_.parameters()) parameter.add_(0.1 * torch::randn_like(parameter));
     options_.student_schedule.prediction_type = GetParam();
@@ -80,40 +77,12 @@ INSTANTIATE_TEST_SUITE_P(Predictions, TeacherTest,
                          testing::Values(PredictionType::kEpsilon, PredictionType::kVPrediction),
                          [](const auto& prediction) { return PredictionTypeName(prediction.param); });
 
-// As far as a float goes; in parts of a call, and by several threads at once.
-TEST(TeacherNetworkTest, PredictsWhatLibTorchDoes) {
-  torch::jit::setGraphExecutorOptimize(false);
-  torch::manual_seed(2);
-  const UnetConfig config = {.channels = {16, 32, 32}, .embedding_dim = 16};
-  torch::jit::Module unet = MakeUnet(config);
-  const torch::NoGradGuard no_grad;
-  for (at::Tensor parameter : unet.parameters()) parameter.add_(0.1 * torch::randn_like(parameter));
-  const TeacherNetwork network = MakeTeacherNetwork(unet, config, 1000, torch::kCPU);
-  const auto check = [&](int seed) {
-    const torch::NoGradGuard quiet;
-    const at::Generator random = at::detail::createCPUGenerator(seed);
-    const at::Tensor x = torch::randn({40, 1, kModelSize, kModelSize}, random);
-    const at::Tensor t = torch::randint(1000, {40}, random, torch::kInt64);
-    const at::Tensor y = torch::randint(11, {40}, random, torch::kInt64);
-    const at::Tensor expected = unet.forward({x, t, y}).toTensor(), e = network(x, t, y);
-    EXPECT_TRUE(torch::allclose(e, expected, 1e-3, 1e-3));
-    EXPECT_GT(expected.abs().mean().item<float>(), 0.1);
-  };
-  std::thread other([&] {
-    for (int i = 0; i < 5; ++i) check(10 + i);
-  });
-  for (int i = 0; i < 5; ++i) check(i);
-  other.join();
-}
-
 TEST(TeacherOptionsTest, StepsThatDoNotFitAreRefused) {
-  const UnetConfig config = {.channels = {8, 16, 16}, .embedding_dim = 16};
-  const torch::jit::Module unet = MakeUnet(config);
+  const torch::jit::Module unet = MakeUnet({.channels = {8, 16, 16}, .embedding_dim = 16});
   for (const int teachers : {3, 4, 10}) {
-    EXPECT_THAT(
-        Teacher::Create(unet, torch::kCPU, {.unet = config, .student_steps = 4, .teacher_steps = teachers}).status(),
-        StatusIs(absl::StatusCode::kInvalidArgument,
-                 absl::StrCat("--teacher_steps must be a multiple of --student_steps, 4, got ", teachers)));
+    EXPECT_THAT(Teacher::Create(unet, torch::kCPU, {.student_steps = 4, .teacher_steps = teachers}).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         absl::StrCat("--teacher_steps must be a multiple of --student_steps, 4, got ", teachers)));
   }
 }
 
