@@ -139,7 +139,20 @@ class DenoiseTest : public testing::Test {
     server_ = builder.BuildAndStart();
     address_ = "127.0.0.1:" + std::to_string(port);
   }
-  ~DenoiseTest() override { server_->Shutdown(std::chrono::system_clock::now()); }
+  ~DenoiseTest() override { Stop(); }
+
+  // Afterwards no call is under way, not even one whose client has gone.
+  void Stop() {
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Wait();
+  }
+  // At the same address.
+  void StartAgain() {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+  }
 
   ProgramResult Denoise(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "denoise");
@@ -371,6 +384,8 @@ TEST_F(DenoiseTest, DatasetGoesOnWhereItEnded) {
   EXPECT_GT(before["images"], 0);
   EXPECT_LT(before["images"], 200);
 
+  Stop();
+  StartAgain();
   calls = -1000;
   const size_t asked = service_.requests().size();
   const ProgramResult second = Denoise(command);
@@ -438,6 +453,7 @@ TEST_F(DenoiseTest, DatasetOfTwoModelsIsRefused) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("the server serves the model fedcba987654 now, not 0123456789ab as when this data "
                                     "set was begun; "));
+  Stop();
 }
 
 TEST_F(DenoiseTest, DatasetThatCannotBeIsSaid) {
@@ -1133,14 +1149,10 @@ TEST_F(DenoiseTest, BenchGoesOnAfterALevelThatFinishesNothing) {
 }
 
 TEST_F(DenoiseTest, WaitsForAServerThatStarts) {
-  server_->Shutdown(std::chrono::system_clock::now());
-  server_->Wait();
+  Stop();
   BackgroundProgram program({"denoise", "7", "--server", address_, "--wait=600"}, {}, folder_.path());
   program.AwaitLine("denoise: no server at " + address_ + " yet; waiting up to 600 s");
-  grpc::ServerBuilder builder;
-  builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
-  builder.RegisterService(&service_);
-  server_ = builder.BuildAndStart();
+  StartAgain();
   EXPECT_EQ(program.Wait(), 0) << program.err();
   EXPECT_THAT(Files(), ElementsAre("digit-7.png"));
 }

@@ -265,17 +265,17 @@ class GuidesTest : public testing::Test {
       if (goes_on || line.starts_with("$ ")) {
         absl::StrAppend(&commands, goes_on ? line : line.substr(2), "\n");
         goes_on = line.ends_with("\\");
-      } else if (line != "...") {
+      } else if (line != "..." && !line.starts_with("denoise: no server at ")) {  // a server may be quick
         answers.push_back(line);
       }
     }
     const ProgramResult result = Shell(commands);
     EXPECT_EQ(result.exit_code, exit_code) << commands << result.out;
     EXPECT_FALSE(answers.empty()) << block.text;
-    const std::regex time("[0-9]+\\.[0-9]+( ?s\\b)");
-    const std::string shown = std::regex_replace(result.out, time, "0.0$1");
+    const std::regex time("[0-9]+(\\.[0-9]+)?( ?s\\b)");
+    const std::string shown = std::regex_replace(result.out, time, "0.0$2");
     for (const std::string& answer : answers) {
-      EXPECT_THAT(shown, HasSubstr(std::regex_replace(WithPorts(answer), time, "0.0$1") + "\n")) << commands;
+      EXPECT_THAT(shown, HasSubstr(std::regex_replace(WithPorts(answer), time, "0.0$2") + "\n")) << commands;
     }
   }
 

@@ -83,14 +83,15 @@ TEST(FaultTest, HungStepEndsItsCallsAndAfterASecondOneTheProcess) {
 // Five calls are told so, then there is a new engine, and after five more the process ends.
 void ExpectToFailStepAfterStep(const std::string& fault, const std::string& error) {
   Served served({"--inject_fault=" + fault});
-  const auto draw_five = [&] {
-    for (int i = 0; i < 5; ++i) {
+  const auto draw = [&](int calls) {
+    for (int i = 0; i < calls; ++i) {
       EXPECT_THAT(RunProgram(DrawOnce(served, {})).err, HasSubstr(error)) << "call " << i;
     }
   };
-  draw_five();
+  draw(5);
   served.server().AwaitLine("a new engine serves");
-  draw_five();
+  draw(4);
+  EXPECT_EQ(RunProgram(DrawOnce(served, {})).exit_code, 1) << "told, or cut off as the process ends";
   EXPECT_EQ(served.server().Wait(), 4);
   EXPECT_THAT(served.server().err(), HasSubstr("the engine is failing, and it was built anew already"));
 }

@@ -51,13 +51,13 @@ int NumberFrom(const char* variable, int otherwise) {
   return text == nullptr ? otherwise : std::atoi(text);
 }
 
-// Waits until `holds`. Throws, with `what` was awaited and what `log` then says, if that takes a minute.
+// Waits until `holds`. Throws, with `what` was awaited and what `log` then says, if that takes four minutes.
 template <typename Holds, typename Log>
 void Await(const std::string& what, const Holds& holds, const Log& log) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(4);
   while (!holds()) {
     if (std::chrono::steady_clock::now() > end)
-      throw std::runtime_error(absl::StrCat("no ", what, " in a minute: ", log()));
+      throw std::runtime_error(absl::StrCat("no ", what, " in four minutes: ", log()));
     std::this_thread::sleep_for(kPause);
   }
 }

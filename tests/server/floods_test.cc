@@ -358,7 +358,7 @@ TEST_F(FloodTest, ClientsThatPackAreToldThatTheyMayNot) {
 class NarrowFloodTest : public PuppetServer {
  protected:
   NarrowFloodTest() : PuppetServer(/*slots=*/4, /*max_queued_images=*/100) {
-    options_.transport.max_flood_bytes = 4096;
+    options_.transport.max_flood_bytes = 16384;
     Start();
   }
 };
