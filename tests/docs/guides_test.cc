@@ -265,7 +265,7 @@ class GuidesTest : public testing::Test {
       if (goes_on || line.starts_with("$ ")) {
         absl::StrAppend(&commands, goes_on ? line : line.substr(2), "\n");
         goes_on = line.ends_with("\\");
-      } else if (line != "..." && !line.starts_with("denoise: no server at ")) {  // a server may be quick
+      } else if (line != "...") {
         answers.push_back(line);
       }
     }
@@ -275,6 +275,9 @@ class GuidesTest : public testing::Test {
     const std::regex time("[0-9]+(\\.[0-9]+)?( ?s\\b)");
     const std::string shown = std::regex_replace(result.out, time, "0.0$2");
     for (const std::string& answer : answers) {
+      // What depends on who is quicker; but if it is told, then in these words.
+      const std::string waits = "denoise: no server at ";
+      if (answer.starts_with(waits) && shown.find(waits) == std::string::npos) continue;
       EXPECT_THAT(shown, HasSubstr(std::regex_replace(WithPorts(answer), time, "0.0$2") + "\n")) << commands;
     }
   }
