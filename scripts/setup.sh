@@ -84,6 +84,7 @@ libgmock-dev            | GoogleMock 1.12
 libbenchmark-dev        | Google Benchmark 1.7 (optional: tests/bench)
 python3-torch           | PyTorch 1.13 for Python 3
 python3-protobuf        | Protobuf for Python 3
+python3-matplotlib      | matplotlib (optional: the test of scripts/plot_distance.py)
 curl                    | curl
 zsh                     | zsh (optional: the tests of completions)
 fish                    | fish (optional likewise)

@@ -65,7 +65,7 @@ TEST_F(PlotDistanceTest, KeepsFiguresInThePlaceOfEarlierOnes) {
 
 TEST_F(PlotDistanceTest, DrawsAPng) {
   if (RunProgram({kPython, "-c", "import matplotlib"}).exit_code != 0) {
-    GTEST_SKIP() << "there is no matplotlib: apt-get install python3-matplotlib";
+    GTEST_SKIP() << "there is no matplotlib; scripts/setup.sh --tests installs it";
   }
   ASSERT_EQ(Run({"--add", "one", Seeds("a", 20, 1, 3), Seeds("b", 5, 1, 7)}).exit_code, 0);
   const ProgramResult result = Run({});
