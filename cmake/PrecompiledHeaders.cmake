@@ -3,9 +3,10 @@
 # -DDENOISED_PRECOMPILED_HEADERS=OFF builds without.
 option(DENOISED_PRECOMPILED_HEADERS "Compile the headers of LibTorch, gRPC and GoogleMock once" ON)
 
-# denoised_add_headers(<set> HEADERS <header>... LIBS <target>...)
+# denoised_add_headers(<set> HEADERS <header>... LIBS <target>... [OPTIONS <option>...])
+# OPTIONS: what whoever uses the set compiles with too.
 function(denoised_add_headers set)
-  cmake_parse_arguments(arg "" "" "HEADERS;LIBS" ${ARGN})
+  cmake_parse_arguments(arg "" "" "HEADERS;LIBS;OPTIONS" ${ARGN})
   if(NOT DENOISED_PRECOMPILED_HEADERS)
     return()
   endif()
@@ -15,6 +16,7 @@ function(denoised_add_headers set)
   endif()
   add_library(denoised_headers_${set} OBJECT ${source})
   target_link_libraries(denoised_headers_${set} PRIVATE ${arg_LIBS} denoised_warnings)
+  target_compile_options(denoised_headers_${set} PRIVATE ${arg_OPTIONS})
   target_precompile_headers(denoised_headers_${set} PRIVATE ${arg_HEADERS})
 endfunction()
 
@@ -42,11 +44,14 @@ if(DENOISED_BUILD_TESTS)
     LIBS denoised_torch absl::statusor absl::str_format)
   denoised_add_headers(test
     HEADERS ${denoised_common_headers} ${denoised_test_headers}
-    LIBS GTest::gmock absl::statusor absl::str_format)
+    LIBS GTest::gmock absl::statusor absl::str_format
+    OPTIONS ${DENOISED_TEST_OPTIONS})
   denoised_add_headers(torch_test
     HEADERS ${denoised_common_headers} ${denoised_torch_headers} ${denoised_test_headers}
-    LIBS GTest::gmock denoised_torch absl::statusor absl::str_format)
+    LIBS GTest::gmock denoised_torch absl::statusor absl::str_format
+    OPTIONS ${DENOISED_TEST_OPTIONS})
   denoised_add_headers(grpc_test
     HEADERS ${denoised_common_headers} ${denoised_grpc_headers} ${denoised_test_headers}
-    LIBS GTest::gmock gRPC::grpc++ protobuf::libprotobuf absl::statusor absl::str_format)
+    LIBS GTest::gmock gRPC::grpc++ protobuf::libprotobuf absl::statusor absl::str_format
+    OPTIONS ${DENOISED_TEST_OPTIONS})
 endif()

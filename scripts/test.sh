@@ -5,9 +5,12 @@
 #                                       under ThreadSanitizer
 #   scripts/test.sh ROOM                those of a room and the rooms in it, for example server or common/image
 #   scripts/test.sh CTEST-OPTION...     what ctest's options choose, for example -R Scheduler
-#   scripts/test.sh --all               every test, then those of the C++ code again under AddressSanitizer and
-#                                       UndefinedBehaviorSanitizer, with warnings as errors, scripts/check.sh before
-#                                       and a minute of scripts/fuzz.sh for each target after it
+#   scripts/test.sh --all               every test, those of the container image too, with warnings as errors, and
+#                                       scripts/check.sh before them; then the tests of all but the trainer again under
+#                                       AddressSanitizer and UndefinedBehaviorSanitizer, and a minute of scripts/fuzz.sh
+#                                       for each target. One and a half to three hours on two cores
+#   scripts/test.sh --within MINUTES    as --all, but image, AddressSanitizer and fuzzing only as far as they will have
+#                                       ended by then, judged by how long this machine took to build
 #
 # What a test needs and this machine has not leaves it out: at the end it is said how many, why, and what brings it.
 set -euo pipefail
@@ -83,14 +86,41 @@ look_for_leaks_if_possible() {
   export DENOISED_ASAN_OPTIONS=detect_leaks=0
 }
 
-# test_sanitized TITLE PRESET [CTEST-OPTION...]
-test_sanitized() {
-  local name=$1 preset=$2
-  shift 2
-  stage "Configuring, $name" "configure-$preset.log" configure "$preset" -DDENOISED_BUILD_TESTS=ON
-  stage "Building, $name" "build-$preset.log" build "$preset"
-  if [[ $preset == asan ]]; then look_for_leaks_if_possible; fi
-  run_tests "Tests, $name" "$preset" "$@" || failed=1
+test_under_tsan() {
+  stage "Configuring, ThreadSanitizer" configure-tsan.log configure tsan -DDENOISED_BUILD_TESTS=ON &&
+    stage "Building, ThreadSanitizer" build-tsan.log build tsan &&
+    run_tests "Tests, ThreadSanitizer" tsan "${filter[@]}"
+}
+
+# What strangers reach. Not the trainer, nor again what other programs do, or files say: scripts, YAML, examples in other
+# languages, the page in a browser.
+test_under_asan() {
+  local room targets=(denoised_fuzzers)
+  local -r rooms=(chaos client common fuzz proto server trainer/data)
+  for room in "${rooms[@]}"; do mapfile -t -O ${#targets[@]} targets < <(targets_of "$room"); done
+  stage "Configuring, AddressSanitizer" configure-asan.log configure asan -DDENOISED_BUILD_TESTS=ON &&
+    stage "Building, AddressSanitizer" build-asan.log build asan --target "${targets[@]}" &&
+    look_for_leaks_if_possible &&
+    run_tests "Tests, AddressSanitizer" asan --label-regex "^($(IFS='|' && echo "${rooms[*]}"))(/|\$)" "${filter[@]}"
+}
+
+# time_for TITLE SECONDS: whether as much is left of --within's minutes, or else says that TITLE is left out.
+time_for() {
+  local left
+  [[ $within ]] || return 0
+  left=$((within * 60 - SECONDS))
+  (($2 > left)) || return 0
+  say "$1: left out. It would take about $2 s here, and $left s of $within minutes are left. scripts/test.sh --all has it."
+  return 1
+}
+
+# Without root or the tools there is no image to test, which is said.
+test_image() {
+  if ! "$root/scripts/setup.sh" --image || ! "$root/scripts/image.sh"; then
+    say "The container image is neither built nor tested."
+    return
+  fi
+  run_tests "Tests of the image" release --label-regex '^image$' "${filter[@]}"
 }
 
 # Clang 14 is what scripts/setup.sh --checks installs; elsewhere than on Debian 12 there may be none.
@@ -113,9 +143,13 @@ if setarch --addr-no-randomize true 2>/dev/null; then without_aslr=(setarch --ad
 skipped=$logs/skipped.txt
 mkdir -p "$logs"
 : >"$skipped"
-all='' werror=OFF failed=0
+all='' within='' werror=OFF failed=0 later=()
 case ${1-} in
   --all) all=1 werror=ON && shift ;;
+  --within)
+    [[ ${2-} =~ ^[1-9][0-9]{0,3}$ ]] || die "--within takes minutes, for example --within 90."
+    all=1 werror=ON within=$2 && shift 2
+    ;;
   -* | '') ;;
   *)
     [[ -d $root/tests/$1 && $(targets_of "$1") ]] ||
@@ -128,18 +162,19 @@ esac
 # A filter that leaves no test for a sanitizer is no failure.
 filter=("$@")
 if (($# > 0)); then filter+=(--no-tests=ignore); fi
+if [[ $all ]]; then later=(--label-exclude '^image$'); fi
 
 if [[ $all ]]; then
   "$root/scripts/setup.sh" --tests --checks --packages
   "$root/scripts/setup.sh" --deploy || say "Without Prometheus and Go's modules, some of what tests/deploy does is left out."
-  "$root/scripts/setup.sh" --prometheus3 || say "Without Prometheus 3, rules and dashboard are tried with version 2 alone."
+  # 3 minutes, to try rules and dashboard with version 3 besides 2.
+  [[ $within ]] || "$root/scripts/setup.sh" --prometheus3 || say "Without Prometheus 3, rules and dashboard are tried with version 2 alone."
   "$root/scripts/setup.sh" --page || say "Without Chromium, Node.js and npm's packages, the page is not tested."
   "$root/scripts/setup.sh" --tensorboard || say "Without TensorBoard, it is not shown that it reads the trainer's event files."
   "$root/scripts/setup.sh" --opentelemetry || say "Without OpenTelemetry's messages, it is not shown that they read the server's spans."
   "$root/scripts/setup.sh" --second-opinion || say "Without what PyPI has for it, scripts/second_opinion.py is not tested."
   "$root/scripts/setup.sh" --cuda || say "Without the CUDA compiler, its kernel and the tests that need it are left out."
   stage_times+=("$(table_row Packages ok "$SECONDS")")
-  { "$root/scripts/setup.sh" --image && "$root/scripts/image.sh"; } || say "The container image is neither built nor tested."
   begin=$SECONDS built=ok
   "$root/scripts/setup.sh" --examples || built=failed
   [[ $built == ok ]] || say "The examples that could not be built are not tested."
@@ -150,13 +185,14 @@ else
   stage_times+=("$(table_row Packages ok "$SECONDS")")
 fi
 stage "Configuring" configure.log configure release -DDENOISED_BUILD_TESTS=ON -DDENOISED_WERROR=$werror
+build_begin=$SECONDS
 stage "Building" build.log build release
-run_tests "Tests" release "$@" || failed=1
-test_sanitized "ThreadSanitizer" tsan "${filter[@]}"
+build_time=$((SECONDS - build_begin))
+run_tests "Tests" release "${later[@]}" "$@" || failed=1
+test_under_tsan || failed=1
 if [[ $all ]]; then
-  # Not again what other programs do, or files say: scripts, YAML, examples in other languages, the page in a browser.
-  others='^(architecture|bench|deploy|examples|image|page|rolling|scripts)$'
-  test_sanitized "AddressSanitizer" asan --label-exclude "$others" "${filter[@]}"
-  fuzz_if_possible || failed=1
+  if time_for "The container image" $((build_time / 2)); then test_image || failed=1; fi
+  if time_for "AddressSanitizer" $((build_time * 3 / 2)); then test_under_asan || failed=1; fi
+  if time_for "Fuzzing" 900; then fuzz_if_possible || failed=1; fi
 fi
 ((failed == 0))

@@ -14,6 +14,7 @@
 namespace denoised {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -98,6 +99,25 @@ TEST_F(TestScriptTest, AllBringsWhatOptionalTestsNeedAndSaysWhatItCannot) {
   }
   EXPECT_GT(options, 10);
   EXPECT_THAT(result.out, HasSubstr("Without Prometheus 3, rules and dashboard are tried with version 2 alone.\n"));
+}
+
+// Building takes no time here, which leaves time for all but the fuzzers' 15 minutes.
+TEST_F(TestScriptTest, WhatWouldNotEndInTimeIsLeftOutInWords) {
+  AddTest("Passes.Well");
+  const ProgramResult result = Run({"--within", "14"});
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("\nTests, AddressSanitizer"));
+  EXPECT_THAT(
+      result.out,
+      ContainsRegex("\nFuzzing: left out\\. It would take about 900 s here, and 8[0-9][0-9] s of 14 minutes are "
+                    "left\\. scripts/test\\.sh --all has it\\.\n"));
+  EXPECT_THAT(Slurp(tree_.File("set-up")), Not(HasSubstr("--prometheus3")));
+}
+
+TEST_F(TestScriptTest, MinutesThatAreNoneAreRefused) {
+  for (const char* minutes : {"", "0", "-5", "soon", "1.5", "99999"})
+    EXPECT_THAT(Run({"--within", minutes}).err, HasSubstr("--within takes minutes, for example --within 90."))
+        << minutes;
 }
 
 }  // namespace
