@@ -36,10 +36,11 @@ absl::StatusOr<Checkpoint> LoadInit(const TrainingOptions& options) {
 absl::StatusOr<Checkpoint> LoadTeacher(const TrainingOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(Checkpoint teacher, LoadOfClasses("--distill", options.distill, options));
   const ModelMetadata& metadata = teacher.metadata;
-  if (metadata.distilled_steps > 0) {
+  if (metadata.distilled_steps > 0 && metadata.distilled_steps != options.teacher_steps) {
     return absl::FailedPreconditionError(absl::StrCat("--distill ", options.distill,
                                                       " is a student itself, which draws in ", metadata.distilled_steps,
-                                                      " steps alone: name the checkpoint that it learnt from"));
+                                                      " steps alone: give --teacher_steps ", metadata.distilled_steps,
+                                                      ", or name the checkpoint that it learnt from"));
   }
   NoiseScheduleConfig schedule = metadata.noise_schedule;
   schedule.prediction_type = options.schedule.prediction_type;
@@ -60,12 +61,14 @@ absl::StatusOr<Beginning> LoadBeginning(const TrainingOptions& options, torch::D
   if (!options.distill.empty()) {
     DENOISED_ASSIGN_OR_RETURN(Checkpoint checkpoint, LoadTeacher(options));
     checkpoint.unet.to(device);
-    DENOISED_ASSIGN_OR_RETURN(beginning.teacher, Teacher::Create(checkpoint.unet, device,
-                                                                 {.schedule = checkpoint.metadata.noise_schedule,
-                                                                  .student_schedule = options.schedule,
-                                                                  .clip_sample = options.clip_sample,
-                                                                  .student_steps = options.student_steps,
-                                                                  .teacher_steps = options.teacher_steps}));
+    DENOISED_ASSIGN_OR_RETURN(beginning.teacher,
+                              Teacher::Create(checkpoint.unet, device,
+                                              {.schedule = checkpoint.metadata.noise_schedule,
+                                               .student_schedule = options.schedule,
+                                               .clip_sample = options.clip_sample,
+                                               .student_steps = options.student_steps,
+                                               .teacher_steps = options.teacher_steps,
+                                               .teacher_is_student = checkpoint.metadata.distilled_steps > 0}));
     beginning.teacher_sha256 = checkpoint.sha256;
     beginning.init = std::move(checkpoint);
   }

@@ -63,7 +63,8 @@ void AddDataOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
   app.add_option("--student_steps", options.student_steps, "Steps of DDIM in which alone a student draws")
       ->needs(distill);
   app.add_option("--teacher_steps", options.teacher_steps,
-                 "Steps of DPM-Solver++(2M) that its teacher takes, a multiple of those")
+                 "Steps of DPM-Solver++(2M) that its teacher takes, a multiple of those; of a student as a teacher all "
+                 "of its own")
       ->needs(distill);
 }
 

@@ -59,7 +59,7 @@ absl::StatusOr<Teacher> Teacher::Create(const torch::jit::Module& unet, torch::D
   teacher.limit_ = students[0].hi;
   teacher.student_ = every(students, 1, 0);
   for (int i = 0; i < each; ++i) {
-    teacher.substeps_.push_back(every(i == 0 ? first_order : second_order, each, i));
+    teacher.substeps_.push_back(every(i == 0 || options.teacher_is_student ? first_order : second_order, each, i));
   }
   at::Tensor step_of = torch::full({options.schedule.num_train_timesteps}, -1, torch::kInt64);
   for (size_t i = 0; i < students.size(); ++i) {

@@ -28,6 +28,7 @@ struct TeacherOptions {
   bool clip_sample = true;                    // of both
   int student_steps = 4;                      // of the student's whole chain
   int teacher_steps = 20;                     // of the teacher's, a multiple of those
+  bool teacher_is_student = false;            // whose steps are DDIM's too, each of first order
 };
 
 class Teacher {
@@ -40,7 +41,8 @@ class Teacher {
   const std::vector<int64_t>& timesteps() const { return timesteps_; }
 
   // What the student is to say at x [B,1,32,32], t [B], y [B], of its own kind of prediction: [B,1,32,32]. The
-  // teacher's steps are DPM-Solver++(2M)'s, each of the student's steps beginning with one of first order.
+  // teacher's steps are DPM-Solver++(2M)'s, each of the student's steps beginning with one of first order; a student's
+  // are DDIM's, as it has learnt no others.
   at::Tensor Target(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y) const;
 
  private:

@@ -163,12 +163,18 @@ TEST_F(DistillationTest, OnlyATeacherOfItsOwnKindWillDo) {
   ExpectRefusal(options, absl::StatusCode::kNotFound, "nowhere.pt");
 }
 
-TEST_F(DistillationTest, StudentsDoNotTeach) {
+TEST_F(DistillationTest, StudentTeachesInItsOwnStepsAlone) {
   ASSERT_THAT(Train(data_, StudentOptions("student")), IsOk());
   TrainingOptions options = StudentOptions("run");
   options.distill = folder_.File("student/last.pt");
-  ExpectRefusal(options, absl::StatusCode::kFailedPrecondition,
-                " is a student itself, which draws in 2 steps alone: name the checkpoint that it learnt from");
+  options.student_steps = 1;
+  ExpectRefusal(
+      options, absl::StatusCode::kFailedPrecondition,
+      " is a student itself, which draws in 2 steps alone: give --teacher_steps 2, or name the checkpoint that "
+      "it learnt from");
+  options.teacher_steps = 2;
+  ASSERT_THAT(Train(data_, options), IsOk());
+  EXPECT_EQ(LoadCheckpoint(folder_.File("run/last.pt"))->metadata.distilled_steps, 1);
 }
 
 }  // namespace

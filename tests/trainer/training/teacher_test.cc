@@ -41,13 +41,14 @@ class TeacherTest : public testing::TestWithParam<PredictionType> {
   static StepPlan Plan(const NoiseScheduleConfig& config, SamplerType sampler, int steps) {
     return *MakeStepPlan(*NoiseSchedule::Create(config), {.sampler = sampler, .steps = steps});
   }
+  void ExpectToLandWhereTheTeacherDoes(SamplerType teachers_sampler);
 
   torch::jit::Module unet_;
   TeacherOptions options_ = {.student_steps = 4, .teacher_steps = 12};
 };
 
 // By the arithmetic that serving has, step by step, for each of the student's timesteps.
-TEST_P(TeacherTest, OneStepOfTheStudentLandsWhereTheTeachersStepsDo) {
+void TeacherTest::ExpectToLandWhereTheTeacherDoes(SamplerType teachers_sampler) {
   const absl::StatusOr<Teacher> teacher = Teacher::Create(unet_, torch::kCPU, options_);
   ASSERT_TRUE(teacher.ok()) << teacher.status();
   EXPECT_THAT(teacher->timesteps(), ElementsAre(999, 749, 499, 249));
@@ -55,14 +56,14 @@ TEST_P(TeacherTest, OneStepOfTheStudentLandsWhereTheTeachersStepsDo) {
   const at::Tensor target = teacher->Target(x, torch::tensor({499, 999, 249, 749}), torch::tensor({3, 1, 4, 10}));
   const StepPlan students = Plan(options_.student_schedule, SamplerType::kDdim, 4);
   const StepPlan first_order = Plan(options_.schedule, SamplerType::kDdim, 12);
-  const StepPlan second_order = Plan(options_.schedule, SamplerType::kDpmSolverPp2M, 12);
+  const StepPlan later = Plan(options_.schedule, teachers_sampler, 12);
   const std::vector<int> steps = {2, 0, 3, 1}, labels = {3, 1, 4, 10};
   for (int i = 0; i < 4; ++i) {
     const at::Tensor row = x[i].contiguous(), said = target[i].contiguous();
     std::vector<float> teachers(row.data_ptr<float>(), row.data_ptr<float>() + kModelPixels), clean(kModelPixels);
     std::vector<float> students_x = teachers, students_clean(kModelPixels);
     for (int k = 3 * steps[i]; k < 3 * (steps[i] + 1); ++k) {
-      const StepCoefficients& step = k == 3 * steps[i] ? first_order[k] : second_order[k];
+      const StepCoefficients& step = k == 3 * steps[i] ? first_order[k] : later[k];
       UpdateRow(step, Predict(teachers, step.timestep, labels[i]).data(), nullptr, kModelPixels, teachers.data(),
                 clean.data());
     }
@@ -71,6 +72,15 @@ TEST_P(TeacherTest, OneStepOfTheStudentLandsWhereTheTeachersStepsDo) {
     EXPECT_TRUE(torch::allclose(torch::tensor(students_x), torch::tensor(teachers), 1e-3, 2e-3)) << "row " << i;
     EXPECT_GT((torch::tensor(teachers) - row.flatten()).abs().mean().item<float>(), 0.05) << "it must go somewhere";
   }
+}
+
+TEST_P(TeacherTest, OneStepOfTheStudentLandsWhereTheTeachersStepsDo) {
+  ExpectToLandWhereTheTeacherDoes(SamplerType::kDpmSolverPp2M);
+}
+
+TEST_P(TeacherTest, StudentThatTeachesTakesStepsOfDdim) {
+  options_.teacher_is_student = true;
+  ExpectToLandWhereTheTeacherDoes(SamplerType::kDdim);
 }
 
 INSTANTIATE_TEST_SUITE_P(Predictions, TeacherTest,
