@@ -1,11 +1,12 @@
 # denoised_add_tests(<name> SOURCES <file>... [TSAN <file>...] LIBS <target>... [TSAN_LIBS <target>...]
-#                    [PROGRAMS <target>...] [TIMEOUT <s>] [HEADERS <set>])
+#                    [PROGRAMS <target>...] [TIMEOUT <s>] [HEADERS <set>] [OPTIMISED])
 #
 # One GoogleTest binary for the tests of a room, in the folder of tests/ that mirrors it; ctest lists its tests one by
 # one, labelled with that folder. TSAN: those of the SOURCES that run under ThreadSanitizer too, which needs all that
 # they link to be compiled for it: neither gRPC nor LibTorch. PROGRAMS: what the tests run. The target denoised_tests
-# builds all of them. HEADERS: see PrecompiledHeaders.cmake, else `test`. NOTE: not
-# `torch_test` where most files know no LibTorch, whose operator<< for vectors GoogleTest would take for all of ours.
+# builds all of them. OPTIMISED: where the tests themselves compute for long, as simulations do; they share no headers.
+# HEADERS: see PrecompiledHeaders.cmake, else `test`. NOTE: not `torch_test` where most files know no LibTorch, whose
+# operator<< for vectors GoogleTest would take for all of ours.
 include(GoogleTest)
 add_custom_target(denoised_tests)
 
@@ -17,7 +18,7 @@ if(DENOISED_SANITIZE STREQUAL "thread")
 endif()
 
 function(denoised_add_tests name)
-  cmake_parse_arguments(arg "" "TIMEOUT;HEADERS" "SOURCES;TSAN;LIBS;TSAN_LIBS;PROGRAMS" ${ARGN})
+  cmake_parse_arguments(arg "OPTIMISED" "TIMEOUT;HEADERS" "SOURCES;TSAN;LIBS;TSAN_LIBS;PROGRAMS" ${ARGN})
   if(denoised_under_tsan)
     set(arg_SOURCES ${arg_TSAN})
     set(arg_HEADERS test)
@@ -39,8 +40,10 @@ function(denoised_add_tests name)
   add_executable(${target} ${arg_SOURCES})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} PRIVATE ${arg_LIBS} denoised_mutex_order denoised_warnings GTest::gmock GTest::gtest_main)
-  target_compile_options(${target} PRIVATE ${DENOISED_TEST_OPTIONS})
-  denoised_use_headers(${target} ${arg_HEADERS})
+  if(NOT arg_OPTIMISED)
+    target_compile_options(${target} PRIVATE ${DENOISED_TEST_OPTIONS})
+    denoised_use_headers(${target} ${arg_HEADERS})
+  endif()
   if(TARGET denoised_tsan_mutex)
     target_link_libraries(${target} PRIVATE denoised_tsan_mutex)
   endif()
