@@ -77,7 +77,7 @@ def plot(figures: dict, path: pathlib.Path) -> None:
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(True, which="major", alpha=0.3)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(0, 0.42))
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.93))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.tight_layout()

@@ -40,7 +40,8 @@ TEST_P(ShippedCheckpointTest, IsWhatItsCardSays) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, ShippedCheckpointTest,
-                         testing::Values("mnist.pt", "mnist-4-steps.pt", "mnist-2-steps.pt"), [](const auto& tested) {
+                         testing::Values("mnist.pt", "mnist-4-steps.pt", "mnist-2-steps.pt", "mnist-1-step.pt"),
+                         [](const auto& tested) {
                            return std::string(tested.param).substr(0, 5) + std::to_string(tested.index);
                          });
 
