@@ -22,8 +22,9 @@ using testing::Not;
 class TestScriptTest : public testing::Test {
  protected:
   TestScriptTest() {
-    for (const char* folder : {"bin", "scripts", "tests", "build"})
+    for (const char* folder : {"bin", "scripts", "tests", "build"}) {
       std::filesystem::create_directories(tree_.File(folder));
+    }
     for (const char* script : {"test.sh", "common.sh"}) {
       std::filesystem::copy_file(std::string(DENOISED_SOURCE_DIR "/scripts/") + script,
                                  tree_.File(std::string("scripts/") + script));
@@ -115,9 +116,10 @@ TEST_F(TestScriptTest, WhatWouldNotEndInTimeIsLeftOutInWords) {
 }
 
 TEST_F(TestScriptTest, MinutesThatAreNoneAreRefused) {
-  for (const char* minutes : {"", "0", "-5", "soon", "1.5", "99999"})
+  for (const char* minutes : {"", "0", "-5", "soon", "1.5", "99999"}) {
     EXPECT_THAT(Run({"--within", minutes}).err, HasSubstr("--within takes minutes, for example --within 90."))
         << minutes;
+  }
 }
 
 }  // namespace
