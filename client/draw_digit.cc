@@ -25,6 +25,7 @@
 #include "common/image/image.h"
 #include "common/image/resize.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "common/support/quoted.h"
 #include "common/support/status_macros.h"
 
@@ -188,8 +189,8 @@ class DigitDrawing {
   }
 
   std::string TextOf(const v1::GenerateDigitResponse::Image& image, const std::string& path) const {
-    return absl::StrFormat("%s  %dx%d, seed %d, %d steps in %.1f s (queued %.1f s)", path, image.width(),
-                           image.height(), image.seed(), counter_.steps(), Seconds(image.denoise_duration()),
+    return absl::StrFormat("%s  %dx%d, seed %d, %s in %.1f s (queued %.1f s)", path, image.width(), image.height(),
+                           image.seed(), Counted(counter_.steps(), "step"), Seconds(image.denoise_duration()),
                            Seconds(image.queue_duration()));
   }
 
@@ -253,7 +254,7 @@ absl::Status Report(const DigitDrawing& drawing, const OutputFiles& files, const
   PrintLines(drawing, out);
   if (options.previews_dir.empty() || options.json) return absl::OkStatus();
   if (drawing.lost_frames() == 0) {
-    absl::FPrintF(out, "%s  %d frames\n", options.previews_dir, drawing.frames());
+    absl::FPrintF(out, "%s  %s\n", options.previews_dir, Counted(drawing.frames(), "frame"));
   }
   return absl::OkStatus();
 }

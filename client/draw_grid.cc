@@ -28,6 +28,7 @@
 #include "common/image/png.h"
 #include "common/support/class_names.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -74,8 +75,8 @@ class GridDrawing {
 
  private:
   static std::string WhatOf(const std::vector<std::string>& class_names) {
-    if (!AreCalledByNumber(class_names)) return absl::StrCat(class_names.size(), " classes");
-    return class_names.size() == 10 ? "ten digits" : absl::StrCat(class_names.size(), " digits");
+    if (!AreCalledByNumber(class_names)) return Counted(class_names.size(), "class", "classes");
+    return class_names.size() == 10 ? "ten digits" : Counted(class_names.size(), "digit");
   }
 
   void DrawWhatIsLeft() {
@@ -202,8 +203,8 @@ absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
     absl::FPrintF(out, "%s\n", json.dump());
     return absl::OkStatus();
   }
-  absl::FPrintF(out, "%s  %dx%d, %d of each %s, seed %d, %d steps, in %.1f s\n", files.image(0), grid.width,
-                grid.height, per_digit, digits ? "digit" : "class", seed, drawing.steps(), drawing.seconds());
+  absl::FPrintF(out, "%s  %dx%d, %d of each %s, seed %d, %s, in %.1f s\n", files.image(0), grid.width, grid.height,
+                per_digit, digits ? "digit" : "class", seed, Counted(drawing.steps(), "step"), drawing.seconds());
   return absl::OkStatus();
 }
 

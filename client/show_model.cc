@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "client/await_server.h"
 #include "common/support/class_names.h"
+#include "common/support/counted.h"
 #include "common/support/quoted.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/json_util.h"
@@ -56,7 +57,7 @@ absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
                               " waiting, ", model.max_batch_rows(), " rows per step at most")},
   };
   if (const uint32_t steps = model.distilled_steps(); steps > 0) {
-    rows.emplace_back("draws in", absl::StrCat(steps, steps == 1 ? " step" : " steps", " of ddim alone"));
+    rows.emplace_back("draws in", absl::StrCat(Counted(steps, "step"), " of ddim alone"));
   }
   if (!model.engine().empty()) rows.emplace_back("engine", model.engine());  // older servers do not tell
   for (const auto& [name, value] : rows) std::printf("%-15s %s\n", name.c_str(), value.c_str());

@@ -9,8 +9,9 @@
 #                                       scripts/check.sh before them; then the tests of all but the trainer again under
 #                                       AddressSanitizer and UndefinedBehaviorSanitizer, and a minute of scripts/fuzz.sh
 #                                       for each target. One and a half to three hours on two cores
-#   scripts/test.sh --within MINUTES    as --all, but image, AddressSanitizer and fuzzing only as far as they will have
-#                                       ended by then, judged by how long this machine took to build
+#   scripts/test.sh --within MINUTES    as --all, but clang-tidy for an eighth of that, and image, AddressSanitizer and
+#                                       fuzzing only as far as they will have ended by then, judged by how long this
+#                                       machine took to build
 #
 # What a test needs and this machine has not leaves it out: at the end it is said how many, why, and what brings it.
 set -euo pipefail
@@ -179,7 +180,7 @@ if [[ $all ]]; then
   "$root/scripts/setup.sh" --examples || built=failed
   [[ $built == ok ]] || say "The examples that could not be built are not tested."
   stage_times+=("$(table_row Examples "$built" $((SECONDS - begin)))")
-  "$root/scripts/check.sh" --changed || failed=1
+  "$root/scripts/check.sh" --changed ${within:+$((within * 60 / 8))} || failed=1
 else
   "$root/scripts/setup.sh" --tests
   stage_times+=("$(table_row Packages ok "$SECONDS")")

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "common/support/status_macros.h"
 #include "server/access/credential_watch.h"
 #include "server/health_check.h"
@@ -46,14 +47,15 @@ std::string Describe(const ServerOptions& options, const ServingModel& model, bo
       "page           %s\n"
       "%s"
       "at once        %d network rows in a step\n"
-      "a full queue   %d images; of %d steps each they take about %.0f s\n"
+      "a full queue   %d images; of %s each they take about %.0f s\n"
       "a stop         takes as long as what was admitted, %.0f s at most\n",
       options.model.checkpoint, info.version(), info.metadata.unet.architecture, info.parameter_count, GoldenDraw(info),
       info.device, model.engine().Description(), passed_over, options.listen,
       options.tls.cert.empty() ? "" : " with TLS", options.access.tokens.empty() ? "" : ", for holders of tokens",
       options.metrics_listen, Page(options),
       ports_are_free ? "" : "ports          taken by a server that answers, which has to stop before this one starts\n",
-      scheduler.step_rows(), scheduler.capacity(), steps, std::ceil(Seconds(scheduler.DurationOfFullQueue(steps))),
+      scheduler.step_rows(), scheduler.capacity(), Counted(steps, "step"),
+      std::ceil(Seconds(scheduler.DurationOfFullQueue(steps))),
       options.lame_duck_seconds + options.drain_timeout_seconds);
 }
 

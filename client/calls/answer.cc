@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/image/png.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "google/protobuf/util/time_util.h"
 
 namespace denoised {
@@ -17,7 +18,7 @@ absl::StatusOr<GreyImage> ReadPicture(const std::string& png) {
 
 absl::Status CheckComplete(size_t images, uint32_t count) {
   if (images >= count) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("the server ended the call after ", images, " of ", count, " images"));
+  return absl::InternalError(absl::StrCat("the server ended the call after ", images, " of ", Counted(count, "image")));
 }
 
 double Seconds(const google::protobuf::Duration& duration) {

@@ -8,11 +8,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/support/counted.h"
 
 namespace denoised {
 namespace {
 
-std::string Cores(int count) { return absl::StrCat(count, count == 1 ? " core" : " cores"); }
+std::string Cores(int count) { return Counted(count, "core"); }
 
 }  // namespace
 

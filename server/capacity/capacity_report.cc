@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/plot/plot.h"
+#include "common/support/counted.h"
 #include "common/support/file.h"
 #include "common/support/quantile.h"
 #include "common/support/status_macros.h"
@@ -75,8 +76,8 @@ PlotLine LineOf(const std::vector<CapacityRow>& rows, const Curve& curve) {
 std::string FormatReport(const CapacityReport& report) {
   const std::vector<double>& step_seconds = report.server.step_seconds;
   return absl::StrFormat(
-      "A step of 1 row takes %.2f ms, of %d rows %.2f ms; one replica draws %.3g digits of %s steps a second.\n\n%s",
-      1e3 * step_seconds.front(), report.server.max_batch_rows, 1e3 * step_seconds.back(),
+      "A step of 1 row takes %.2f ms, of %s %.2f ms; one replica draws %.3g digits of %s a second.\n\n%s",
+      1e3 * step_seconds.front(), Counted(report.server.max_batch_rows, "row"), 1e3 * step_seconds.back(),
       MostRequestsPerSecond(report.server, report.load), StepsInWords(report.load), FormatRows(report.rows));
 }
 
@@ -107,7 +108,7 @@ std::string ReportToJson(const CapacityReport& report) {
 absl::StatusOr<std::string> PlotReport(const CapacityReport& report) {
   std::vector<PlotLine> lines;
   for (const int replicas : report.replicas) {
-    const std::string whose = absl::StrFormat("%d replica%s", replicas, replicas == 1 ? "" : "s");
+    const std::string whose = Counted(replicas, "replica");
     lines.push_back(LineOf(report.rows, {"95 %, " + whose, replicas, &CapacityRow::steps, 0.95}));
     lines.push_back(LineOf(report.rows, {"50 %, " + whose, replicas, &CapacityRow::steps, 0.5}));
   }

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "common/support/caught.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -626,14 +627,14 @@ std::optional<Scheduler::Drop> Scheduler::Judge(const Request& request, SteadyTi
   if (request.cancelled.has_value()) return Drop{*request.cancelled, absl::CancelledError("the client left")};
   if (request.draw.deadline <= now) {
     return Drop{DropReason::kDeadline,
-                absl::DeadlineExceededError(absl::StrFormat("the deadline passed after %d of %d images",
-                                                            request.finished, request.draw.count))};
+                absl::DeadlineExceededError(absl::StrFormat("the deadline passed after %d of %s", request.finished,
+                                                            Counted(request.draw.count, "image")))};
   }
   if (HopelessFrom(request) <= now) {
     return Drop{DropReason::kDeadline,
                 absl::DeadlineExceededError(absl::StrFormat(
-                    "the deadline can no longer be met: %s left, and after %d of %d images the rest takes %s at best",
-                    DurationText(request.draw.deadline - now), request.finished, request.draw.count,
+                    "the deadline can no longer be met: %s left, and after %d of %s the rest takes %s at best",
+                    DurationText(request.draw.deadline - now), request.finished, Counted(request.draw.count, "image"),
                     DurationText(LeastTimeFor(request))))};
   }
   if (shutdown_) return Drop{DropReason::kDraining, DrainingStatus()};

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/support/available_cores.h"
+#include "common/support/counted.h"
 #include "common/support/quoted.h"
 #include "common/support/status_macros.h"
 #include "google/protobuf/util/time_util.h"
@@ -97,9 +98,9 @@ void DescribeDraw(const DrawRequest& draw, const ModelInfo& info, CallRecord& ca
                       {"seed", absl::StrCat(draw.seed)}};  // in words: JSON's numbers end at 53 bits
   if (!is_number) fields["class_name"] = name;
   call.SetClient(draw.client);
-  call.Describe(
-      absl::StrFormat("%d of %s by %s, %d steps, seed %d", draw.count, what, sampler, draw.plan->size(), draw.seed),
-      fields);
+  call.Describe(absl::StrFormat("%d of %s by %s, %s, seed %d", draw.count, what, sampler,
+                                Counted(draw.plan->size(), "step"), draw.seed),
+                fields);
 }
 
 void DescribeModel(const ServingModel& model, v1::GetModelResponse& response) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "common/image/resize.h"
 #include "common/support/class_names.h"
+#include "common/support/counted.h"
 #include "common/support/status_macros.h"
 #include "server/service/class_lookup.h"
 #include "server/service/grpc_status.h"
@@ -105,8 +106,7 @@ class Validator {
   // What a student has not learnt, it draws badly.
   void ReadDistilledPlan() {
     const uint32_t steps = static_cast<uint32_t>(model_.distilled_steps);
-    const std::string why =
-        absl::StrCat(": this model has learnt to draw in ", steps, steps == 1 ? " step" : " steps", " of it alone");
+    const std::string why = absl::StrCat(": this model has learnt to draw in ", Counted(steps, "step"), " of it alone");
     if (const std::optional<SamplerType> sampler = ReadSampler();
         sampler.has_value() && *sampler != SamplerType::kDdim) {
       Refuse("sampler",

@@ -31,7 +31,8 @@ class TestScriptTest : public testing::Test {
     }
     Script("scripts/setup.sh",
            "echo \"$*\" >>$tree/set-up\nif [[ -e $tree/without && $* == *$(<$tree/without)* ]]; then exit 1; fi\n");
-    for (const char* script : {"image.sh", "check.sh", "fuzz.sh"}) Script(std::string("scripts/") + script, "");
+    for (const char* script : {"image.sh", "fuzz.sh"}) Script(std::string("scripts/") + script, "");
+    Script("scripts/check.sh", "echo \"$*\" >>$tree/checked\n");
     Script("bin/cmake",
            "for preset in release tsan asan; do mkdir -p $tree/build/$preset; cp $tree/tests.cmake "
            "$tree/build/$preset/CTestTestfile.cmake; done\n");
@@ -100,6 +101,7 @@ TEST_F(TestScriptTest, AllBringsWhatOptionalTestsNeedAndSaysWhatItCannot) {
   }
   EXPECT_GT(options, 10);
   EXPECT_THAT(result.out, HasSubstr("Without Prometheus 3, rules and dashboard are tried with version 2 alone.\n"));
+  EXPECT_EQ(Slurp(tree_.File("checked")), "--changed\n");
 }
 
 // Building takes no time here, which leaves time for all but the fuzzers' 15 minutes.
@@ -113,6 +115,7 @@ TEST_F(TestScriptTest, WhatWouldNotEndInTimeIsLeftOutInWords) {
       ContainsRegex("\nFuzzing: left out\\. It would take about 900 s here, and 8[0-9][0-9] s of 14 minutes are "
                     "left\\. scripts/test\\.sh --all has it\\.\n"));
   EXPECT_THAT(Slurp(tree_.File("set-up")), Not(HasSubstr("--prometheus3")));
+  EXPECT_EQ(Slurp(tree_.File("checked")), "--changed 105\n") << "an eighth of the time for clang-tidy";
 }
 
 TEST_F(TestScriptTest, MinutesThatAreNoneAreRefused) {

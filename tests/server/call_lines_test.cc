@@ -88,7 +88,7 @@ TEST_F(NamedCallLinesTest, AClassIsToldByItsNameToo) {
   context.AddMetadata("x-request-id", "order:19");
   ASSERT_TRUE(Generate(context, Request(1)).status.ok());
   const LogFields line = LinesOf("order:19")[0];
-  EXPECT_THAT(line["message"].get<std::string>(), StartsWith("drew 1 of class 1 \"Ankle\\nboot\" by ddpm, 1 steps, "));
+  EXPECT_THAT(line["message"].get<std::string>(), StartsWith("drew 1 of class 1 \"Ankle\\nboot\" by ddpm, 1 step, "));
   EXPECT_EQ(line["digit"], 1);
   EXPECT_EQ(line["class_name"], "Ankle\nboot");
 }
@@ -98,7 +98,7 @@ TEST_F(NamedCallLinesTest, AClassCalledByItsNumberIsADigit) {
   context.AddMetadata("x-request-id", "order:20");
   ASSERT_TRUE(Generate(context, Request(2)).status.ok());
   const LogFields line = LinesOf("order:20")[0];
-  EXPECT_THAT(line["message"].get<std::string>(), StartsWith("drew 1 of digit 2 by ddpm, 1 steps, "));
+  EXPECT_THAT(line["message"].get<std::string>(), StartsWith("drew 1 of digit 2 by ddpm, 1 step, "));
   EXPECT_FALSE(line.contains("class_name"));
 }
 
@@ -192,7 +192,7 @@ TEST_F(CallLinesTest, OneThatFindsNoPlaceSaysWhatItAskedFor) {
   EXPECT_EQ(Generate(second, request).status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   const LogFields line = LinesOf("late")[0];
   EXPECT_THAT(line["message"].get<std::string>(),
-              StartsWith("GenerateDigit of 3 of digit 7 by ddpm, 1 steps, seed 42: RESOURCE_EXHAUSTED after 0."));
+              StartsWith("GenerateDigit of 3 of digit 7 by ddpm, 1 step, seed 42: RESOURCE_EXHAUSTED after 0."));
   engine_->LetGo();
 }
 

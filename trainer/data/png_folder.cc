@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/image/image.h"
 #include "common/image/png.h"
+#include "common/support/counted.h"
 #include "common/support/digest.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
@@ -75,7 +76,7 @@ class Reader {
     }
     const size_t classes = data_.class_names.size();
     data_.sha256 = {
-        {absl::StrCat(data_.size(), " PNGs in ", classes, classes == 1 ? " folder" : " folders"), Sha256Hex(listing_)}};
+        {absl::StrCat(Counted(data_.size(), "PNG"), " in ", Counted(classes, "folder")), Sha256Hex(listing_)}};
     return std::move(data_);
   }
 

@@ -22,6 +22,7 @@
 #include "common/model/precision.h"
 #include "common/support/class_names.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
 
@@ -166,8 +167,8 @@ absl::StatusOr<StepPlan> PlanOf(const Checkpoint& checkpoint, const DrawOptions&
   }
   const int learnt = checkpoint.metadata.distilled_steps;
   if (learnt > 0 && (options.sampler != SamplerType::kDdim || options.steps != learnt || options.eta != 0)) {
-    return absl::InvalidArgumentError(absl::StrCat(options.checkpoint, " has learnt to draw in ", learnt,
-                                                   learnt == 1 ? " step" : " steps",
+    return absl::InvalidArgumentError(absl::StrCat(options.checkpoint, " has learnt to draw in ",
+                                                   Counted(learnt, "step"),
                                                    " of ddim alone: give --sampler ddim --steps ", learnt));
   }
   DENOISED_ASSIGN_OR_RETURN(const NoiseSchedule schedule, NoiseSchedule::Create(checkpoint.metadata.noise_schedule));

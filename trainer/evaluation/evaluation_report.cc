@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "common/support/class_names.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "common/support/quoted.h"
 
 namespace denoised {
@@ -263,8 +264,8 @@ std::string FormatTable(const EvaluationReport& report) {
       report.guidance_scale == 1 ? "no guidance" : absl::StrFormat("guidance %g", report.guidance_scale);
   const std::string eta = report.eta == 0 ? "" : absl::StrFormat(" (eta %g)", report.eta);
   const std::string title = absl::StrFormat(
-      "%s: %d images, %s in %d steps%s, %s, seed %d\n%d network calls, drawn in %s, scored in %s\n", report.checkpoint,
-      report.count, report.sampler, report.steps, eta, guidance, report.seed, report.network_calls,
+      "%s: %d images, %s in %s%s, %s, seed %d\n%d network calls, drawn in %s, scored in %s\n", report.checkpoint,
+      report.count, report.sampler, Counted(report.steps, "step"), eta, guidance, report.seed, report.network_calls,
       FormatDuration(report.drawing_seconds), FormatDuration(report.scoring_seconds));
   return absl::StrCat(title, "\n", MainTable(report), "\n", ClassTable(report), "\n", Notes(report));
 }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/support/counted.h"
 
 namespace denoised {
 namespace {
@@ -127,8 +128,8 @@ std::string MeanAndDeviation(const Spread& spread, int digits) {
 std::string FormatSeeds(const std::vector<EvaluationReport>& seeds) {
   const EvaluationReport& first = seeds[0];
   std::string table =
-      absl::StrFormat("%s: %d times %d images, %s in %d steps, %s, %s\n\n%-30s%18s%12s\n", first.checkpoint,
-                      seeds.size(), first.count, first.sampler, first.steps,
+      absl::StrFormat("%s: %d times %d images, %s in %s, %s, %s\n\n%-30s%18s%12s\n", first.checkpoint, seeds.size(),
+                      first.count, first.sampler, Counted(first.steps, "step"),
                       first.guidance_scale == 1 ? "no guidance" : absl::StrFormat("guidance %g", first.guidance_scale),
                       SeedsText(seeds), "", "generated", "real");
   for (const Line& line : Lines(first)) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/plot/plot.h"
+#include "common/support/counted.h"
 #include "trainer/evaluation/seeds.h"
 
 namespace denoised {
@@ -58,7 +59,7 @@ absl::StatusOr<std::string> Plot(const std::vector<Variant>& variants, const Fig
                    .y = {of_real_images(first), of_real_images(last)},
                    .dashed = true});
   options.title +=
-      absl::StrFormat(", %d images%s", first.count, by_guidance ? absl::StrFormat(", %d steps", first.steps) : "");
+      absl::StrCat(", ", first.count, " images", by_guidance ? absl::StrCat(", ", Counted(first.steps, "step")) : "");
   options.x_label = by_guidance ? "guidance scale" : "denoising steps";
   options.log_x = !by_guidance;
   return DrawPlot(lines, options);

@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/support/class_names.h"
+#include "common/support/counted.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -36,11 +37,13 @@ absl::StatusOr<Checkpoint> LoadInit(const TrainingOptions& options) {
 absl::StatusOr<Checkpoint> LoadTeacher(const TrainingOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(Checkpoint teacher, LoadOfClasses("--distill", options.distill, options));
   const ModelMetadata& metadata = teacher.metadata;
-  if (metadata.distilled_steps > 0 && metadata.distilled_steps != options.teacher_steps) {
-    return absl::FailedPreconditionError(absl::StrCat("--distill ", options.distill,
-                                                      " is a student itself, which draws in ", metadata.distilled_steps,
-                                                      " steps alone: give --teacher_steps ", metadata.distilled_steps,
-                                                      ", or name the checkpoint that it learnt from"));
+  if (const int own = metadata.distilled_steps; own > 0 && own != options.teacher_steps) {
+    const bool can_teach = own > options.student_steps && own % options.student_steps == 0;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--distill ", options.distill, " is a student itself, which draws in ", Counted(own, "step"),
+        can_teach ? absl::StrCat(" alone: give --teacher_steps ", own, ", or name")
+                  : absl::StrCat(" alone and can teach no one to draw in ", options.student_steps, ": name"),
+        " the checkpoint that it learnt from"));
   }
   NoiseScheduleConfig schedule = metadata.noise_schedule;
   schedule.prediction_type = options.schedule.prediction_type;

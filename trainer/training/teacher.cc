@@ -22,8 +22,9 @@ absl::StatusOr<Teacher> Teacher::Create(const torch::jit::Module& unet, torch::D
                                         const TeacherOptions& options) {
   if (options.student_steps < 1 || options.teacher_steps <= options.student_steps ||
       options.teacher_steps % options.student_steps != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("--teacher_steps must be a multiple of --student_steps, ",
-                                                   options.student_steps, ", got ", options.teacher_steps));
+    return absl::InvalidArgumentError(absl::StrCat("--teacher_steps must be twice --student_steps, ",
+                                                   options.student_steps, ", or more times that, got ",
+                                                   options.teacher_steps));
   }
   const int each = options.teacher_steps / options.student_steps;
   DENOISED_ASSIGN_OR_RETURN(const StepPlan students, Plan(options.student_schedule, SamplerType::kDdim,

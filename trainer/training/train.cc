@@ -20,6 +20,7 @@
 #include "common/engine/device.h"
 #include "common/support/available_cores.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
 #include "trainer/data/training_batches.h"
@@ -239,8 +240,8 @@ class Trainer {
         absl::StrCat("batch ", progress_.batch, " of ", batches_.per_epoch(), " in epoch ", progress_.epoch + 1);
     reporter_.Line(absl::StrCat(where, " is left out: ", what));
     if (progress_.bad_batches_in_a_row < options_.max_bad_batches) return absl::OkStatus();
-    return Diverged(absl::StrCat(progress_.bad_batches_in_a_row, " batches in a row had no finite loss and gradient, ",
-                                 "the last one ", where, ": ", what));
+    return Diverged(absl::StrCat(Counted(progress_.bad_batches_in_a_row, "batch", "batches"),
+                                 " in a row had no finite loss and gradient, the last one ", where, ": ", what));
   }
 
   absl::Status Diverged(const std::string& what) const {

@@ -18,6 +18,7 @@
 #include "common/engine/cpu/team_turns.h"
 #include "common/image/image.h"
 #include "common/support/clock.h"
+#include "common/support/counted.h"
 #include "common/support/status_macros.h"
 #include "common/support/worker_pool.h"
 
@@ -59,8 +60,8 @@ class CpuEngine : public Engine {
   const CpuEngineChoices& choices() const { return choices_; }
   std::string Description() const override {
     const CpuEngineChoices choices = ChoicesForReaders();
-    std::string text = absl::StrFormat("%s on %d threads, up to %d rows to a network call", options_.runner,
-                                       pool_.size(), choices.rows_per_call);
+    std::string text = absl::StrFormat("%s on %s, up to %s to a network call", options_.runner,
+                                       Counted(pool_.size(), "thread"), Counted(choices.rows_per_call, "row"));
     if (choices.team_rows > 0) {
       absl::StrAppendFormat(&text, "; %s on a team of %d threads, %.1f times as fast as on one",
                             choices.team_rows == 1 ? "single rows" : absl::StrCat("up to ", choices.team_rows, " rows"),

@@ -22,6 +22,7 @@
 #include "common/engine/cuda/cuda_trouble.h"
 #include "common/engine/cuda/gathered_frames.h"
 #include "common/image/image.h"
+#include "common/support/counted.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -133,10 +134,10 @@ class CudaEngine : public Engine {
 
   std::string Description() const override {
     return absl::StrFormat(
-        "one kernel on %s (sm_%d%d), %s, activations in %s memory, %d image%s to a block; a step of 1 image takes "
+        "one kernel on %s (sm_%d%d), %s, activations in %s memory, %s to a block; a step of 1 image takes "
         "%.3f ms, of %d %.3f ms",
         properties_.name, properties_.major, properties_.minor, sizeof(T) == sizeof(Half) ? "fp16" : "fp32",
-        arguments_.activations == nullptr ? "shared" : "global", rows_per_block_, rows_per_block_ == 1 ? "" : "s",
+        arguments_.activations == nullptr ? "shared" : "global", Counted(rows_per_block_, "image"),
         1e3 * seconds_of_one_, max_images_, 1e3 * seconds_of_all_);
   }
 

@@ -410,7 +410,7 @@ TEST_F(SchedulerTest, ExpiredRequestIsDroppedAtTheNextStep) {
   RunUntilIdle();
   EXPECT_THAT(engine_.batches(), SizeIs(3));
   EXPECT_THAT(*client.heard->done,
-              StatusIs(absl::StatusCode::kDeadlineExceeded, "the deadline passed after 0 of 1 images"));
+              StatusIs(absl::StatusCode::kDeadlineExceeded, "the deadline passed after 0 of 1 image"));
   EXPECT_EQ(observer_.wasted["deadline"], 3u);
 }
 
@@ -427,7 +427,7 @@ TEST_F(SchedulerTest, RequestEndsOnceItsDeadlineCannotBeMetAnyMore) {
   RunUntilIdle();
   EXPECT_THAT(*client.heard->done,
               StatusIs(absl::StatusCode::kDeadlineExceeded,
-                       "the deadline can no longer be met: 0.35 s left, and after 0 of 1 images the rest takes "
+                       "the deadline can no longer be met: 0.35 s left, and after 0 of 1 image the rest takes "
                        "0.85 s at best"));
   EXPECT_THAT(engine_.batches(), SizeIs(150));
   EXPECT_EQ(observer_.wasted["deadline"], 150u);

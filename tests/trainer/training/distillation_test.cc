@@ -142,7 +142,7 @@ TEST_F(DistillationTest, StepsMustFitEachOther) {
   TrainingOptions options = StudentOptions("run");
   options.teacher_steps = 5;
   ExpectRefusal(options, absl::StatusCode::kInvalidArgument,
-                "--teacher_steps must be a multiple of --student_steps, 2, got 5");
+                "--teacher_steps must be twice --student_steps, 2, or more times that, got 5");
   options.student_steps = 0;
   ExpectRefusal(options, absl::StatusCode::kInvalidArgument, "--student_steps must be 1 to 1000, got 0");
 }
@@ -175,6 +175,11 @@ TEST_F(DistillationTest, StudentTeachesInItsOwnStepsAlone) {
   options.teacher_steps = 2;
   ASSERT_THAT(Train(data_, options), IsOk());
   EXPECT_EQ(LoadCheckpoint(folder_.File("run/last.pt"))->metadata.distilled_steps, 1);
+  options = StudentOptions("further");
+  options.distill = folder_.File("run/last.pt");
+  ExpectRefusal(options, absl::StatusCode::kFailedPrecondition,
+                " is a student itself, which draws in 1 step alone and can teach no one to draw in 2: name the "
+                "checkpoint that it learnt from");
 }
 
 }  // namespace
