@@ -47,6 +47,8 @@ constexpr double kCloseSeconds = 4;
 constexpr std::chrono::milliseconds kEndTick(100);
 // A call that gRPC took just before it was told to take no more may not be counted yet.
 constexpr double kQuietSeconds = 0.25;
+// HTTP's answers, gRPC's, the cut, those who have yet to read, and spans.
+static_assert(kQuietSeconds + 2 * kFarewellSeconds + kCloseSeconds < kMostClosingSeconds - 2 * kLastWords.count());
 
 // `whose` is empty or begins with a blank.
 std::string TroubleText(EngineTrouble trouble, const char* whose) {
@@ -267,7 +269,8 @@ bool Server::EndCalls(const std::shared_ptr<ServingModel>& model, EngineTrouble 
   metrics_.OnEngineTrouble(EngineTroubleName(trouble));
   if (trouble == EngineTrouble::kFailing) {
     models_.Forget(model);
-    model->scheduler().Shutdown();
+    model->scheduler().GiveUp(
+        absl::UnavailableError("the engine failed step after step in the middle of this image; try another replica"));
     return true;
   }
   models_.Disown(model);

@@ -57,6 +57,9 @@ namespace denoised {
 // In the place of an address: no such port.
 inline constexpr char kPortOff[] = "off";
 
+// What Server::Drain takes at most beyond lame_duck and drain_timeout. Whoever stops the process must be as patient.
+inline constexpr double kMostClosingSeconds = 17;
+
 struct ServerOptions {
   ServingModelOptions model;
   DigitServiceOptions service;
@@ -121,7 +124,7 @@ class Server {
   ModelManager& models() { return models_; }
 
   // Stops as said above, sends the spans that are left, and says in the log what it waits for and what it had to drop.
-  // Returns within lame_duck, drain_timeout and sixteen seconds, even if a step hangs.
+  // Returns within lame_duck, drain_timeout and kMostClosingSeconds, even if a step hangs.
   DrainReport Drain();
 
  private:

@@ -461,7 +461,13 @@ bool Scheduler::idle() const {
 void Scheduler::Shutdown() {
   const absl::MutexLock lock(&mu_);
   admitting_ = false;
-  shutdown_ = true;
+  shutdown_ = Drop{DropReason::kDraining, DrainingStatus()};
+}
+
+void Scheduler::GiveUp(const absl::Status& status) {
+  const absl::MutexLock lock(&mu_);
+  admitting_ = false;
+  shutdown_ = Drop{DropReason::kEngineError, status};
 }
 
 SchedulerStats Scheduler::stats() const {
@@ -486,7 +492,7 @@ bool Scheduler::Abandon(const absl::Status& status) {
   {
     const absl::MutexLock lock(&mu_);
     admitting_ = false;
-    shutdown_ = true;
+    shutdown_ = Drop{DropReason::kEngineError, status};
     for (const ActiveImage& image : active_) {
       if (observer_ == nullptr || image.request == nullptr || image.step == 0) continue;
       observer_->OnWasted(DropReason::kEngineError, static_cast<uint64_t>(image.step));
@@ -541,7 +547,7 @@ bool Scheduler::OughtToMeasureAgain() const {
 bool Scheduler::HasToGiveWay() const {
   if (options_.another_at_work != nullptr && *options_.another_at_work) return true;
   const absl::MutexLock lock(&mu_);
-  return shutdown_ || !live_.empty();
+  return shutdown_.has_value() || !live_.empty();
 }
 
 // Whether it was let.
@@ -570,7 +576,7 @@ bool Scheduler::MeasureAgain() {
   }
   working_ = false;
   const absl::MutexLock lock(&mu_);
-  if (!status.ok() || shutdown_ || !live_.empty()) return false;
+  if (!status.ok() || shutdown_.has_value() || !live_.empty()) return false;
   const bool better = measurement.steady() || measurement.spread() < measurement_.spread();
   if (!better && !outdated_ && !measurement_.IsContradictedBy(step_times_)) return false;
   measurement_ = std::move(measurement);
@@ -589,13 +595,13 @@ void Scheduler::Run() {
 
 // False once there will be none. Long pauses are for measuring what is doubtful, in longer and longer intervals.
 bool Scheduler::AwaitWork() {
-  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return shutdown_ || !live_.empty(); };
+  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return shutdown_.has_value() || !live_.empty(); };
   for (std::chrono::nanoseconds pause = kPause; !abandoned();
        pause = std::min<std::chrono::nanoseconds>(2 * pause, kLongestPause)) {
     const absl::Duration patience = OughtToMeasureAgain() ? absl::FromChrono(pause) : absl::InfiniteDuration();
     {
       const absl::MutexLock lock(&mu_);
-      if (mu_.AwaitWithTimeout(absl::Condition(&wanted), patience)) return !shutdown_ || !live_.empty();
+      if (mu_.AwaitWithTimeout(absl::Condition(&wanted), patience)) return !shutdown_.has_value() || !live_.empty();
     }
     MeasureAgain();
   }
@@ -637,8 +643,7 @@ std::optional<Scheduler::Drop> Scheduler::Judge(const Request& request, SteadyTi
                     DurationText(request.draw.deadline - now), request.finished, Counted(request.draw.count, "image"),
                     DurationText(LeastTimeFor(request))))};
   }
-  if (shutdown_) return Drop{DropReason::kDraining, DrainingStatus()};
-  return std::nullopt;
+  return shutdown_;
 }
 
 // Those that may be over: the cancelled and failed, those past their deadlines, or everybody.
@@ -655,7 +660,7 @@ std::vector<std::shared_ptr<Scheduler::Request>> Scheduler::Leaving(SteadyTime n
       deadlines_.emplace(request->judged, request->turns.request);
     }
   }
-  if (shutdown_) {
+  if (shutdown_.has_value()) {
     for (const auto& [number, request] : live_) leaving.push_back(request);
   }
   return leaving;

@@ -278,6 +278,9 @@ class Scheduler {
   // Stops admitting, drops everything at the next step with UNAVAILABLE, and lets Run return.
   void Shutdown();
 
+  // The same for an engine that fails step after step: with `status`, counted as errors of the engine.
+  void GiveUp(const absl::Status& status);
+
   // The loop: steps while there is work, waits while there is none, returns after Shutdown.
   void Run();
 
@@ -474,7 +477,7 @@ class Scheduler {
 
   mutable absl::Mutex mu_;
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;
-  bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<Drop> shutdown_ ABSL_GUARDED_BY(mu_);  // how what is left ends
   absl::flat_hash_map<std::string, int64_t> client_places_ ABSL_GUARDED_BY(mu_);  // those of each
   bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;                                // an image, since the last choice
   int64_t submitted_requests_ ABSL_GUARDED_BY(mu_) = 0;

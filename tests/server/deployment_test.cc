@@ -32,9 +32,8 @@ double NumberAfter(const std::string& name, const std::string& manifest) {
 // Otherwise the pod is killed while it still draws what it has admitted.
 TEST(KubernetesTest, GracePeriodCoversLameDuckAndDrain) {
   const std::string manifest = Slurp(DENOISED_SOURCE_DIR "/deploy/kubernetes/base/deployment.yaml");
-  constexpr double kMarginSeconds = 12;  // for connections to close
   EXPECT_GE(NumberAfter("terminationGracePeriodSeconds: ", manifest),
-            NumberAfter("--lame_duck=", manifest) + NumberAfter("--drain_timeout=", manifest) + kMarginSeconds);
+            NumberAfter("--lame_duck=", manifest) + NumberAfter("--drain_timeout=", manifest) + kMostClosingSeconds);
 }
 
 class HaproxyTest : public PuppetServer {
@@ -177,9 +176,8 @@ TEST_F(DockerTest, HealthIsAskedByTheProgramItself) {
 
 // Otherwise Compose kills after ten seconds what is still drawn.
 TEST_F(DockerTest, ComposeWaitsAsLongAsADrainTakes) {
-  constexpr double kMarginSeconds = 12;
   EXPECT_GE(NumberAfter("stop_grace_period: ", Slurp(DENOISED_SOURCE_DIR "/deploy/compose.yaml")),
-            options_.lame_duck_seconds + options_.drain_timeout_seconds + kMarginSeconds);
+            options_.lame_duck_seconds + options_.drain_timeout_seconds + kMostClosingSeconds);
 }
 
 class SystemdTest : public FlagsTest {
@@ -188,18 +186,23 @@ class SystemdTest : public FlagsTest {
 };
 
 TEST_F(SystemdTest, UnitNamesFlagsThatExist) {
-  const std::vector<std::string> flags = Find("--(metrics_|lame_|drain_|stall_)[a-z_]+", unit_);
-  EXPECT_THAT(flags, testing::Contains("--metrics_listen"));
+  const std::vector<std::string> flags = Find("--(lame_|drain_|stall_|otlp_)[a-z_]+", unit_);
+  EXPECT_THAT(flags, testing::Contains("--otlp_endpoint"));
   for (const std::string& flag : flags) EXPECT_TRUE(HasFlag(flag)) << flag;
   const std::vector<std::string> variables = Find("DENOISED_[A-Z_]+", unit_);
   EXPECT_THAT(variables, testing::Contains("DENOISED_TOKENS"));
   for (const std::string& variable : variables) EXPECT_TRUE(HasVariable(variable)) << variable;
 }
 
+// A flag there would win over what the administrator writes into that file.
+TEST_F(SystemdTest, EverySettingCanBeChangedByTheEnvironmentFile) {
+  EXPECT_THAT(unit_, testing::ContainsRegex("\nExecStart=[^ \n]+\n"));
+  EXPECT_THAT(unit_, testing::HasSubstr("\nEnvironmentFile=-/etc/denoised/denoised.env\n"));
+}
+
 TEST_F(SystemdTest, StopTimeoutCoversLameDuckAndDrain) {
-  constexpr double kMarginSeconds = 12;
   EXPECT_GE(NumberAfter("TimeoutStopSec=", unit_),
-            options_.lame_duck_seconds + options_.drain_timeout_seconds + kMarginSeconds);
+            options_.lame_duck_seconds + options_.drain_timeout_seconds + kMostClosingSeconds);
 }
 
 // A step that hangs is for the server itself to end, which can tell clients why.

@@ -293,7 +293,7 @@ func seconds(t *testing.T, container core.Container, flag string) int64 {
 
 // Otherwise a pod is killed while it still draws what it has admitted.
 func TestGraceCoversLameDuckAndDrain(t *testing.T) {
-	const margin = 12
+	const margin = 17 // server.h, kMostClosingSeconds
 	forEachServer(t, func(t *testing.T, _ []any, deployment *apps.Deployment) {
 		pod := deployment.Spec.Template.Spec
 		needed := seconds(t, pod.Containers[0], "--lame_duck") + seconds(t, pod.Containers[0], "--drain_timeout") + margin

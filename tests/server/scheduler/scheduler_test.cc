@@ -895,6 +895,18 @@ TEST_F(SchedulerTest, ShutdownDropsWhatIsLeftAndEndsRun) {
   EXPECT_THAT(engine_.batches(), SizeIs(3));
 }
 
+TEST_F(SchedulerTest, GivingUpTellsWhatIsLeftWhy) {
+  Client running = Submit(Draw(1000, 4));
+  Client waiting = Submit(Draw(1000, 2));
+  RunSteps(3);
+  scheduler_.GiveUp(absl::UnavailableError("the device is lost"));
+  scheduler_.Run();
+  for (const Client* client : {&running, &waiting}) {
+    EXPECT_THAT(*client->heard->done, StatusIs(absl::StatusCode::kUnavailable, "the device is lost"));
+  }
+  EXPECT_THAT(engine_.batches(), SizeIs(3));
+}
+
 DrawRequest DrawSeed(uint64_t seed, int steps = 3) {
   DrawRequest request = Draw(steps);
   request.seed = seed;
