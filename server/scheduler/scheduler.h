@@ -477,7 +477,7 @@ class Scheduler {
 
   mutable absl::Mutex mu_;
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;
-  std::optional<Drop> shutdown_ ABSL_GUARDED_BY(mu_);  // how what is left ends
+  std::optional<Drop> shutdown_ ABSL_GUARDED_BY(mu_);                             // how what is left ends
   absl::flat_hash_map<std::string, int64_t> client_places_ ABSL_GUARDED_BY(mu_);  // those of each
   bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;                                // an image, since the last choice
   int64_t submitted_requests_ ABSL_GUARDED_BY(mu_) = 0;
