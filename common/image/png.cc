@@ -97,4 +97,20 @@ absl::StatusOr<GreyImage> DecodePng(std::string_view png) {
   return decoded;
 }
 
+bool HasTransparentPixels(std::string_view png) {
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  bool transparent = false;
+  if (png_image_begin_read_from_memory(&image, png.data(), png.size()) != 0 &&
+      (image.format & PNG_FORMAT_FLAG_ALPHA) != 0 && uint64_t{image.width} * image.height <= kMaxPixels) {
+    image.format = PNG_FORMAT_GA;
+    std::vector<uint8_t> pixels(PNG_IMAGE_SIZE(image));
+    if (png_image_finish_read(&image, nullptr, pixels.data(), /*row_stride=*/0, nullptr) != 0) {
+      for (size_t i = 1; i < pixels.size(); i += 2) transparent |= pixels[i] != 255;
+    }
+  }
+  png_image_free(&image);
+  return transparent;
+}
+
 }  // namespace denoised

@@ -25,9 +25,12 @@ absl::StatusOr<std::string> EncodePng(const GreyImage& image);
 // More than EncodePng ever makes of so many pixels, those of noise, which do not get smaller, included.
 int64_t LargestPngBytes(int64_t width, int64_t height);
 
-// The inverse; colours become grey. INVALID_ARGUMENT for bytes that are not a PNG, or one of more than 64 million
-// pixels.
+// The inverse; colours become grey, and what is transparent lies on black. INVALID_ARGUMENT for bytes that are not a
+// PNG, or one of more than 64 million pixels.
 absl::StatusOr<GreyImage> DecodePng(std::string_view png);
+
+// Whether DecodePng puts some of it on black, as it is not opaque there. False for bytes that are not a PNG.
+bool HasTransparentPixels(std::string_view png);
 
 }  // namespace denoised
 

@@ -67,7 +67,8 @@ Range Widened(Range range, bool logarithmic) {
     const double air = std::max(1.005, std::pow(range.high / range.low, 0.04));
     return {range.low / air, range.high * air};
   }
-  const double air = range.high > range.low ? 0.04 * (range.high - range.low) : std::max(1.0, std::abs(range.high));
+  const double size = std::max(std::abs(range.low), std::abs(range.high));
+  const double air = range.high - range.low > 1e-9 * size ? 0.04 * (range.high - range.low) : std::max(1.0, size);
   return {range.low - air, range.high + air};
 }
 

@@ -10,7 +10,9 @@
 #include "absl/strings/str_split.h"
 #include "common/support/class_names.h"
 #include "common/support/file.h"
+#include "common/support/quoted.h"
 #include "common/support/status_macros.h"
+#include "common/support/utf8.h"
 
 namespace denoised {
 namespace {
@@ -44,6 +46,10 @@ absl::Status CheckClassNames(const std::string& source, const std::vector<std::s
     if (name.size() > kLongestClassName) {
       return absl::InvalidArgumentError(
           absl::StrCat(which, " has ", name.size(), " bytes, expected at most ", kLongestClassName));
+    }
+    if (!IsUtf8(name)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(which, " is not written in UTF-8: ", Quoted(name, kLongestClassName), "; convert it"));
     }
     if (std::any_of(name.begin(), name.end(), absl::ascii_iscntrl)) {
       return absl::InvalidArgumentError(

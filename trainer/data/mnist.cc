@@ -47,9 +47,15 @@ absl::StatusOr<std::string> Gunzip(const std::string& path, const std::string& p
     stream.avail_out = sizeof buffer;
     result = inflate(&stream, Z_NO_FLUSH);
     bytes.append(buffer, sizeof buffer - stream.avail_out);
+    // Files that were packed in parts have several members.
+    if (result == Z_STREAM_END && stream.avail_in > 0 && *stream.next_in == 0x1f) result = inflateReset(&stream);
   }
   const std::string reason = stream.msg != nullptr ? stream.msg : "it ends too early";
   inflateEnd(&stream);
+  if (bytes.size() > kMaxFileBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " unpacks to more than ", kMaxFileBytes >> 30, " GiB, and no more is read"));
+  }
   if (result == Z_STREAM_END) return bytes;
   return absl::DataLossError(absl::StrCat(path, " is not a whole gzip file: ", reason, "; ", kFetchAgain));
 }

@@ -105,6 +105,12 @@ class Reader {
     if (!image.ok()) {
       return absl::Status(image.status().code(), absl::StrCat("cannot read ", path, ": ", image.status().message()));
     }
+    if (HasTransparentPixels(bytes)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path,
+                       " is transparent in places, which could mean black or white: put it on a background; MNIST's "
+                       "is black, with white strokes"));
+    }
     DENOISED_RETURN_IF_ERROR(CheckSize(path, *image));
     DENOISED_RETURN_IF_ERROR(AppendModelPixels(*image, data_.pixels));
     absl::StrAppend(&listing_, path.substr(folder_.size()), " ", Sha256Hex(bytes), "\n");

@@ -6,13 +6,14 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/command_line/progress_bar.h"
 #include "common/engine/device.h"
@@ -24,6 +25,7 @@
 #include "common/support/clock.h"
 #include "common/support/counted.h"
 #include "common/support/file.h"
+#include "common/support/number_text.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -40,17 +42,17 @@ constexpr uint64_t kMaxSampleBytes = uint64_t{1} << 30;
 // What decides the pixels, by the names of the flags.
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
+constexpr char kDigitCounts[] = "images of each digit", kClassCounts[] = "images of each class";
+
 // As folders of earlier versions have it, which go on.
-std::string CountsName(const ClassCounts& counts) {
-  return counts.size() == 10 ? "images of each digit" : "images of each class";
-}
+std::string CountsName(const ClassCounts& counts) { return counts.size() == 10 ? kDigitCounts : kClassCounts; }
 
 Settings SettingsOf(const Checkpoint& checkpoint, const DrawOptions& options, Precision precision, int steps) {
   return {{"--checkpoint of SHA-256", checkpoint.sha256},
           {"--sampler", SamplerName(options.sampler)},
           {"--steps", absl::StrCat(steps)},
-          {"--eta", absl::StrCat(options.eta)},
-          {"--guidance_scale", absl::StrCat(options.guidance_scale)},
+          {"--eta", ExactText(options.eta)},
+          {"--guidance_scale", ExactText(options.guidance_scale)},
           {"--seed", absl::StrCat(options.seed)},
           {"--precision", PrecisionName(precision)},
           {CountsName(options.counts), absl::StrJoin(options.counts, " ")}};
@@ -80,7 +82,9 @@ class SampleFolder {
     }
     DENOISED_RETURN_IF_ERROR(CheckSettings(json["drawn_with"]));
     if (json.contains("seconds") && json["seconds"].is_number()) drawing.seconds = json["seconds"];
-    return ReadImages(drawing);
+    DENOISED_RETURN_IF_ERROR(ReadImages(drawing));
+    // A run that was killed between the two files left images without their labels.
+    return drawing.pixels.empty() ? absl::OkStatus() : SaveLabels(drawing);
   }
 
   // Images first: the record's own content never changes but for the time.
@@ -88,13 +92,17 @@ class SampleFolder {
     const size_t count = drawing.pixels.size() / kModelPixels;
     DENOISED_RETURN_IF_ERROR(
         WriteFileAtomically(files_.images, absl::StrCat(ImagesHeader(count), AsText(drawing.pixels))));
-    DENOISED_RETURN_IF_ERROR(
-        WriteFileAtomically(files_.labels, absl::StrCat(IdxHeader({static_cast<uint32_t>(count)}),
-                                                        AsText(absl::MakeSpan(drawing.labels).subspan(0, count)))));
+    DENOISED_RETURN_IF_ERROR(SaveLabels(drawing));
     return SaveRecord(drawing.seconds);
   }
 
  private:
+  absl::Status SaveLabels(const Drawing& drawing) const {
+    const size_t count = drawing.pixels.size() / kModelPixels;
+    return WriteFileAtomically(files_.labels, absl::StrCat(IdxHeader({static_cast<uint32_t>(count)}),
+                                                           AsText(absl::MakeSpan(drawing.labels).subspan(0, count))));
+  }
+
   absl::Status SaveRecord(double seconds) const {
     Json drawn_with = Json::object();
     for (const auto& [flag, value] : settings_) drawn_with[flag] = value;
@@ -269,6 +277,23 @@ class SampleDrawer {
 
 }  // namespace
 
+absl::Status CheckIsComplete(const std::string& folder, int64_t images) {
+  const absl::StatusOr<std::string> record = ReadFile(SampleFiles(folder).record, kMaxSampleBytes);
+  if (!record.ok()) return absl::OkStatus();
+  const Json json = Json::parse(*record, /*callback=*/nullptr, /*allow_exceptions=*/false);
+  const Json drawn_with = json.is_object() ? json.value("drawn_with", Json()) : Json();
+  if (!drawn_with.is_object()) return absl::OkStatus();
+  const Json counts = drawn_with.value(drawn_with.contains(kDigitCounts) ? kDigitCounts : kClassCounts, Json(""));
+  int64_t wanted = 0;
+  for (const absl::string_view count : absl::StrSplit(counts.is_string() ? counts.get<std::string>() : "", ' ')) {
+    if (int64_t number = 0; absl::SimpleAtoi(count, &number)) wanted += number;
+  }
+  if (images >= wanted) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(folder, " has ", images, " of ", Counted(wanted, "image"),
+                   ": its drawing is not complete; the command that began it goes on"));
+}
+
 absl::Status CheckDrawing(const DrawOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.checkpoint));
   DENOISED_RETURN_IF_ERROR(CheckClasses(checkpoint, options));
@@ -292,6 +317,7 @@ absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options) {
 
   const Precision precision = ParsePrecision(options.precision);
   DENOISED_ASSIGN_OR_RETURN(const Precision resolved, ResolvePrecision(precision, device));
+  drawing.precision = PrecisionName(resolved);
   SampleFolder folder(options.out, SettingsOf(checkpoint, options, resolved, drawing.steps));
   DENOISED_RETURN_IF_ERROR(folder.Open(drawing));
   const int slots = device == "cpu" ? kCpuSlots : kCudaSlots;

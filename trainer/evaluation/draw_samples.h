@@ -62,6 +62,7 @@ struct Drawing {
   std::string sha256;      // of the checkpoint
   int64_t parameter_count = 0;
   int steps = 0;
+  std::string precision;        // of the network's numbers, "bf16"
   std::vector<uint8_t> pixels;  // [N,32,32]
   std::vector<uint8_t> labels;  // [N]
   int64_t network_calls = 0;    // network rows that the N images cost
@@ -76,6 +77,10 @@ struct Drawing {
 //                        classes than class_names
 //   DATA_LOSS            its files are damaged
 absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options);
+
+// FAILED_PRECONDITION where `folder` has fewer images than its drawing was to have, `images`. A folder without the
+// record of a drawing is not looked at.
+absl::Status CheckIsComplete(const std::string& folder, int64_t images);
 
 // What DrawSamples would find wrong with the checkpoint and the flags, without drawing.
 absl::Status CheckDrawing(const DrawOptions& options);

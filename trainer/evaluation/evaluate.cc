@@ -41,6 +41,7 @@ EvaluationReport DescribeRun(const EvaluationOptions& options, const Drawing& dr
   report.sampler = SamplerName(options.draw.sampler);
   report.steps = drawing.steps;
   report.eta = options.draw.eta;
+  report.number_precision = drawing.precision;
   report.guidance_scale = options.draw.guidance_scale;
   report.seed = options.draw.seed;
   report.class_names = drawing.metadata.class_names;

@@ -210,7 +210,8 @@ Json ToJson(const PixelStatistics& pixels) {
 }
 
 Json ToJson(const JudgeFigures& judge) {
-  return {{"path", judge.path}, {"sha256", judge.sha256}, {"pinned", judge.pinned}, {"accuracy", judge.accuracy}};
+  return {
+      {"path", Visible(judge.path)}, {"sha256", judge.sha256}, {"pinned", judge.pinned}, {"accuracy", judge.accuracy}};
 }
 
 // The same figure of generated images and of the reference.
@@ -273,7 +274,7 @@ std::string FormatTable(const EvaluationReport& report) {
 std::string ToJson(const EvaluationReport& report) {
   const Json json = {{"format_version", 3},
                      {"checkpoint",
-                      {{"path", report.checkpoint},
+                      {{"path", Visible(report.checkpoint)},
                        {"sha256", report.checkpoint_sha256},
                        {"architecture", report.architecture},
                        {"parameters", report.parameters},
@@ -283,6 +284,7 @@ std::string ToJson(const EvaluationReport& report) {
                       {{"sampler", report.sampler},
                        {"steps", report.steps},
                        {"eta", report.eta},
+                       {"precision", report.number_precision},
                        {"guidance_scale", report.guidance_scale},
                        {"seed", report.seed},
                        {"count", report.count},

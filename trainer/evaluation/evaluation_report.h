@@ -72,6 +72,7 @@ struct EvaluationReport {
   std::string sampler;
   int steps = 0;
   double eta = 0;
+  std::string number_precision;  // of the network's numbers, "bf16"
   double guidance_scale = 1;
   uint64_t seed = 0;
   int count = 0;

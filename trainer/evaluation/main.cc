@@ -168,7 +168,8 @@ absl::StatusOr<Dataset> LoadDrawn(const std::string& folder, const std::vector<s
   const bool samples = std::filesystem::exists(SampleFiles(folder).images, ignored);
   absl::StatusOr<Dataset> data = LoadMnist(folder, samples ? Split::kDrawn : Split::kTrain,
                                            {.verify_checksums = false, .class_names = class_names});
-  const absl::Status status = data.ok() ? CheckEveryClassIsThere(folder, *data) : data.status();
+  absl::Status status = data.ok() ? CheckEveryClassIsThere(folder, *data) : data.status();
+  if (status.ok() && samples) status = CheckIsComplete(folder, static_cast<int64_t>(data->size()));
   if (status.ok()) return data;
   const std::string why = absl::IsNotFound(status)
                               ? absl::StrCat(folder,

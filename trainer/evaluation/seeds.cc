@@ -127,11 +127,11 @@ std::string MeanAndDeviation(const Spread& spread, int digits) {
 
 std::string FormatSeeds(const std::vector<EvaluationReport>& seeds) {
   const EvaluationReport& first = seeds[0];
-  std::string table =
-      absl::StrFormat("%s: %d times %d images, %s in %s, %s, %s\n\n%-30s%18s%12s\n", first.checkpoint, seeds.size(),
-                      first.count, first.sampler, Counted(first.steps, "step"),
-                      first.guidance_scale == 1 ? "no guidance" : absl::StrFormat("guidance %g", first.guidance_scale),
-                      SeedsText(seeds), "", "generated", "real");
+  std::string table = absl::StrFormat(
+      "%s: %d times %d images, %s in %s%s, %s, %s\n\n%-30s%18s%12s\n", first.checkpoint, seeds.size(), first.count,
+      first.sampler, Counted(first.steps, "step"), first.eta == 0 ? "" : absl::StrFormat(" (eta %g)", first.eta),
+      first.guidance_scale == 1 ? "no guidance" : absl::StrFormat("guidance %g", first.guidance_scale),
+      SeedsText(seeds), "", "generated", "real");
   for (const Line& line : Lines(first)) {
     absl::StrAppendFormat(&table, "%-30s%18s%12.*f\n", line.name,
                           MeanAndDeviation(OverSeeds(seeds, line.generated), line.digits), line.digits,
@@ -156,12 +156,15 @@ std::string SeedsToJson(const std::vector<EvaluationReport>& seeds) {
   const Interval interval = WilsonInterval(pooled.right, pooled.of);
   Json numbers = Json::array();
   for (const EvaluationReport& report : seeds) numbers.push_back(report.seed);
-  const Json json = {{"format_version", 2},
+  const Json json = {{"format_version", 3},
                      {"checkpoint_sha256", seeds[0].checkpoint_sha256},
                      {"reference", seeds[0].reference},
                      {"class_names", seeds[0].class_names},
                      {"sampler", seeds[0].sampler},
                      {"steps", seeds[0].steps},
+                     {"eta", seeds[0].eta},
+                     {"precision", seeds[0].number_precision},
+                     {"judges", {{"lenet5", seeds[0].lenet5.sha256}, {"convnet", seeds[0].convnet.sha256}}},
                      {"guidance_scale", seeds[0].guidance_scale},
                      {"count", seeds[0].count},
                      {"seeds", numbers},

@@ -40,10 +40,14 @@ Json RunsIn(const ModelMetadata& metadata) {
   return runs;
 }
 
+// Files of before do not say the last three.
 bool SameSettings(const Json& a, const Json& b) {
   constexpr const char* kSettings[] = {"reference", "sampler", "steps", "guidance_scale", "count", "seeds"};
-  return std::all_of(std::begin(kSettings), std::end(kSettings),
-                     [&](const char* key) { return a.value(key, Json()) == b.value(key, Json()); });
+  constexpr const char* kLaterSettings[] = {"eta", "precision", "judges"};
+  const auto same = [&](const char* key) { return a.value(key, Json()) == b.value(key, Json()); };
+  const auto same_if_said = [&](const char* key) { return !a.contains(key) || !b.contains(key) || same(key); };
+  return std::all_of(std::begin(kSettings), std::end(kSettings), same) &&
+         std::all_of(std::begin(kLaterSettings), std::end(kLaterSettings), same_if_said);
 }
 
 // A file that has got figures is another file of the same weights.
@@ -80,6 +84,11 @@ absl::Status AddEvaluations(const std::string& checkpoint, const std::vector<std
   Json evaluation = Json::object();
   evaluation["runs"] = std::move(runs);
   loaded.metadata.evaluation_json = evaluation.dump();
+  if (!ParseModelMetadata(SerializeModelMetadata(loaded.metadata)).ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("with these figures programs could no longer read ", checkpoint,
+                                                   ", which is as it was: they are too many or no figures; at most ",
+                                                   kMaxMetadataBytes >> 10, " KiB are read"));
+  }
   return SaveCheckpoint(checkpoint, std::move(loaded.metadata), loaded.unet);
 }
 

@@ -19,6 +19,7 @@
 #include "common/command_line/progress_bar.h"
 #include "common/command_line/standard_output.h"
 #include "common/support/clock.h"
+#include "common/support/quoted.h"
 #include "common/support/signal_queue.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/training_set.h"
@@ -184,6 +185,13 @@ absl::Status SetBlackBelowOf(const std::string& checkpoint, int level) {
   return absl::OkStatus();
 }
 
+void ReportBest(const TrainingSummary& summary, const TrainingOptions& options) {
+  absl::PrintF("%s: best %s %.5f in epoch %d of %d, %d images in %s, and %s for files and pictures%s\n",
+               summary.checkpoint, options.validation_images > 0 ? "validation loss" : "loss", summary.best_loss,
+               summary.best_epoch, summary.epochs, summary.images_seen, FormatDuration(summary.seconds),
+               FormatDuration(summary.other_seconds), summary.stopped_early ? "; stopped early" : "");
+}
+
 void Report(const TrainingSummary& summary, const TrainingOptions& options) {
   const TrainingFiles files(options.out);
   if (summary.interrupted) {
@@ -194,10 +202,14 @@ void Report(const TrainingSummary& summary, const TrainingOptions& options) {
     }
     return;
   }
-  absl::PrintF("%s: best %s %.5f in epoch %d of %d, %d images in %s, and %s for files and pictures%s\n",
-               summary.checkpoint, options.validation_images > 0 ? "validation loss" : "loss", summary.best_loss,
-               summary.best_epoch, summary.epochs, summary.images_seen, FormatDuration(summary.seconds),
-               FormatDuration(summary.other_seconds), summary.stopped_early ? "; stopped early" : "");
+  if (summary.best_epoch == 0) {
+    absl::PrintF(
+        "%s: no epoch is the best, as each ended in batches that were left out; a new run with a lower "
+        "--learning_rate may do better\n",
+        summary.checkpoint);
+  } else {
+    ReportBest(summary, options);
+  }
   absl::PrintF("Serve it:  denoised --checkpoint %s\n", summary.checkpoint);
   absl::PrintF("Look at:   %s%s\n", files.loss_plot,
                RunFolder(options.out).HasSamples() ? absl::StrCat(", ", files.samples) : "");
@@ -288,7 +300,7 @@ int Main(int argc, char** argv) {
   AddOptions(app, flags, options);
   const std::set<std::string> typed = TypedOptions(app, argc, argv);
   if (const std::optional<int> code = ParseCommandLine(app, argc, argv)) return *code;
-  options.command = absl::StrJoin(argv + 1, argv + argc, " ");
+  options.command = Visible(absl::StrJoin(argv + 1, argv + argc, " "));  // JSON has no other bytes
   const absl::StatusOr<int> code = recipe.ok() ? Run(flags, std::move(options), typed) : recipe.status();
   if (code.ok()) return *code;
   ClearProgress();

@@ -14,6 +14,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/torch_error.h"
 #include "common/command_line/progress_bar.h"
@@ -21,6 +23,7 @@
 #include "common/support/available_cores.h"
 #include "common/support/clock.h"
 #include "common/support/counted.h"
+#include "common/support/quoted.h"
 #include "common/support/status_macros.h"
 #include "trainer/data/held_out_split.h"
 #include "trainer/data/training_batches.h"
@@ -134,6 +137,8 @@ class Trainer {
 
   // Begins anew, or where the bytes of a state leave off, if there are any.
   absl::StatusOr<TrainingSummary> Run(const std::string& state) {
+    DENOISED_RETURN_IF_ERROR(CheckProcessesAgree());
+    DENOISED_RETURN_IF_ERROR(CheckSize());
     if (!state.empty()) DENOISED_RETURN_IF_ERROR(LoadState(state));
     TakeFromFirst(workplace_.group.get(), Weights());  // random ones may differ between machines
     DENOISED_RETURN_IF_ERROR(OpenStepLog());
@@ -147,6 +152,38 @@ class Trainer {
   }
 
  private:
+  // A process with other data or flags would spoil the sums of all, or wait for ever.
+  absl::Status CheckProcessesAgree() {
+    if (workplace_.group == nullptr) return absl::OkStatus();
+    std::vector<std::string> own;
+    for (const Recipe& recipe : {recipe_, FlagsOf(options_, setting_)}) {
+      for (const auto& [flag, value] : recipe) own.push_back(absl::StrCat(flag, " ", value));
+    }
+    const std::string firsts = BytesOfFirst(*workplace_.group, workplace_.device, absl::StrJoin(own, "\n"));
+    const std::vector<std::string> first = absl::StrSplit(firsts, '\n');
+    if (!AnySaysYes(workplace_.group.get(), workplace_.device, own != first)) return absl::OkStatus();
+    constexpr char kAdvice[] = ": start all with the same flags and data";
+    const auto differs = std::mismatch(own.begin(), own.end(), first.begin(), first.end());
+    if (differs.first == own.end() && differs.second == first.end()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("another process has other flags or data than that with RANK 0", kAdvice));
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat("this process has ", differs.first == own.end() ? "less than" : *differs.first,
+                     ", that with RANK 0 has ", differs.second == first.end() ? "not" : *differs.second, kAdvice));
+  }
+
+  // Of what programs read. A state is four times as large.
+  absl::Status CheckSize() const {
+    int64_t parameters = 0;
+    for (const at::Tensor& weight : learner_.weights()) parameters += weight.numel();
+    constexpr int64_t kMost = (int64_t{kMaxCheckpointBytes} - (int64_t{16} << 20)) / int64_t{sizeof(float)};
+    if (parameters <= kMost) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("--channels and --blocks make a network of ", parameters,
+                                                   " parameters, and checkpoints of more than ", kMost,
+                                                   " cannot be read: choose fewer"));
+  }
+
   absl::Status RunEpoch() {
     batches_.StartEpoch(progress_.epoch);
     while (progress_.batch < batches_.per_epoch() && !AllStepsTaken()) {
@@ -343,6 +380,14 @@ class Trainer {
     return progress_.bad_batches_in_a_row == 0 && every_seconds > 0 && SecondsSince(last) >= every_seconds;
   }
 
+  bool HasBest() const { return std::isfinite(progress_.best_loss); }
+
+  // Where no epoch was the best yet, that of the last one, or of what there is of the first.
+  double BestLossSoFar() const {
+    if (HasBest()) return progress_.best_loss;
+    return log_.records().empty() ? progress_.MeanLoss() : log_.records().back().decisive_loss();
+  }
+
   ModelMetadata Metadata() const {
     ModelMetadata metadata;
     metadata.unet = options_.unet;
@@ -356,7 +401,7 @@ class Trainer {
     metadata.training = {.data_sha256 = data_sha256_,
                          .epochs = progress_.epoch,
                          .images_seen = progress_.images,
-                         .best_loss = std::isfinite(progress_.best_loss) ? progress_.best_loss : progress_.MeanLoss(),
+                         .best_loss = BestLossSoFar(),
                          .ema_decay = options_.ema_decay,
                          .seed = options_.seed,
                          .command = origin_.command,
@@ -426,7 +471,7 @@ class Trainer {
   std::string LastCheckpoint() const { return progress_.step > 0 ? folder_.files().last : ""; }
 
   TrainingSummary Summary() const {
-    TrainingSummary summary = {.checkpoint = stopping_ ? LastCheckpoint() : folder_.files().best,
+    TrainingSummary summary = {.checkpoint = stopping_ || !HasBest() ? LastCheckpoint() : folder_.files().best,
                                .epochs = progress_.epoch,
                                .best_loss = progress_.best_loss,
                                .images_seen = progress_.images,
@@ -486,6 +531,21 @@ absl::Status ValidateWorkplace(const TrainingOptions& options, const Dataset& da
   return absl::OkStatus();
 }
 
+// Of each class something must be left.
+absl::StatusOr<SplitIndices> Split(const Dataset& data, int64_t held_out) {
+  DENOISED_ASSIGN_OR_RETURN(SplitIndices split, HeldOutSplit(data.labels, held_out));
+  std::vector<int64_t> images(data.class_names.size()), kept(data.class_names.size());
+  for (const uint8_t label : data.labels) ++images[label];
+  for (const int64_t image : split.kept) ++kept[data.labels[static_cast<size_t>(image)]];
+  for (size_t label = 0; label < kept.size(); ++label) {
+    if (kept[label] > 0 || images[label] == 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat("--validation_images ", held_out, " would hold out all of class ",
+                                                   label, ", ", Quoted(data.class_names[label]), ", which has ",
+                                                   Counted(images[label], "image"), ": hold out fewer, or find more"));
+  }
+  return split;
+}
+
 // Makes the folder ready, and reads the state where a run is to be resumed: no bytes where one begins.
 absl::StatusOr<std::string> OpenRun(const TrainingOptions& options) {
   const RunFolder folder(options.out);
@@ -509,6 +569,7 @@ struct Preparation {
   TrainingOptions options;
   NoiseSchedule schedule;
   torch::Device device;
+  SplitIndices split;
   Beginning beginning;
 };
 
@@ -520,11 +581,13 @@ absl::StatusOr<Preparation> Prepare(const absl::StatusOr<Dataset>& data, const T
   DENOISED_ASSIGN_OR_RETURN(NoiseSchedule schedule, NoiseSchedule::Create(options.schedule));
   DENOISED_ASSIGN_OR_RETURN(const torch::Device device, DeviceFor(options, place));
   DENOISED_RETURN_IF_ERROR(ValidateWorkplace(options, *data, place, device));
+  DENOISED_ASSIGN_OR_RETURN(SplitIndices split, Split(*data, options.validation_images));
   DENOISED_ASSIGN_OR_RETURN(Beginning beginning, LoadBeginning(options, device));
   if (options.release) DENOISED_RETURN_IF_ERROR(CheckRevision("this build", options.source_revision));
   return Preparation{.options = std::move(options),
                      .schedule = std::move(schedule),
                      .device = device,
+                     .split = std::move(split),
                      .beginning = std::move(beginning)};
 }
 
@@ -535,7 +598,7 @@ absl::StatusOr<TrainingSummary> TrainHere(const absl::StatusOr<Dataset>& read, c
       std::unique_ptr<ProcessGroup> group,
       ProcessGroup::FromEnvironment(
           place, prepared.ok() ? absl::StatusOr<torch::Device>(prepared->device) : prepared.status()));
-  const auto& [options, schedule, device, beginning] = *prepared;
+  const auto& [options, schedule, device, split, beginning] = *prepared;
   const Dataset& data = *read;
   // Process 0 reads the state and hands it to the others, which may run on machines without the file.
   absl::StatusOr<std::string> opened = std::string();
@@ -543,7 +606,6 @@ absl::StatusOr<TrainingSummary> TrainHere(const absl::StatusOr<Dataset>& read, c
   DENOISED_ASSIGN_OR_RETURN(const std::string state, AnswerOfFirst(group.get(), device, opened));
   const int threads = static_cast<int>(NumberOfFirst(group.get(), device, ThreadsFor(options, state)));
   const int64_t count = options.validation_images;
-  DENOISED_ASSIGN_OR_RETURN(const SplitIndices split, HeldOutSplit(data.labels, count));
   const Dataset held_out = Subset(data, split.held_out);
   const Dataset learnt = count > 0 ? Subset(data, split.kept) : Dataset();
   Trainer trainer(count > 0 ? learnt : data, held_out, options, schedule, beginning,

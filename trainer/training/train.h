@@ -32,9 +32,10 @@
 namespace denoised {
 
 struct TrainingSummary {
-  std::string checkpoint;  // path of the best one, where interrupted of the last; empty: nothing has been learnt yet
+  std::string checkpoint;  // path of the best one, where interrupted or where none was the best of the last; empty:
+                           // nothing has been learnt yet
   int epochs = 0;          // finished, resumed ones included
-  int best_epoch = 0;      // that of best_loss, from 1
+  int best_epoch = 0;      // that of best_loss, from 1; 0: none, as each ended in batches without a finite loss
   double best_loss = 0;    // lowest epoch mean, of the validation where there is one
   int64_t images_seen = 0;
   double seconds = 0;          // of learning, resumed parts included

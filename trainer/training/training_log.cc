@@ -1,5 +1,7 @@
 #include "trainer/training/training_log.h"
 
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -18,7 +20,7 @@ using Json = nlohmann::ordered_json;
 Json ToJson(const EpochRecord& record) {
   Json json = {{"epoch", record.epoch}, {"loss", record.loss}};
   if (record.validation_loss) json["validation_loss"] = *record.validation_loss;
-  json.update({{"best_loss", record.best_loss},
+  json.update({{"best_loss", std::isfinite(record.best_loss) ? Json(record.best_loss) : Json(nullptr)},
                {"learning_rate", record.learning_rate},
                {"images_seen", record.images_seen},
                {"bad_batches", record.bad_batches},
@@ -28,6 +30,11 @@ Json ToJson(const EpochRecord& record) {
   return json;
 }
 
+// No epoch was the best yet: null.
+double BestLoss(const Json& json) {
+  return json.is_null() ? std::numeric_limits<double>::infinity() : json.get<double>();
+}
+
 // Throws Json::exception for a missing field or a wrong type.
 EpochRecord FromJson(const Json& json) {
   std::optional<double> validation_loss;
@@ -35,7 +42,7 @@ EpochRecord FromJson(const Json& json) {
   return {.epoch = json.at("epoch"),
           .loss = json.at("loss"),
           .validation_loss = validation_loss,
-          .best_loss = json.at("best_loss"),
+          .best_loss = BestLoss(json.at("best_loss")),
           .learning_rate = json.at("learning_rate"),
           .images_seen = json.at("images_seen"),
           .bad_batches = json.value("bad_batches", int64_t{0}),  // logs of before have neither this nor other_seconds

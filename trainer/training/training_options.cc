@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/checkpoint/unet.h"
 #include "common/support/class_names.h"
+#include "common/support/number_text.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -137,6 +138,10 @@ absl::Status ValidateTrainingOptions(const TrainingOptions& options, int images)
   if (options.model_guidance_from > 0 && options.model_guidance == 1) {
     return absl::InvalidArgumentError("--model_guidance_from needs a --model_guidance above 1");
   }
+  if (options.label_dropout > 0 && !NullLabel(options)) {
+    return absl::InvalidArgumentError(absl::StrCat("--label_dropout must be 0 for --arch ", options.unet.architecture,
+                                                   ", which has no null label, got ", options.label_dropout));
+  }
   if (options.model_guidance > 1 && !NullLabel(options)) {
     return absl::InvalidArgumentError(
         "--model_guidance needs an architecture with a null label and a --label_dropout above 0");
@@ -178,17 +183,17 @@ Recipe DecisiveFlags(const TrainingOptions& options, const RunSetting& setting) 
       {"--keep_last_batch", options.keep_last_batch ? "on" : "off"},
       {"--max_steps", absl::StrCat(options.max_steps)},
       {"WORLD_SIZE (processes)", absl::StrCat(setting.processes)},
-      {"--learning_rate", absl::StrCat(options.learning_rate)},
-      {"--weight_decay", absl::StrCat(options.weight_decay)},
+      {"--learning_rate", ExactText(options.learning_rate)},
+      {"--weight_decay", ExactText(options.weight_decay)},
       {"--cosine", options.cosine ? "on" : "off"},
       {"--warmup_steps", absl::StrCat(options.warmup_steps)},
-      {"--clip_norm", absl::StrCat(options.clip_norm)},
-      {"--min_snr_gamma", absl::StrCat(options.min_snr_gamma)},
-      {"--model_guidance", absl::StrCat(options.model_guidance)},
+      {"--clip_norm", ExactText(options.clip_norm)},
+      {"--min_snr_gamma", ExactText(options.min_snr_gamma)},
+      {"--model_guidance", ExactText(options.model_guidance)},
       {"--model_guidance_below", absl::StrCat(options.model_guidance_below)},
       {"--model_guidance_from", absl::StrCat(options.model_guidance_from)},
-      {"--ema_decay", absl::StrCat(options.ema_decay)},
-      {"--label_dropout", absl::StrCat(options.label_dropout)},
+      {"--ema_decay", ExactText(options.ema_decay)},
+      {"--label_dropout", ExactText(options.label_dropout)},
       {"--validation_images", absl::StrCat(options.validation_images)},
       {"--seed", absl::StrCat(options.seed)},
       {"--precision", options.precision},

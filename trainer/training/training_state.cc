@@ -154,11 +154,13 @@ void ReadTensors(InputArchive& archive, const std::string& name, const std::vect
   }
 }
 
-// Adam's moments become what the archive holds, unseen by LibTorch.
-void CheckMoments(const torch::optim::AdamW& optimizer) {
+// Adam's moments become what the archive holds, unseen by LibTorch, and stay where that was read to.
+void SettleMoments(const torch::optim::AdamW& optimizer, const torch::Device& device) {
   for (const auto& [parameter, state] : optimizer.state()) {
-    const auto& adam = static_cast<const torch::optim::AdamWParamState&>(*state);
+    auto& adam = static_cast<torch::optim::AdamWParamState&>(*state);
     TORCH_CHECK(LiesInItsStorage(adam.exp_avg()) && LiesInItsStorage(adam.exp_avg_sq()), "data cut off");
+    adam.exp_avg(adam.exp_avg().to(device));
+    adam.exp_avg_sq(adam.exp_avg_sq().to(device));
   }
 }
 
@@ -202,7 +204,7 @@ std::string SavedFlag(const std::string& bytes, const std::string& flag) {
   try {
     std::istringstream stream(CheckedArchive(bytes));
     InputArchive archive;
-    archive.load_from(stream);
+    archive.load_from(stream, torch::kCPU);  // the GPU that wrote it may not be there, or be another process's
     return Json::parse(ReadText(archive, "recipe")).value(flag, "");
   } catch (const std::exception&) {
     return "";  // RestoreTrainingState will say it
@@ -213,7 +215,7 @@ absl::Status RestoreTrainingState(const std::string& path, const std::string& by
   try {
     std::istringstream stream(CheckedArchive(bytes));
     InputArchive archive, optimizer;
-    archive.load_from(stream);
+    archive.load_from(stream, torch::kCPU);  // the GPU that wrote it may not be there, or be another process's
     DENOISED_RETURN_IF_ERROR(CheckRecipe(path, ReadText(archive, "recipe"), *state.recipe));
     *state.progress = ParseProgress(ReadText(archive, "progress"));
     DENOISED_ASSIGN_OR_RETURN(*state.log, TrainingLog::FromJsonLines(ReadText(archive, "log")));
@@ -222,7 +224,7 @@ absl::Status RestoreTrainingState(const std::string& path, const std::string& by
     ReadTensors(archive, "average", state.averages);
     archive.read("optimizer", optimizer);
     state.optimizer->load(optimizer);
-    CheckMoments(*state.optimizer);
+    SettleMoments(*state.optimizer, state.weights.at(0).device());
     return absl::OkStatus();
   } catch (const std::exception&) {  // LibTorch's messages hold stack traces: not for users
     return absl::DataLossError(

@@ -51,6 +51,20 @@ TEST(PngTest, OpenCvReadsTheSamePixels) {
   EXPECT_EQ(std::vector<uint8_t>(read.datastart, read.dataend), image.pixels);
 }
 
+TEST(PngTest, TransparencyIsFoundAndLiesOnBlack) {
+  std::vector<uint8_t> bytes;
+  const auto png = [&](const cv::Scalar& pixel) {
+    EXPECT_TRUE(cv::imencode(".png", cv::Mat(1, 2, CV_8UC4, pixel), bytes));
+    return std::string(bytes.begin(), bytes.end());
+  };
+  EXPECT_FALSE(HasTransparentPixels(png({90, 90, 90, 255})));
+  EXPECT_TRUE(HasTransparentPixels(png({90, 90, 90, 254})));
+  EXPECT_TRUE(HasTransparentPixels(png({255, 255, 255, 0})));
+  EXPECT_EQ(DecodePng(png({255, 255, 255, 0}))->pixels, (std::vector<uint8_t>{0, 0}));
+  EXPECT_FALSE(HasTransparentPixels(*EncodePng(Ramp(20))));
+  EXPECT_FALSE(HasTransparentPixels("GIF89a"));
+}
+
 TEST(PngTest, ColoursBecomeGrey) {
   std::vector<uint8_t> png;
   ASSERT_TRUE(cv::imencode(".png", cv::Mat(2, 3, CV_8UC3, cv::Scalar(90, 90, 90)), png));

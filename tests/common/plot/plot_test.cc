@@ -66,6 +66,11 @@ TEST(DrawPlotTest, ValuesThatAreNotFiniteLeaveAGap) {
 
 TEST(DrawPlotTest, OnePointIsEnough) { EXPECT_THAT(DrawPlot({{.name = "", .x = {1}, .y = {3}}}, {}), IsOk()); }
 
+// Ticks never came to an end.
+TEST(DrawPlotTest, ValuesThatDifferByTheirLastBitAreOne) {
+  EXPECT_THAT(DrawPlot({{.name = "", .x = {1, 2}, .y = {0.53, std::nextafter(0.53, 1)}}}, {}), IsOk());
+}
+
 TEST(DrawPlotTest, WhatCannotBeDrawnIsSaid) {
   const auto invalid = [](const std::string& message) { return StatusIs(absl::StatusCode::kInvalidArgument, message); };
   EXPECT_THAT(DrawPlot({}, {}), invalid("there is nothing to plot"));

@@ -34,6 +34,10 @@ TEST(ClassNamesTest, BadNamesAreRefusedInWords) {
               Refused("--class_names: the name of class 2, \"a\", is another class's too"));
   EXPECT_THAT(ParseClassNames("--class_names", std::string(65, 'x')),
               Refused("--class_names: the name of class 0 has 65 bytes, expected at most 64"));
+  EXPECT_THAT(ParseClassNames("--class_names",
+                              "Gr\xf6\xdf"
+                              "e"),
+              Refused("--class_names: the name of class 0 is not written in UTF-8: \"Gr\\xf6\\xdfe\"; convert it"));
   EXPECT_THAT(ParseClassNames("--class_names", "a,b\x1b[31m"),
               Refused("--class_names: the name of class 1 has control characters: \"b\\x1b[31m\""));
   EXPECT_THAT(

@@ -9,6 +9,7 @@
 
 #include "common/image/image.h"
 #include "tests/testing/mnist_folder.h"
+#include "tests/testing/program.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 
@@ -129,6 +130,20 @@ TEST_F(MnistTest, TruncatedFile) {
   Write(whole.substr(0, 3), LabelsFile("12"));
   EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kDataLoss,
                                images() + " holds 3 bytes, less than an IDX header; fetch it again"));
+}
+
+// As pigz and others write them.
+TEST_F(MnistTest, GzipFileOfSeveralMembersIsReadWhole) {
+  const std::string images = ImagesFile(2);
+  folder_.Write("a", images.substr(0, 500));
+  folder_.Write("b", images.substr(500));
+  ASSERT_EQ(RunProgram({"/bin/sh", "-c", "for part in a b; do gzip -c $part; done >train-images-idx3-ubyte.gz"}, {},
+                       folder_.path())
+                .exit_code,
+            0);
+  folder_.Write("train-labels-idx1-ubyte", LabelsFile(std::string("\1\2", 2)));
+  ASSERT_THAT(Load(), IsOk());
+  EXPECT_EQ(Load()->size(), 2u);
 }
 
 TEST_F(MnistTest, TruncatedGzipFile) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <opencv2/imgcodecs.hpp>
 
 #include "common/image/image.h"
 #include "common/image/png.h"
@@ -103,6 +104,12 @@ TEST_F(PngFolderTest, WhatCannotBeLearntIsNamed) {
   EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kInvalidArgument,
                                testing::StartsWith("cannot read " + folder_.File("a/1.png") +
                                                    ": these bytes are not a PNG image: ")));
+  std::vector<uint8_t> transparent;
+  ASSERT_TRUE(cv::imencode(".png", cv::Mat(28, 28, CV_8UC4, cv::Scalar(0, 0, 0, 0)), transparent));
+  Put("a", "1.png", std::string(transparent.begin(), transparent.end()));
+  ExpectRefused(folder_.File("a/1.png") +
+                " is transparent in places, which could mean black or white: put it on a background; MNIST's is black, "
+                "with white strokes");
   Put("a", "0.jpg", "JFIF");
   ExpectRefused(folder_.File("a/0.jpg") +
                 " is not named .png, and only PNGs are read; convert it, or move it elsewhere");

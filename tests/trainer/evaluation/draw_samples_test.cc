@@ -144,6 +144,25 @@ TEST_F(DrawSamplesTest, FilesThatWereNotWrittenYetAreNoHindrance) {
   EXPECT_EQ(Slurp(files.labels), labels);
 }
 
+TEST_F(DrawSamplesTest, LabelsThatAFinishedRunLacksAreWrittenAgain) {
+  ASSERT_THAT(DrawSamples(Options("a")), IsOk());
+  const SampleFiles files(folder_.File("a"));
+  const std::string labels = Slurp(files.labels);
+  folder_.Write("a/samples-labels-idx1-ubyte", labels.substr(0, 10));
+  ASSERT_THAT(DrawSamples(Options("a")), IsOk());
+  EXPECT_EQ(Slurp(files.labels), labels);
+}
+
+TEST_F(DrawSamplesTest, UnfinishedDrawingIsKnownByItsRecord) {
+  ASSERT_THAT(DrawSamples(Options("a")), IsOk());
+  EXPECT_THAT(CheckIsComplete(folder_.File("a"), 4), IsOk());
+  EXPECT_THAT(CheckIsComplete(folder_.File("a"), 3),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       folder_.File("a") + " has 3 of 4 images: its drawing is not complete; the command that began "
+                                           "it goes on"));
+  EXPECT_THAT(CheckIsComplete(folder_.path(), 3), IsOk()) << "no drawing of this program";
+}
+
 TEST_F(DrawSamplesTest, GuidanceCostsTwoCallsAStep) {
   DrawOptions options = Options("a");
   options.guidance_scale = 2;

@@ -157,6 +157,16 @@ TEST(ClassTextTest, NumberAndNameIfThereIsOne) {
   EXPECT_EQ(ClassText({"ant", "bee"}, 1), "1 \"bee\"");
 }
 
+// It ended the program after hours of drawing.
+TEST(ToJsonTest, PathThatIsNoUtf8IsEscaped) {
+  EvaluationReport report = SomeReport();
+  report.checkpoint = "l\xe4uf/best.pt";
+  report.lenet5.path = "\xff";
+  const nlohmann::json json = nlohmann::json::parse(ToJson(report));
+  EXPECT_EQ(json["checkpoint"]["path"], "l\\xe4uf/best.pt");
+  EXPECT_EQ(json["judges"]["lenet5"]["path"], "\\xff");
+}
+
 TEST(ToJsonTest, HoldsWhatTheTableSaysAndMore) {
   EvaluationReport report = SomeReport();
   report.reading.accuracy.by_class[9] = std::numeric_limits<double>::quiet_NaN();

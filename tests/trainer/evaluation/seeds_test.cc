@@ -59,6 +59,12 @@ TEST(SeedsTest, WorstClassIsCalledByItsName) {
   EXPECT_THAT(FormatSeeds(seeds), HasSubstr("The worst class of all is 7 \"h\", with 85.00 %.\n"));
 }
 
+TEST(SeedsTest, StochasticityIsSaid) {
+  std::vector<EvaluationReport> seeds = Three();
+  for (EvaluationReport& report : seeds) report.eta = 0.5;
+  EXPECT_THAT(FormatSeeds(seeds), HasSubstr(", ddim in 50 steps (eta 0.5), no guidance,"));
+}
+
 TEST(SeedsTest, DistanceOfAllStandsWhereThereIsOne) {
   std::vector<EvaluationReport> seeds = Three();
   EXPECT_THAT(FormatSeeds(seeds), testing::Not(HasSubstr("of all images")));
@@ -88,6 +94,7 @@ TEST(SeedsTest, JsonHoldsEveryValue) {
   EXPECT_EQ(json["figures"]["distance"]["standard_deviation"], 1);
   EXPECT_EQ(json["figures"]["times_floor"]["mean"], 2);
   EXPECT_EQ(json["pooled_class_accuracy"]["right"], 2955);
+  for (const char* setting : {"eta", "precision", "judges"}) EXPECT_TRUE(json.contains(setting)) << setting;
   EXPECT_EQ(json["pooled_class_accuracy"]["by_class"].size(), json["class_names"].size());
 }
 

@@ -81,6 +81,28 @@ TEST_F(AmendCheckpointTest, FiguresOfAnotherCheckpointAreRefused) {
   EXPECT_EQ(Load().sha256, before.sha256);
 }
 
+TEST_F(AmendCheckpointTest, FiguresOfAnotherEtaStandBesideThem) {
+  const std::string sha256 = Load().sha256;
+  const auto write = [&](const std::string& name, double eta, double distance) {
+    json run = json::parse(Slurp(WriteFigures(name, sha256, 50, distance)));
+    run["eta"] = eta;
+    return folder_.Write(name, run.dump());
+  };
+  ASSERT_THAT(AddEvaluations(path_, {write("a.json", 0, 1.5), write("b.json", 1, 2.5)}), IsOk());
+  EXPECT_EQ(Kept(), (Runs{{50, 1.5}, {50, 2.5}}));
+}
+
+TEST_F(AmendCheckpointTest, MoreThanCanBeReadAgainIsRefused) {
+  const Checkpoint before = Load();
+  json run = json::parse(Slurp(WriteFigures("a.json", before.sha256, 20, 1.5)));
+  run["figures"]["padding"] = std::string((1 << 20) - 4096, 'x');
+  EXPECT_THAT(std::string(AddEvaluations(path_, {folder_.Write("a.json", run.dump())}).message()),
+              HasSubstr("which is as it was"));
+  run["figures"]["padding"] = json::parse(std::string(40, '[') + std::string(40, ']'));
+  EXPECT_FALSE(AddEvaluations(path_, {folder_.Write("a.json", run.dump())}).ok());
+  EXPECT_EQ(Load().sha256, before.sha256);
+}
+
 TEST_F(AmendCheckpointTest, OtherFilesAreRefused) {
   for (const char* text : {"", "7", "{}", R"({"figures":{},"seeds":[1],"checkpoint_sha256":3})"}) {
     const absl::Status status = AddEvaluations(path_, {folder_.Write("a.json", text)});

@@ -169,6 +169,17 @@ TEST_F(ProcessGroupTest, WhatKeepsAProcessFromBeginningIsHeardByTheOthers) {
   EXPECT_FALSE(std::filesystem::exists(folder_.File("run"))) << "nothing was begun";
 }
 
+TEST_F(ProcessGroupTest, ProcessWithOtherFlagsIsFoundBeforeItSpoilsTheSums) {
+  const auto processes = Start({Command(16, 1, "run"), Command(8, 1, "run")});
+  EXPECT_EQ(processes[1]->Wait(), 1);
+  EXPECT_EQ(processes[1]->err(),
+            "denoise-train: error: this process has --batch_size times processes 16, that with RANK 0 has --batch_size "
+            "times processes 32: start all with the same flags and data\n");
+  EXPECT_EQ(processes[0]->Wait(), 1);
+  EXPECT_THAT(processes[0]->err(),
+              HasSubstr("another process has other flags or data than that with RANK 0: start all with the same"));
+}
+
 TEST_F(ProcessGroupTest, EachProcessWithAnErrorSaysItsOwn) {
   std::vector<std::string> first = Command(16, 1, "run"), second = first;
   first[kDataFolder] = "nowhere";

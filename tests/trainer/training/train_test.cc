@@ -470,6 +470,39 @@ TEST_F(TrainTest, EpochThatEndsInBadBatchesIsNotTheBest) {
   EXPECT_EQ(summary->best_epoch, 1);
 }
 
+// The state could never be read again: JSON has no infinity.
+TEST_F(TrainTest, RunWhoseFirstEpochEndsInABadBatchGoesOn) {
+  TrainingOptions options = Options("run", 1);
+  options.cosine = false;
+  options.change_batch = [](int epoch, int64_t batch, TrainingBatch& rows) {
+    if (epoch == 0 && batch == 3) rows.x.fill_(std::numeric_limits<float>::quiet_NaN());
+  };
+  const absl::StatusOr<TrainingSummary> first = Train(data_, options);
+  ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(first->best_epoch, 0);
+  EXPECT_EQ(first->checkpoint, folder_.File("run/last.pt")) << "there is no best one";
+  EXPECT_EQ(LoadCheckpoint(first->checkpoint)->metadata.training.best_loss, Losses("run")[0]);
+  options.epochs = 2;
+  options.resume = true;
+  const absl::StatusOr<TrainingSummary> second = Train(data_, options);
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(second->best_epoch, 2);
+  EXPECT_EQ(second->checkpoint, folder_.File("run/best.pt"));
+}
+
+TEST_F(TrainTest, ClassOfWhichNothingIsLeftToLearnFromIsNamed) {
+  for (uint8_t& label : data_.labels) label = 0;
+  data_.labels[7] = 1;
+  data_.class_names = {"many", "one"};
+  TrainingOptions options = Options("run", 1);
+  options.validation_images = 40;
+  EXPECT_THAT(Train(data_, options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "--validation_images 40 would hold out all of class 1, \"one\", which has 1 image: hold out "
+                       "fewer, or find more"));
+  EXPECT_FALSE(std::filesystem::exists(options.out));
+}
+
 TEST_F(TrainTest, TooManyBadBatchesInARowEndTheRunWhichCanBeResumed) {
   TrainingOptions whole = Options("whole", 2);
   whole.max_bad_batches = 2;

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
 
@@ -55,6 +57,17 @@ TEST(TrainingLogTest, FieldsThatEarlierLogsLackAreNought) {
   ASSERT_THAT(log, IsOk());
   EXPECT_EQ(log->records()[0].bad_batches, 0);
   EXPECT_EQ(log->records()[0].other_seconds, 0);
+}
+
+TEST(TrainingLogTest, AnEpochWithoutABestSoFarComesBackToo) {
+  TrainingLog log;
+  EpochRecord record = TwoEpochs().records()[0];
+  record.best_loss = std::numeric_limits<double>::infinity();
+  log.Add(record);
+  const absl::StatusOr<TrainingLog> back = TrainingLog::FromJsonLines(log.ToJsonLines());
+  ASSERT_THAT(back, IsOk());
+  EXPECT_EQ(back->records(), log.records());
+  EXPECT_THAT(log.PlotLoss("loss"), IsOk());
 }
 
 TEST(TrainingLogTest, ValidationIsThereWhereImagesAreHeldOut) {

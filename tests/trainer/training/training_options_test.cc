@@ -74,6 +74,11 @@ TEST(ValidateTrainingOptionsTest, RangesAreSaid) {
   EXPECT_EQ(message([](auto& o) { o.clip_norm = -1; }), "--clip_norm must be more than 0, or 0 for none, got -1");
   EXPECT_EQ(message([](auto& o) { o.precision = "fp8"; }), "--precision must be fp32 or bf16, got \"fp8\"");
   EXPECT_EQ(message([](auto& o) { o.label_dropout = 1; }), "--label_dropout must be 0 to less than 1, got 1");
+  EXPECT_EQ(message([](auto& o) {
+              o = *DefaultTrainingOptions("seed");
+              o.label_dropout = 0.1;
+            }),
+            "--label_dropout must be 0 for --arch seed, which has no null label, got 0.1");
 }
 
 // UndefinedBehaviorSanitizer found a sum that overflowed before it was compared.
