@@ -23,7 +23,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kMaxManifestBytes = uint64_t{1} << 20;
-constexpr uint64_t kMaxDatasetBytes = uint64_t{1} << 36;
 
 std::string ImagesHeader(int64_t images, uint32_t size) {
   return IdxHeader({static_cast<uint32_t>(images), size, size});
@@ -149,8 +148,8 @@ absl::Status DatasetFiles::Append(std::string_view pixels, std::string_view labe
 absl::Status DatasetFiles::Finish() {
   Json sha256 = Json::object();
   for (const std::string& file : {images_file_, labels_file_}) {
-    DENOISED_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file, kMaxDatasetBytes));
-    sha256[std::filesystem::path(file).filename().string()] = Sha256Hex(bytes);
+    DENOISED_ASSIGN_OR_RETURN(const std::string sum, Sha256HexOfFile(file));
+    sha256[std::filesystem::path(file).filename().string()] = sum;
   }
   return WriteManifest(sha256);
 }

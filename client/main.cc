@@ -33,11 +33,13 @@ namespace {
 constexpr char kTokenVariable[] = "DENOISE_TOKEN", kConfigVariable[] = "DENOISE_CONFIG";
 constexpr int kInterrupted = 130;  // as shells report SIGINT
 
-// Cancels the client's calls on SIGINT or SIGTERM, so that the server stops drawing at once.
+// Cancels the client's calls on SIGINT or SIGTERM, so that the server stops drawing at once. A second signal ends the
+// process.
 class Interruption {
  public:
   explicit Interruption(DigitClient& client)
       : watcher_([this, &client](const std::stop_token& stop) {
+          signals_.EndAtOnceAfter(1);  // a pipe that nobody reads holds on for ever
           while (!stop.stop_requested() && !happened_) {
             if (!signals_.WaitFor(kPoll).has_value()) continue;
             happened_ = true;

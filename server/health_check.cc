@@ -120,7 +120,9 @@ absl::Status CheckHealth(const ServerOptions& options, double timeout_seconds) {
   DENOISED_ASSIGN_OR_RETURN(const std::string target, Target(options.listen));
   DENOISED_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
                             ClientCredentials(options.tls));
-  const auto health = grpc::health::v1::Health::NewStub(grpc::CreateChannel(target, credentials));
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // this machine's own server, whatever $http_proxy says
+  const auto health = grpc::health::v1::Health::NewStub(grpc::CreateCustomChannel(target, credentials, arguments));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::milliseconds(static_cast<int64_t>(timeout_seconds * 1000)));

@@ -281,12 +281,15 @@ bool Server::EndCalls(const std::shared_ptr<ServingModel>& model, EngineTrouble 
 // A device that hangs may do so again, and then nobody can be asked any more.
 bool Server::Rebuild() {
   constexpr std::chrono::seconds kMostSeconds(60);
+  if (models_.stopping()) return false;
   const auto status = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> result = status->get_future();
   const int64_t load = models_.RequestReload("the engine is lost");
   std::thread([this, load, status] { status->set_value(models_.AwaitReload(load)); }).detach();
   if (result.wait_for(kMostSeconds) != std::future_status::ready) return false;
-  if (const absl::Status reloaded = result.get(); !reloaded.ok()) {
+  const absl::Status reloaded = result.get();
+  if (absl::IsCancelled(reloaded)) return true;  // it drains since, and needs no new engine
+  if (!reloaded.ok()) {
     spdlog::error("the engine could not be built anew: {}", std::string(reloaded.message()));
     return false;
   }

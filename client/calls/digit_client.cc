@@ -92,6 +92,14 @@ absl::StatusOr<std::string> ReadToken(const Connection& connection, const Server
   return token;
 }
 
+// A proxy that $http_proxy names would have this machine's calls, and a token in plain text with them: gRPC excepts no
+// address of its own accord.
+grpc::ChannelArguments ArgumentsFor(const std::string& target) {
+  grpc::ChannelArguments arguments;
+  if (IsLoopback(target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return arguments;
+}
+
 system_clock::time_point DeadlineAfter(double timeout_seconds) {
   if (timeout_seconds <= 0) return system_clock::time_point::max();
   return system_clock::now() +
@@ -181,7 +189,8 @@ absl::StatusOr<std::unique_ptr<DigitClient>> DigitClient::Connect(const Connecti
   DENOISED_ASSIGN_OR_RETURN(ServerAddress address, ServerAddress::Parse(connection.server));
   DENOISED_ASSIGN_OR_RETURN(TlsFiles tls, ReadTlsFiles(connection));
   DENOISED_ASSIGN_OR_RETURN(std::string token, ReadToken(connection, address));
-  const std::shared_ptr<grpc::Channel> channel = grpc::CreateChannel(address.target, MakeCredentials(tls));
+  const std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateCustomChannel(address.target, MakeCredentials(tls), ArgumentsFor(address.target));
   return std::unique_ptr<DigitClient>(new DigitClient(std::move(address), std::move(tls), channel, std::move(token)));
 }
 

@@ -88,6 +88,7 @@ class DigitClient {
 
   // Ends all calls, running and future, with CANCELLED. Any thread.
   void Cancel();
+  bool cancelled();
 
  private:
   class Call;
@@ -99,8 +100,6 @@ class DigitClient {
   bool TryToConnect(std::chrono::steady_clock::time_point deadline);
   bool HasModel();
   bool Serves();
-  bool cancelled();
-
   absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,
                             std::chrono::system_clock::time_point deadline, const EventHandler& handler,
                             std::chrono::nanoseconds* retry_delay);

@@ -80,6 +80,7 @@ class LevelRun {
   std::optional<Clock::time_point> AwaitNext() {
     const absl::MutexLock lock(&mu_);
     while (true) {
+      if (client_.cancelled() && fatal_.ok()) fatal_ = absl::CancelledError(kCancelledText);
       if (!fatal_.ok()) due_.clear();
       std::erase_if(due_, [this](Clock::time_point due) { return due >= counted_to_; });
       if (due_.empty() && running_ == 0) return std::nullopt;

@@ -256,6 +256,7 @@ void HttpSession::RespondLater(const HttpLaterHandler& handler) {
 void HttpSession::Write(HttpResponse response) {
   if (phase_ == Phase::kClosed) return;
   phase_ = Phase::kWriting;
+  OnStep();
   on_gone_ = nullptr;
   if (response.status >= 400) TellError(response);
   response_ = Serialized(std::move(response), reader_.request());
@@ -293,6 +294,7 @@ void HttpSession::End() {
 }
 
 void HttpSession::WritePiece() {
+  OnStep();  // from here on it waits for its client
   WaitUntil(Clock::now() + context_.options.response_timeout);
   stream_.Write(pieces_.front().bytes, [self = shared_from_this()](const error_code& error, size_t) {
     if (self->phase_ != Phase::kStreaming) return;

@@ -65,7 +65,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void Start();
   void Close();
 
-  // When its client came, or came a step further in its handshake.
+  // When its client came, came a step further in its handshake, or got the last part of its answer.
   Clock::time_point since() const { return since_; }
   // Whether it waits for its client, rather than for a handler.
   bool waits_for_client() const {

@@ -103,8 +103,9 @@ Metrics::Metrics()
       batch_rows_(OneHistogram(registry_, "denoised_batch_rows", "Network rows of a denoising step", kRows)),
       padding_rows_(
           OneCounter(registry_, "denoised_padding_rows_total", "Network rows computed only to fill up a batch size")),
-      wasted_steps_(CounterFamily(registry_, "denoised_wasted_steps_total",
-                                  "Denoising steps of images that did not reach their client, by reason")),
+      wasted_steps_(
+          CounterFamily(registry_, "denoised_wasted_steps_total",
+                        "Denoising steps of images that did not reach their client, guided ones twice, by reason")),
       images_(CounterFamily(registry_, "denoised_images_total", "Images finished")),
       rejected_(CounterFamily(registry_, "denoised_rejected_total", "Requests refused at admission")),
       previews_dropped_(OneCounter(registry_, "denoised_previews_dropped_total",

@@ -91,6 +91,7 @@ class ModelManager {
 
   // Nothing is published from now on; returns at once.
   void Stop();
+  bool stopping() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // All that are alive, the one that serves first.
   std::vector<std::shared_ptr<ServingModel>> live() const;
@@ -113,7 +114,6 @@ class ModelManager {
 
   bool interrupted() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || wanted_ > started_; }
   bool alone() const ABSL_SHARED_LOCKS_REQUIRED(mu_);  // none is retiring
-  bool stopping() const ABSL_LOCKS_EXCLUDED(mu_);
   // True if it is to stop or to load again before so long.
   bool InterruptedWithin(std::chrono::nanoseconds duration) const ABSL_LOCKS_EXCLUDED(mu_);
 

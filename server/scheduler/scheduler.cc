@@ -495,7 +495,7 @@ bool Scheduler::Abandon(const absl::Status& status) {
     shutdown_ = Drop{DropReason::kEngineError, status};
     for (const ActiveImage& image : active_) {
       if (observer_ == nullptr || image.request == nullptr || image.step == 0) continue;
-      observer_->OnWasted(DropReason::kEngineError, static_cast<uint64_t>(image.step));
+      observer_->OnWasted(DropReason::kEngineError, image.RowStepsDone());
     }
     for (const auto& [number, request] : live_) ended.push_back(request);
     for (const std::shared_ptr<Request>& request : ended) {
@@ -692,7 +692,7 @@ void Scheduler::DropImages(Request& request) {
     ActiveImage& image = active_[static_cast<size_t>(slot)];
     if (!image.in_step) paused_.Take(image.turn(), image.WorkLeft());
     if (observer_ != nullptr && image.step > 0) {
-      observer_->OnWasted(request.drop->reason, static_cast<uint64_t>(image.step));
+      observer_->OnWasted(request.drop->reason, image.RowStepsDone());
     }
     Free(image);
   }

@@ -145,7 +145,7 @@ class SchedulerObserver {
   virtual void OnImageStarted(std::chrono::nanoseconds queue_wait) = 0;
   virtual void OnImageFinished(SamplerType sampler, std::chrono::nanoseconds denoise_duration) = 0;
   virtual void OnRejected(DropReason reason) = 0;
-  // Steps that were computed for an image that nobody got.
+  // Steps that were computed for an image that nobody got, those with guidance twice, as they take two network rows.
   virtual void OnWasted(DropReason reason, uint64_t steps) = 0;
 };
 
@@ -360,6 +360,10 @@ class Scheduler {
     Turn turn() const { return request->turns.Begun(request->steps() - step, image_index); }
     Work WorkLeft() const {
       return {.images = 1, .row_steps = int64_t{request->rows_per_image()} * (request->steps() - step)};
+    }
+
+    uint64_t RowStepsDone() const {
+      return static_cast<uint64_t>(request->rows_per_image()) * static_cast<uint64_t>(step);
     }
 
     std::shared_ptr<Request> request;

@@ -226,7 +226,9 @@ void DigitStream::Discard(DropReason reason) {
   events_.clear();
 }
 
-void DigitStream::OnImageLost(DropReason reason) { environment_.metrics->OnWasted(reason, request_.draw.plan->size()); }
+void DigitStream::OnImageLost(DropReason reason) {
+  environment_.metrics->OnWasted(reason, request_.draw.plan->size() * (request_.draw.guidance_scale == 1 ? 1 : 2));
+}
 
 // ---- Encoding and writing: one event at a time ----
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/service/grpc_status.h"
 #include "server/service/request_size.h"
@@ -15,13 +16,17 @@ using grpc::health::v1::HealthCheckResponse;
 using grpc::health::v1::HealthListRequest;
 using grpc::health::v1::HealthListResponse;
 
-constexpr size_t kMaxWatchers = 500;  // fewer than the calls of one connection, so that it is this that is said
+// Of a connection: a channel that watches health needs one for each service. Of all together, --max_calls.
+constexpr int kMaxWatchers = 100;
+// What other processes of this machine connect by has one name for all.
+constexpr int kMaxLocalWatchers = 1000;
 
 // One Watch call: writes the newest status whenever it differs from the last one written. All members are guarded by
 // the service's mutex.
 class HealthService::Watcher : public grpc::ServerWriteReactor<HealthCheckResponse> {
  public:
-  Watcher(HealthService& owner, std::string service) : owner_(owner), service_(std::move(service)) {}
+  Watcher(HealthService& owner, std::string service, std::string peer)
+      : owner_(owner), service_(std::move(service)), peer_(std::move(peer)) {}
 
   const std::string& service() const { return service_; }
 
@@ -48,6 +53,7 @@ class HealthService::Watcher : public grpc::ServerWriteReactor<HealthCheckRespon
     {
       const absl::MutexLock lock(&owner_.mu_);
       owner_.watchers_.erase(this);
+      if (--owner_.watchers_of_[peer_] == 0) owner_.watchers_of_.erase(peer_);
     }
     delete this;
   }
@@ -71,6 +77,7 @@ class HealthService::Watcher : public grpc::ServerWriteReactor<HealthCheckRespon
 
   HealthService& owner_;
   const std::string service_;
+  const std::string peer_;
   ServingStatus wanted_ = HealthCheckResponse::UNKNOWN;
   std::optional<ServingStatus> written_;
   bool writing_ = false;
@@ -144,16 +151,19 @@ grpc::ServerUnaryReactor* HealthService::List(grpc::CallbackServerContext* conte
   return reactor;
 }
 
-grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::CallbackServerContext* context,
                                                                     const HealthCheckRequest* request) {
   if (const absl::Status size = CheckRequestSize(*request); !size.ok()) return new RefusedWatch(size);
   const absl::MutexLock lock(&mu_);
-  if (watchers_.size() >= kMaxWatchers) {
+  const std::string peer = context->peer();
+  const int most = absl::StartsWith(peer, "unix") ? kMaxLocalWatchers : kMaxWatchers;
+  if (const auto open = watchers_of_.find(peer); open != watchers_of_.end() && open->second >= most) {
     return new RefusedWatch(absl::ResourceExhaustedError(
-        absl::StrCat("this server has ", kMaxWatchers, " open Watch calls, as many as it keeps; use Check")));
+        absl::StrCat("this connection has ", most, " open Watch calls, as many as a connection may; use Check")));
   }
-  Watcher* watcher = new Watcher(*this, request->service());
+  Watcher* watcher = new Watcher(*this, request->service(), peer);
   watchers_.insert(watcher);
+  ++watchers_of_[peer];
   watcher->Update(StatusOf(request->service()), draining_);
   return watcher;
 }

@@ -11,6 +11,7 @@
 #ifndef DENOISED_SERVER_SERVICE_HEALTH_SERVICE_H_
 #define DENOISED_SERVER_SERVICE_HEALTH_SERVICE_H_
 
+#include <map>
 #include <set>
 #include <string>
 
@@ -58,7 +59,8 @@ class HealthService : public grpc::health::v1::Health::CallbackService {
   mutable absl::Mutex mu_;
   bool serving_ ABSL_GUARDED_BY(mu_) = false;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
-  std::set<Watcher*> watchers_ ABSL_GUARDED_BY(mu_);  // they remove and delete themselves
+  std::set<Watcher*> watchers_ ABSL_GUARDED_BY(mu_);             // they remove and delete themselves
+  std::map<std::string, int> watchers_of_ ABSL_GUARDED_BY(mu_);  // of each connection
 };
 
 }  // namespace denoised

@@ -19,6 +19,7 @@
 #include "denoised/v1/digit_service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "tests/testing/free_port.h"
 #include "tests/testing/program.h"
 #include "tests/testing/temp_folder.h"
 
@@ -815,6 +816,34 @@ TEST_F(DenoiseTest, InterruptCancelsTheCall) {
   EXPECT_EQ(program.err(), "denoise: interrupted\n");
   while (!left) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_THAT(Files(), IsEmpty());
+}
+
+// A pipe that nobody reads held on for ever, whatever was pressed.
+TEST_F(DenoiseTest, SecondInterruptEndsItWhateverItWaitsFor) {
+  ASSERT_EQ(mkfifo(folder_.File("pipe").c_str(), 0600), 0);
+  std::atomic<bool> drawn = false;
+  service_.behavior = [&](grpc::ServerContext* context, const v1::GenerateDigitRequest& request,
+                          FakeService::Writer* writer) {
+    const grpc::Status status = FakeService::DrawAll(context, request, writer);
+    drawn = true;
+    return status;
+  };
+  BackgroundProgram program({"denoise", "7", "--out=pipe", "--server", address_}, {}, folder_.path());
+  while (!drawn) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  for (int i = 0; i < 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    program.Signal(SIGINT);
+  }
+  EXPECT_EQ(program.Wait(), 130);
+}
+
+// A proxy would get this machine's calls, and a token in plain text. gRPC asks each by itself.
+TEST_F(DenoiseTest, ProxyIsNoneOfThisMachinesBusiness) {
+  const std::string nobody = absl::StrCat("http://127.0.0.1:", FreePort());
+  for (const char* variable : {"grpc_proxy", "https_proxy", "http_proxy"}) {
+    const ProgramResult result = InShell("--model", {absl::StrCat(variable, "=", nobody), "DENOISE_TOKEN=secret"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+  }
 }
 
 TEST_F(DenoiseTest, BenchKeepsSoManyRequestsInFlight) {

@@ -180,6 +180,13 @@ TEST_F(DockerTest, ComposeWaitsAsLongAsADrainTakes) {
             options_.lame_duck_seconds + options_.drain_timeout_seconds + kMostClosingSeconds);
 }
 
+// Whoever may not log in by the form may by the API, as admin with a password that everybody knows.
+TEST_F(DockerTest, NobodyMayChangeGrafana) {
+  const std::string compose = Slurp(DENOISED_SOURCE_DIR "/deploy/compose.yaml");
+  EXPECT_THAT(compose, testing::HasSubstr("GF_AUTH_BASIC_ENABLED: \"false\""));
+  EXPECT_THAT(compose, testing::HasSubstr("GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION: \"true\""));
+}
+
 class SystemdTest : public FlagsTest {
  protected:
   const std::string unit_ = Slurp(DENOISED_SOURCE_DIR "/deploy/denoised.service");

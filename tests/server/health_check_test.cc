@@ -69,6 +69,14 @@ TEST_F(HealthCheckTest, ServingServerIsWell) {
   EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
 }
 
+// Docker puts one into containers, and each was called sick.
+TEST_F(HealthCheckTest, ProxyIsNotAsked) {
+  Start();
+  setenv("http_proxy", absl::StrCat("http://127.0.0.1:", FreePort()).c_str(), /*overwrite=*/1);
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds), IsOk());
+  unsetenv("http_proxy");
+}
+
 TEST_F(HealthCheckTest, UnixSocketIsAskedToo) {
   options_.listen = "unix:" + folder_.File("socket");
   Start();

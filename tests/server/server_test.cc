@@ -479,6 +479,24 @@ TEST_F(WatchedServerTest, OpenWatchesHearThatStepsFailAndThatThereIsANewEngine) 
   ExpectToHearOfAnEngineThatIsBuiltAnew();
 }
 
+// A rollout that ends a replica in that moment.
+TEST_F(ServerTest, DrainWhileTheEngineIsBuiltAnewIsADrain) {
+  bool died = false;
+  options_.die = [&died] { died = true; };
+  Start();
+  absl::Notification loading, drained;
+  before_loading_ = [&] {
+    loading.Notify();
+    drained.WaitForNotification();
+  };
+  engine_->FailEveryStep(absl::InternalError("the device is lost"));
+  while (!loading.HasBeenNotified()) Generate(Request(1, 5));
+  EXPECT_TRUE(server_->Drain().closed);
+  drained.Notify();
+  server_.reset();
+  EXPECT_FALSE(died);
+}
+
 // Not a second time as the model that was replaced.
 TEST_F(ServerTest, FailingEngineIsCountedOnceAndBuiltAnew) {
   Start();
@@ -645,7 +663,7 @@ TEST_F(ServerTest, HealthListsWhatItKnows) {
 // Each would cost memory for as long as its client likes.
 TEST_F(ServerTest, WatchesAreLimited) {
   Start();
-  constexpr int kMost = 500;
+  constexpr int kMost = 100;
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<grpc::ClientReader<HealthCheckResponse>>> watches;
   HealthCheckResponse response;
@@ -659,8 +677,17 @@ TEST_F(ServerTest, WatchesAreLimited) {
   EXPECT_FALSE(refused->Read(&response));
   const grpc::Status status = refused->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_EQ(status.error_message(), "this server has 500 open Watch calls, as many as it keeps; use Check");
+  EXPECT_EQ(status.error_message(), "this connection has 100 open Watch calls, as many as a connection may; use Check");
   EXPECT_TRUE(Check("", &response).ok());
+  grpc::ChannelArguments own;
+  own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  const auto others =
+      grpc::health::v1::Health::NewStub(grpc::CreateCustomChannel(address(), grpc::InsecureChannelCredentials(), own));
+  grpc::ClientContext others_context;
+  const auto watched = others->Watch(&others_context, {});
+  EXPECT_TRUE(watched->Read(&response)) << "another connection's are its own";
+  others_context.TryCancel();
+  watched->Finish();
   for (const auto& each : contexts) each->TryCancel();
   for (const auto& watch : watches) watch->Finish();
 }

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "common/image/png.h"
 #include "tests/testing/status_matchers.h"
@@ -93,6 +95,19 @@ TEST(PlotResultsTest, DrawsTheOpenLevelsWhereThereAreAny) {
   ASSERT_THAT(of_both, IsOk());
   EXPECT_TRUE(DecodePng(*of_both).ok());
   EXPECT_NE(*of_closed, *of_both);
+}
+
+// It waited for the next request, for minutes where they are few.
+TEST(RunLevelTest, CancelledLevelEndsAtOnce) {
+  Connection nowhere;
+  nowhere.server = "127.0.0.1:1";
+  absl::StatusOr<std::unique_ptr<DigitClient>> client = DigitClient::Connect(nowhere);
+  ASSERT_THAT(client, IsOk());
+  std::jthread cancels([&client] { (*client)->Cancel(); });
+  LoadTestOptions options;
+  options.seconds = 1e6;
+  EXPECT_THAT(RunLevel(**client, {}, {.kind = LoadKind::kOpen, .value = 1e-6}, options),
+              StatusIs(absl::StatusCode::kCancelled, kCancelledText));
 }
 
 }  // namespace

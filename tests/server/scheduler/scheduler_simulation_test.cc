@@ -36,7 +36,7 @@ constexpr int kMostSteps = 6;
 struct Books {
   SteadyTime now = SteadyTime(std::chrono::hours(1));
   std::vector<std::string> broken;  // promises
-  int64_t advanced = 0;             // steps of images
+  int64_t advanced = 0;             // network rows of images' steps
   int64_t delivered = 0;            // of those, in images that were handed out
   int64_t wasted = 0;               // of those, as the scheduler told
   bool steps_failed = false;
@@ -144,7 +144,7 @@ class FaultyPuppet : public Engine {
   }
 
   void Advance(const StepRow& row) {
-    if (!IsTrial(row)) ++books_.advanced;
+    if (!IsTrial(row)) books_.advanced += NetworkRows(row);
     slots_[row.slot] = {.seed = row.seed,
                         .image = row.image_index,
                         .done = row.step + 1,
@@ -180,7 +180,7 @@ class Client : public DrawListener {
     books_.Expect(image.image_index < draw.count && !heard_[image.image_index], "each image comes once");
     heard_[image.image_index] = true;
     ++images;
-    books_.delivered += static_cast<int64_t>(draw.plan->size());
+    books_.delivered += static_cast<int64_t>(draw.plan->size()) * (draw.guidance_scale == 1 ? 1 : 2);
     books_.Expect(image.pixels[0] == Pixel(image.image_index, static_cast<int>(draw.plan->size())),
                   "an image is finished, and its request's");
     if (leaves_after_an_image) Cancel();

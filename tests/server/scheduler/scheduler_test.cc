@@ -352,6 +352,17 @@ TEST_F(SchedulerTest, CancelledRowLeavesAtNextStep) {
   EXPECT_EQ(observer_.wasted["cancelled"], 5u);
 }
 
+// As network rows are, with which the alert compares it.
+TEST_F(SchedulerTest, WastedStepsWithGuidanceCountTwice) {
+  DrawRequest guided = Draw(1000, 1, 1);
+  guided.guidance_scale = 2;
+  Client gone = Submit(guided);
+  RunSteps(5);
+  gone.admission.ticket.Cancel();
+  RunSteps(1);
+  EXPECT_EQ(observer_.wasted["cancelled"], 10u);
+}
+
 TEST_F(SchedulerTest, WasteIsBookedByTheReasonThatTheTicketWasCancelledFor) {
   Client late = Submit(Draw(1000, 1, 1));
   Client slow = Submit(Draw(1000, 1, 2));
