@@ -86,8 +86,7 @@ void ModelManager::Disown(std::shared_ptr<ServingModel> hung) {
   const absl::MutexLock lock(&mu_);
   if (serving_ == hung) serving_.reset();
   if (before_ == hung) before_.reset();
-  std::erase_if(retiring_, [&hung](const auto& model) { return model.lock() == hung; });
-  std::erase(forgotten_, hung);
+  std::erase(retiring_, hung);
   kept->push_back(std::move(hung));
 }
 
@@ -97,7 +96,6 @@ void ModelManager::Forget(const std::shared_ptr<ServingModel>& failing) {
     if (*model != failing) continue;
     model->reset();
     retiring_.push_back(failing);
-    forgotten_.push_back(failing);
   }
 }
 
@@ -116,13 +114,11 @@ std::vector<std::shared_ptr<ServingModel>> ModelManager::live() const {
   };
   add(serving_);
   add(before_);
-  for (const std::weak_ptr<ServingModel>& model : retiring_) add(model.lock());
+  for (const std::shared_ptr<ServingModel>& model : retiring_) add(model);
   return models;
 }
 
-bool ModelManager::alone() const {
-  return std::all_of(retiring_.begin(), retiring_.end(), [](const auto& model) { return model.expired(); });
-}
+bool ModelManager::alone() const { return retiring_.empty(); }
 
 bool ModelManager::stopping() const {
   const absl::MutexLock lock(&mu_);
@@ -154,7 +150,6 @@ bool ModelManager::AwaitWork() {
 }
 
 void ModelManager::Reload() {
-  DropForgotten();
   {
     const absl::MutexLock lock(&mu_);
     ++started_;
@@ -182,6 +177,7 @@ void ModelManager::Reload() {
 // Until at most one generation is alive, or none serves. False: stop.
 bool ModelManager::AwaitRetired() {
   const auto retired = [this] {
+    DropRetired();
     const absl::MutexLock lock(&mu_);
     return serving_ == nullptr || alone();
   };
@@ -247,10 +243,9 @@ void ModelManager::Retire() {
   {
     const absl::MutexLock lock(&mu_);
     old = std::exchange(before_, nullptr);
-    std::erase_if(retiring_, [](const auto& model) { return model.expired(); });
-    if (old != nullptr) retiring_.push_back(old);
+    if (old != nullptr) retiring_.push_back(std::move(old));
   }
-  DropForgotten();
+  DropRetired();
   memory_to_return_ = true;
 }
 
@@ -267,10 +262,13 @@ void ModelManager::LookForOthersAtWork() {
   });
 }
 
-void ModelManager::DropForgotten() {
-  std::vector<std::shared_ptr<ServingModel>> forgotten;
+void ModelManager::DropRetired() {
+  std::vector<std::shared_ptr<ServingModel>> dropped;  // destroyed without the lock
   const absl::MutexLock lock(&mu_);
-  forgotten.swap(forgotten_);
+  for (std::shared_ptr<ServingModel>& model : retiring_) {
+    if (model.use_count() == 1 && !model->scheduler().heartbeat().working) dropped.push_back(std::move(model));
+  }
+  std::erase(retiring_, nullptr);
 }
 
 void ModelManager::LookAtFile() {
@@ -283,6 +281,7 @@ void ModelManager::LookAtFile() {
 // threads that may come: without this, memory grows with each of the first reloads.
 void ModelManager::ReturnMemory() {
   if (!memory_to_return_) return;
+  DropRetired();
   LookForOthersAtWork();
   {
     const absl::MutexLock lock(&mu_);

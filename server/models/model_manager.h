@@ -107,7 +107,7 @@ class ModelManager {
   void GoBack();
   void Retire();
   void LookForOthersAtWork() ABSL_LOCKS_EXCLUDED(mu_);
-  void DropForgotten() ABSL_LOCKS_EXCLUDED(mu_);
+  void DropRetired() ABSL_LOCKS_EXCLUDED(mu_);
   void LookAtFile();
   void ReturnMemory();
   void Finish(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
@@ -139,9 +139,9 @@ class ModelManager {
   absl::Status result_ ABSL_GUARDED_BY(mu_);   // of the last one
   std::shared_ptr<ServingModel> serving_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<ServingModel> before_ ABSL_GUARDED_BY(mu_);  // while the one that serves is on probation
-  std::vector<std::weak_ptr<ServingModel>> retiring_ ABSL_GUARDED_BY(mu_);
-  // Of those, until the manager's thread drops them: whoever destroys a generation waits for its last step.
-  std::vector<std::shared_ptr<ServingModel>> forgotten_ ABSL_GUARDED_BY(mu_);
+  // Until the manager's thread finds that nobody has them and that they are idle: whoever destroys a generation waits
+  // for its last step, and one that hangs without calls is yet to be found.
+  std::vector<std::shared_ptr<ServingModel>> retiring_ ABSL_GUARDED_BY(mu_);
 
   std::thread thread_;  // NOTE: last, so that it begins after what it uses
 };

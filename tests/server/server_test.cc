@@ -548,6 +548,27 @@ TEST_F(ServerTest, ReplacedModelThatHangsLosesItsCallsAlone) {
   old_engine->LetGo();
 }
 
+// Its last client is gone, and nobody would have waited for it but a thread of gRPC's, for ever.
+TEST_F(ServerTest, ReplacedModelThatHangsWithoutCallsIsFoundToo) {
+  options_.stall_timeout_seconds = 1;
+  Start();
+  PuppetEngine* const old_engine = engine_;
+  old_engine->HoldSteps();
+  {
+    grpc::ClientContext context;
+    const auto reader = StartFullRequest(context);
+    old_engine->WaitForHeldStep();
+    ASSERT_THAT(Reload(), IsOk());
+    context.TryCancel();
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  AwaitMetric("denoised_engine_troubles_total{cause=\"stalled\"}", "1");
+  EXPECT_TRUE(Generate(Request(2, 5)).status.ok());
+  EXPECT_THAT(Reload(), IsOk());
+  EXPECT_TRUE(server_->Drain().closed);
+  old_engine->LetGo();
+}
+
 TEST_F(ServerTest, EngineThatHangsDuringADrainEndsTheProcess) {
   options_.stall_timeout_seconds = 1;
   absl::Notification died;
