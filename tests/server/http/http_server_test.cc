@@ -159,6 +159,30 @@ TEST_F(HttpServerTest, OneConnectionTooManyClosesTheOneThatWaitedLongest) {
   EXPECT_FALSE(silent[1].AwaitClose(milliseconds(20)));
 }
 
+// Whoever came first and is being written to has waited for less long than those who say nothing.
+TEST_F(HttpServerTest, WhoGetsAnAnswerIsClosedAfterThoseWhoWaitLonger) {
+  constexpr size_t kBytes = 8 << 20;
+  absl::Notification asked, go_on;
+  routes_.Add("GET", "/large", [&](const HttpRequest&) {
+    asked.Notify();
+    go_on.WaitForNotification();
+    return HttpResponse{.body = std::string(kBytes, 'x')};
+  });
+  options_.max_connections = 4;
+  options_.idle_timeout = options_.request_timeout = hours(1);
+  Start();
+  HttpConnection reads(port(), "127.0.0.1", /*receive_bytes=*/4096);
+  reads.Send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+  asked.WaitForNotification();
+  std::vector<HttpConnection> silent;
+  for (int i = 0; i < 3; ++i) silent.emplace_back(port());
+  go_on.Notify();
+  EXPECT_EQ(reads.ReceiveHead(), 200);
+  EXPECT_EQ(HttpGet(port(), "/page").status, 200);
+  EXPECT_TRUE(silent[0].AwaitClose());
+  EXPECT_GT(reads.ReceiveAll().size(), kBytes);
+}
+
 TEST_F(HttpServerTest, WhoIsBeingAnsweredIsNotClosedForOthers) {
   absl::Notification asked, go_on;
   routes_.Add("GET", "/slow", [&](const HttpRequest&) {
