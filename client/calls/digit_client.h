@@ -88,6 +88,7 @@ class DigitClient {
 
   // Ends all calls, running and future, with CANCELLED. Any thread.
   void Cancel();
+  // Whether Cancel has been called. Any thread.
   bool cancelled();
 
  private:
@@ -100,6 +101,7 @@ class DigitClient {
   bool TryToConnect(std::chrono::steady_clock::time_point deadline);
   bool HasModel();
   bool Serves();
+
   absl::Status GenerateOnce(const v1::GenerateDigitRequest& request, const CallOptions& options,
                             std::chrono::system_clock::time_point deadline, const EventHandler& handler,
                             std::chrono::nanoseconds* retry_delay);

@@ -17,7 +17,7 @@
 
 namespace denoised {
 
-// plural: empty for noun with an s.
+// `plural`: empty for `noun` with an s.
 std::string Counted(int64_t count, absl::string_view noun, absl::string_view plural = "");
 
 }  // namespace denoised

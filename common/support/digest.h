@@ -1,6 +1,8 @@
 // File: digest.h
 //
-// SHA-256, as 64 lower-case hexadecimal digits. Thread-safe.
+// SHA-256, as 64 lower-case hexadecimal digits.
+//
+// Thread-safe; of bytes also pure.
 #ifndef DENOISED_COMMON_SUPPORT_DIGEST_H_
 #define DENOISED_COMMON_SUPPORT_DIGEST_H_
 
