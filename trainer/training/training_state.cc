@@ -183,6 +183,14 @@ std::string CheckedArchive(const std::string& bytes) {
   return archive;
 }
 
+// To the CPU: the GPU that wrote it may not be there, or be another process's.
+InputArchive LoadArchive(const std::string& bytes) {
+  std::istringstream stream(CheckedArchive(bytes));
+  InputArchive archive;
+  archive.load_from(stream, torch::kCPU);
+  return archive;
+}
+
 }  // namespace
 
 std::string SerializeTrainingState(const TrainingState& state) {
@@ -202,9 +210,7 @@ std::string SerializeTrainingState(const TrainingState& state) {
 
 std::string SavedFlag(const std::string& bytes, const std::string& flag) {
   try {
-    std::istringstream stream(CheckedArchive(bytes));
-    InputArchive archive;
-    archive.load_from(stream, torch::kCPU);  // the GPU that wrote it may not be there, or be another process's
+    InputArchive archive = LoadArchive(bytes);
     return Json::parse(ReadText(archive, "recipe")).value(flag, "");
   } catch (const std::exception&) {
     return "";  // RestoreTrainingState will say it
@@ -213,9 +219,7 @@ std::string SavedFlag(const std::string& bytes, const std::string& flag) {
 
 absl::Status RestoreTrainingState(const std::string& path, const std::string& bytes, const TrainingState& state) {
   try {
-    std::istringstream stream(CheckedArchive(bytes));
-    InputArchive archive, optimizer;
-    archive.load_from(stream, torch::kCPU);  // the GPU that wrote it may not be there, or be another process's
+    InputArchive archive = LoadArchive(bytes), optimizer;
     DENOISED_RETURN_IF_ERROR(CheckRecipe(path, ReadText(archive, "recipe"), *state.recipe));
     *state.progress = ParseProgress(ReadText(archive, "progress"));
     DENOISED_ASSIGN_OR_RETURN(*state.log, TrainingLog::FromJsonLines(ReadText(archive, "log")));
