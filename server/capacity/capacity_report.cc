@@ -19,13 +19,13 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kMaxReportBytes = 1 << 20;
 
-// "1000", or "20, 50 or 1000".
+// "1 step", or "20, 50 or 1000 steps".
 std::string StepsInWords(const SimulatedLoad& load) {
-  std::string words = absl::StrCat(load.steps.front());
-  for (size_t i = 1; i < load.steps.size(); ++i) {
-    absl::StrAppend(&words, i + 1 < load.steps.size() ? ", " : " or ", load.steps[i]);
+  std::string words;
+  for (size_t i = 0; i + 1 < load.steps.size(); ++i) {
+    absl::StrAppend(&words, load.steps[i], i + 2 < load.steps.size() ? ", " : " or ");
   }
-  return words;
+  return words + Counted(load.steps.back(), "step");
 }
 
 std::string FormatRows(const std::vector<CapacityRow>& rows) {
@@ -117,7 +117,7 @@ absl::StatusOr<std::string> PlotReport(const CapacityReport& report) {
                                        .result = &CapacityRow::requests,
                                        .quantile = 0.95,
                                        .dashed = true}));
-  return DrawPlot(lines, {.title = absl::StrFormat("Simulated latency of %s-step digits", StepsInWords(report.load)),
+  return DrawPlot(lines, {.title = absl::StrCat("Simulated latency of digits of ", StepsInWords(report.load)),
                           .x_label = "load, % of what the replicas can do",
                           .y_label = "seconds"});
 }
