@@ -7,6 +7,7 @@
 #include "common/support/class_names.h"
 #include "common/support/counted.h"
 #include "common/support/status_macros.h"
+#include "trainer/training/grow_network.h"
 
 namespace denoised {
 namespace {
@@ -23,15 +24,16 @@ absl::StatusOr<Checkpoint> LoadOfClasses(const char* flag, const std::string& pa
 }
 
 absl::Status OtherKind(const char* flag, const std::string& path, const char* flags) {
-  return absl::FailedPreconditionError(absl::StrCat(flag, " ", path,
-                                                    " is another kind of network than this run's: give ", "the ", flags,
-                                                    " that it was trained with"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(flag, " ", path, " is another kind of network than this run's: give the ", flags));
 }
 
 absl::StatusOr<Checkpoint> LoadInit(const TrainingOptions& options) {
   DENOISED_ASSIGN_OR_RETURN(Checkpoint init, LoadOfClasses("--init", options.init, options));
-  if (init.metadata.unet == options.unet && init.metadata.noise_schedule == options.schedule) return init;
-  return OtherKind("--init", options.init, "--arch, --channels, --blocks, --prediction_type and --beta_schedule");
+  if (CanGrow(init.metadata.unet, options.unet) && init.metadata.noise_schedule == options.schedule) return init;
+  return OtherKind("--init", options.init,
+                   "--arch, --channels, --blocks, --prediction_type and --beta_schedule that it was trained with; each "
+                   "of --channels may be a multiple of its own, and --blocks more than its own");
 }
 
 absl::StatusOr<Checkpoint> LoadTeacher(const TrainingOptions& options) {
@@ -48,7 +50,8 @@ absl::StatusOr<Checkpoint> LoadTeacher(const TrainingOptions& options) {
   NoiseScheduleConfig schedule = metadata.noise_schedule;
   schedule.prediction_type = options.schedule.prediction_type;
   if (metadata.unet != options.unet || schedule != options.schedule) {
-    return OtherKind("--distill", options.distill, "--arch, --channels, --blocks and --beta_schedule");
+    return OtherKind("--distill", options.distill,
+                     "--arch, --channels, --blocks and --beta_schedule that it was trained with");
   }
   if (metadata.null_label == NullLabel(options)) return teacher;
   return absl::FailedPreconditionError(absl::StrCat(

@@ -17,8 +17,8 @@
 namespace denoised {
 
 struct Beginning {
-  std::optional<Checkpoint>
-      init;  // whose weights the network begins with, --init's or else the teacher's; none: random
+  // Whose weights the network begins with, or grows from: --init's or else the teacher's; none: random ones.
+  std::optional<Checkpoint> init;
   std::optional<Teacher> teacher;  // of options.distill; none: the data alone
   std::string teacher_sha256;      // of its file
 };

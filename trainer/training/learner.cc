@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/checkpoint/unet.h"
+#include "trainer/training/grow_network.h"
 
 namespace denoised {
 namespace {
@@ -28,8 +29,9 @@ Module NewUnet(const UnetConfig& config, const torch::Device& device) {
 
 Module FirstUnet(const TrainingOptions& options, const Module* init, const torch::Device& device) {
   torch::manual_seed(options.seed);
-  Module unet = NewUnet(options.unet, device);
-  if (init != nullptr) CopyWeights(ParametersOf(*init), ParametersOf(unet));
+  Module unet = MakeUnet(options.unet);
+  if (init != nullptr) GrowFrom(*init, unet);
+  unet.to(device);
   for (const at::Tensor& parameter : unet.parameters()) parameter.set_requires_grad(true);
   return unet;
 }

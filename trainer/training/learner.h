@@ -52,8 +52,8 @@ struct StepResult {
 
 class Learner {
  public:
-  // The cosine ends at `total_steps`. Begins with the weights of `init`, another network of options.unet, or with
-  // random ones if that is null.
+  // The cosine ends at `total_steps`. Begins with the weights of `init`, from which options.unet can grow
+  // (grow_network.h), or with random ones if that is null.
   Learner(const TrainingOptions& options, int64_t total_steps, const torch::jit::Module* init,
           const GradientOptions& gradients);
   Learner(const Learner&) = delete;

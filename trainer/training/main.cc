@@ -56,7 +56,9 @@ void AddDataOptions(CLI::App& app, Flags& flags, TrainingOptions& options) {
       "--data, a line each, or numbers, or the folders' names");
   app.add_option("--out", options.out,
                  "Folder for best.pt, last.pt, state.pt, log.jsonl, steps.jsonl, loss.png, samples.png");
-  app.add_option("--init", options.init, "Checkpoint whose weights to begin with; none: random ones");
+  app.add_option("--init", options.init,
+                 "Checkpoint whose weights to begin with; the network may be larger, of whole multiples of its "
+                 "--channels, or of more --blocks; none: random ones");
   CLI::Option* distill = app.add_option(
       "--distill", options.distill,
       "Checkpoint of a teacher: trains a student, which begins with its weights, to draw in --student_steps "

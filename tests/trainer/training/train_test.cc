@@ -201,12 +201,13 @@ TEST_F(TrainTest, CannotBeginWithAnotherKindOfNetwork) {
       StatusIs(absl::StatusCode::kFailedPrecondition,
                "--init " + options.init +
                    " is another kind of network than this run's: give the --arch, --channels, --blocks, "
-                   "--prediction_type and --beta_schedule that it was trained with");
+                   "--prediction_type and --beta_schedule that it was trained with; each of --channels may be a "
+                   "multiple of its own, and --blocks more than its own");
   options.schedule.prediction_type = PredictionType::kVPrediction;
   EXPECT_THAT(Train(data_, options), refused);
   options = Options("second", 1);
   options.init = folder_.File("first/last.pt");
-  options.unet.blocks = {1, 2, 1};
+  options.unet.embedding_dim *= 2;
   EXPECT_THAT(Train(data_, options), refused);
   EXPECT_FALSE(std::filesystem::exists(folder_.File("second")));
   options.init = "none.pt";
