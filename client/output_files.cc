@@ -151,7 +151,7 @@ void OutputFiles::RemoveOldPreviews() const {
     if (!absl::ConsumePrefix(&rest, stem_) || !absl::ConsumeSuffix(&rest, kEnding)) continue;
     const size_t step = rest.find("-step-");
     if (step == absl::string_view::npos || !IsNumber(rest.substr(step + 5))) continue;
-    if (step == 0 || IsNumber(rest.substr(0, step))) old.push_back(entry.path());
+    if (count_ == 1 ? step == 0 : IsNumber(rest.substr(0, step))) old.push_back(entry.path());
   }
   for (const fs::path& path : old) fs::remove(path, error);
 }

@@ -55,7 +55,8 @@ class OutputFiles {
   std::string preview(uint32_t image_index, uint32_t step) const;
 
   absl::Status WriteImage(uint32_t image_index, std::string_view png) const;
-  // The first one removes the frames that an earlier run left under the same name, so that no two chains mix.
+  // The first one removes the frames that an earlier run left of an image by this name, or of images by its numbers,
+  // so that no two chains mix.
   absl::Status WritePreview(uint32_t image_index, uint32_t step, std::string_view png);
 
  private:

@@ -365,12 +365,15 @@ absl::Status Server::StartMetricsEndpoint() {
 absl::Status Server::StartGateway() {
   if (options_.http_listen == kPortOff) return absl::OkStatus();
   DENOISED_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse("--http_listen", options_.http_listen));
-  const GatewayOptions gateway = {.host = address.host,
-                                  .port = address.port,
-                                  .client_header = options_.access.client_header,
-                                  .certificates = certificates_,
-                                  .on_failed_handshake = LogFailedHandshake,
-                                  .on_refused = RefusedRequestLog()};
+  const GatewayOptions gateway = {
+      .host = address.host,
+      .port = address.port,
+      .client_header = options_.access.client_header,
+      .certificates = certificates_,
+      .piece_timeout = std::chrono::ceil<std::chrono::milliseconds>(Nanoseconds(options_.write_timeout_seconds)),
+      .piece_bytes_per_second = options_.service.read_limits.bytes_per_second,
+      .on_failed_handshake = LogFailedHandshake,
+      .on_refused = RefusedRequestLog()};
   DENOISED_ASSIGN_OR_RETURN(
       gateway_, DigitGateway::Start(gateway, service_, Interceptors(), access_, [this] { return GatewayStats(); }));
   return absl::OkStatus();

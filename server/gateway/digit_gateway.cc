@@ -131,12 +131,15 @@ absl::StatusOr<std::unique_ptr<DigitGateway>> DigitGateway::Start(const GatewayO
   gateway->inner_server_ = builder.BuildAndStart();
   if (gateway->inner_server_ == nullptr) return absl::InternalError("gRPC does not start within the process");
   gateway->stub_ = v1::DigitService::NewStub(gateway->inner_server_->InProcessChannel(grpc::ChannelArguments()));
-  absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start({.host = options.host,
-                                                                          .port = options.port,
-                                                                          .flag = "--http_listen",
-                                                                          .tls = TlsFor(options),
-                                                                          .on_error = RefusalsFor(options)},
-                                                                         gateway->Routes());
+  absl::StatusOr<std::unique_ptr<HttpServer>> server =
+      HttpServer::Start({.host = options.host,
+                         .port = options.port,
+                         .flag = "--http_listen",
+                         .tls = TlsFor(options),
+                         .piece_timeout = options.piece_timeout,
+                         .piece_bytes_per_second = options.piece_bytes_per_second,
+                         .on_error = RefusalsFor(options)},
+                        gateway->Routes());
   if (!server.ok()) return server.status();
   gateway->server_ = *std::move(server);
   return gateway;

@@ -43,6 +43,9 @@ struct GatewayOptions {
   int port = 0;                                                   // 0: any that is free
   std::string client_header;                                      // AccessOptions::client_header
   std::shared_ptr<const TlsCertificates> certificates = nullptr;  // null: plain text
+  // HttpServerOptions' of events.
+  std::chrono::milliseconds piece_timeout{30000};
+  double piece_bytes_per_second = 16384;
   // A handshake of TLS that came to nothing, in words; on the HTTP server's I/O thread.
   std::function<void(const std::string& how)> on_failed_handshake = nullptr;
   // A request that was answered with an error before it was a call, such as "GET /nowhere: 404: nothing is here"; on

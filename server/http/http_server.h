@@ -47,7 +47,10 @@ struct HttpServerOptions {
   std::chrono::milliseconds idle_timeout{5000};        // until the next byte of a request
   std::chrono::milliseconds request_timeout{10000};    // until all of a request is there
   std::chrono::milliseconds response_timeout{10000};   // until the client has taken all of the answer
-  std::chrono::milliseconds linger_timeout{1000};      // until the client has closed after the answer
+  // Until it has taken a piece of one that comes in pieces, beyond what that takes at this rate.
+  std::chrono::milliseconds piece_timeout{10000};
+  double piece_bytes_per_second = 16384;
+  std::chrono::milliseconds linger_timeout{1000};  // until the client has closed after the answer
   // Hears of each answer to a request with a status of 400 or more, before it is sent, on the I/O thread; of the
   // request there is only the peer where it could not be read.
   std::function<void(const HttpRequest& request, const HttpResponse& answer)> on_error = nullptr;

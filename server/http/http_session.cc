@@ -295,8 +295,11 @@ void HttpSession::End() {
 
 void HttpSession::WritePiece() {
   OnStep();  // from here on it waits for its client
-  WaitUntil(Clock::now() + context_.options.response_timeout);
-  stream_.Write(pieces_.front().bytes, [self = shared_from_this()](const error_code& error, size_t) {
+  const std::string& bytes = pieces_.front().bytes;
+  const std::chrono::duration<double> reading(static_cast<double>(bytes.size()) /
+                                              context_.options.piece_bytes_per_second);
+  WaitUntil(Clock::now() + context_.options.piece_timeout + std::chrono::duration_cast<Clock::duration>(reading));
+  stream_.Write(bytes, [self = shared_from_this()](const error_code& error, size_t) {
     if (self->phase_ != Phase::kStreaming) return;
     if (error) return self->Close();
     self->OnPieceWritten();

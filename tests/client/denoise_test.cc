@@ -1150,15 +1150,31 @@ TEST_F(DenoiseTest, FramesOfAnEarlierRunDoNotMixWithThoseOfTheNext) {
   for (const char* other : {"digit-3-step-0001.png", "digit-7-notes.txt", "digit-7-step-0001.txt"}) {
     folder_.Write(std::string("frames/") + other, "kept");
   }
-  ASSERT_EQ(Denoise({"7", "--count=2", "--previews_dir=frames", "--preview_every=250"}).exit_code, 0);
-  ASSERT_EQ(Denoise({"7", "--previews_dir=frames", "--preview_every=500"}).exit_code, 0);
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_.File("frames"))) {
-    names.push_back(entry.path().filename().string());
+  const auto frames_after = [this](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"7", "--previews_dir=frames"});
+    EXPECT_EQ(Denoise(flags).exit_code, 0);
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.File("frames"))) {
+      const std::string name = entry.path().filename().string();
+      if (Slurp(entry.path().string()) != "kept") names.push_back(name);
+    }
+    return names;
+  };
+  using testing::UnorderedElementsAre;
+  EXPECT_THAT(frames_after({"--preview_every=500"}),
+              UnorderedElementsAre("digit-7-step-0500.png", "digit-7-step-1000.png"));
+  EXPECT_THAT(frames_after({"--preview_every=1000"}), UnorderedElementsAre("digit-7-step-1000.png"));
+  EXPECT_THAT(frames_after({"--preview_every=1000", "--count=11"}),
+              testing::AllOf(testing::SizeIs(12), testing::Contains("digit-7-10-step-1000.png")));
+  EXPECT_THAT(frames_after({"--preview_every=1000", "--count=2"}),
+              UnorderedElementsAre("digit-7-step-1000.png", "digit-7-0-step-1000.png", "digit-7-1-step-1000.png"));
+  EXPECT_THAT(frames_after({"--preview_every=500"}),
+              UnorderedElementsAre("digit-7-step-0500.png", "digit-7-step-1000.png", "digit-7-0-step-1000.png",
+                                   "digit-7-1-step-1000.png"))
+      << "a single image's frames are none of the numbered ones', and remove none of them";
+  for (const char* other : {"digit-3-step-0001.png", "digit-7-notes.txt", "digit-7-step-0001.txt"}) {
+    EXPECT_EQ(Slurp(folder_.File(std::string("frames/") + other)), "kept");
   }
-  EXPECT_THAT(names,
-              testing::UnorderedElementsAre("digit-3-step-0001.png", "digit-7-notes.txt", "digit-7-step-0001.txt",
-                                            "digit-7-step-0500.png", "digit-7-step-1000.png"));
 }
 
 TEST_F(DenoiseTest, BenchGoesOnAfterALevelThatFinishesNothing) {

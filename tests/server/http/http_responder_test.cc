@@ -190,7 +190,10 @@ TEST_F(HttpResponderTest, WaitingForAnswersEndsWithTheLastOne) {
 
 class ImpatientHttpResponderTest : public HttpResponderTest {
  protected:
-  ImpatientHttpResponderTest() { options_.response_timeout = std::chrono::milliseconds(50); }
+  ImpatientHttpResponderTest() {
+    options_.piece_timeout = std::chrono::milliseconds(50);
+    options_.piece_bytes_per_second = 1e12;
+  }
 };
 
 // Nothing is kept for a client that takes nothing.
@@ -199,6 +202,22 @@ TEST_F(ImpatientHttpResponderTest, AClientThatDoesNotReadIsLeft) {
   responder_->Begin({});
   responder_->Write(std::string(64 << 20, 'x'), nullptr);
   gone_.wait();
+}
+
+class PatientHttpResponderTest : public HttpResponderTest {
+ protected:
+  PatientHttpResponderTest() { options_.response_timeout = std::chrono::milliseconds(50); }
+};
+
+// What comes in pieces has a time for each, and not that of whole answers.
+TEST_F(PatientHttpResponderTest, AClientMayPauseForAsLongAsAPieceMayTake) {
+  HttpConnection client = Ask(kGet, /*receive_bytes=*/4096);
+  responder_->Begin({});
+  responder_->Write(std::string(16 << 20, 'x'), nullptr);
+  responder_->End();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_THAT(client.ReceiveAll(), testing::SizeIs(testing::Gt(16u << 20)));
+  EXPECT_FALSE(gone_.try_wait());
 }
 
 // The time is for taking a piece, not for waiting for one.

@@ -368,7 +368,8 @@ TEST_F(HttpTlsPiecesTest, TheHandlerHearsThatTheClientWent) {
 }
 
 TEST_F(HttpTlsPiecesTest, AClientThatDoesNotReadIsLeft) {
-  options_.response_timeout = milliseconds(50);
+  options_.piece_timeout = milliseconds(50);
+  options_.piece_bytes_per_second = 1e12;
   Start();
   const HttpsConnection client = Ask("1.1", /*receive_bytes=*/4096);
   responder_->Begin({});
