@@ -33,5 +33,6 @@ done
 while read -r name version; do
   package "$name" "$version" ', "properties": [{"name": "denoised:linked", "value": "headers compiled in"}]'
 done <"$here/compiled_in"
-dpkg-query -W -f='${Package} ${Version}\n' | while read -r name version; do package "$name" "$version"; done
+dpkg-query -W -f='${db:Status-Status} ${Package} ${Version}\n' | sed -n 's/^installed //p' |
+  while read -r name version; do package "$name" "$version"; done
 printf '\n  ]\n}\n'

@@ -77,6 +77,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+forget_other_servers
 stage "Configuring" configure.log configure_with_tests
 stage "Building" build.log build release
 say

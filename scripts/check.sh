@@ -36,11 +36,15 @@ base() {
 }
 
 # clang-tidy reads the commands of a build without precompiled headers, which GCC makes and Clang cannot read. Files that
-# this machine does not compile, such as the CUDA kernel, have none.
+# this machine does not compile have none, which a line says.
 tidy_sources() {
   local file
   while read -r file; do
-    if grep -qF "/$file\"" build/tidy/compile_commands.json; then echo "$file"; fi
+    if grep -qF "\"$root/$file\"" build/tidy/compile_commands.json; then
+      echo "$file"
+    else
+      echo "Not read by clang-tidy, as it is not compiled here: $file" >&2
+    fi
   done < <(grep '\.cc$' || true)
 }
 
@@ -77,7 +81,10 @@ case ${1-} in
     if [[ ${2-} ]]; then deadline=$((EPOCHSECONDS + $2)); fi
     ;;
   -*) die "usage: scripts/check.sh [--quick | --changed [SECONDS] | FILE...]" ;;
-  *) files=("$@") ;;
+  *)
+    for file; do [[ -f $file ]] || die "There is no file $file in $root."; done
+    mapfile -t files < <(realpath --relative-to="$root" "$@")
+    ;;
 esac
 
 failed=0

@@ -1,6 +1,10 @@
 # shellcheck shell=bash
 # What the scripts share: stages with a line each, their logs, configuring and building. Sourced, not run.
 
+# What the scripts read of other programs, and what awk and printf take for a number, is English everywhere.
+export LC_ALL=C.UTF-8
+unset LANGUAGE
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 logs=$root/build/logs
 readonly root logs
@@ -121,6 +125,13 @@ build() {
   export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
   export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(build_jobs)}
   (cd "$root" && cmake --build --preset "$preset" "$@")
+}
+
+# Of the environment and of the user's own settings, nothing that is meant for another server, or for the way there: for
+# whoever starts a server and calls it.
+forget_other_servers() {
+  unset "${!DENOISE@}"
+  export DENOISE_CONFIG=/dev/null no_grpc_proxy=127.0.0.1,localhost
 }
 
 # start_and_await LOG COMMAND...: a denoised in the background, with its output in LOG, and waits until it serves. Sets

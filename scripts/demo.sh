@@ -65,10 +65,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Of the environment, nothing that is meant for another server, or for the way there.
-unset "${!DENOISE@}"
-export no_grpc_proxy=127.0.0.1
-
+forget_other_servers
 "$root/scripts/setup.sh"
 stage "Configuring" configure.log configure_once
 stage "Building" build.log build release --target denoised denoise

@@ -25,7 +25,7 @@ die() {
 
 fetch() { # URL FILE
   if command -v curl >/dev/null; then
-    curl --fail --silent --show-error --location --retry 2 --connect-timeout 20 --output "$2" "$1"
+    curl --fail --silent --show-error --location --retry 2 --connect-timeout 20 --speed-limit 1000 --speed-time 20 --output "$2" "$1"
   elif command -v wget >/dev/null; then
     wget --quiet --tries=3 --timeout=20 --output-document="$2" "$1"
   else
@@ -37,14 +37,12 @@ fetch() { # URL FILE
 right() { [[ -f $1 && $(gzip --decompress --stdout "$1" 2>/dev/null | sha256sum) == "$2  -" ]]; }
 
 download() { # NAME SHA256
-  local name=$1 sum=$2 mirror partial
+  local name=$1 sum=$2 mirror
   if right "$folder/$name.gz" "$sum"; then
     echo "$name.gz: there already"
     return
   fi
   partial=$(mktemp "$folder/.$name.XXXXXX")
-  # shellcheck disable=SC2064  # its name as it is now
-  trap "rm -f '$partial'" EXIT
   for mirror in "${mirrors[@]}"; do
     if ! fetch "$mirror/$name.gz" "$partial"; then
       echo "$mirror failed; trying the next" >&2
@@ -60,6 +58,8 @@ download() { # NAME SHA256
   die "No mirror has $name. Try again later, or name another one: MNIST_MIRRORS=https://... $0 $folder"
 }
 
+partial=''
+trap '[[ ! $partial ]] || rm -f "$partial"' EXIT
 mkdir -p "$folder"
 [[ -w $folder ]] || die "The folder $folder cannot be written to; name another one: $0 FOLDER"
 while read -r sum name; do

@@ -48,7 +48,7 @@ fuzz() {
 summary() { sed -nE 's/^#([0-9]+)[ \t]+DONE +cov: ([0-9]+).*/  \1 inputs, \2 edges reached/p' "$logs/fuzz-$1.log"; }
 
 seconds=${1:-60}
-[[ $seconds =~ ^[0-9]+$ ]] || die "usage: scripts/fuzz.sh [SECONDS [TARGET...]]"
+[[ $seconds =~ ^[1-9][0-9]*$ ]] || die "usage: scripts/fuzz.sh [SECONDS [TARGET...]]    a whole number from 1"
 mapfile -t chosen < <(if (($# > 1)); then printf '%s\n' "${@:2}"; else targets; fi)
 for target in "${chosen[@]}"; do
   [[ -e $root/tests/fuzz/${target}_fuzzer.cc ]] || die "There is no target $target. Targets: $(targets | paste -sd ' ')"

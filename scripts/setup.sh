@@ -250,8 +250,14 @@ install_missing() {
     say "Every package that is needed is installed."
     return
   fi
-  can_become_root || die "Packages are missing, and this user can install none. As root:
-  apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+  if ! can_become_root; then
+    # One name that apt does not know would make it install nothing.
+    for package in "${missing[@]}"; do
+      if ! is_optional "$package" || is_known "$package"; then left+=("$package"); fi
+    done
+    die "Packages are missing, and this user can install none. As root:
+  apt-get update && apt-get install --no-install-recommends ${left[*]}"
+  fi
   stage "Installing ${#missing[@]} packages" setup.log install_packages "${missing[@]}" || true
   for package in "${missing[@]}"; do
     if is_installed "$package"; then continue; fi
@@ -280,7 +286,8 @@ warn_of_slow_blas() {
 }
 
 # check_by_configuring REASON [PACKAGE...]: where apt did not bring these packages, or any, because of REASON, whether
-# everything is there all the same shows when the tree is configured.
+# everything is there all the same shows when the tree is configured, in a folder of its own: that of the builds keeps the
+# options that it was given.
 check_by_configuring() {
   local reason=$1 tests=OFF
   shift
@@ -290,7 +297,8 @@ check_by_configuring() {
   if ! command -v cmake >/dev/null; then
     say >&2
     say "$reason, and there is no cmake to look for the rest with." >&2
-  elif stage "Looking for what is needed" configure.log configure release -DDENOISED_BUILD_TESTS=$tests -DDENOISED_SERVING_ONLY=$serving; then
+  elif stage "Looking for what is needed" configure.log configure release -B build/looking -DDENOISED_BUILD_TESTS=$tests -DDENOISED_SERVING_ONLY=$serving; then
+    rm -rf "$root/build/looking"
     return
   else
     say >&2

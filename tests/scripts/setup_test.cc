@@ -1,8 +1,11 @@
 // scripts/setup.sh, with stubs of dpkg, apt and cmake: what it installs, and what it says, in every state of dpkg.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -38,7 +41,9 @@ class SetupTest : public testing::Test {
     Stub("dpkg", "echo \"dpkg $*\" >>$machine/calls\n");
     Stub("apt-cache",
          "if [[ -e $machine/unknown/$2 ]]; then exit; fi\n"
-         "printf '%s:\\n  Installed: (none)\\n  Candidate: 1.0\\n' \"$2\"\n");
+         "candidate=Candidate\n"
+         "if [[ ${LANGUAGE-}${LC_ALL-$LANG} == *de* ]]; then candidate=Installationskandidat; fi\n"
+         "printf '%s:\\n  Installed: (none)\\n  %s: 1.0\\n' \"$2\" $candidate\n");
     Stub("apt-get",
          "echo \"apt-get $*\" >>$machine/calls\n"
          "if [[ -e $machine/broken ]]; then exit 100; fi\n"
@@ -58,7 +63,7 @@ class SetupTest : public testing::Test {
   }
   void WriteScript(const std::string& name, const std::string& script) { WriteExecutable("scripts/" + name, script); }
   void WriteExecutable(const std::string& name, const std::string& script) {
-    std::filesystem::permissions(machine_.Write(name, "#!/bin/bash\n" + script), std::filesystem::perms::owner_all);
+    std::filesystem::permissions(machine_.Write(name, "#!/bin/bash\n" + script), std::filesystem::perms(0755));
   }
 
   void SetState(const std::string& package, const std::string& words) {
@@ -67,15 +72,19 @@ class SetupTest : public testing::Test {
   void MakeUnknown(const std::string& package) { machine_.Write("unknown/" + package, ""); }
 
   ProgramResult RunSetup(std::vector<std::string> options = {}) {
-    std::vector<std::string> command = {"/bin/bash", machine_.File("scripts/setup.sh")};
+    std::vector<std::string> command = as_;
+    command.insert(command.end(), {"/bin/bash", machine_.File("scripts/setup.sh")});
     command.insert(command.end(), options.begin(), options.end());
     return RunProgram(command, {"PATH=" + machine_.File("bin") + ":/usr/bin:/bin",
-                                "DENOISED_OS_RELEASE=" + machine_.File("os-release")});
+                                "DENOISED_OS_RELEASE=" + machine_.File("os-release"), "LANG=" + language_,
+                                "LANGUAGE=" + language_.substr(0, 2)});
   }
 
   std::string calls() const { return Slurp(machine_.File("calls")); }
 
   TempFolder machine_;
+  std::string language_ = "C.UTF-8";
+  std::vector<std::string> as_;  // a command that runs others, as another user
 };
 
 constexpr char kAllInstalled[] = "Every package that is needed is installed.";
@@ -205,8 +214,35 @@ TEST_F(SetupTest, NeverCallsInstalledWhatIsNot) {
 TEST_F(SetupTest, GoesOnWhereTheTreeConfiguresWithoutAPackage) {
   SetState("libtorch-dev", "");
   MakeUnknown("libtorch-dev");
-  Stub("cmake", "exit 0\n");
+  Stub("cmake", "echo \"cmake $*\" >>$machine/calls\n");
   EXPECT_EQ(RunSetup().exit_code, 0);
+  EXPECT_THAT(calls(), HasSubstr("cmake --preset release -B build/looking "))
+      << "or a build gets options it did not ask for";
+}
+
+// Reported: apt's words are translated, and no package was installed.
+TEST_F(SetupTest, SpeaksEnglishToApt) {
+  SetState("libtorch-dev", "");
+  language_ = "de_DE.UTF-8";
+  const ProgramResult result = RunSetup();
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(calls(), HasSubstr(" libtorch-dev"));
+}
+
+// One name that it does not know makes apt install nothing.
+TEST_F(SetupTest, TheCommandForRootNamesNothingThatAptDoesNotKnow) {
+  std::filesystem::permissions(machine_.path(), std::filesystem::perms(0755));
+  if (geteuid() == 0) as_ = {"/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+  Stub("sudo", "exit 1\n");
+  SetState("libtorch-dev", "");
+  SetState("clang-tidy-14", "");
+  SetState("shellcheck", "");
+  MakeUnknown("clang-tidy-14");
+  const ProgramResult result = RunSetup({"--checks"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("apt-get install --no-install-recommends"));
+  EXPECT_THAT(result.err, testing::AllOf(HasSubstr(" libtorch-dev"), HasSubstr(" shellcheck")));
+  EXPECT_THAT(result.err, Not(HasSubstr("clang-tidy-14")));
 }
 
 TEST_F(SetupTest, InstallsNothingOnAnotherSystem) {

@@ -36,6 +36,14 @@ TEST(KubernetesTest, GracePeriodCoversLameDuckAndDrain) {
             NumberAfter("--lame_duck=", manifest) + NumberAfter("--drain_timeout=", manifest) + kMostClosingSeconds);
 }
 
+// A client that balances over a headless Service learns of new replicas from DNS, and asks again only when one has
+// gone: those that it knows must not all be gone before it is told of others.
+TEST(KubernetesTest, NewReplicasAreKnownToClientsBeforeOldOnesGo) {
+  constexpr double kDnsCacheSeconds = 30, kSecondsBetweenResolutions = 30;  // CoreDNS's; gRPC's
+  EXPECT_GE(NumberAfter("minReadySeconds: ", Slurp(DENOISED_SOURCE_DIR "/deploy/kubernetes/base/deployment.yaml")),
+            kDnsCacheSeconds + kSecondsBetweenResolutions);
+}
+
 class HaproxyTest : public PuppetServer {
  protected:
   HaproxyTest() : PuppetServer(/*slots=*/1, /*max_queued_images=*/1) {}
