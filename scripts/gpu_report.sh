@@ -23,6 +23,7 @@ while (($#)); do
     *) die "usage: scripts/gpu_report.sh [--programs FOLDER] [--out FOLDER], not $1" ;;
   esac
 done
+forget_other_servers
 raw=$(mktemp -d)
 failed=0
 
