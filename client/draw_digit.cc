@@ -15,6 +15,7 @@
 #include "client/animation.h"
 #include "client/await_server.h"
 #include "client/calls/answer.h"
+#include "client/json_line.h"
 #include "client/output_files.h"
 #include "client/request.h"
 #include "client/terminal/progress_display.h"
@@ -67,15 +68,19 @@ class DigitDrawing {
         display_(options.watch || !options.quiet,
                  ImagesWanted(options) == 1 && (options.watch || options.picture != PictureMode::kNever),
                  DetectTerminalPalette()),
-        counter_(1, ImagesWanted(options), ExpectedSteps(options)) {}
+        counter_(1, ImagesWanted(options), ExpectedSteps(options, 0)) {}
 
   bool shows_pictures() const { return display_.pictures(); }
 
   absl::Status Draw(DigitClient& client) {
     v1::GenerateDigitRequest request = MakeRequest(options_);
-    if (display_.enabled() || keeps_frames()) AskForPreviews(options_, request);
-    if ((animated() || options_.watch) && options_.preview_every == 0) {
-      request.mutable_preview()->set_every_steps(Stride(options_.watch ? kWatchedFrames : kAnimationFrames));
+    if (display_.enabled() || keeps_frames()) {
+      const uint32_t steps = ChainLength(client);
+      AskForPreviews(options_, steps, request);
+      if ((animated() || options_.watch) && options_.preview_every == 0) {
+        const uint32_t frames = options_.watch ? kWatchedFrames : kAnimationFrames;
+        request.mutable_preview()->set_every_steps(std::max(1u, steps / frames));
+      }
     }
     every_ = request.preview().every_steps();
     absl::Status status =
@@ -102,7 +107,14 @@ class DigitDrawing {
   // Of this call; the server's numbers begin at --index.
   uint32_t Place(uint32_t image_index) const { return image_index - options_.index.value_or(0); }
   bool animated() const { return files_.format() != OutputFormat::kPng; }
-  uint32_t Stride(uint32_t frames) const { return std::max(1u, ExpectedSteps(options_) / frames); }
+
+  // Frames are a part of the steps, and of those the model may have a number of its own.
+  uint32_t ChainLength(DigitClient& client) const {
+    if (options_.steps > 0 || options_.preview_every > 0) return ExpectedSteps(options_, 0);
+    const absl::StatusOr<v1::GetModelResponse> model = client.GetModel(options_.call);
+    return ExpectedSteps(options_,
+                         model.ok() ? model->distilled_steps() : 0);  // whoever cannot be asked says why later
+  }
 
   absl::Status OnEvent(const v1::GenerateDigitResponse& event) {
     switch (event.event_case()) {
@@ -208,7 +220,7 @@ class DigitDrawing {
                                    {"queue_seconds", Seconds(image.queue_duration())}};
     const std::string& name = accepted_.class_name();  // older servers do not tell
     if (!name.empty() && name != absl::StrCat(digit)) json["class_name"] = name;
-    return json.dump();
+    return JsonLine(json);
   }
 
   std::string What() const {

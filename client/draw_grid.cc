@@ -18,6 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "client/await_server.h"
 #include "client/calls/answer.h"
+#include "client/json_line.h"
 #include "client/output_files.h"
 #include "client/request.h"
 #include "client/terminal/progress_display.h"
@@ -44,15 +45,16 @@ constexpr uint8_t kGridBackground = 40;
 class GridDrawing {
  public:
   GridDrawing(DigitClient& client, const ClientOptions& options, const std::vector<std::string>& class_names,
-              uint64_t seed)
+              uint32_t expected_steps, uint64_t seed)
       : client_(client),
         options_(options),
         what_(WhatOf(class_names)),
         classes_(static_cast<int>(class_names.size())),
+        expected_steps_(expected_steps),
         seed_(seed),
         per_digit_(options.per_digit.value_or(1)),
         display_(!options.quiet, /*pictures=*/false, TerminalPalette::kAscii),
-        counter_(classes_, per_digit_, ExpectedSteps(options)),
+        counter_(classes_, per_digit_, expected_steps),
         images_(classes_, std::vector<GreyImage>(per_digit_)) {}
 
   // The images by class, then by number.
@@ -89,7 +91,7 @@ class GridDrawing {
     request.set_count(per_digit_);
     request.set_seed(seed_);
     request.mutable_image()->set_size(options_.size.value_or(kGridCellSize));
-    if (display_.enabled()) AskForPreviews(options_, request);
+    if (display_.enabled()) AskForPreviews(options_, expected_steps_, request);
     CallOptions call = options_.call;
     call.count_flag = "--per_digit";
     absl::Status status = client_.GenerateDigit(
@@ -129,6 +131,7 @@ class GridDrawing {
   const ClientOptions& options_;
   const std::string what_;
   const int classes_;
+  const uint32_t expected_steps_;
   const uint64_t seed_;
   const uint32_t per_digit_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
@@ -183,7 +186,7 @@ absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
   const bool digits = AreCalledByNumber(class_names);
   std::random_device random;
   const uint64_t seed = options.seed.value_or(random());
-  GridDrawing drawing(client, options, class_names, seed);
+  GridDrawing drawing(client, options, class_names, ExpectedSteps(options, model.distilled_steps()), seed);
   DENOISED_ASSIGN_OR_RETURN(const std::vector<std::vector<GreyImage>> images, drawing.Draw());
   const std::vector<GreyImage> cells = RowByRow(images);
   const auto per_digit = static_cast<uint32_t>(images[0].size());
@@ -200,7 +203,7 @@ absl::Status DrawGrid(DigitClient& client, const ClientOptions& options) {
         {"file", files.image(0)}, {"per_digit", per_digit}, {"seed", absl::StrCat(seed)},  {"steps", drawing.steps()},
         {"width", grid.width},    {"height", grid.height},  {"seconds", drawing.seconds()}};
     if (!digits) json["class_names"] = class_names;
-    absl::FPrintF(out, "%s\n", json.dump());
+    absl::FPrintF(out, "%s\n", JsonLine(json));
     return absl::OkStatus();
   }
   absl::FPrintF(out, "%s  %dx%d, %d of each %s, seed %d, %s, in %.1f s\n", files.image(0), grid.width, grid.height,

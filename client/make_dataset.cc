@@ -18,6 +18,7 @@
 #include "client/await_server.h"
 #include "client/calls/answer.h"
 #include "client/dataset_files.h"
+#include "client/json_line.h"
 #include "client/request.h"
 #include "client/terminal/progress_display.h"
 #include "common/image/image.h"
@@ -55,11 +56,13 @@ Shares SharesFor(const v1::GetModelResponse& model) {
 
 // What decides the pixels. The seed is null where the user leaves it to an earlier run or to chance.
 Json DrawnWith(const ClientOptions& options, const v1::GetModelResponse& model) {
+  const bool is_student = model.distilled_steps() > 0 && options.sampler == v1::SAMPLER_UNSPECIFIED;
+  const v1::Sampler sampler = is_student ? v1::SAMPLER_DDIM : options.sampler;
   return {{"model_sha256", model.sha256()},
           {"model_version", model.model_version()},
           {"--seed", options.seed.has_value() ? Json(absl::StrCat(*options.seed)) : Json()},
-          {"--sampler", SamplerFlag(options.sampler)},
-          {"--steps", ExpectedSteps(options)},
+          {"--sampler", SamplerFlag(sampler)},
+          {"--steps", ExpectedSteps(options, model.distilled_steps())},
           {"--eta", options.eta.value_or(0)},
           {"--guidance_scale", options.guidance_scale.value_or(1)},
           {"--size", options.size.value_or(kModelSize)}};
@@ -243,7 +246,7 @@ void Tell(const ClientOptions& options, const DatasetFiles& files, const std::st
                        {"seed", seed},
                        {"drawn_now", drawn_now},
                        {"seconds", seconds}};
-    absl::PrintF("%s\n", json.dump());
+    absl::PrintF("%s\n", JsonLine(json));
     return;
   }
   absl::PrintF("%s, %s  %d %s, seed %s%s\n", files.images_file(), files.labels_file(), files.images(), what, seed,

@@ -30,15 +30,15 @@ v1::GenerateDigitRequest MakeRequest(const ClientOptions& options) {
   return request;
 }
 
-void AskForPreviews(const ClientOptions& options, v1::GenerateDigitRequest& request) {
-  const uint32_t every =
-      options.preview_every > 0 ? options.preview_every : std::max(1u, ExpectedSteps(options) / kFramesPerChain);
+void AskForPreviews(const ClientOptions& options, uint32_t steps, v1::GenerateDigitRequest& request) {
+  const uint32_t every = options.preview_every > 0 ? options.preview_every : std::max(1u, steps / kFramesPerChain);
   request.mutable_preview()->set_every_steps(every);
   request.mutable_preview()->set_kind(options.preview_kind);
 }
 
-uint32_t ExpectedSteps(const ClientOptions& options) {
+uint32_t ExpectedSteps(const ClientOptions& options, uint32_t distilled_steps) {
   if (options.steps > 0) return options.steps;
+  if (distilled_steps > 0) return distilled_steps;
   switch (options.sampler) {
     case v1::SAMPLER_DDIM:
       return 50;

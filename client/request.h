@@ -3,7 +3,7 @@
 // What denoise's flags ask of the server.
 //
 //   v1::GenerateDigitRequest request = MakeRequest(options);
-//   AskForPreviews(options, request);
+//   AskForPreviews(options, ExpectedSteps(options, model.distilled_steps()), request);
 //
 // Pure functions; the server judges the values.
 #ifndef DENOISED_CLIENT_REQUEST_H_
@@ -22,11 +22,11 @@ uint32_t ImagesWanted(const ClientOptions& options);
 // Images of one class, without previews.
 v1::GenerateDigitRequest MakeRequest(const ClientOptions& options);
 
-// Adds the frames that someone will see: in files, or on the terminal.
-void AskForPreviews(const ClientOptions& options, v1::GenerateDigitRequest& request);
+// Adds the frames that someone will see, in files or on the terminal, of a chain of `steps`.
+void AskForPreviews(const ClientOptions& options, uint32_t steps, v1::GenerateDigitRequest& request);
 
-// Steps of one image, to go by until the server says how many they are.
-uint32_t ExpectedSteps(const ClientOptions& options);
+// Steps of one image, by a model that draws in `distilled_steps` alone (GetModelResponse), or else in any.
+uint32_t ExpectedSteps(const ClientOptions& options, uint32_t distilled_steps);
 
 }  // namespace denoised
 

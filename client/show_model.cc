@@ -37,6 +37,7 @@ absl::Status ShowModel(DigitClient& client, const ClientOptions& options) {
   if (options.json) {
     google::protobuf::util::JsonPrintOptions all;
     all.preserve_proto_field_names = true;
+    all.always_print_primitive_fields = true;
     std::string json;
     static_cast<void>(google::protobuf::util::MessageToJsonString(model, &json, all));
     std::puts(json.c_str());

@@ -4,6 +4,7 @@
 #include <grpcpp/security/credentials.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -24,9 +25,9 @@ namespace {
 using std::chrono::system_clock;
 
 constexpr uint64_t kMaxTokenBytes = 4096;
-constexpr std::chrono::milliseconds kLook(100);  // between two looks at what changes elsewhere
-constexpr int kMostDoublings = 4;      // of the wait that a full queue asks for: what was too short once, may be again
-constexpr int kUnexplainedLooks = 50;  // at a connection that fails for no reason that can be found
+constexpr std::chrono::milliseconds kLook(100);                      // between two looks at what changes elsewhere
+constexpr char kGrpcKeepaliveText[] = "keepalive watchdog timeout";  // of a call whose server answers no ping
+constexpr int kMostDoublings = 4;  // of the wait that a full queue asks for: what was too short once, may be again
 
 CallOptions OneLook() {
   CallOptions options;
@@ -94,8 +95,12 @@ absl::StatusOr<std::string> ReadToken(const Connection& connection, const Server
 
 // A proxy that $http_proxy names would have this machine's calls, and a token in plain text with them: gRPC excepts no
 // address of its own accord.
-grpc::ChannelArguments ArgumentsFor(const std::string& target) {
+grpc::ChannelArguments ArgumentsFor(const std::string& target, const Connection& connection) {
   grpc::ChannelArguments arguments;
+  arguments.SetInt("grpc.min_reconnect_backoff_ms", static_cast<int>(connection.connect_timeout.count()));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(connection.keepalive_time.count()));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(connection.keepalive_timeout.count()));
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // as many as it takes
   if (IsLoopback(target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
 }
@@ -190,7 +195,7 @@ absl::StatusOr<std::unique_ptr<DigitClient>> DigitClient::Connect(const Connecti
   DENOISED_ASSIGN_OR_RETURN(TlsFiles tls, ReadTlsFiles(connection));
   DENOISED_ASSIGN_OR_RETURN(std::string token, ReadToken(connection, address));
   const std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateCustomChannel(address.target, MakeCredentials(tls), ArgumentsFor(address.target));
+      grpc::CreateCustomChannel(address.target, MakeCredentials(tls), ArgumentsFor(address.target, connection));
   return std::unique_ptr<DigitClient>(new DigitClient(std::move(address), std::move(tls), channel, std::move(token)));
 }
 
@@ -206,22 +211,32 @@ class DigitClient::Wait {
   bool late() const { return std::chrono::steady_clock::now() >= deadline(); }
   bool patient() const { return SecondsSince(start_) < seconds_; }
   // Each text once.
-  void Tell(const std::string& what) {
-    if (what == std::exchange(told_, what) || !options_.on_wait) return;
-    options_.on_wait(absl::StrFormat("%s; waiting up to %g s", what, seconds_));
-  }
+  void Tell(const std::string& what) { Tell(what, seconds_); }
   void ForItsModel() { seconds_ = options_.loading_seconds; }
+  // Whether there is still hope for somebody who listens, but says nothing.
+  bool HopesFor(const std::string& server) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!silent_since_.has_value()) silent_since_ = now;
+    Tell(absl::StrCat("somebody listens at ", server, ", but says nothing yet"), options_.silent_seconds);
+    return patient() || now - *silent_since_ < Nanoseconds(options_.silent_seconds);
+  }
 
  private:
+  void Tell(const std::string& what, double seconds) {
+    if (what == std::exchange(told_, what) || !options_.on_wait) return;
+    options_.on_wait(absl::StrFormat("%s; waiting up to %g s", what, std::max(seconds, seconds_)));
+  }
+
   const WaitOptions& options_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::optional<std::chrono::steady_clock::time_point> silent_since_;
   double seconds_;
   std::string told_;
 };
 
 absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
   Wait wait(options);
-  for (int unexplained = 0; !TryToConnect(wait.deadline());) {
+  while (!TryToConnect(wait.deadline())) {
     if (cancelled()) return absl::CancelledError(kCancelledText);
     if (wait.late()) {
       return absl::DeadlineExceededError(absl::StrCat("--timeout: no connection with ", server_, " in time"));
@@ -229,7 +244,7 @@ absl::Status DigitClient::AwaitServer(const WaitOptions& options) {
     const Diagnosis diagnosis = Diagnose(address_, tls_);
     switch (diagnosis.obstacle) {
       case Obstacle::kNone:  // it may have come just now
-        if (++unexplained < kUnexplainedLooks || wait.patient()) break;
+        if (wait.HopesFor(server_)) break;
         return absl::UnavailableError(absl::StrCat("somebody listens at ", server_,
                                                    ", but does not answer as a server of "
                                                    "gRPC would"));
@@ -346,7 +361,10 @@ absl::Status DigitClient::ToAbslStatus(const grpc::Status& status, const CallOpt
     if (cancelled_) return absl::CancelledError(kCancelledText);
   }
   Reach reach = Reach::kAnswered;
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && channel_->GetState(false) != GRPC_CHANNEL_READY) {
+  const bool unanswered_ping = status.error_message() == kGrpcKeepaliveText;
+  if (unanswered_ping) {
+    reach = Reach::kLost;
+  } else if (status.error_code() == grpc::StatusCode::UNAVAILABLE && channel_->GetState(false) != GRPC_CHANNEL_READY) {
     reach = answered ? Reach::kLost : Reach::kUnreachable;
   }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()),

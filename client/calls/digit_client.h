@@ -39,6 +39,11 @@ struct Connection {
   std::string token;       // shown to servers that ask for one; empty: none
   std::string token_file;  // a file with it, which goes before `token`
   bool allow_plain_tokens = false;
+  std::chrono::milliseconds connect_timeout{10000};  // of an attempt
+  // A server that vanishes without a word, with its machine or the way there, answers no ping: sent after this time
+  // without news, during calls, and answered within the other.
+  std::chrono::milliseconds keepalive_time{30000};
+  std::chrono::milliseconds keepalive_timeout{20000};
 };
 
 // What CANCELLED says, of all calls below.
@@ -48,6 +53,7 @@ struct WaitOptions {
   double wait_seconds = 0;     // for somebody to listen there
   double loading_seconds = 0;  // in all, once somebody does but has no model yet
   double timeout_seconds = 0;  // for everything; 0: none
+  double silent_seconds = 10;  // for somebody who listens there, but says nothing that tells why it cannot be
   bool until_serving = false;  // having a model is not enough: its health must say that it serves, too
   // When there is reason to wait, with that: "no server at localhost:50051 yet; waiting up to 10 s".
   std::function<void(const std::string& what)> on_wait;

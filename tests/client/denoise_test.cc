@@ -77,6 +77,7 @@ class FakeService : public v1::DigitService::Service {
     model->set_max_images_per_request(4);
     model->set_max_batch_rows(8);
     model->set_max_queued_images(100);
+    model->set_distilled_steps(distilled_steps);
     return grpc::Status::OK;
   }
 
@@ -86,6 +87,7 @@ class FakeService : public v1::DigitService::Service {
   }
 
   Behavior behavior = &DrawAll;
+  uint32_t distilled_steps = 0;
   std::vector<std::string> class_names = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
 
   static grpc::Status DrawAll(grpc::ServerContext*, const v1::GenerateDigitRequest& request, Writer* writer) {
@@ -1175,6 +1177,44 @@ TEST_F(DenoiseTest, FramesOfAnEarlierRunDoNotMixWithThoseOfTheNext) {
   for (const char* other : {"digit-3-step-0001.png", "digit-7-notes.txt", "digit-7-step-0001.txt"}) {
     EXPECT_EQ(Slurp(folder_.File(std::string("frames/") + other)), "kept");
   }
+}
+
+// Frames of a chain of four steps were asked for every 50: there were none, and nothing was said.
+TEST_F(DenoiseTest, FramesOfAStudentAreThoseOfItsShortChain) {
+  service_.distilled_steps = 4;
+  for (const char* flags : {"--previews_dir=frames", "--out=seven.gif"}) {
+    ASSERT_EQ(Denoise({"7", flags}).exit_code, 0);
+    EXPECT_EQ(service_.requests().back().preview().every_steps(), 1u) << flags;
+  }
+  ASSERT_EQ(Denoise({"7", "--previews_dir=frames", "--preview_every=2"}).exit_code, 0);
+  EXPECT_EQ(service_.requests().back().preview().every_steps(), 2u);
+}
+
+TEST_F(DenoiseTest, DatasetOfAStudentSaysItsChain) {
+  service_.distilled_steps = 4;
+  ASSERT_EQ(Denoise({"dataset", "--out=set", "--per_digit=1"}).exit_code, 0);
+  const nlohmann::json manifest = nlohmann::json::parse(Slurp(folder_.File("set/manifest.json")));
+  const std::string text = manifest.dump();
+  EXPECT_THAT(text, HasSubstr(R"("--sampler":"ddim")"));
+  EXPECT_THAT(text, HasSubstr(R"("--steps":4)"));
+}
+
+TEST_F(DenoiseTest, JsonOfANameThatIsNoUtf8IsJson) {
+  for (const std::string command : {"7", "--grid", "dataset"}) {
+    const std::string name = command == "dataset" ? "caf\xe9" : "caf\xe9.png";
+    std::vector<std::string> arguments = {command, "--json", "--out=" + name};
+    if (command == "dataset") arguments.push_back("--per_digit=1");
+    const ProgramResult result = Denoise(arguments);
+    EXPECT_EQ(result.exit_code, 0) << command << ": " << result.err;
+    EXPECT_TRUE(nlohmann::json::accept(result.out)) << result.out;
+    EXPECT_TRUE(std::filesystem::exists(folder_.File(name)));
+  }
+}
+
+TEST_F(DenoiseTest, ModelAsJsonHasWhatIsZeroToo) {
+  const nlohmann::json model = nlohmann::json::parse(Denoise({"--model", "--json"}).out);
+  EXPECT_EQ(model["distilled_steps"], 0);
+  EXPECT_EQ(model["supports_guidance"], false);
 }
 
 TEST_F(DenoiseTest, BenchGoesOnAfterALevelThatFinishesNothing) {

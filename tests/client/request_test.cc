@@ -16,20 +16,29 @@ TEST(MakeRequestTest, LeavesToTheServerWhatNoFlagSays) {
   EXPECT_EQ(request.count(), 1u);
 }
 
+TEST(ExpectedStepsTest, OfAStudentAreItsOwn) {
+  ClientOptions options;
+  EXPECT_EQ(ExpectedSteps(options, 4), 4u);
+  options.sampler = v1::SAMPLER_DDIM;
+  EXPECT_EQ(ExpectedSteps(options, 4), 4u);
+  options.steps = 7;
+  EXPECT_EQ(ExpectedSteps(options, 4), 7u) << "which the server refuses in words";
+}
+
 TEST(ExpectedStepsTest, AreTheFlagsOrTheSamplersOwn) {
   ClientOptions options;
-  EXPECT_EQ(ExpectedSteps(options), 1000u);
+  EXPECT_EQ(ExpectedSteps(options, 0), 1000u);
   options.sampler = v1::SAMPLER_DDIM;
-  EXPECT_EQ(ExpectedSteps(options), 50u);
+  EXPECT_EQ(ExpectedSteps(options, 0), 50u);
   options.sampler = v1::SAMPLER_DPM_SOLVER_PP_2M;
-  EXPECT_EQ(ExpectedSteps(options), 20u);
+  EXPECT_EQ(ExpectedSteps(options, 0), 20u);
   options.steps = 7;
-  EXPECT_EQ(ExpectedSteps(options), 7u);
+  EXPECT_EQ(ExpectedSteps(options, 0), 7u);
 }
 
 uint32_t FrameEvery(const ClientOptions& options) {
   v1::GenerateDigitRequest request;
-  AskForPreviews(options, request);
+  AskForPreviews(options, ExpectedSteps(options, 0), request);
   return request.preview().every_steps();
 }
 
