@@ -127,6 +127,47 @@ describe('A link', () => {
   });
 });
 
+describe('A link in a form that was filled', () => {
+  test('draws what it names alone, and again after something else', async () => {
+    const page = await visit();
+    await fill(page, {steps: '3', guidance: '2', size: '32'});
+    const link = 'view=one&digit=8&seed=77&sampler=dpm_solver_pp_2m';
+    for (let round = 0; round < 2; round++) {
+      await page.evaluate((hash) => location.hash = hash, link);
+      await said(page, /seed 77/);
+      same((await pictures(page))[0], await server.picture('8.png?seed=77&sampler=dpm_solver_pp_2m'));
+      await draw(page, {...fast, digit: 1, seed: '78'});
+    }
+    await page.done();
+  });
+
+  test('may ask for a size of its own, and hears what is not offered', async () => {
+    const page = await visit({hash: '#view=one&digit=8&seed=77&sampler=ddim&steps=2&size=300'});
+    await finished(page);
+    same((await pictures(page))[0], await server.picture('8.png?seed=77&sampler=ddim&steps=2&size=300'));
+    await page.evaluate(() => location.hash = 'view=one&digit=8&seed=78&sampler=euler&steps=2');
+    assert.match(await notice(page), /This link asks for sampler euler, which is not offered here\./);
+    await finished(page);
+    await page.done();
+  });
+
+  test('names the model that drew, not that of when the page was opened', async () => {
+    let old = true;
+    const page = await visit({route: (page) => page.route('**/v1/model', async (route) => {
+      const response = await route.fetch();
+      const model = await response.json();
+      await route.fulfill({response, json: old ? {...model, modelVersion: 'old'} : model});
+    })});
+    await page.locator('#model', {hasText: 'model old'}).waitFor();
+    old = false;
+    await draw(page, {...fast, seed: '3'});
+    const {modelVersion} = await (await fetch(`${server.url}/v1/model`)).json();
+    assert.equal(address(page).get('model'), modelVersion);
+    await page.locator('#model', {hasText: `model ${modelVersion}`}).waitFor();
+    await page.done();
+  });
+});
+
 describe('Several at once', () => {
   test('are the same seed by three samplers', async () => {
     const page = await visit();
@@ -204,6 +245,27 @@ describe('A file', () => {
     assert.deepEqual(gif.map((frame) => frame.pixels), frames.map((frame) => frame.pixels));
   });
 
+  test('whose frames must be asked for again can be stopped, and leaves the facts as they were', async () => {
+    let asked = 0;
+    const other = await visit({route: (page) => page.route('**/v1/digits:generate', async (route) => {
+      if (++asked > 1) return;  // never answered
+      const response = await route.fetch();
+      const lines = (await response.text()).split('\n').filter((line) => !line.includes('"preview"'));
+      await route.fulfill({response, body: lines.join('\n')});
+    })});
+    await draw(other, {digit: 7, seed: '5', sampler: 'ddim', steps: '9', size: '32'});
+    const before = await facts(other);
+    for (const kind of ['apng', 'gif']) {
+      await other.click(`#${kind}`);
+      await other.locator('#facts', {hasText: 'fetching step 8 of 9 again'}).waitFor();
+    }
+    await other.keyboard.press('Escape');
+    await other.locator('#facts', {hasText: before}).waitFor();
+    assert.equal(await isEnabled(other, '#stop'), false);
+    assert.equal(asked, 3);
+    await other.done();
+  });
+
   test('of a comparison has its pictures side by side', async () => {
     const other = await visit();
     await draw(other, {view: 'compare', seed: '4', steps: '5', size: '32'});
@@ -252,6 +314,17 @@ describe('An error', () => {
     await draw(page, {...fast, guidance: ''});
     assert.equal(await page.locator('[aria-invalid]').count(), 0);
     assert.equal(await page.isVisible('#notice'), false);
+    await page.done();
+  });
+
+  test('in a number is told in words for people, and a comma is a point', async () => {
+    const page = await failing();
+    await fill(page, {...fast, seed: '5', steps: 'ten', guidance: 'much'});
+    await page.click('#draw');
+    assert.match(await notice(page), /steps: must be a whole number, or empty, got ten\s*guidance: must be a number, such as 1\.5/);
+    for (const name of ['steps', 'guidance']) assert.equal(await page.getAttribute(`#${name}`, 'aria-invalid'), 'true');
+    await draw(page, {...fast, steps: ' 10 ', guidance: '1,5'});
+    same((await pictures(page))[0], await server.picture('7.png?seed=5&sampler=ddim&steps=10&guidance_scale=1.5'));
     await page.done();
   });
 
@@ -370,6 +443,9 @@ describe('A server with tokens', () => {
     const guarded = await startServer(['--tokens', temporary('tokens', line)]);
     const page = await open(browser, guarded.url, {expectFailures: true});
     await page.locator('#token').waitFor();
+    await page.fill('#token', 'sesame\u200b');
+    await page.keyboard.press('Enter');
+    assert.match(await notice(page), /A token is one word of printable ASCII characters, and this is not/);
     await page.fill('#token', 'wrong');
     await page.keyboard.press('Enter');
     await page.waitForFunction(() => document.querySelector('#token')?.value === '');
@@ -601,6 +677,27 @@ describe('Anybody', () => {
     });
     await draw(page, {seed: '2', sampler: 'ddpm', steps: '100'});
     assert.ok(await page.evaluate(() => window.sources.size) <= 2);  // noise, then the picture
+    await page.done();
+  });
+
+  test('who prefers less motion sees no frames on a wall', async () => {
+    const page = await visit({reducedMotion: 'reduce'});
+    await page.evaluate(() => {
+      window.sources = new Map();
+      new MutationObserver((changes) => changes.forEach(({target}) => window.sources.set(target, (window.sources.get(target) ?? 0) + 1)))
+          .observe(document.querySelector('#pictures'), {attributes: true, attributeFilter: ['src'], subtree: true});
+    });
+    await draw(page, {view: 'wall', seed: '2', sampler: 'ddim', steps: '10'});
+    assert.equal(await page.evaluate(() => Math.max(...window.sources.values())), 1);
+    await page.done();
+  });
+
+  test('hears of a drawing in two places alone', async () => {
+    const page = await visit();
+    await draw(page, fast);
+    const live = await page.locator('output, [role=status], [role=alert], [aria-live]').evaluateAll((elements) =>
+      elements.filter((element) => element.ariaLive !== 'off').map((element) => element.id));
+    assert.deepEqual(live.sort(), ['notice', 'said']);
     await page.done();
   });
 

@@ -5,7 +5,8 @@
 
 const SHOWN_MS = 2400;
 
-const still = matchMedia('(prefers-reduced-motion: reduce)');
+/** Whether less motion is preferred. */
+export const still = matchMedia('(prefers-reduced-motion: reduce)');
 
 /** 32x32 pixels of the noise that every chain starts from. */
 export function noise() {

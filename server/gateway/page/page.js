@@ -3,7 +3,7 @@
 
 import {apng, fromBase64, gif, greys} from './animation.js';
 import {FRAMES, SAMPLERS, WALL_CALLS, newSeed, requestOf, wallOf} from './ask.js';
-import {Chain, noise} from './chain.js';
+import {Chain, noise, still} from './chain.js';
 import {Classes, DIGITS} from './classes.js';
 import {watchServer} from './live.js';
 import {ServerError, generate, getModel, setToken} from './server.js';
@@ -20,6 +20,8 @@ let classes = DIGITS;  // of the model, once it is known
 let running = null;  // AbortController of what is being drawn
 let shown = null;  // what the pictures show: {view, ask, chains, done}
 let keeping = new AbortController();  // of what is being saved
+let begun = '';  // the address that is drawn, or was
+let linked = '';  // the model that the link was made with which is followed
 
 const make = (tag, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
@@ -31,8 +33,22 @@ const make = (tag, properties = {}, ...children) => {
 
 /** What the form says, as texts, without guidance where the model has learned none. */
 function readForm() {
-  const ask = Object.fromEntries(new FormData(form));
-  return $('guided').hidden ? {...ask, guidance: ''} : ask;
+  const ask = Object.fromEntries([...new FormData(form)].map(([name, text]) => [name, text.trim()]));
+  // Some telephones offer no point.
+  return {...ask, guidance: $('guided').hidden ? '' : ask.guidance.replace(',', '.')};
+}
+
+const SHAPES = {
+  seed: [/^\d*$/, 'a whole number'],
+  steps: [/^\d*$/, 'a whole number'],
+  guidance: [/^(-?\d+(\.\d*)?)?$/, 'a number, such as 1.5'],
+};
+
+/** What the server could not even read. */
+function checkShapes(ask) {
+  const fields = Object.keys(SHAPES).filter((name) => !SHAPES[name][0].test(ask[name] ?? ''));
+  const words = fields.map((name) => `${name}: must be ${SHAPES[name][1]}, or empty, got ${ask[name]}`);
+  if (fields.length > 0) throw new ServerError('INVALID_ARGUMENT', words.join('\n'), {fields});
 }
 
 /** The address of what is shown: all that decides its pixels, and the model that drew it. */
@@ -41,14 +57,29 @@ function writeAddress(ask) {
   const parts = {...ask, fill: ask.view === 'wall' ? ask.fill : '', model: model?.modelVersion};
   for (const [name, value] of Object.entries(parts)) if (value) link.set(name, value);
   history.replaceState(null, '', `#${link}`);
+  begun = location.hash;
 }
 
-/** Fills the form from the address; whether it names a picture. */
+/** What the form cannot hold is returned, in words. */
+function setField(name, value) {
+  const input = field(name);
+  if (!input) return [];
+  const before = input.value;
+  if (name === 'size' && /^\d+$/.test(value) && ![...input.options].some((option) => option.value === value)) input.add(new Option(value));
+  input.value = value;
+  if (input.value === value) return [];
+  input.value = before;
+  return [`${name} ${value}`];
+}
+
+/** Fills the form from the address. Whether it names a picture, and then nothing of the form before counts. */
 function readAddress() {
   const link = new URLSearchParams(location.hash.slice(1));
-  for (const [name, value] of link) if (field(name)) field(name).value = value;
+  const namesPicture = link.has('seed');
+  if (namesPicture) form.reset();
+  const unknown = [...link].flatMap(([name, value]) => setField(name, value));
   followView();
-  return link.has('seed');
+  return {namesPicture, unknown};
 }
 
 // --- Drawing ---------------------------------------------------------------------------------------------------------
@@ -86,7 +117,10 @@ async function drawAll(request, on, signal) {
       let left = request.count ?? 1;
       for await (const event of generate(request, signal)) {
         if (event.accepted && attempt > 0) hideNotice();
-        if (event.accepted) request.seed = event.accepted.seed;
+        if (event.accepted) {
+          request.seed = event.accepted.seed;
+          noteModel(event.accepted.modelVersion);
+        }
         if (event.image) left--;
         on(event);
       }
@@ -163,7 +197,7 @@ async function drawWall(ask, signal) {
   const began = performance.now();
   let done = 0;
   const on = (row) => ({preview, image}) => {
-    const frame = preview ?? image;
+    const frame = image ?? (still.matches ? null : preview);
     if (!frame) return;
     const tile = tiles[row * count + frame.imageIndex];
     if (!tile.dataset.done) tile.src = `data:image/png;base64,${frame.png}`;
@@ -194,15 +228,17 @@ async function together(jobs, signal, lanes = jobs.length) {
 const VIEWS = {one: drawOne, compare: drawCompared, wall: drawWall};
 
 async function draw() {
-  running?.abort();
-  keeping.abort();
+  stop();
+  linked = '';
   const mine = running = new AbortController();
   hideNotice();
   markFields([]);
   enable($('stop'), true);
   $('stage').ariaBusy = 'true';
   try {
-    await VIEWS[field('view').value](readForm(), mine.signal);
+    const ask = readForm();
+    checkShapes(ask);
+    await VIEWS[ask.view](ask, mine.signal);
     shown.done = true;
   } catch (error) {
     if (running === mine) fail(error);
@@ -217,6 +253,7 @@ async function draw() {
 
 function stop() {
   running?.abort();
+  keeping.abort();
 }
 
 // --- What is shown ---------------------------------------------------------------------------------------------------
@@ -233,7 +270,9 @@ function show(what, element = null) {
 
 function say(facts, aloud = null) {
   $('facts').textContent = facts;
-  if (aloud) $('said').textContent = aloud;
+  if (!aloud) return;
+  shown.facts = facts;
+  $('said').textContent = aloud;
 }
 
 const enable = (element, yes) => element.setAttribute('aria-disabled', String(!yes));
@@ -315,7 +354,11 @@ function askForToken(error, next) {
       make('button', {textContent: 'Use'}));
   ask.onsubmit = (event) => {
     event.preventDefault();
-    setToken(input.value.trim());
+    const token = input.value.trim();
+    if (!/^[\x21-\x7e]+$/.test(token)) {
+      return askForToken({message: 'A token is one word of printable ASCII characters, and this is not: some may be invisible.'}, next);
+    }
+    setToken(token);
     hideNotice();
     if (!model) start();
     next();
@@ -373,15 +416,22 @@ async function completeChain(chain, ask, signal) {
 }
 
 async function saveChain(kind) {
-  const {ask, chains: [chain]} = shown;
-  const facts = $('facts').textContent;
+  const {ask, chains: [chain], facts} = shown;
   keeping.abort();
-  keeping = new AbortController();
-  await completeChain(chain, ask, keeping.signal);
-  const pngs = chain.frames.map((frame) => fromBase64(frame.png));
-  const times = pngs.map((_, i) => i < pngs.length - 1 ? Math.max(20, Math.round(240 / pngs.length) * 10) : 2000);
-  save(kind === 'gif' ? gif(await Promise.all(pngs.map(greys)), times) : apng(pngs, times), kind);
-  say(facts, `Saved ${pngs.length} frames.`);
+  const mine = keeping = new AbortController();
+  enable($('stop'), true);
+  try {
+    await completeChain(chain, ask, mine.signal);
+    const pngs = chain.frames.map((frame) => fromBase64(frame.png));
+    const times = pngs.map((_, i) => i < pngs.length - 1 ? Math.max(20, Math.round(240 / pngs.length) * 10) : 2000);
+    save(kind === 'gif' ? gif(await Promise.all(pngs.map(greys)), times) : apng(pngs, times), kind);
+    say(facts, `Saved ${pngs.length} frames.`);
+  } finally {
+    if (keeping === mine && !running) {
+      say(facts);
+      enable($('stop'), false);
+    }
+  }
 }
 
 async function copyLink() {
@@ -417,6 +467,23 @@ function describeModel() {
   SAMPLERS.ddpm.steps = Math.min(1000, model.noiseSchedule?.numTrainTimesteps ?? 1000);
 }
 
+/** Of a picture that begins: a server may have got another model since the page was opened. */
+function noteModel(version) {
+  if (!version) return;
+  if (linked && linked !== version) notify('Another picture', `This link was made with model ${linked}. Here it is ${version} that draws.`);
+  linked = '';
+  if (version === model.modelVersion) return;
+  model.modelVersion = version;
+  if (shown.ask.seed) writeAddress(shown.ask);
+  getModel().then(adopt).catch(() => {});  // the picture is drawn all the same
+}
+
+function adopt(answer) {
+  model = answer;
+  describeModel();
+  followView();
+}
+
 /** Of a student, which has learnt to draw in so many steps of DDIM alone. */
 function offerOneChain(steps) {
   SAMPLERS.ddim.steps = steps;
@@ -448,31 +515,30 @@ function offerClasses(offered) {
 
 async function start() {
   const never = new AbortController().signal;
-  for (let attempt = 0; !model; attempt++) {
+  let answer = null;
+  for (let attempt = 0; !answer; attempt++) {
     try {
-      model = await getModel();
+      answer = await getModel();
     } catch (error) {
       if (!error.passes) return error.status === 'UNAUTHENTICATED' ? askForToken(error, beginFromAddress) : fail(error);
       await waitToRetry(error, Math.min(attempt, 3), never);
     }
   }
   hideNotice();
-  describeModel();
-  followView();
+  adopt(answer);
   beginFromAddress();
 }
 
-let begun = '';
-
 /** Draws what the address names, once. With another model the same seed gives another picture: that is said. */
 function beginFromAddress() {
-  if (!model || begun === location.hash || !readAddress()) return;
+  if (!model || begun === location.hash) return;
+  const {namesPicture, unknown} = readAddress();
+  if (!namesPicture) return;
   begun = location.hash;
-  const theirs = new URLSearchParams(begun.slice(1)).get('model') ?? model.modelVersion;
+  const theirs = new URLSearchParams(begun.slice(1)).get('model') ?? '';
   draw();
-  if (theirs !== model.modelVersion) {
-    notify('Another picture', `This link was made with model ${theirs}. Here it is ${model.modelVersion} that draws.`);
-  }
+  linked = theirs;
+  if (unknown.length > 0) notify('Another picture', `This link asks for ${unknown.join(', ')}, which is not offered here.`);
 }
 
 function listen() {
