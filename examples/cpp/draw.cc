@@ -58,7 +58,7 @@ const std::map<std::string, denoised::v1::Sampler> kSamplers = {
 constexpr char kUsage[] = R"(usage: draw DIGIT [OPTION...]
   --server HOST:PORT   default: localhost:50051
   --seed N             0 to 2^64-1; default: the server draws one
-  --sampler NAME       ddpm, ddim or dpm_solver_pp_2m; default: ddpm
+  --sampler NAME       ddpm, ddim or dpm_solver_pp_2m; default: the server's
   --steps N            denoising steps; default: the sampler's own number
   --out FILE           PNG; default: digit-N.png
   --previews DIR       folder for frames on the way
@@ -71,7 +71,7 @@ struct Options {
   int32_t digit = 0;
   std::string server = "localhost:50051";
   std::optional<uint64_t> seed;
-  denoised::v1::Sampler sampler = denoised::v1::SAMPLER_DDPM;
+  denoised::v1::Sampler sampler = denoised::v1::SAMPLER_UNSPECIFIED;
   uint32_t steps = 0;
   std::string out, previews, ca, token_file;
   bool retry = true;

@@ -103,7 +103,7 @@ func parseOptions() options {
 		o.seed = &seed
 		return err
 	})
-	flags.Func("sampler", "ddpm, ddim or dpm_solver_pp_2m (default ddpm)", func(text string) error {
+	flags.Func("sampler", "ddpm, ddim or dpm_solver_pp_2m (default: the server's)", func(text string) error {
 		sampler, known := samplers[text]
 		if !known {
 			return errors.New("must be ddpm, ddim or dpm_solver_pp_2m")

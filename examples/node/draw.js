@@ -36,7 +36,7 @@ const SAMPLERS = {ddpm: 'SAMPLER_DDPM', ddim: 'SAMPLER_DDIM', dpm_solver_pp_2m: 
 const USAGE = `usage: draw.js DIGIT [OPTION...]
   --server HOST:PORT   default: localhost:50051
   --seed N             0 to 2^64-1; default: the server draws one
-  --sampler NAME       ddpm, ddim or dpm_solver_pp_2m; default: ddpm
+  --sampler NAME       ddpm, ddim or dpm_solver_pp_2m; default: the server's
   --steps N            denoising steps; default: the sampler's own number
   --out FILE           PNG; default: digit-N.png
   --previews DIR       folder for frames on the way
@@ -54,7 +54,7 @@ function parseOptions() {
   const options = {
     server: {type: 'string', default: 'localhost:50051'},
     seed: {type: 'string'},
-    sampler: {type: 'string', default: 'ddpm'},
+    sampler: {type: 'string'},
     steps: {type: 'string', default: '0'},
     out: {type: 'string'},
     previews: {type: 'string'},
@@ -69,7 +69,7 @@ function parseOptions() {
     check(positionals.length === 1 && /^\d{1,9}$/.test(positionals[0]), `one digit, 0 to 9, got "${positionals}"`);
     check(isHostPort(values.server), `--server must be HOST:PORT, with a port of 1 to 65535, got "${values.server}"`);
     check(values.seed === undefined || isSeed(values.seed), `--seed must be 0 to ${MAX_SEED}, got "${values.seed}"`);
-    check(values.sampler in SAMPLERS, `--sampler must be one of ${Object.keys(SAMPLERS)}, got ${values.sampler}`);
+    check(values.sampler === undefined || values.sampler in SAMPLERS, `--sampler must be one of ${Object.keys(SAMPLERS)}, got ${values.sampler}`);
     check(/^\d{1,9}$/.test(values.steps), `--steps must be a number, got "${values.steps}"`);
     check(!values['token-file'] || values.ca,
         '--token-file takes --ca: without TLS everybody on the way could read the token');
@@ -97,7 +97,7 @@ function makeRequest(options) {
   return {
     digit: options.digit,
     seed: options.seed,
-    sampler: SAMPLERS[options.sampler],
+    sampler: SAMPLERS[options.sampler] ?? 'SAMPLER_UNSPECIFIED',
     steps: Number(options.steps),
     preview: options.previews && {everySteps: PREVIEW_EVERY, kind: 'PREVIEW_KIND_PREDICTED_CLEAN'},
   };
@@ -128,7 +128,10 @@ async function draw(options) {
   const client = connect(options);
   if (options.previews) fs.mkdirSync(options.previews, {recursive: true});
   const call = client.generateDigit(makeRequest(options), {deadline: Date.now() + TIMEOUT_MILLISECONDS});
-  process.once('SIGINT', () => call.cancel()); // the server sees it, and stops drawing
+  process.once('SIGINT', () => {
+    options.interrupted = true;
+    call.cancel(); // the server sees it, and stops drawing
+  });
   try {
     let accepted;
     for await (const response of call) {
@@ -188,9 +191,8 @@ async function main() {
   try {
     await draw(options);
   } catch (error) {
-    const cancelled = error.code === grpc.status.CANCELLED;
-    console.error(`error: ${cancelled ? 'cancelled' : errorText(error)}`);
-    process.exitCode = cancelled ? 130 : 1;
+    console.error(`error: ${options.interrupted ? 'cancelled' : errorText(error)}`);
+    process.exitCode = options.interrupted ? 130 : 1;
   }
 }
 

@@ -41,7 +41,7 @@ def parse_arguments():
     parser.add_argument("digit", type=int, help="0 to 9")
     parser.add_argument("--server", default="localhost:50051", type=_host_port, help="host:port (default: %(default)s)")
     parser.add_argument("--seed", type=_uint64, help="0 to 2^64-1 (default: the server draws one)")
-    parser.add_argument("--sampler", choices=SAMPLERS, default="ddpm", help="default: %(default)s")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="default: the server's")
     parser.add_argument("--steps", type=_uint32, default=0, help="denoising steps (default: the sampler's own number)")
     parser.add_argument("--out", type=pathlib.Path, help="PNG file (default: digit-N.png)")
     parser.add_argument("--previews", type=pathlib.Path, metavar="DIR", help="folder for frames on the way")
@@ -77,7 +77,7 @@ def make_request(arguments):
     request = pb.GenerateDigitRequest(
         digit=arguments.digit,
         seed=arguments.seed,
-        sampler=SAMPLERS[arguments.sampler],
+        sampler=SAMPLERS.get(arguments.sampler, pb.SAMPLER_UNSPECIFIED),
         steps=arguments.steps,
     )
     if arguments.previews:

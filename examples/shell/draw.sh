@@ -36,7 +36,7 @@ mistyped() {
 }
 
 parse_arguments() {
-  server=localhost:50051 seed='' sampler=ddpm steps=0 out='' previews='' ca='' token_file='' retry=1 digit=${1-}
+  server=localhost:50051 seed='' sampler='' steps=0 out='' previews='' ca='' token_file='' retry=1 digit=${1-}
   if [[ $digit == --help ]]; then usage && exit; fi
   [[ $digit =~ ^(-?)([0-9]{1,9})$ ]] || mistyped "the digit comes first, 0 to 9, got \"$digit\""
   digit=${BASH_REMATCH[1]}$((10#${BASH_REMATCH[2]})) # no zeros before it, which JSON does not know
@@ -64,7 +64,7 @@ parse_arguments() {
     esac
     shift 2
   done
-  [[ $sampler =~ ^(ddpm|ddim|dpm_solver_pp_2m)$ ]] || mistyped "--sampler must be ddpm, ddim or dpm_solver_pp_2m"
+  [[ $sampler =~ ^(|ddpm|ddim|dpm_solver_pp_2m)$ ]] || mistyped "--sampler must be ddpm, ddim or dpm_solver_pp_2m"
   [[ $steps =~ ^[0-9]{1,9}$ ]] || mistyped "--steps must be a number, got \"$steps\""
   steps=$((10#$steps))
   if [[ $token_file && ! $ca ]]; then
@@ -80,7 +80,8 @@ is_host_port() { [[ $1 =~ ^.+:([0-9]{1,5})$ ]] && ((10#${BASH_REMATCH[1]} >= 1 &
 
 # In proto3's JSON 64-bit numbers are texts, which no program rounds on the way.
 make_request() {
-  local request="\"digit\": $digit, \"sampler\": \"SAMPLER_${sampler^^}\", \"steps\": $steps"
+  local request="\"digit\": $digit, \"steps\": $steps"
+  if [[ $sampler ]]; then request+=", \"sampler\": \"SAMPLER_${sampler^^}\""; fi
   if [[ $seed ]]; then request+=", \"seed\": \"$seed\""; fi
   if [[ $previews ]]; then
     request+=", \"preview\": {\"everySteps\": $preview_every, \"kind\": \"PREVIEW_KIND_PREDICTED_CLEAN\"}"

@@ -30,7 +30,7 @@ mistyped() {
 }
 
 parse_arguments() {
-  server=http://localhost:8080 seed='' sampler=ddpm steps=0 out='' previews='' ca='' token_file='' retry=1 digit=${1-}
+  server=http://localhost:8080 seed='' sampler='' steps=0 out='' previews='' ca='' token_file='' retry=1 digit=${1-}
   if [[ $digit == --help ]]; then usage && exit; fi
   [[ $digit =~ ^(-?)([0-9]{1,9})$ ]] || mistyped "the digit comes first, 0 to 9, got \"$digit\""
   digit=${BASH_REMATCH[1]}$((10#${BASH_REMATCH[2]})) # no zeros before it, which JSON does not know
@@ -55,7 +55,7 @@ parse_arguments() {
     esac
     shift 2
   done
-  [[ $sampler =~ ^(ddpm|ddim|dpm_solver_pp_2m)$ ]] || mistyped "--sampler must be ddpm, ddim or dpm_solver_pp_2m"
+  [[ $sampler =~ ^(|ddpm|ddim|dpm_solver_pp_2m)$ ]] || mistyped "--sampler must be ddpm, ddim or dpm_solver_pp_2m"
   [[ $steps =~ ^[0-9]{1,9}$ ]] || mistyped "--steps must be a number, got \"$steps\""
   steps=$((10#$steps))
   [[ $server =~ ^https?:// ]] || mistyped "--server must begin with http:// or https://, got \"$server\""
@@ -87,7 +87,7 @@ make_flags() {
 
 # The picture alone. Ends with curl's exit status; a refusal is in $work/answer.
 get_picture() {
-  local query="sampler=$sampler&steps=$steps${seed:+&seed=$seed}"
+  local query="steps=$steps${sampler:+&sampler=$sampler}${seed:+&seed=$seed}"
   curl "${flags[@]}" --output "$work/answer" \
     --write-out '%header{x-denoised-seed}, model %header{x-denoised-model}' \
     "$server/v1/digits/$digit.png?$query" >"$work/told" 2>"$work/errors" &
@@ -99,7 +99,8 @@ get_picture() {
 
 # Every event, and the frames on the way. Ends as get_picture does.
 follow_events() {
-  local request="\"digit\": $digit, \"sampler\": \"SAMPLER_${sampler^^}\", \"steps\": $steps" pictures
+  local request="\"digit\": $digit, \"steps\": $steps" pictures
+  if [[ $sampler ]]; then request+=", \"sampler\": \"SAMPLER_${sampler^^}\""; fi
   if [[ $seed ]]; then request+=", \"seed\": \"$seed\""; fi # in proto3's JSON 64-bit numbers are texts
   request+=", \"preview\": {\"everySteps\": $preview_every, \"kind\": \"PREVIEW_KIND_PREDICTED_CLEAN\"}"
   mkdir -p "$previews" || fail 1 "cannot write $previews"

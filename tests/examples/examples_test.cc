@@ -49,8 +49,9 @@ class ExampleTest : public testing::TestWithParam<Example> {
     arguments.insert(arguments.end(), {"--server", server});
     return GetParam().Command(arguments);
   }
-  ProgramResult Run(const std::string& server, const std::vector<std::string>& arguments) const {
-    return RunProgram(Command(server, arguments), {}, folder_.path());
+  ProgramResult Run(const std::string& server, const std::vector<std::string>& arguments,
+                    const std::vector<std::string>& variables = {}) const {
+    return RunProgram(Command(server, arguments), variables, folder_.path());
   }
 
   // What is in the folder of frames.
@@ -69,8 +70,9 @@ class ExampleTest : public testing::TestWithParam<Example> {
 // A slow reader misses frames, so of a long chain some are there and not always the same.
 TEST_P(ExampleTest, FramesOnTheWayAreKept) {
   const Served served(OneThread());
+  const std::string other_digits = "JAVA_TOOL_OPTIONS=-Duser.language=ar -Duser.country=EG";  // than 0 to 9
   const ProgramResult result =
-      Run(served.address(), {"3", "--seed", kSeed, "--previews", "frames", "--out", "three.png"});
+      Run(served.address(), {"3", "--seed", kSeed, "--previews", "frames", "--out", "three.png"}, {other_digits});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("three.png  256x256, seed 18446744073709551557, 1000 steps, model "));
   const std::vector<std::string> frames = Frames();
@@ -80,6 +82,14 @@ TEST_P(ExampleTest, FramesOnTheWayAreKept) {
     EXPECT_THAT(Slurp(folder_.File("frames/" + frame)), StartsWith("\x89PNG"));
     EXPECT_THAT(result.out, HasSubstr(" of 1000: frames/" + frame + "\n"));
   }
+}
+
+// Which draws in one way alone: a program that names another when nobody has asked for it is refused.
+TEST_P(ExampleTest, TheServersOwnSamplerIsTheDefault) {
+  const Served served(OneThread({"--checkpoint=" DENOISED_SOURCE_DIR "/models/mnist-4-steps.pt"}));
+  const ProgramResult result = Run(served.address(), {"3", "--seed", "5"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("digit-3.png  256x256, seed 5, 4 steps, model "));
 }
 
 TEST_P(ExampleTest, MistakesAreToldInWords) {
@@ -437,6 +447,16 @@ TEST_F(CurlTest, ThePictureAloneAndTheOneOfTheEventsAreWhatDenoiseDraws) {
   EXPECT_TRUE(Slurp(folder_.File("seven.png")) == Slurp(folder_.File("denoise.png")));
   EXPECT_THAT(events.out, HasSubstr("step 50 of 50: frames/step-0050.png\n"));
   EXPECT_THAT(Slurp(folder_.File("frames/step-0050.png")), StartsWith("\x89PNG"));
+}
+
+TEST_F(CurlTest, TheServersOwnSamplerIsTheDefault) {
+  Served served(
+      OneThread({"--http_listen=127.0.0.1:0", "--checkpoint=" DENOISED_SOURCE_DIR "/models/mnist-4-steps.pt"}));
+  const std::string url = "http://127.0.0.1:" + served.server().AwaitLine("a page on http://127.0.0.1:");
+  EXPECT_THAT(Run(url, {"3", "--seed", "5"}).out, StartsWith("digit-3.png  seed 5, model "));
+  const ProgramResult events = Run(url, {"3", "--seed", "5", "--previews", "frames"});
+  EXPECT_EQ(events.exit_code, 0) << events.err;
+  EXPECT_THAT(events.out, HasSubstr("digit-3.png  seed 5, model "));
 }
 
 TEST_F(CurlTest, RefusalsAreInTheServersWords) {

@@ -286,7 +286,9 @@ TEST_F(ReadersTest, TrickleReaderLosesItsCallThoughEachReadIsInTime) {
     std::this_thread::sleep_for(milliseconds(1000));
   }
   EXPECT_LT(images, 8);
-  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(status.error_message(), "Cancelled on the server side");  // docs/faults.md says so
   AwaitMetric("denoised_requests_in_flight", "0");
   EXPECT_NE(Metric("denoised_wasted_steps_total{reason=\"slow_reader\"}"), "0");
   EXPECT_TRUE(EveryPlaceIsFree());

@@ -59,6 +59,18 @@ TEST(OpenApiTest, SchemasHaveTheFieldsOfTheContract) {
   }
 }
 
+// What a request hears that never became a call is no JSON, which a generated client must know.
+TEST(OpenApiTest, EveryOperationHasAnAnswerForWhatIsNoCall) {
+  const json description = Description();
+  for (const auto& [path, operations] : description["paths"].items()) {
+    for (const auto& [method, operation] : operations.items()) {
+      EXPECT_EQ(operation["responses"]["default"]["$ref"], "#/components/responses/Refused") << method << " " << path;
+    }
+  }
+  EXPECT_EQ(Keys(description["components"]["responses"]["Refused"]["content"]),
+            (std::set<std::string>{"application/json", "text/plain"}));
+}
+
 TEST(OpenApiTest, ReferencesLeadSomewhere) {
   const json description = Description();
   const json flat = description.flatten();

@@ -69,7 +69,7 @@ public final class Draw {
       usage: draw DIGIT [OPTION...]
         --server HOST:PORT   default: localhost:50051
         --seed N             0 to 2^64-1; default: the server draws one
-        --sampler NAME       ddpm, ddim or dpm_solver_pp_2m; default: ddpm
+        --sampler NAME       ddpm, ddim or dpm_solver_pp_2m; default: the server's
         --steps N            denoising steps; default: the sampler's own number
         --out FILE           PNG; default: digit-N.png
         --previews DIR       folder for frames on the way
@@ -82,7 +82,7 @@ public final class Draw {
     String server = "localhost:50051";
     /** Unsigned: beyond 2^63 it is negative for Java, and printed by toUnsignedString. */
     Long seed;
-    Sampler sampler = Sampler.SAMPLER_DDPM;
+    Sampler sampler = Sampler.SAMPLER_UNSPECIFIED;
     int steps;
     Path out;
     Path previews;
@@ -274,9 +274,9 @@ public final class Draw {
   }
 
   private static void savePreview(GenerateDigitResponse.Preview preview, Options options) throws IOException {
-    Path frame = options.previews.resolve(String.format("step-%04d.png", preview.getStep()));
+    Path frame = options.previews.resolve(String.format(Locale.ROOT, "step-%04d.png", preview.getStep()));
     Files.write(frame, preview.getPng().toByteArray());
-    System.out.printf("step %d of %d: %s%n", preview.getStep(), preview.getTotalSteps(), frame);
+    System.out.printf(Locale.ROOT, "step %d of %d: %s%n", preview.getStep(), preview.getTotalSteps(), frame);
   }
 
   private static void saveImage(
@@ -284,6 +284,7 @@ public final class Draw {
       throws IOException {
     Files.write(options.out, image.getPng().toByteArray());
     System.out.printf(
+        Locale.ROOT,
         "%s  %dx%d, seed %s, %d steps, model %s%n",
         options.out,
         image.getWidth(),
