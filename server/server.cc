@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <future>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -285,7 +286,12 @@ bool Server::Rebuild() {
   const auto status = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> result = status->get_future();
   const int64_t load = models_.RequestReload("the engine is lost");
-  std::thread([this, load, status] { status->set_value(models_.AwaitReload(load)); }).detach();
+  try {
+    std::thread([this, load, status] { status->set_value(models_.AwaitReload(load)); }).detach();
+  } catch (const std::system_error& e) {
+    spdlog::error("the engine cannot be built anew: no thread can be had ({})", e.code().message());
+    return false;
+  }
   if (result.wait_for(kMostSeconds) != std::future_status::ready) return false;
   const absl::Status reloaded = result.get();
   if (absl::IsCancelled(reloaded)) return true;  // it drains since, and needs no new engine

@@ -1,6 +1,7 @@
 #include "common/checkpoint/checkpoint.h"
 
 #include <caffe2/serialize/inline_container.h>
+#include <caffe2/serialize/istream_adapter.h>
 
 #include <map>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "common/support/digest.h"
 #include "common/support/file.h"
 #include "common/support/status_macros.h"
+#include "common/weights/archive.h"
 
 namespace denoised {
 namespace {
@@ -60,7 +62,7 @@ Module PlainCopy(const Module& unet) {
 
 using ExtraFiles = std::unordered_map<std::string, std::string>;  // text by name, as LibTorch wants them
 
-std::string Archive(const Module& unet, const ExtraFiles& files) {
+std::string ArchiveOf(const Module& unet, const ExtraFiles& files) {
   std::ostringstream stream;
   unet.save(stream, files);
   return std::move(stream).str();
@@ -101,7 +103,7 @@ std::vector<std::pair<std::string, std::string>> FindRecords(const std::string& 
 }
 
 std::map<std::string, std::string> CodeOf(const Module& unet) {
-  std::istringstream stream(Archive(unet, {{kMetadataFile, "{}"}}));
+  std::istringstream stream(ArchiveOf(unet, {{kMetadataFile, "{}"}}));
   PyTorchStreamReader reader(&stream);
   return CodeRecords(reader);
 }
@@ -118,6 +120,22 @@ absl::StatusOr<std::optional<GoldenRecord>> ReadGolden(PyTorchStreamReader& read
   return ParseGoldenRecord(GoldenRowsOf(metadata), ReadRecord(reader, record));
 }
 
+// LibTorch takes a file for its other format by these bytes, flatbuffers, whose code nobody has looked at, even if its
+// end makes it a ZIP file, which has a version and flags here.
+bool BeginsAsAZipFile(std::string_view bytes) {
+  return bytes.starts_with("PK\3\4") && bytes.substr(4, 4) != "PTMF";
+}
+
+// Records may be compressed, and code is: but not so that reading them takes much more memory than the file itself.
+absl::Status CheckUnpackedSize(const std::string& name, std::string_view bytes) {
+  constexpr uint64_t kMostBeyondTheFile = 16 << 20;
+  const absl::StatusOr<Archive> archive = Archive::Open(bytes);
+  if (!archive.ok()) return NotAnArchive(name, bytes);
+  const uint64_t unpacked = archive->UnpackedBytes();
+  if (unpacked <= bytes.size() + kMostBeyondTheFile) return absl::OkStatus();
+  return UnpacksTooFar(name, bytes.size(), unpacked);
+}
+
 struct Inspection {
   ModelMetadata metadata;
   std::optional<GoldenRecord> golden;
@@ -126,6 +144,8 @@ struct Inspection {
 
 // Reads the extra files and judges the code, running nothing.
 absl::StatusOr<Inspection> InspectArchive(const std::string& name, std::string_view bytes, GoldenUse golden_use) {
+  if (!BeginsAsAZipFile(bytes)) return NotAnArchive(name, bytes);
+  DENOISED_RETURN_IF_ERROR(CheckUnpackedSize(name, bytes));
   std::istringstream stream{std::string(bytes)};
   std::unique_ptr<PyTorchStreamReader> reader;
   std::string metadata_json;
@@ -181,7 +201,8 @@ absl::StatusOr<Checkpoint> Parse(const std::string& name, std::string_view bytes
     Checkpoint checkpoint;
     DENOISED_ASSIGN_OR_RETURN(Inspection inspection, InspectArchive(name, bytes, golden_use));
     std::istringstream stream{std::string(bytes)};
-    checkpoint.unet = torch::jit::load(stream, torch::kCPU);
+    // By the reader that has been used to judge the code: of a stream LibTorch would choose the format anew.
+    checkpoint.unet = torch::jit::load(std::make_shared<caffe2::serialize::IStreamAdapter>(&stream), torch::kCPU);
     checkpoint.unet.eval();
     DENOISED_RETURN_IF_ERROR(CheckParameters(name, inspection, checkpoint.unet));
     checkpoint.metadata = std::move(inspection.metadata);
@@ -207,13 +228,13 @@ PlainCheckpoint Plain(const Checkpoint& checkpoint) {
 absl::StatusOr<std::string> SerializeCheckpoint(ModelMetadata metadata, const Module& unet) {
   try {
     const Module copy = PlainCopy(unet);
-    const std::string bare = Archive(copy, {});
+    const std::string bare = ArchiveOf(copy, {});
     metadata.parameters_sha256 = ParametersSha256(copy);
     metadata.parameter_records = FindRecords(bare, copy);
     ExtraFiles files = {{kMetadataFile, SerializeModelMetadata(metadata)}};
     absl::StatusOr<std::string> golden = DrawGolden(metadata, bare);
     if (golden.ok()) files[kGoldenFile] = *std::move(golden);
-    return Archive(copy, files);
+    return ArchiveOf(copy, files);
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("cannot serialise the checkpoint: ", TorchErrorText(e)));
   }

@@ -4,6 +4,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <system_error>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -76,7 +77,13 @@ absl::Status ComparedWithTheFile(const Checkpoint& checkpoint, const GoldenRefer
 
 absl::StatusOr<GoldenReference> DrawReference(const ModelMetadata& metadata, const Module& unet) {
   absl::StatusOr<GoldenReference> reference = absl::UnknownError("not drawn");
-  std::thread([&] { reference = DrawOnThisThread(metadata, unet); }).join();
+  try {
+    std::thread([&] { reference = DrawOnThisThread(metadata, unet); }).join();
+  } catch (const std::system_error& e) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("LibTorch cannot draw with this checkpoint: no thread can be had (", e.code().message(),
+                     "); raise the limit of processes"));
+  }
   return reference;
 }
 

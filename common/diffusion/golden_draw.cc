@@ -78,13 +78,14 @@ absl::Status CheckNear(const GoldenRow& row, const char* circumstances, const st
   return Fault(row, circumstances, absl::StrCat("differs from the fp32 reference ", *too_far));
 }
 
-// As many rows as a step of so many network rows takes: the golden ones in turn, so that each meets several places.
+// As many rows as a step of so many network rows takes: the golden ones in turn, but for those that do not fit, so that
+// each meets several places.
 std::vector<const GoldenRow*> Company(const std::vector<GoldenRow>& rows, int network_rows, int slots) {
   std::vector<const GoldenRow*> company;
-  for (size_t i = 0; static_cast<int>(company.size()) < slots; ++i) {
+  for (size_t i = 0; static_cast<int>(company.size()) < slots && network_rows > 0; ++i) {
     const GoldenRow& row = rows[i % rows.size()];
+    if (NetworkRows(row) > network_rows) continue;
     network_rows -= NetworkRows(row);
-    if (network_rows < 0) break;
     company.push_back(&row);
   }
   return company;

@@ -60,7 +60,15 @@ absl::StatusOr<NoiseSchedule> NoiseSchedule::Create(const NoiseScheduleConfig& c
     return absl::InvalidArgumentError(absl::StrCat("betas must satisfy 0 < beta_start <= beta_end < 1, got beta_start ",
                                                    config.beta_start, " and beta_end ", config.beta_end));
   }
-  return NoiseSchedule(config, LinearBetas(config));
+  NoiseSchedule schedule(config, LinearBetas(config));
+  // Else a step divides by 0, or by what float32 has no number for.
+  constexpr double kLeastSignal = 1e-70;
+  const std::vector<double>& signal = schedule.alphas_cumprod_;
+  if (signal.front() < 1 && signal.back() > kLeastSignal) return schedule;
+  return absl::InvalidArgumentError(
+      absl::StrCat("beta_start ", config.beta_start, " and beta_end ", config.beta_end,
+                   signal.front() < 1 ? " leave nothing of the image at the last" : " make no noise at the first",
+                   " of ", config.num_train_timesteps, " timesteps"));
 }
 
 NoiseSchedule::NoiseSchedule(NoiseScheduleConfig config, std::vector<double> betas)

@@ -18,8 +18,8 @@
 
 namespace denoised {
 
-// An 8-bit greyscale PNG. The same pixels always give the same bytes. INVALID_ARGUMENT for an image without pixels, or
-// of more than libpng takes.
+// An 8-bit greyscale PNG. The same pixels always give the same bytes. INVALID_ARGUMENT for an image without pixels,
+// INTERNAL for one of more than libpng takes.
 absl::StatusOr<std::string> EncodePng(const GreyImage& image);
 
 // More than EncodePng ever makes of so many pixels, those of noise, which do not get smaller, included.

@@ -49,6 +49,11 @@ absl::Status TooSmallForItsNetwork(const std::string& name, size_t bytes) {
 
 bool MayHold(const UnetConfig& unet, size_t bytes) { return FewestParameterBytes(unet) <= bytes; }
 
+absl::Status UnpacksTooFar(const std::string& name, size_t bytes, uint64_t unpacked_bytes) {
+  return absl::InvalidArgumentError(absl::StrCat(name, " has ", bytes, " bytes and unpacks to ", unpacked_bytes,
+                                                 ", far more than what denoise-train writes; ", kCopyAgain));
+}
+
 absl::Status BadTensor(absl::StatusCode code, const std::string& name, const std::string& tensor,
                        const std::string& what) {
   return absl::Status(code, absl::StrCat(name, ": the tensor ", tensor, " ", what, "; ", kCopyAgain));

@@ -20,6 +20,7 @@ absl::Status UnreadableCheckpoint(const absl::Status& why);
 absl::Status NotAnArchive(const std::string& name, std::string_view bytes);
 absl::Status NotFromDenoiseTrain(const std::string& name);
 absl::Status TooSmallForItsNetwork(const std::string& name, size_t bytes);
+absl::Status UnpacksTooFar(const std::string& name, size_t bytes, uint64_t unpacked_bytes);
 
 // Whether a file of so many bytes can hold the network: a few kilobytes may describe one of many gigabytes.
 bool MayHold(const UnetConfig& unet, size_t bytes);

@@ -1,12 +1,14 @@
 #include "common/support/file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <system_error>
 #include <vector>
 
@@ -56,24 +58,41 @@ absl::Status WriteAll(int file, std::string_view bytes, const std::string& failu
   while (!bytes.empty()) {
     const ssize_t written = write(file, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {  // as of a pipe that others have set so
+      pollfd writable{.fd = file, .events = POLLOUT, .revents = 0};
+      poll(&writable, 1, /*timeout=*/-1);
+      continue;
+    }
     if (written < 0) return ErrnoStatus(errno, failure);
     bytes.remove_prefix(static_cast<size_t>(written));
   }
   return absl::OkStatus();
 }
 
-// `failure` says what failed in the user's words: the file itself has a temporary name.
-absl::Status WriteNewFile(const std::string& path, std::string_view bytes, const std::string& failure) {
-  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+// Of another process none has the same, though both may have one number, in containers of their own.
+std::string TemporaryName(const std::string& path) {
+  return absl::StrCat(path, ".", getpid(), ".", absl::Hex(std::random_device{}(), absl::kZeroPad8), ".tmp");
+}
+
+// `failure` says what failed in the user's words: the file itself has a temporary name. Who may read it is as of `old`,
+// if there is that.
+absl::Status WriteNewFile(const std::string& path, std::string_view bytes, const std::string& failure,
+                          const std::string& old = "") {
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (file.get() < 0) return ErrnoStatus(errno, failure);
+  struct stat info {};
+  if (!old.empty() && stat(old.c_str(), &info) == 0 && fchmod(file.get(), info.st_mode & 0777) != 0) {
+    return ErrnoStatus(errno, failure);
+  }
   DENOISED_RETURN_IF_ERROR(WriteAll(file.get(), bytes, failure));
   return fsync(file.get()) == 0 ? absl::OkStatus() : ErrnoStatus(errno, failure);
 }
 
-absl::Status FlushFolder(const std::string& path) {
+// So that a new name in it outlives a power cut. Some folders may be written and not read, and some file systems have
+// no such thing: what is written is there all the same.
+void FlushFolder(const std::string& path) {
   const Descriptor folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() < 0 || fsync(folder.get()) != 0) return ErrnoStatus(errno, absl::StrCat("cannot flush ", path));
-  return absl::OkStatus();
+  if (folder.get() >= 0) fsync(folder.get());
 }
 
 std::string FolderOf(const std::string& path) {
@@ -105,7 +124,7 @@ absl::Status MakeWritableFolder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot create the folder ", path));
-  const std::string probe = absl::StrCat(path, "/.", getpid(), ".tmp");
+  const std::string probe = TemporaryName(absl::StrCat(path, "/"));
   const absl::Cleanup remove_probe = [&probe] { unlink(probe.c_str()); };
   return WriteNewFile(probe, "", absl::StrCat("cannot write to the folder ", path));
 }
@@ -138,12 +157,13 @@ absl::Status WriteFileAtomically(const std::string& name, std::string_view bytes
   if (IsSpecialFile(name)) return WriteThrough(name, bytes, failure);
   if (std::filesystem::is_directory(name, error)) return absl::InvalidArgumentError(failure + ": it is a folder");
   const std::string path = TargetOf(name);
-  const std::string temporary = absl::StrCat(path, ".", getpid(), ".tmp");
+  const std::string temporary = TemporaryName(path);
   absl::Cleanup remove_temporary = [&temporary] { unlink(temporary.c_str()); };
-  DENOISED_RETURN_IF_ERROR(WriteNewFile(temporary, bytes, failure));
+  DENOISED_RETURN_IF_ERROR(WriteNewFile(temporary, bytes, failure, /*old=*/path));
   if (rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, failure);
   std::move(remove_temporary).Cancel();
-  return FlushFolder(FolderOf(path));
+  FlushFolder(FolderOf(path));
+  return absl::OkStatus();
 }
 
 absl::Status WriteToStdout(std::string_view bytes) {

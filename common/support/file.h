@@ -23,10 +23,11 @@ namespace denoised {
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes);
 
 // Replaces the file at `path` so that at any moment, power cuts included, it holds either its old bytes or the new
-// ones: temporary file in the same folder, fsync, rename, fsync of the folder. On an error the old file is untouched
-// and the temporary one is removed. A symbolic link stays, and the file that it names is replaced. A device or a pipe
-// is written to as it is, and a pipe waits for its reader. RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED,
-// NOT_FOUND for a missing folder, INVALID_ARGUMENT for a folder, UNAVAILABLE otherwise.
+// ones: temporary file in the same folder, fsync, rename, and fsync of the folder where that can be. On an error the
+// old file is untouched and the temporary one is removed. Who may read it stays. A symbolic link stays, and the file
+// that it names is replaced. A device or a pipe is written to as it is, and a pipe waits for its reader.
+// RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED, NOT_FOUND for a missing folder, INVALID_ARGUMENT for a
+// folder, UNAVAILABLE otherwise.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
 // Writes to standard output, past the buffer of stdio.

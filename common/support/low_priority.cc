@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <system_error>
 #include <thread>
 
 namespace denoised {
@@ -24,7 +25,7 @@ void LowerThisThread() {
 
 void RunAtLowPriority(const std::function<void()>& work) {
   std::exception_ptr thrown;
-  std::thread([&] {
+  const auto lowly = [&] {
     pthread_setname_np(pthread_self(), "background");
     LowerThisThread();
     try {
@@ -32,7 +33,14 @@ void RunAtLowPriority(const std::function<void()>& work) {
     } catch (...) {
       thrown = std::current_exception();
     }
-  }).join();
+  };
+  std::thread thread;
+  try {
+    thread = std::thread(lowly);
+  } catch (const std::system_error&) {
+    return work();
+  }
+  thread.join();
   if (thrown != nullptr) std::rethrow_exception(thrown);
 }
 

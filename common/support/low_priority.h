@@ -13,7 +13,8 @@
 
 namespace denoised {
 
-// Returns when `work` is done, or throws what it throws. Threads that it starts are as low.
+// Returns when `work` is done, or throws what it throws. Threads that it starts are as low. Where no thread can be had,
+// the work is done on this one.
 void RunAtLowPriority(const std::function<void()>& work);
 
 }  // namespace denoised

@@ -2,21 +2,29 @@
 
 #include <unistd.h>
 
+#include <system_error>
 #include <utility>
 
 namespace denoised {
 
 ThreadPool::ThreadPool(const Options& options) {
-  for (int i = 0; i < options.threads; ++i) {
-    threads_.emplace_back([this, niceness = options.niceness] {
-      // NOTE: of this thread alone, on Linux. Refused, it makes no difference but to the others' pace.
-      if (niceness != 0) static_cast<void>(!nice(niceness));
-      Loop();
-    });
+  try {
+    for (int i = 0; i < options.threads; ++i) {
+      threads_.emplace_back([this, niceness = options.niceness] {
+        // NOTE: of this thread alone, on Linux. Refused, it makes no difference but to the others' pace.
+        if (niceness != 0) static_cast<void>(!nice(niceness));
+        Loop();
+      });
+    }
+  } catch (const std::system_error&) {
+    Stop();
+    throw;
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { Stop(); }
+
+void ThreadPool::Stop() {
   {
     const absl::MutexLock lock(&mu_);
     stopping_ = true;

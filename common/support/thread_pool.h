@@ -28,6 +28,7 @@ class ThreadPool {
     int threads = 1;
     int niceness = 0;  // added to the process's own: such threads yield to others when all cores are taken
   };
+  // Throws std::system_error if there are not so many threads to be had.
   explicit ThreadPool(const Options& options);
   // Runs what has been added, then joins.
   ~ThreadPool();
@@ -39,6 +40,7 @@ class ThreadPool {
 
  private:
   void Loop();
+  void Stop();
   std::function<void()> Next() ABSL_LOCKS_EXCLUDED(mu_);
 
   absl::Mutex mu_;

@@ -3,6 +3,9 @@
 #include <pthread.h>
 
 #include <chrono>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
 
 namespace denoised {
 namespace {
@@ -23,10 +26,20 @@ void AwaitChange(const std::atomic<T>& value, T old) {
 }  // namespace
 
 WorkerPool::WorkerPool(int workers) {
-  for (int i = 1; i < workers; ++i) threads_.emplace_back([this, i] { Loop(i); });
+  try {
+    for (int i = 1; i < workers; ++i) threads_.emplace_back([this, i] { Loop(i); });
+  } catch (const std::system_error& e) {
+    const int had = size();
+    Stop();
+    throw std::system_error(e.code(), absl::StrCat("only ", had, " of ", workers,
+                                                   " threads can be had: lower --threads, or raise the limit of "
+                                                   "processes"));
+  }
 }
 
-WorkerPool::~WorkerPool() {
+WorkerPool::~WorkerPool() { Stop(); }
+
+void WorkerPool::Stop() {
   stopping_ = true;
   round_ += kOneRound;
   round_.notify_all();

@@ -21,7 +21,8 @@ namespace denoised {
 
 class WorkerPool {
  public:
-  // `workers` at least 1, the calling thread counted.
+  // `workers` at least 1, the calling thread counted. Throws std::system_error if there are not so many threads to be
+  // had.
   explicit WorkerPool(int workers);
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
@@ -35,6 +36,7 @@ class WorkerPool {
 
  private:
   void Loop(int worker);
+  void Stop();
 
   // A round's number, and below it how many workers it uses: one word, so that a worker that is not needed and wakes
   // late never reads half of the next round.

@@ -2,6 +2,7 @@
 
 #include <zip.h>
 
+#include <limits>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -33,6 +34,19 @@ absl::StatusOr<Archive> Archive::Open(std::string_view bytes) {
 
 bool Archive::Has(const std::string& record) const {
   return zip_name_locate(archive_.get(), (folder_ + record).c_str(), 0) >= 0;
+}
+
+uint64_t Archive::UnpackedBytes() const {
+  constexpr auto kMost = std::numeric_limits<uint64_t>::max();
+  uint64_t bytes = 0;
+  const zip_int64_t records = zip_get_num_entries(archive_.get(), 0);
+  for (zip_int64_t i = 0; i < records; ++i) {
+    zip_stat_t stat;
+    const bool known = zip_stat_index(archive_.get(), i, 0, &stat) == 0 && (stat.valid & ZIP_STAT_SIZE) != 0;
+    if (!known || stat.size > kMost - bytes) return kMost;
+    bytes += stat.size;
+  }
+  return bytes;
 }
 
 absl::StatusOr<std::string> Archive::Read(const std::string& record, size_t max_bytes) const {

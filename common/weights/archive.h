@@ -10,6 +10,7 @@
 #ifndef DENOISED_COMMON_WEIGHTS_ARCHIVE_H_
 #define DENOISED_COMMON_WEIGHTS_ARCHIVE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,6 +28,10 @@ class Archive {
 
   // Whether there is a record of this name, as it is below the folder.
   bool Has(const std::string& record) const;
+
+  // What all records have together when they are unpacked, whether Read would take them or not; the largest number
+  // there is where that is more.
+  uint64_t UnpackedBytes() const;
 
   // Its bytes. NOT_FOUND if there is none, INVALID_ARGUMENT if it is compressed or of more than max_bytes, DATA_LOSS if
   // they do not match their checksum.

@@ -10,7 +10,9 @@ namespace denoised {
 
 absl::StatusOr<UnetWeights> MakeUnetWeights(const UnetConfig& config, HostTensors tensors, int num_train_timesteps) {
   constexpr int64_t kMaxTableValues = int64_t{1} << 28;
-  if (ConditioningWidth(config) * num_train_timesteps * config.num_labels > kMaxTableValues) {
+  constexpr int64_t kMaxEmbeddingValues = int64_t{1} << 26;  // of which making the table takes a few times as many
+  if (ConditioningWidth(config) * num_train_timesteps * config.num_labels > kMaxTableValues ||
+      int64_t{config.embedding_dim} * num_train_timesteps > kMaxEmbeddingValues) {
     return absl::UnimplementedError("the table of timesteps and labels would be too large");
   }
   UnetWeights weights{.config = config, .num_train_timesteps = num_train_timesteps, .tensors = {}, .conditioning = {}};

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "common/support/caught.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -199,7 +200,11 @@ absl::Status ModelManager::LoadAndSwap() {
     options.beside = serving_;
   }
   if (options.beside != nullptr) std::this_thread::sleep_for(kNotice);
-  DENOISED_ASSIGN_OR_RETURN(std::shared_ptr<ServingModel> model, load_(options, &metrics_));
+  std::shared_ptr<ServingModel> model;
+  DENOISED_RETURN_IF_ERROR(Caught("loading failed", [&]() -> absl::Status {
+    DENOISED_ASSIGN_OR_RETURN(model, load_(options, &metrics_));
+    return absl::OkStatus();
+  }));
   if (watch_.has_value()) watch_->Know(model->info().sha256);
   {
     const absl::MutexLock lock(&mu_);

@@ -5,6 +5,7 @@
 #include <future>
 #include <utility>
 
+#include "common/support/caught.h"
 #include "common/support/status_macros.h"
 
 namespace denoised {
@@ -24,7 +25,7 @@ absl::StatusOr<std::shared_ptr<ServingModel>> ServingModel::Start(ModelInfo info
   };
   model->thread_ = std::thread([&prepare, &started, self = model.get()] {
     pthread_setname_np(pthread_self(), "scheduler");
-    const absl::Status status = prepare();
+    const absl::Status status = Caught("the engine cannot be prepared", prepare);
     started.set_value(status);  // NOTE: what this lambda refers to may be gone from here on, except the model itself
     if (status.ok()) self->scheduler_->Run();
   });

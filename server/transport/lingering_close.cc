@@ -94,9 +94,14 @@ class Lingerer {
     if (own < 0) return false;
     LeaveEpoll(socket);
     const Clock::time_point now = Clock::now();
-    lingering_.push_back({.socket = own, .unsent = UnsentBytes(own), .since = now, .last_sign = now});
-    if (!running_) std::thread([this] { Run(); }).detach();
+    try {
+      if (!running_) std::thread([this] { Run(); }).detach();
+    } catch (const std::system_error&) {  // no thread can be had
+      close(own);
+      return false;
+    }
     running_ = true;
+    lingering_.push_back({.socket = own, .unsent = UnsentBytes(own), .since = now, .last_sign = now});
     Wake();
     return true;
   }

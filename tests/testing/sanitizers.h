@@ -15,4 +15,11 @@
 #define DENOISED_SKIP_WITHOUT_SPARE_DESCRIPTORS() static_cast<void>(0)
 #endif
 
+// Skips a test that limits its own process's memory, of which sanitizers take terabytes of addresses.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define DENOISED_SKIP_WITHOUT_SPARE_MEMORY() GTEST_SKIP() << "sanitizers take more addresses than any limit"
+#else
+#define DENOISED_SKIP_WITHOUT_SPARE_MEMORY() static_cast<void>(0)
+#endif
+
 #endif  // DENOISED_TESTS_TESTING_SANITIZERS_H_

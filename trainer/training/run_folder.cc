@@ -22,11 +22,11 @@ namespace {
 
 constexpr uint64_t kMaxStateBytes = uint64_t{4} << 30;
 
-// WriteFileAtomically's name for a file of such a run that is being written, as "state.pt.1234.tmp", or that of its
-// trial: the process's number, or none for another name.
+// WriteFileAtomically's name for a file of such a run that is being written, as "state.pt.1234.0badcafe.tmp", or that
+// of its trial: the process's number, or none for another name.
 std::optional<pid_t> WriterOf(const std::string& name) {
   static const std::regex kTemporary(
-      R"((?:(?:state|best|last)\.pt|log\.jsonl|steps\.jsonl|steps\.csv|events\.out\.tfevents\.denoise-train|loss\.png|samples\.png|)\.(\d+)\.tmp)");
+      R"((?:(?:state|best|last)\.pt|log\.jsonl|steps\.jsonl|steps\.csv|events\.out\.tfevents\.denoise-train|loss\.png|samples\.png|)\.(\d+)(?:\.[0-9a-f]{8})?\.tmp)");
   std::smatch match;
   pid_t writer = 0;
   if (!std::regex_match(name, match, kTemporary) || !absl::SimpleAtoi(match[1].str(), &writer)) return std::nullopt;

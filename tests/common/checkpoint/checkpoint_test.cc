@@ -48,7 +48,8 @@ std::string SmallCheckpoint() { return *SerializeCheckpoint(SmallMetadata(), Sma
 
 // The archive written anew, record by record, after `change` has seen each.
 std::string Rewritten(const std::string& archive,
-                      const std::function<void(const std::string& name, std::string& data)>& change) {
+                      const std::function<void(const std::string& name, std::string& data)>& change,
+                      bool compress = false) {
   std::istringstream in(archive);
   caffe2::serialize::PyTorchStreamReader reader(&in);
   std::string out;
@@ -61,7 +62,7 @@ std::string Rewritten(const std::string& archive,
     const auto [data, size] = reader.getRecord(name);
     std::string record(static_cast<const char*>(data.get()), size);
     change(name, record);
-    writer.writeRecord(name, record.data(), record.size());
+    writer.writeRecord(name, record.data(), record.size(), compress);
   }
   writer.writeEndOfFile();
   return out;
@@ -272,6 +273,28 @@ TEST(CheckpointTest, ForeignCodeIsNotRun) {
       StatusIs(
           absl::StatusCode::kPermissionDenied,
           HasSubstr("m.pt brings code that this build does not write for architecture \"compact\"; it was not run")));
+}
+
+// LibTorch tells its other format, whose code nobody looks at, by these bytes, whatever follows.
+TEST(CheckpointTest, AFileThatBeginsAsAnotherFormatIsRefusedThoughItEndsAsACheckpoint) {
+  std::string patched = SmallCheckpoint();
+  patched.replace(4, 4, "PTMF");
+  const std::string prefixed = std::string(4, '\0') + "PTMF" + std::string(56, '\0') + SmallCheckpoint();
+  for (const std::string& bytes : {patched, prefixed}) {
+    EXPECT_THAT(ParseCheckpoint("m.pt", bytes), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("m.pt is ")));
+  }
+}
+
+TEST(CheckpointTest, FileThatUnpacksToFarMoreIsRefusedUnread) {
+  const std::string bytes = Rewritten(
+      SmallCheckpoint(),
+      [](const std::string& name, std::string& data) {
+        if (name == "extra/golden_draw.json") data.resize(64 << 20, ' ');
+      },
+      /*compress=*/true);
+  ASSERT_LT(bytes.size(), 4u << 20);
+  EXPECT_THAT(ParseCheckpoint("m.pt", bytes),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("far more than what denoise-train writes")));
 }
 
 TEST(CheckpointTest, FlippedBitInTheWeights) {

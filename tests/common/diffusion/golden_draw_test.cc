@@ -72,10 +72,10 @@ class FaultyEngine : public Engine {
 
 class GoldenDrawTest : public testing::Test {
  protected:
-  absl::Status Check(FaultyEngine::Fault fault, bool exact_in_company = true) {
+  absl::Status Check(FaultyEngine::Fault fault, bool exact_in_company = true, int company = 12) {
     FaultyEngine engine(fault);
     return CheckEngine(engine, rows_, DrawPlainly(rows_, kNullLabel, Network),
-                       {.largest_rms = 1e-3f, .exact_in_company = exact_in_company, .company = 12});
+                       {.largest_rms = 1e-3f, .exact_in_company = exact_in_company, .company = company});
   }
 
   const std::vector<GoldenRow> rows_ =
@@ -114,6 +114,8 @@ TEST_F(GoldenDrawTest, CompanyThatChangesABitIsFound) {
   EXPECT_THAT(Check(FaultyEngine::Fault::kCompany),
               StatusIs(absl::StatusCode::kInternal, HasSubstr("drawn together with others, is not what it is alone")));
   EXPECT_THAT(Check(FaultyEngine::Fault::kCompany, /*exact_in_company=*/false), IsOk());
+  // The guided row between them does not fit then: it is passed over.
+  EXPECT_FALSE(Check(FaultyEngine::Fault::kCompany, /*exact_in_company=*/true, /*company=*/2).ok());
 }
 
 TEST_F(GoldenDrawTest, StepThatFailsIsTold) {

@@ -49,6 +49,15 @@ TEST(NoiseScheduleTest, RangesAreSaid) {
   }
 }
 
+// Of which a step would make numbers that are none.
+TEST(NoiseScheduleTest, SignalThatIsGoneOrWholeIsRefused) {
+  EXPECT_THAT(NoiseSchedule::Create({.num_train_timesteps = 20'000}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("leave nothing of the image at the last of 20000 timesteps")));
+  EXPECT_THAT(NoiseSchedule::Create({.beta_start = 1e-17}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("make no noise at the first of 1000 timesteps")));
+}
+
 TEST(PredictionTypeTest, NamesComeBack) {
   for (const PredictionType type : {PredictionType::kEpsilon, PredictionType::kVPrediction}) {
     EXPECT_EQ(*ParsePredictionType(PredictionTypeName(type)), type);

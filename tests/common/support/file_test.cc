@@ -1,12 +1,17 @@
 #include "common/support/file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
+#include <string>
 #include <thread>
 
 #include "tests/testing/status_matchers.h"
@@ -53,6 +58,59 @@ TEST(FileTest, FailedWriteKeepsTheOldFileAndLeavesNoOther) {
               StatusIs(absl::StatusCode::kResourceExhausted, "cannot write " + folder.File("x") + ": File too large"));
   EXPECT_EQ(Slurp(folder.File("x")), "old");
   EXPECT_EQ(CountFiles(folder.path()), 1);
+}
+
+TEST(FileTest, WhoMayReadAFileStays) {
+  namespace fs = std::filesystem;
+  const TempFolder folder;
+  fs::permissions(folder.Write("secret", "old"), fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_THAT(WriteFileAtomically(folder.File("secret"), "new"), IsOk());
+  EXPECT_EQ(fs::status(folder.File("secret")).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+}
+
+// As a folder for the post: what is written there is there, though its name cannot be flushed.
+TEST(FileTest, FolderThatMayBeWrittenAndNotReadIsWrittenTo) {
+  namespace fs = std::filesystem;
+  const TempFolder folder;
+  fs::create_directory(folder.File("post"));
+  fs::permissions(folder.File("post"), fs::perms(0333));
+  fs::permissions(folder.path(), fs::perms(0777));
+  EXPECT_EXIT(
+      {
+        if (geteuid() == 0 && setuid(65534) != 0) std::exit(1);
+        const absl::Status status = WriteFileAtomically(folder.File("post/letter"), "new");
+        std::fprintf(stderr, "%s\n", status.ToString().c_str());
+        std::exit(status.ok() ? 0 : 2);
+      },
+      testing::ExitedWithCode(0), "OK");
+  EXPECT_EQ(Slurp(folder.File("post/letter")), "new");
+  fs::permissions(folder.File("post"), fs::perms(0777));
+}
+
+// Its reader is slow, and whoever has the other end has said that nobody should wait.
+TEST(FileTest, OutputThatCannotBeTakenAtOnceIsWaitedFor) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_NONBLOCK), 0);
+  const int before = dup(STDOUT_FILENO);
+  dup2(ends[1], STDOUT_FILENO);
+  std::string read_bytes;
+  std::thread reader([&] {
+    char buffer[4096];
+    while (read_bytes.size() < 1 << 20) {
+      const ssize_t size = read(ends[0], buffer, sizeof buffer);
+      if (size > 0) read_bytes.append(buffer, static_cast<size_t>(size));
+    }
+  });
+  const absl::Status status = WriteToStdout(std::string(1 << 20, 'x'));
+  dup2(before, STDOUT_FILENO);
+  if (!status.ok()) {  // nobody waits for what will not come
+    fcntl(ends[1], F_SETFL, 0);
+    EXPECT_GE(write(ends[1], std::string(1 << 20, 'x').data(), 1 << 20), 0);
+  }
+  reader.join();
+  for (const int end : {ends[0], ends[1], before}) close(end);
+  EXPECT_THAT(status, IsOk());
+  EXPECT_EQ(read_bytes, std::string(1 << 20, 'x'));
 }
 
 TEST(FileTest, MissingFolderIsNamed) {
