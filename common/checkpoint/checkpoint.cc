@@ -122,9 +122,7 @@ absl::StatusOr<std::optional<GoldenRecord>> ReadGolden(PyTorchStreamReader& read
 
 // LibTorch takes a file for its other format by these bytes, flatbuffers, whose code nobody has looked at, even if its
 // end makes it a ZIP file, which has a version and flags here.
-bool BeginsAsAZipFile(std::string_view bytes) {
-  return bytes.starts_with("PK\3\4") && bytes.substr(4, 4) != "PTMF";
-}
+bool BeginsAsAZipFile(std::string_view bytes) { return bytes.starts_with("PK\3\4") && bytes.substr(4, 4) != "PTMF"; }
 
 // Records may be compressed, and code is: but not so that reading them takes much more memory than the file itself.
 absl::Status CheckUnpackedSize(const std::string& name, std::string_view bytes) {
