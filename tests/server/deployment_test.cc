@@ -130,11 +130,13 @@ TEST_F(FlagsTest, ManifestsNameFlagsThatExist) {
 TEST_F(FlagsTest, GuidesForOperatorsNameFlagsThatExist) {
   const std::set<std::string> of_others = {"--add_golden_draw",
                                            "--build",
+                                           "--collect",
                                            "--count",
                                            "--guidance_scale",
                                            "--image",
                                            "--install",
                                            "--out",
+                                           "--pipe",
                                            "--preset",
                                            "--rate",
                                            "--rates",
@@ -148,7 +150,8 @@ TEST_F(FlagsTest, GuidesForOperatorsNameFlagsThatExist) {
                                            "--now",
                                            "--check",
                                            "--healthcheck",
-                                           "--tls"};
+                                           "--tls",
+                                           "--wait"};
   for (const char* file : {"operations.md", "capacity.md"}) {
     const std::vector<std::string> flags =
         Find("--[a-z]+[a-z_-]*", Slurp(absl::StrCat(DENOISED_SOURCE_DIR "/docs/", file)));
