@@ -216,8 +216,11 @@ class DigitClient::Wait {
   // Whether there is still hope for somebody who listens, but says nothing.
   bool HopesFor(const std::string& server) {
     const auto now = std::chrono::steady_clock::now();
-    if (!silent_since_.has_value()) silent_since_ = now;
-    Tell(absl::StrCat("somebody listens at ", server, ", but says nothing yet"), options_.silent_seconds);
+    if (!silent_since_.has_value()) {
+      silent_since_ = now;  // it may have come just now
+    } else {
+      Tell(absl::StrCat("somebody listens at ", server, ", but says nothing yet"), options_.silent_seconds);
+    }
     return patient() || now - *silent_since_ < Nanoseconds(options_.silent_seconds);
   }
 

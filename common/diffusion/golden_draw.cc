@@ -157,7 +157,7 @@ absl::Status CheckEngine(Engine& engine, const std::vector<GoldenRow>& rows, con
   DENOISED_ASSIGN_OR_RETURN(const GoldenImages together,
                             Draw(engine, company, LastSlots(company.size(), engine.num_slots()), kInCompany));
   for (size_t i = 0; i < together.size(); ++i) {
-    const size_t row = i % rows.size();
+    const auto row = static_cast<size_t>(company[i] - rows.data());
     DENOISED_RETURN_IF_ERROR(CheckNear(rows[row], kInCompany, together[i], expected[row], tolerance.largest_rms));
     if (tolerance.exact_in_company && together[i] != alone[row]) {
       return Fault(rows[row], kInCompany, "is not what it is alone");

@@ -115,7 +115,9 @@ TEST_F(GoldenDrawTest, CompanyThatChangesABitIsFound) {
               StatusIs(absl::StatusCode::kInternal, HasSubstr("drawn together with others, is not what it is alone")));
   EXPECT_THAT(Check(FaultyEngine::Fault::kCompany, /*exact_in_company=*/false), IsOk());
   // The guided row between them does not fit then: it is passed over.
-  EXPECT_FALSE(Check(FaultyEngine::Fault::kCompany, /*exact_in_company=*/true, /*company=*/2).ok());
+  EXPECT_THAT(Check(FaultyEngine::Fault::kCompany, /*exact_in_company=*/true, /*company=*/2),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("drawn together with others, is not what it is alone")));
+  EXPECT_THAT(Check(FaultyEngine::Fault::kNone, /*exact_in_company=*/true, /*company=*/2), IsOk());
 }
 
 TEST_F(GoldenDrawTest, StepThatFailsIsTold) {
