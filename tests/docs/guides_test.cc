@@ -124,6 +124,8 @@ const std::vector<Row> kBlocks = {
     {"docs/lessons.md", "build/release/bin/denoise-lessons", "DenoiseLessonsTest.DrawsAPictureOfEachLesson", ""},
     {"docs/migrating.md", "import json, torch", "GuidesTest.PythonOpensTheCheckpoint", ""},
     {"docs/operations.md", "docker run -d", "", "Docker; TracesTest has a collector of its own"},
+    {"docs/operations.md", "systemd-run", "",
+     "systemd; HealthCheckTest.PreflightSaysWhatWouldBeServed has its --check"},
     {"docs/operations.md", "OTEL_RESOURCE_ATTRIBUTES", "ResourceTest.TheEnvironmentWins", ""},
 };
 
