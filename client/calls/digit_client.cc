@@ -97,7 +97,7 @@ absl::StatusOr<std::string> ReadToken(const Connection& connection, const Server
 // address of its own accord.
 grpc::ChannelArguments ArgumentsFor(const std::string& target, const Connection& connection) {
   grpc::ChannelArguments arguments;
-  arguments.SetInt("grpc.min_reconnect_backoff_ms", static_cast<int>(connection.connect_timeout.count()));
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(connection.connect_timeout.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(connection.keepalive_time.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(connection.keepalive_timeout.count()));
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // as many as it takes
