@@ -48,7 +48,7 @@ const SHAPES = {
 function checkShapes(ask) {
   const fields = Object.keys(SHAPES).filter((name) => !SHAPES[name][0].test(ask[name] ?? ''));
   const words = fields.map((name) => `${name}: must be ${SHAPES[name][1]}, or empty, got ${ask[name]}`);
-  if (fields.length > 0) throw new ServerError('INVALID_ARGUMENT', words.join('\n'), {fields});
+  if (fields.length > 0) throw new ServerError('INVALID_ARGUMENT', words.join('; '), {fields});
 }
 
 /** The address of what is shown: all that decides its pixels, and the model that drew it. */
