@@ -91,6 +91,10 @@ absl::Status CheckPages(const ServerOptions& options, double timeout_seconds) {
                                                  "--tls_client_ca is set: ", answer.status().message()));
     }
     if (absl::StartsWith(*answer, "HTTP/1.0 200 ")) continue;
+    if (!absl::StartsWith(*answer, "HTTP/1.0 503 ")) {
+      return absl::UnavailableError(
+          absl::StrCat("whoever answers at ", url, " is not this server: ", Quoted(LastLine(*answer), kMaxShown)));
+    }
     return absl::FailedPreconditionError(absl::StrCat("the server at ", options.listen, " does not serve: ", url,
                                                       " says ", Quoted(LastLine(*answer), kMaxShown)));
   }

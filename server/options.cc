@@ -17,10 +17,16 @@ CLI::Option* Add(CLI::App& app, const std::string& name, Value& value, const std
   return app.add_option(absl::StrCat("--", name), value, help)->envname(EnvironmentName("DENOISED", name));
 }
 
-// Of gRPC's own, -bin and those beginning with grpc- are no names.
+// Of gRPC's own, -bin and those beginning with grpc- are no names. Others have a meaning of their own: a token as a
+// client's name would stand in the log.
 CLI::Validator MetadataKey() {
   const auto check = [](std::string& key) -> std::string {
     absl::AsciiStrToLower(&key);
+    for (const char* taken : {"authorization", "content-type", "te", "user-agent", "x-request-id", "traceparent",
+                              "tracestate", "denoised-caller"}) {
+      if (key == taken)
+        return absl::StrCat("must be a header for that alone, got ", key, ", which has another meaning");
+    }
     const bool spelt = std::all_of(key.begin(), key.end(),
                                    [](unsigned char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_'; });
     if (spelt && !absl::EndsWith(key, "-bin") && !absl::StartsWith(key, "grpc-")) return "";

@@ -35,6 +35,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr char kServiceName[] = "denoised.v1.DigitService";
 constexpr char kHealthName[] = "grpc.health.v1.Health";
+constexpr char kReflectionName[] = "grpc.reflection.v1alpha.ServerReflection";
 constexpr char kChannelzName[] = "grpc.channelz.v1.Channelz";
 constexpr int kReservedDescriptors = 16;  // for checkpoints and logs, when connections have taken the others
 // For clients of HTTP to take what was drawn for them, and for a collector to take the last spans.
@@ -46,7 +47,7 @@ constexpr double kFarewellSeconds = 4;
 constexpr double kCloseSeconds = 4;
 // Between two looks at whether the server's destruction still goes on.
 constexpr std::chrono::milliseconds kEndTick(100);
-// A call that gRPC took just before it was told to take no more may not be counted yet.
+// A call that a port took just before it was told to take no more may not be counted yet.
 constexpr double kQuietSeconds = 0.25;
 // HTTP's answers, gRPC's, the cut, those who have yet to read, and spans.
 static_assert(kQuietSeconds + 2 * kFarewellSeconds + kCloseSeconds < kMostClosingSeconds - 2 * kLastWords.count());
@@ -112,6 +113,12 @@ TransportOptions TransportFor(const ServerOptions& options) {
 std::vector<std::string> ServiceNames(const ServerOptions& options) {
   std::vector<std::string> names = {kServiceName, kHealthName};
   if (options.transport.channelz) names.emplace_back(kChannelzName);
+  return names;
+}
+
+std::vector<std::string> CountedServices(const ServerOptions& options) {
+  std::vector<std::string> names = ServiceNames(options);
+  names.emplace_back(kReflectionName);
   return names;
 }
 
@@ -193,7 +200,7 @@ Server::~Server() {
     CloseToNewCalls();
     for (const std::shared_ptr<ServingModel>& model : models_.live()) model->scheduler().Shutdown();
   }
-  if (!closed_.WaitForNotificationWithTimeout(absl::Seconds(kFarewellSeconds))) {
+  if (!closed_.WaitFor(Nanoseconds(kFarewellSeconds))) {
     grpc_server_cancel_all_calls(grpc_server_->c_server());
   }
   closing_.join();
@@ -251,9 +258,12 @@ std::optional<Heartbeat> Server::ReplacedHeartbeat() {
 // Health says NOT_SERVING, new calls are refused, and those under way end with UNAVAILABLE.
 bool Server::EndWork(EngineTrouble trouble) {
   const std::shared_ptr<ServingModel> model = std::exchange(supervised_, nullptr);
-  health_.SetServing(false);
-  service_.SetModel(nullptr);
-  spdlog::error("{}: its calls end, and the engine is built anew", TroubleText(trouble, ""));
+  const bool serves = service_.model() == model;  // or it was on probation, and the one before serves again
+  if (serves) {
+    health_.SetServing(false);
+    service_.SetModel(nullptr);
+  }
+  spdlog::error("{}: its calls end{}", TroubleText(trouble, ""), serves ? ", and the engine is built anew" : "");
   return EndCalls(model, trouble);
 }
 
@@ -283,6 +293,7 @@ bool Server::EndCalls(const std::shared_ptr<ServingModel>& model, EngineTrouble 
 bool Server::Rebuild() {
   constexpr std::chrono::seconds kMostSeconds(60);
   if (models_.stopping()) return false;
+  if (service_.model() != nullptr) return true;  // the one before a generation on probation
   const auto status = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> result = status->get_future();
   const int64_t load = models_.RequestReload("the engine is lost");
@@ -402,7 +413,7 @@ DigitGateway::Interceptors Server::Interceptors() {
   DigitGateway::Interceptors interceptors;
   interceptors.push_back(UnreadableRequestInterceptor());
   interceptors.push_back(HeardCallsInterceptor());
-  interceptors.push_back(CallMetricsInterceptor(metrics_));
+  interceptors.push_back(CallMetricsInterceptor(CountedServices(options_), metrics_));
   interceptors.push_back(calls_.Interceptor());
   return interceptors;
 }
@@ -554,7 +565,7 @@ void Server::CloseToNewCalls() {
   reflection_.Drain();
   closing_ = std::thread([this] {
     grpc_server_->Shutdown();  // NOTE: returns only after the last call and connection
-    closed_.Notify();
+    closed_.Set();
   });
   for (const std::shared_ptr<ServingModel>& model : models_.live()) model->scheduler().StopAdmitting();
 }
@@ -563,8 +574,12 @@ void Server::CloseToNewCalls() {
 bool Server::AwaitAdmitted() {
   Clock::time_point busy = Clock::now();
   return WaitFor(options_.drain_timeout_seconds + kQuietSeconds, [this, &busy] {
-    if (metrics_.requests_in_flight() > 0) busy = Clock::now();
-    return closed_.HasBeenNotified() || Clock::now() - busy >= Nanoseconds(kQuietSeconds);
+    if (metrics_.requests_in_flight() > 0) {
+      busy = Clock::now();
+      return false;
+    }
+    const bool nobody_comes = closed_.is_set() && gateway_ == nullptr;  // HTTP's calls are not that server's
+    return nobody_comes || Clock::now() - busy >= Nanoseconds(kQuietSeconds);
   });
 }
 
@@ -582,7 +597,7 @@ DrainReport Server::DropTheRest() {
 // True if no call is left, of either port.
 bool Server::AwaitClosed() {
   const bool answered = gateway_ == nullptr || gateway_->AwaitAnswers(kLastWords);
-  const bool closed = WaitFor(kFarewellSeconds, [this] { return closed_.HasBeenNotified(); }) || CutConnections();
+  const bool closed = WaitFor(kFarewellSeconds, [this] { return closed_.is_set(); }) || CutConnections();
   AwaitLingering(Nanoseconds(kFarewellSeconds));  // for clients that have yet to read what was sent
   return answered && closed;
 }
@@ -590,7 +605,7 @@ bool Server::AwaitClosed() {
 // True if nothing is left.
 bool Server::CutConnections() {
   grpc_server_cancel_all_calls(grpc_server_->c_server());
-  return WaitFor(kCloseSeconds, [this] { return closed_.HasBeenNotified(); });
+  return WaitFor(kCloseSeconds, [this] { return closed_.is_set(); });
 }
 
 }  // namespace denoised

@@ -27,8 +27,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "common/support/periodic_task.h"
+#include "common/support/steady_event.h"
 #include "server/access/access_control.h"
 #include "server/access/credential_watch.h"
 #include "server/access/tls_credentials.h"
@@ -204,7 +204,7 @@ class Server {
   std::shared_ptr<ServingModel> supervised_;  // at its last look; of its thread alone
   std::unique_ptr<Supervisor> replaced_supervisor_;
   std::weak_ptr<ServingModel> replaced_, ended_;  // at its last look, and when it last found trouble; likewise
-  absl::Notification closed_;                     // by closing_
+  SteadyEvent closed_;                            // by closing_
   std::thread closing_;
 };
 

@@ -12,8 +12,7 @@
 #include <functional>
 #include <thread>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/support/steady_event.h"
 
 namespace denoised {
 
@@ -28,15 +27,11 @@ class PeriodicTask {
   PeriodicTask& operator=(const PeriodicTask&) = delete;
 
  private:
-  // True once the end has come, within the period.
-  bool Ended() ABSL_LOCKS_EXCLUDED(mu_);
-
   // Constant after construction.
   const std::chrono::nanoseconds period_;
   const std::function<void()> work_;
 
-  absl::Mutex mu_;
-  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  SteadyEvent ended_;
   std::thread thread_;  // NOTE: last, it uses the others
 };
 

@@ -35,8 +35,10 @@ constexpr int kShareOfDescriptors = 8;
 constexpr int kFewestConnections = 4;
 constexpr int kAcceptsAtATime = 32;  // before the open connections have their turn
 constexpr std::chrono::milliseconds kAcceptPause{50};
-// A client of TLS has to speak twice before its request can be there, and is not closed for another one sooner.
-constexpr std::chrono::milliseconds kLeastStay{50};
+// A client's request comes a little later than it does itself. A client of TLS has to speak twice before. Neither is
+// closed for another one sooner.
+constexpr std::chrono::milliseconds kLeastStay{10}, kLeastStayOfTls{50};
+constexpr size_t kShareOfNewcomers = 8;
 
 // An IPv6 address as it is written before a port.
 std::string Bracketed(const std::string& host) {
@@ -48,10 +50,10 @@ bool LacksDescriptors(const error_code& error) {
          error == asio::error::no_buffer_space || error == asio::error::no_memory;
 }
 
-bool Listen(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
+error_code Listen(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
   error_code error;
   acceptor.open(endpoint.protocol(), error);
-  if (error) return false;
+  if (error) return error;
   acceptor.set_option(tcp::acceptor::reuse_address(true), error);
   if (endpoint.protocol() == tcp::v6()) acceptor.set_option(asio::ip::v6_only(false), error);
   // NOTE: connections inherit it. Without, a piece could wait for the client's system to have acknowledged the last
@@ -64,7 +66,7 @@ bool Listen(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
     error_code ignored;
     acceptor.close(ignored);
   }
-  return !error;
+  return error;
 }
 
 }  // namespace
@@ -75,12 +77,20 @@ struct HttpServer::Impl {
       : options(server_options),
         routes(std::move(server_routes)),
         max_connections(static_cast<size_t>(ConnectionLimit(options))),
+        most_answering(max_connections - std::max<size_t>(max_connections / kShareOfNewcomers, 1)),
         reserve(kReservedDescriptors) {}
+
+  // One address of the port.
+  struct Door {
+    explicit Door(asio::io_context& io) : acceptor(io), retry(io) {}
+    tcp::acceptor acceptor;
+    asio::steady_timer retry;
+  };
 
   // Of a wildcard IPv6's, which takes IPv4 as well, before IPv4's.
   std::vector<tcp::endpoint> Endpoints(error_code& error) {
     const auto number = static_cast<uint16_t>(options.port);
-    if (options.host.empty() || options.host == "0.0.0.0" || options.host == "::") {
+    if (wildcard()) {
       return {{tcp::v6(), number}, {tcp::v4(), number}};
     }
     const auto found = tcp::resolver(io).resolve(options.host, absl::StrCat(options.port),
@@ -88,21 +98,29 @@ struct HttpServer::Impl {
     return {found.begin(), found.end()};
   }
 
+  bool wildcard() const { return options.host.empty() || options.host == "0.0.0.0" || options.host == "::"; }
+
+  // All addresses of a name: a client may try any of them, and must not meet another program there.
   absl::Status Bind() {
-    error_code error;
-    for (const tcp::endpoint& endpoint : Endpoints(error)) {
-      if (!Listen(acceptor, endpoint)) continue;
-      port = acceptor.local_endpoint().port();
-      return absl::OkStatus();
+    error_code unresolved;
+    for (tcp::endpoint endpoint : Endpoints(unresolved)) {
+      if (port != 0) endpoint.port(static_cast<uint16_t>(port));  // one that was free is the same for all
+      doors.emplace_back(io);
+      const error_code error = Listen(doors.back().acceptor, endpoint);
+      if (!error) port = doors.back().acceptor.local_endpoint().port();
+      if (error) doors.pop_back();
+      if (error == asio::error::address_in_use) doors.clear();
+      if (error == asio::error::address_in_use || (!error && wildcard())) break;
     }
-    return absl::UnavailableError(absl::StrCat(
-        "cannot listen on ", Bracketed(options.host), ":", options.port,
-        error ? absl::StrCat(": ", error.message()) : ": the port is taken, or the address is not this machine's",
-        options.flag.empty() ? "" : absl::StrCat("; choose another with ", options.flag)));
+    if (!doors.empty()) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", Bracketed(options.host), ":", options.port,
+                                               unresolved ? absl::StrCat(": ", unresolved.message())
+                                                          : ": the port is taken, or the address is not this machine's",
+                                               options.flag.empty() ? "" : "; choose another with ", options.flag));
   }
 
   void Run() {
-    AwaitClients();
+    for (Door& door : doors) AwaitClients(door);
     while (!io.stopped()) {
       try {
         io.run();
@@ -112,23 +130,23 @@ struct HttpServer::Impl {
     }
   }
 
-  void AwaitClients() {
-    acceptor.async_wait(tcp::acceptor::wait_read, [this](const error_code& error) {
+  void AwaitClients(Door& door) {
+    door.acceptor.async_wait(tcp::acceptor::wait_read, [this, &door](const error_code& error) {
       if (closing) return;
-      if (error || !AcceptSome()) return AwaitClientsLater();
-      AwaitClients();
+      if (error || !AcceptSome(door.acceptor)) return AwaitClientsLater(door);
+      AwaitClients(door);
     });
   }
 
-  void AwaitClientsLater() {
-    retry.expires_after(kAcceptPause);
-    retry.async_wait([this](const error_code&) {
-      if (!closing) AwaitClients();
+  void AwaitClientsLater(Door& door) {
+    door.retry.expires_after(kAcceptPause);
+    door.retry.async_wait([this, &door](const error_code&) {
+      if (!closing) AwaitClients(door);
     });
   }
 
   // False when none can be taken for now.
-  bool AcceptSome() {
+  bool AcceptSome(tcp::acceptor& acceptor) {
     for (int i = 0; i < kAcceptsAtATime; ++i) {
       // Nobody to close for one more: each of them is about to be answered, or came a moment ago.
       if (is_full() && LongestWaiting() == nullptr) return false;
@@ -152,7 +170,8 @@ struct HttpServer::Impl {
       sessions.push_back(std::make_shared<HttpSession>(
           std::move(socket), HttpSessionContext{options, routes, worker},
           HttpSessionEvents{.on_step = [this](HttpSession* session) { MoveToEnd(session); },
-                            .on_closed = [this](HttpSession* closed) { Forget(closed); }}));
+                            .on_closed = [this](HttpSession* closed) { Forget(closed); },
+                            .has_room = [this] { return HasRoom(); }}));
       sessions.back()->Start();
       return true;
     } catch (const std::exception&) {
@@ -170,6 +189,14 @@ struct HttpServer::Impl {
   void Forget(HttpSession* closed) {
     std::erase_if(sessions, [closed](const auto& session) { return session.get() == closed; });
     reserve.Refill();
+    for (Door& door : doors) door.retry.cancel();  // there is room again
+  }
+
+  // Whether one more may wait for a handler.
+  bool HasRoom() const {
+    const auto waits_for_handler = [](const auto& session) { return !session->waits_for_client(); };
+    const auto waiting = std::count_if(sessions.begin(), sessions.end(), waits_for_handler);
+    return static_cast<size_t>(waiting) < most_answering;
   }
 
   bool owes_answers() const {
@@ -182,8 +209,8 @@ struct HttpServer::Impl {
     const auto longest =
         std::find_if(sessions.begin(), sessions.end(), [](const auto& session) { return session->waits_for_client(); });
     if (longest == sessions.end()) return nullptr;
-    const bool came_just_now = HttpSession::Clock::now() - (*longest)->since() < kLeastStay;
-    return options.tls.has_value() && came_just_now ? nullptr : longest->get();
+    const auto least_stay = options.tls.has_value() ? kLeastStayOfTls : kLeastStay;
+    return HttpSession::Clock::now() - (*longest)->since() < least_stay ? nullptr : longest->get();
   }
 
   bool CloseLongestWaiting() {
@@ -195,11 +222,11 @@ struct HttpServer::Impl {
   const HttpServerOptions options;
   const HttpRoutes routes;
   const size_t max_connections;
+  const size_t most_answering;  // connections that wait for a handler
   DescriptorReserve reserve;
   std::list<std::shared_ptr<HttpSession>> sessions;  // in the order in which they came, or came a step further
   asio::io_context io{1};
-  tcp::acceptor acceptor{io};
-  asio::steady_timer retry{io};
+  std::list<Door> doors;
   asio::thread_pool worker{1};
   std::thread thread;
   bool closing = false;
@@ -240,7 +267,7 @@ void HttpServer::CloseConnections() {
   std::promise<void> closed;
   asio::post(impl_->io, [this, &closed] {
     error_code ignored;
-    impl_->acceptor.close(ignored);
+    for (Impl::Door& door : impl_->doors) door.acceptor.close(ignored);
     impl_->closing = true;
     while (!impl_->sessions.empty()) impl_->sessions.front()->Close();
     closed.set_value();

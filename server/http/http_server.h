@@ -6,12 +6,14 @@
 // - One thread does all reading and writing, a second one runs the handlers that take a while. No client holds either.
 // - A request has a largest size (413, 431) and a time in which it must be complete (408); so has reading the answer.
 // - Connections are limited, to an eighth of the process's descriptors at most. When one more comes, the one that has
-//   waited for its client longest is closed.
+//   waited for its client longest is closed, though not one that has come in this moment: then newcomers wait to be
+//   accepted.
+// - An eighth of the connections is kept for those that do not wait for a handler: with more than the others waiting,
+//   one more is told so (503), and what is answered at once, such as a probe, still is.
 // - When the process has no descriptor left, a few that are held in reserve serve this port.
 // - A connection serves one request.
-// - By TLS a handshake has a time of its own; connections in it count as others do. Who has come, or begun or ended its
-//   handshake, is not closed for another one in the next moment; meanwhile newcomers wait to be accepted. Who speaks
-//   plain HTTP to such a port is told so.
+// - By TLS a handshake has a time of its own; connections in it count as others do. The moment above begins anew when
+//   it begins and ends. Who speaks plain HTTP to such a port is told so.
 //
 //   HttpRoutes routes;
 //   routes.Add("GET", "/hello", [](const HttpRequest&) { return HttpResponse{.body = "hello\n"}; });

@@ -210,12 +210,21 @@ void HttpSession::OnRead(size_t size) {
   reader_.Received(size);
   switch (reader_.state()) {
     case RequestReader::State::kReading:
-      return Read();
+      return reader_.TakeExpectation() ? AskForBody() : Read();
     case RequestReader::State::kRefused:
       return Write(reader_.refusal());
     case RequestReader::State::kComplete:
       return Respond();
   }
+}
+
+void HttpSession::AskForBody() {
+  response_ = "HTTP/1.1 100 Continue\r\n\r\n";
+  stream_.Write(response_, [self = shared_from_this()](const error_code& error, size_t) {
+    if (self->phase_ != Phase::kReading) return;
+    if (error) return self->Close();
+    self->Read();
+  });
 }
 
 void HttpSession::OnSlowClient() {
@@ -230,13 +239,19 @@ void HttpSession::OnSlowClient() {
 }
 
 void HttpSession::Respond() {
-  phase_ = Phase::kAnswering;
-  WaitForNobody();
   HttpResponse refusal;
   const HttpRoutes::Route* route = context_.routes.Find(reader_.request(), &refusal);
   if (route == nullptr) return Write(std::move(refusal));
+  const bool at_once = !route->later && route->where == HttpRoutes::Where::kIoThread;
+  if (!at_once && !events_.has_room()) {
+    return Write({.status = 503,
+                  .body = "as many requests are being answered as this port has room for; try again\n",
+                  .headers = {{"Retry-After", "1"}}});
+  }
+  phase_ = Phase::kAnswering;
+  WaitForNobody();
   if (route->later) return RespondLater(route->later);
-  if (route->where == HttpRoutes::Where::kIoThread) return Write(Handled(route->handler, reader_.request()));
+  if (at_once) return Write(Handled(route->handler, reader_.request()));
   asio::post(context_.worker, [self = shared_from_this(), route] {
     HttpResponse response = Handled(route->handler, self->reader_.request());
     asio::post(self->stream_.executor(),

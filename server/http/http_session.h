@@ -7,7 +7,7 @@
 //   Reading --request--> Answering --response--> Writing --written--> Lingering --closed by the client--> Closed
 //      |                    |                       ^                     ^
 //      |                    +--in pieces--> Streaming +--------ended------+
-//      +------------- refused, or too slow ---------+
+//      +-------- refused, no room, too slow --------+
 //
 // By TLS there is Handshaking before Reading: what fails there goes on to Lingering, so that the client gets the alert,
 // and who speaks plain HTTP instead has an answer that says so.
@@ -54,6 +54,8 @@ struct HttpSessionEvents {
   std::function<void(HttpSession*)> on_step;
   // Once, when the socket has been closed.
   std::function<void(HttpSession*)> on_closed;
+  // Asked: whether one more may wait for a handler.
+  std::function<bool()> has_room;
 };
 
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
@@ -92,6 +94,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void BeginReading();
   void Read();
   void OnRead(size_t size);
+  void AskForBody();
   void OnSlowClient();
   void Respond();
   void RespondLater(const HttpLaterHandler& handler);

@@ -94,6 +94,7 @@ struct RequestReader::Impl {
   http::request_parser<http::string_body> parser;
   State state = State::kReading;
   bool began = false;
+  bool expected = false;  // TakeExpectation has looked
   HttpRequest request;
   HttpResponse refusal;
 };
@@ -118,6 +119,14 @@ void RequestReader::Received(size_t size) {
   } else if (impl_->buffer.size() == impl_->buffer.max_size()) {
     impl_->Refuse(HeaderTooLong(impl_->limits));  // a chunk's header without end: the parser's limit is not for those
   }
+}
+
+bool RequestReader::TakeExpectation() {
+  const auto& parser = impl_->parser;
+  if (impl_->expected || impl_->state != State::kReading || !parser.is_header_done()) return false;
+  impl_->expected = true;
+  const auto& message = parser.get();
+  return message.version() >= 11 && absl::EqualsIgnoreCase(std::string(message[http::field::expect]), "100-continue");
 }
 
 void RequestReader::set_client_name(std::string name) { impl_->client_name = std::move(name); }

@@ -45,6 +45,9 @@ class RequestReader {
 
   State state() const;
   bool began() const;  // whether any byte came
+  // True once: the client has sent the header and holds the body back until it hears that it is wanted (RFC 9110,
+  // 10.1.1).
+  bool TakeExpectation();
 
   // When kComplete.
   const HttpRequest& request() const;

@@ -4,7 +4,10 @@
 
 #include <chrono>
 #include <iterator>
+#include <map>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace denoised {
 namespace {
@@ -45,16 +48,20 @@ ServerRpcInfo::Type TypeOf(const MethodDescriptor& method) {
   return method.server_streaming() ? ServerRpcInfo::Type::SERVER_STREAMING : ServerRpcInfo::Type::UNARY;
 }
 
-// "/denoised.v1.DigitService/GenerateDigit" in its two parts. Methods that there are not are one, or else strangers
-// could make up as many time series as they like.
-Metrics::Call DescribeCall(const ServerRpcInfo& info) {
-  const std::string path = info.method();
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos || slash == 0) return {TypeLabel(info.type()), "unknown", "unknown"};
-  const std::string service = path.substr(1, slash - 1), method = path.substr(slash + 1);
-  const MethodDescriptor* known = DescriptorPool::generated_pool()->FindMethodByName(service + "." + method);
-  if (known == nullptr) return {TypeLabel(info.type()), "unknown", "unknown"};
-  return {TypeLabel(info.type()), service, method};
+// By path, as "/denoised.v1.DigitService/GenerateDigit".
+using Calls = std::map<std::string, Metrics::Call>;
+
+// Of these services, as far as this program has their descriptors.
+Calls CallsOf(const std::vector<std::string>& services) {
+  Calls calls;
+  for (const std::string& name : services) {
+    const auto* service = DescriptorPool::generated_pool()->FindServiceByName(name);
+    for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
+      const MethodDescriptor& method = *service->method(i);
+      calls[absl::StrCat("/", name, "/", method.name())] = {TypeLabel(TypeOf(method)), name, method.name()};
+    }
+  }
+  return calls;
 }
 
 class CallMetricsCounter : public grpc::experimental::Interceptor {
@@ -79,13 +86,17 @@ class CallMetricsCounter : public grpc::experimental::Interceptor {
 
 class CallMetricsFactory : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  explicit CallMetricsFactory(Metrics& metrics) : metrics_(metrics) {}
+  CallMetricsFactory(Calls calls, Metrics& metrics) : calls_(std::move(calls)), metrics_(metrics) {}
 
   grpc::experimental::Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
-    return new CallMetricsCounter(metrics_, DescribeCall(*info));  // NOTE: gRPC takes ownership
+    const auto known = calls_.find(info->method());
+    return new CallMetricsCounter(metrics_, known == calls_.end()  // NOTE: gRPC takes ownership
+                                                ? Metrics::Call{TypeLabel(info->type()), "unknown", "unknown"}
+                                                : known->second);
   }
 
  private:
+  const Calls calls_;
   Metrics& metrics_;
 };
 
@@ -98,17 +109,12 @@ std::string StatusCodeLabel(grpc::StatusCode code) {
 
 void DeclareCallMetrics(const std::vector<std::string>& services, Metrics& metrics) {
   const std::vector<std::string> codes(std::begin(kCodeLabels), std::end(kCodeLabels));
-  for (const std::string& name : services) {
-    const auto* service = DescriptorPool::generated_pool()->FindServiceByName(name);
-    for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
-      const MethodDescriptor& method = *service->method(i);
-      metrics.DeclareCall({TypeLabel(TypeOf(method)), name, method.name()}, codes);
-    }
-  }
+  for (const auto& [path, call] : CallsOf(services)) metrics.DeclareCall(call, codes);
 }
 
-std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> CallMetricsInterceptor(Metrics& metrics) {
-  return std::make_unique<CallMetricsFactory>(metrics);
+std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> CallMetricsInterceptor(
+    const std::vector<std::string>& services, Metrics& metrics) {
+  return std::make_unique<CallMetricsFactory>(CallsOf(services), metrics);
 }
 
 }  // namespace denoised

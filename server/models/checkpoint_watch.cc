@@ -11,7 +11,7 @@
 namespace denoised {
 namespace {
 
-constexpr uint64_t kMaxBytes = uint64_t{1} << 30;  // more than any checkpoint has
+constexpr int64_t kMaxBytes = int64_t{1} << 30;  // more than any checkpoint has
 
 }  // namespace
 
@@ -24,11 +24,11 @@ bool CheckpointWatch::Replaced() {
   const std::optional<Look> look = LookAt();
   if (!look.has_value() || look == judged_) return false;
   if (std::exchange(last_, look) != look) return false;  // perhaps still being written
-  const absl::StatusOr<std::string> bytes = ReadFile(path_, kMaxBytes);
-  if (!bytes.ok()) return false;
   judged_ = look;
-  std::string sha256 = Sha256Hex(*bytes);
-  return std::exchange(sha256_, sha256) != sha256;
+  const absl::StatusOr<std::string> bytes =
+      look->size > kMaxBytes ? absl::OutOfRangeError(path_) : ReadFile(path_, static_cast<uint64_t>(kMaxBytes));
+  std::string sha256 = bytes.ok() ? Sha256Hex(*bytes) : "";
+  return std::exchange(sha256_, sha256) != sha256 || !bytes.ok();
 }
 
 std::optional<CheckpointWatch::Look> CheckpointWatch::LookAt() const {

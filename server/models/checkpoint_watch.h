@@ -24,7 +24,8 @@ class CheckpointWatch {
   // `sha256`: of the content that is known already.
   CheckpointWatch(std::string path, std::string sha256);
 
-  // True once for each new content. A file that is missing or cannot be read is no new content.
+  // True once for each new content, or what may be one: a file that cannot be read, or is larger than any checkpoint,
+  // is told too, so that loading it says why it cannot be. A file that is missing is no content.
   bool Replaced();
 
   // This content was loaded by somebody else, and is known.

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/time.h"
 #include "common/support/caught.h"
 #include "common/support/status_macros.h"
 
@@ -24,7 +23,7 @@ constexpr std::chrono::milliseconds kNotice(20);
 // One admission for all generations: what still waits on the old one counts against the limits of the new one. And one
 // machine, on which one does not time its steps while another one is at work.
 ModelManagerOptions WithWhatGenerationsShare(ModelManagerOptions options, std::shared_ptr<AnotherAtWork> at_work) {
-  options.model.taken_places = std::make_shared<TakenPlaces>(0);
+  options.model.taken_places = std::make_shared<TakenPlaces>();
   options.model.another_at_work = std::move(at_work);
   return options;
 }
@@ -68,6 +67,7 @@ int64_t ModelManager::RequestReload(std::string_view why) {
   if (stop_) return wanted_ + 1;
   if (wanted_ == started_) {
     ++wanted_;
+    interruption_.Set();
     spdlog::info("{}: the checkpoint is loaded again{}", why, started_ > finished_ ? ", after the load that runs" : "");
   } else {
     spdlog::info("{}: the checkpoint will be loaded again already", why);
@@ -103,6 +103,7 @@ void ModelManager::Forget(const std::shared_ptr<ServingModel>& failing) {
 void ModelManager::Stop() {
   const absl::MutexLock lock(&mu_);
   stop_ = true;
+  interruption_.Set();
 }
 
 std::vector<std::shared_ptr<ServingModel>> ModelManager::live() const {
@@ -126,10 +127,13 @@ bool ModelManager::stopping() const {
   return stop_;
 }
 
-bool ModelManager::InterruptedWithin(std::chrono::nanoseconds duration) const {
-  const absl::MutexLock lock(&mu_);
-  const auto is_interrupted = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return interrupted(); };
-  return mu_.AwaitWithTimeout(absl::Condition(&is_interrupted), absl::FromChrono(duration));
+bool ModelManager::InterruptedWithin(std::chrono::nanoseconds duration) {
+  interruption_.Clear();
+  {
+    const absl::MutexLock lock(&mu_);
+    if (interrupted()) return true;
+  }
+  return interruption_.WaitFor(duration);
 }
 
 // ---- On its own thread ----
@@ -215,7 +219,8 @@ absl::Status ModelManager::LoadAndSwap() {
   return absl::OkStatus();
 }
 
-// Whether the first steps of a generation succeed. A generation that nobody asks to step is believed after a while.
+// Whether the first steps of a generation succeed. A generation that nobody asks to step is believed after a while, and
+// one whose first step has yet to end is not: it may hang. Whoever interrupts may have taken it away for that.
 bool ModelManager::ProvesItself(const ServingModel& model) {
   const Clock::time_point end = Clock::now() + options_.probation_time;
   do {
@@ -223,19 +228,29 @@ bool ModelManager::ProvesItself(const ServingModel& model) {
     const SchedulerStats stats = model.scheduler().stats();
     if (stats.failed_steps > stats.steps) return false;
     if (stats.steps >= options_.probation_steps) return true;
-  } while (!InterruptedWithin(kPollInterval) && Clock::now() < end);
-  return true;
+    const bool begins = model.scheduler().heartbeat().working && stats.steps == 0;
+    if (!begins && Clock::now() >= end) return true;
+  } while (!InterruptedWithin(kPollInterval));
+  const absl::MutexLock lock(&mu_);
+  return stop_ || serving_.get() == &model;
 }
 
 void ModelManager::GoBack() {
   std::shared_ptr<ServingModel> old;
+  bool was_taken_away = false;
   {
     const absl::MutexLock lock(&mu_);
     if (stop_ || before_ == nullptr) return;  // nothing is published any more, or the one before was lost
+    was_taken_away = serving_ == nullptr;
     std::swap(serving_, before_);
     old = serving_;
   }
   publish_(old);
+  if (was_taken_away) {  // by somebody who wants another one: this is it
+    const absl::MutexLock lock(&mu_);
+    started_ = finished_ = wanted_;
+    result_ = absl::OkStatus();
+  }
   metrics_.OnModelReload("rolled_back");
   spdlog::error(
       "the first steps of the new model failed: model {} serves again; what failed is told by the calls' lines",

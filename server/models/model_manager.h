@@ -40,6 +40,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "common/support/steady_event.h"
 #include "server/metrics/metrics.h"
 #include "server/models/checkpoint_watch.h"
 #include "server/service/serving_model.h"
@@ -115,10 +116,11 @@ class ModelManager {
   bool interrupted() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || wanted_ > started_; }
   bool alone() const ABSL_SHARED_LOCKS_REQUIRED(mu_);  // none is retiring
   // True if it is to stop or to load again before so long.
-  bool InterruptedWithin(std::chrono::nanoseconds duration) const ABSL_LOCKS_EXCLUDED(mu_);
+  bool InterruptedWithin(std::chrono::nanoseconds duration) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Does its own locking.
+  // Do their own locking.
   const std::shared_ptr<AnotherAtWork> another_at_work_;
+  SteadyEvent interruption_;
 
   // Constant after construction.
   const ModelManagerOptions options_;

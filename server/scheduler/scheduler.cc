@@ -22,7 +22,9 @@ constexpr char kRetryAfterPayload[] = "denoised/retry_after_nanoseconds";
 constexpr double kDeadlineTolerance = 0.5;
 
 // Nobody is told to come back sooner, as when images are finished but not read yet, which can be over at any moment.
-constexpr std::chrono::milliseconds kMinRetryAfter(100);
+constexpr std::chrono::nanoseconds kMinRetryAfter = std::chrono::milliseconds(100);
+// Where what is in the way is another scheduler's.
+constexpr std::chrono::nanoseconds kMinRetryAfterElsewhere = std::chrono::seconds(1);
 
 // A step's time where none has been measured yet, and what the shortest count as.
 constexpr std::chrono::microseconds kMinStepTime(1);
@@ -135,7 +137,7 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options, SchedulerO
       options_(options),
       observer_(observer),
       now_(std::move(now)),
-      taken_places_(options.taken_places != nullptr ? options.taken_places : std::make_shared<TakenPlaces>(0)),
+      taken_places_(options.taken_places != nullptr ? options.taken_places : std::make_shared<TakenPlaces>()),
       measurement_(options.max_batch_rows),
       step_rows_(options.max_batch_rows),
       active_(engine.num_slots()),
@@ -206,7 +208,7 @@ absl::Status Scheduler::CheckDeadline(const Request& request, std::chrono::nanos
 }
 
 absl::Status Scheduler::CheckPlaces(const Request& request) const {
-  const int64_t taken = *taken_places_;
+  const int64_t taken = taken_places_->total(), elsewhere = taken - places_;
   if (taken + request.draw.count <= capacity()) return absl::OkStatus();
   // Places are free again once so many images are finished. Those finished already count as read, which they soon are.
   return QueueFull(
@@ -214,12 +216,11 @@ absl::Status Scheduler::CheckPlaces(const Request& request) const {
       absl::StrFormat("the queue is full: images that wait, are being drawn or have not been read yet take "
                       "%d of %d places, and this request needs %d",
                       taken, capacity(), request.draw.count),
-      ImagesHere() + request.draw.count - capacity());
+      ImagesHere() + elsewhere + request.draw.count - capacity());
 }
 
 absl::Status Scheduler::CheckClient(const Request& request) const {
-  const auto client = client_places_.find(request.draw.client);
-  const int64_t taken = client == client_places_.end() ? 0 : client->second;
+  const int64_t taken = taken_places_->of(request.draw.client);
   const int64_t most = options_.max_client_images;
   if (most == 0 || taken + request.draw.count <= most) return absl::OkStatus();
   return QueueFull(DropReason::kClientFull,
@@ -245,10 +246,12 @@ absl::Status Scheduler::CheckSteps(const Request& request) const {
                    (due.images * std::min(too_many, due.row_steps) + due.row_steps - 1) / due.row_steps);
 }
 
-// With the time after which so many of the images here are finished.
+// With the time after which so many images are finished. Those of another scheduler, where so many are not here, are
+// not forecast.
 absl::Status Scheduler::QueueFull(DropReason reason, const std::string& what, int64_t images_too_many) const {
   const int64_t images = std::clamp<int64_t>(images_too_many, 0, ImagesHere());
-  const std::chrono::nanoseconds wait = std::max<std::chrono::nanoseconds>(UntilFinished(images), kMinRetryAfter);
+  const std::chrono::nanoseconds least = images < images_too_many ? kMinRetryAfterElsewhere : kMinRetryAfter;
+  const std::chrono::nanoseconds wait = std::max(UntilFinished(images), least);
   absl::Status status =
       absl::ResourceExhaustedError(absl::StrFormat("%s; try again in about %s", what, DurationText(wait)));
   SetRetryAfter(status, wait);
@@ -321,9 +324,8 @@ void Scheduler::ReturnPlaces(Request& request) {
 // Or gives them back, if there are fewer than none.
 void Scheduler::TakePlaces(Request& request, int64_t places) {
   request.places += places;
-  *taken_places_ += places;
-  const auto client = client_places_.try_emplace(request.draw.client).first;
-  if ((client->second += places) == 0) client_places_.erase(client);
+  places_ += places;
+  taken_places_->Take(request.draw.client, places);
 }
 
 // ---- Forecasts ----
@@ -610,10 +612,10 @@ bool Scheduler::AwaitWork() {
 
 bool Scheduler::RunStep() {
   ++beats_;
-  const SteadyTime now = now_();
   std::vector<std::shared_ptr<Request>> leaving, dropped;  // may be the last to know a listener: freed without the lock
   {
     const absl::MutexLock lock(&mu_);
+    const SteadyTime now = now_();  // NOTE: with the lock, so that no request here is younger
     leaving = Leaving(now);
     dropped = TakeDropped(leaving, now);
     Choose(now);

@@ -79,6 +79,7 @@
 #include "server/scheduler/slot_table.h"
 #include "server/scheduler/step_measurement.h"
 #include "server/scheduler/step_time_model.h"
+#include "server/scheduler/taken_places.h"
 #include "server/scheduler/turn.h"
 #include "server/scheduler/turn_queue.h"
 
@@ -149,16 +150,13 @@ class SchedulerObserver {
   virtual void OnWasted(DropReason reason, uint64_t steps) = 0;
 };
 
-// How many places are taken, of one scheduler or of several that share one budget, as a model and the one that it
-// replaces do: each refuses what would exceed its own capacity.
-using TakenPlaces = std::atomic<int64_t>;
-
 struct SchedulerOptions {
   int max_batch_rows = 16;        // at least 2, so that a guided image fits; at most the engine's slots
   int max_queued_images = 256;    // beyond those; the more slots the engine has, the more of them may begin
   int64_t max_client_images = 0;  // places that one client may have taken; 0: all
   int64_t max_queued_steps = 0;   // network rows, each step counted, that may be due together; 0: any
-  std::shared_ptr<TakenPlaces> taken_places = nullptr;             // shared with other schedulers; null: its own
+  // Shared with other schedulers, each of which refuses what would exceed its own limits; null: its own.
+  std::shared_ptr<TakenPlaces> taken_places = nullptr;
   std::shared_ptr<const AnotherAtWork> another_at_work = nullptr;  // null: never; meanwhile nothing is measured
 };
 
@@ -451,7 +449,7 @@ class Scheduler {
   const SchedulerOptions options_;
   SchedulerObserver* const observer_;
   const ClockFunction now_;
-  const std::shared_ptr<TakenPlaces> taken_places_;  // written under mu_, and by those who share it
+  const std::shared_ptr<TakenPlaces> taken_places_;
 
   // Written by the scheduler's thread while it holds mu_ and nobody is here. Others hold mu_ to read it.
   StepMeasurement measurement_;
@@ -481,9 +479,9 @@ class Scheduler {
 
   mutable absl::Mutex mu_;
   bool admitting_ ABSL_GUARDED_BY(mu_) = true;
-  std::optional<Drop> shutdown_ ABSL_GUARDED_BY(mu_);                             // how what is left ends
-  absl::flat_hash_map<std::string, int64_t> client_places_ ABSL_GUARDED_BY(mu_);  // those of each
-  bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;                                // an image, since the last choice
+  std::optional<Drop> shutdown_ ABSL_GUARDED_BY(mu_);  // how what is left ends
+  int64_t places_ ABSL_GUARDED_BY(mu_) = 0;            // among the taken ones, those of this scheduler's requests
+  bool came_or_went_ ABSL_GUARDED_BY(mu_) = false;     // an image, since the last choice
   int64_t submitted_requests_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t unfinished_requests_ ABSL_GUARDED_BY(mu_) = 0;                          // admitted, and OnDone not heard yet
   absl::btree_map<int64_t, std::shared_ptr<Request>> live_ ABSL_GUARDED_BY(mu_);  // admitted and not over, by number

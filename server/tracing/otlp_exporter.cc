@@ -13,7 +13,6 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "common/support/status_macros.h"
 #include "server/tracing/otlp_messages.h"
 
@@ -77,16 +76,22 @@ void OtlpExporter::Add(std::vector<Span> spans) {
     return;
   }
   std::move(spans.begin(), spans.end(), std::back_inserter(queue_));
+  if (Due()) due_.Set();
 }
 
 void OtlpExporter::Flush(std::chrono::nanoseconds patience) {
-  const absl::MutexLock lock(&mu_);
-  end_ = std::min(end_, Clock::now() + patience);
-  ending_ = true;
-  mu_.AwaitWithTimeout(absl::Condition(&ended_), absl::FromChrono(patience));
-  if (ended_) return;
-  if (call_ != nullptr) call_->TryCancel();
-  mu_.Await(absl::Condition(&ended_));  // a cancelled call is over at once
+  {
+    const absl::MutexLock lock(&mu_);
+    end_ = std::min(end_, Clock::now() + patience);
+    ending_ = true;
+    due_.Set();
+  }
+  if (ended_.WaitFor(patience)) return;
+  {
+    const absl::MutexLock lock(&mu_);
+    if (call_ != nullptr) call_->TryCancel();
+  }
+  ended_.Wait();  // a cancelled call is over at once
 }
 
 SpanCounts OtlpExporter::counts() const {
@@ -95,17 +100,19 @@ SpanCounts OtlpExporter::counts() const {
 
 void OtlpExporter::Run() {
   for (std::vector<Span> batch = NextBatch(); !batch.empty(); batch = NextBatch()) Export(batch);
-  const absl::MutexLock lock(&mu_);
-  ended_ = true;
+  ended_.Set();
 }
 
 // Waits for it; empty at the end.
 std::vector<Span> OtlpExporter::NextBatch() {
+  {
+    const absl::MutexLock lock(&mu_);
+    const auto any = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return ending_ || !queue_.empty(); };
+    mu_.Await(absl::Condition(&any));
+    if (!Due()) due_.Clear();
+  }
+  due_.WaitFor(kLinger);
   const absl::MutexLock lock(&mu_);
-  const auto any = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return ending_ || !queue_.empty(); };
-  const auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return Due(); };
-  mu_.Await(absl::Condition(&any));
-  mu_.AwaitWithTimeout(absl::Condition(&due), absl::FromChrono(kLinger));
   if (ending_ && Clock::now() >= end_) {
     failed_ += static_cast<int64_t>(queue_.size());
     queue_.clear();

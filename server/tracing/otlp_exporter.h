@@ -28,6 +28,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "common/support/steady_event.h"
 #include "opentelemetry/proto/collector/trace/v1/trace_service.grpc.pb.h"
 #include "server/telemetry/span.h"
 #include "server/tracing/otlp_options.h"
@@ -90,9 +91,12 @@ class OtlpExporter : public SpanSink {
   mutable absl::Mutex mu_;
   std::vector<Span> queue_ ABSL_GUARDED_BY(mu_);
   bool ending_ ABSL_GUARDED_BY(mu_) = false;                               // a flush has begun
-  bool ended_ ABSL_GUARDED_BY(mu_) = false;                                // the thread has nothing left to do
   Clock::time_point end_ ABSL_GUARDED_BY(mu_) = Clock::time_point::max();  // of the flush
   grpc::ClientContext* call_ ABSL_GUARDED_BY(mu_) = nullptr;               // under way
+
+  // Do their own locking.
+  SteadyEvent due_;    // whenever Due() has become true
+  SteadyEvent ended_;  // the thread has nothing left to do
   std::thread thread_;
 };
 

@@ -167,11 +167,12 @@ void ConnectionListener::AcceptFrom(int listener) {
 
 void ConnectionListener::Take(int listener, int socket) {
   const bool from_probe = IsProbe(socket);
-  if (socket >= options_.descriptor_limit - options_.reserved_descriptors && !from_probe) {
+  const int descriptors = options_.descriptor_limit - options_.reserved_descriptors;
+  if (socket >= descriptors && !from_probe) {
     return Refuse(socket, "too few descriptors are left; raise the limit of open files (ulimit -n)");
   }
   if (!from_probe && !Count(socket)) return Refuse(socket, "as many as --max_connections allows are open");
-  if (!from_probe) LingerOnClose(socket);
+  if (!from_probe) LingerOnClose(socket, descriptors);
   receive_({.socket = socket, .listener = listener, .from_probe = from_probe});
 }
 

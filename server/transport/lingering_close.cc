@@ -24,7 +24,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "server/transport/inode.h"
 
 namespace denoised {
@@ -37,6 +36,7 @@ constexpr auto kLongest = std::chrono::seconds(10);
 constexpr int64_t kMostBytes = 1 << 20;  // that a peer may still send
 constexpr size_t kMostConnections = 1000;
 constexpr int kLookMs = 100;
+constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 // Bytes that the peer's system has not acknowledged.
 int UnsentBytes(int socket) {
@@ -72,9 +72,9 @@ class Lingerer {
  public:
   Lingerer() : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
-  void Watch(int socket) {
+  void Watch(int socket, int descriptors) {
     const absl::MutexLock lock(&mu_);
-    watched_[socket] = InodeOf(socket);
+    watched_[socket] = {.inode = InodeOf(socket), .descriptors = descriptors};
   }
 
   void Forget(int socket) {
@@ -87,11 +87,17 @@ class Lingerer {
     const absl::MutexLock lock(&mu_);
     const auto watched = watched_.find(socket);
     if (watched == watched_.end()) return false;
-    const bool same = watched->second == InodeOf(socket);
+    const Watched known = watched->second;
     watched_.erase(watched);
-    if (!same || wake_ < 0 || lingering_.size() >= kMostConnections || PeerHasClosed(socket)) return false;
-    const int own = fcntl(socket, F_DUPFD_CLOEXEC, 0);
+    if (known.inode != InodeOf(socket) || wake_ < 0 || lingering_.size() >= kMostConnections || PeerHasClosed(socket)) {
+      return false;
+    }
+    const int own = fcntl(socket, F_DUPFD_CLOEXEC, 0);  // the lowest that is free
     if (own < 0) return false;
+    if (own >= known.descriptors) {
+      close(own);
+      return false;
+    }
     LeaveEpoll(socket);
     const Clock::time_point now = Clock::now();
     try {
@@ -111,13 +117,12 @@ class Lingerer {
     return static_cast<int>(lingering_.size());
   }
 
-  bool Await(std::chrono::nanoseconds timeout) const {
-    const absl::MutexLock lock(&mu_);
-    const auto none = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return lingering_.empty(); };
-    return mu_.AwaitWithTimeout(absl::Condition(&none), absl::FromChrono(timeout));
-  }
-
  private:
+  // What LingerOnClose was told.
+  struct Watched {
+    ino_t inode = 0;  // another socket of the number has another one
+    int descriptors = 0;
+  };
   struct Connection {
     int socket = -1;
     int unsent = 0;
@@ -178,7 +183,7 @@ class Lingerer {
 
   const int wake_;  // readable once there is another one to poll
   mutable absl::Mutex mu_;
-  absl::flat_hash_map<int, ino_t> watched_ ABSL_GUARDED_BY(mu_);  // another socket has another inode
+  absl::flat_hash_map<int, Watched> watched_ ABSL_GUARDED_BY(mu_);
   std::vector<Connection> lingering_ ABSL_GUARDED_BY(mu_);
   std::vector<int> epolls_ ABSL_GUARDED_BY(mu_);  // of this process, when they were last looked for
   bool running_ ABSL_GUARDED_BY(mu_) = false;
@@ -191,13 +196,20 @@ Lingerer& TheLingerer() {
 
 }  // namespace
 
-void LingerOnClose(int socket) { TheLingerer().Watch(socket); }
+void LingerOnClose(int socket, int descriptors) { TheLingerer().Watch(socket, descriptors); }
 
 void CloseAtOnce(int socket) { TheLingerer().Forget(socket); }
 
 int LingeringConnections() { return TheLingerer().count(); }
 
-bool AwaitLingering(std::chrono::nanoseconds timeout) { return TheLingerer().Await(timeout); }
+bool AwaitLingering(std::chrono::nanoseconds timeout) {
+  const Clock::time_point end = Clock::now() + timeout;
+  while (LingeringConnections() > 0) {
+    if (Clock::now() >= end) return false;
+    std::this_thread::sleep_for(kPollInterval);
+  }
+  return true;
+}
 
 }  // namespace denoised
 

@@ -21,11 +21,13 @@
 #define DENOISED_SERVER_TRANSPORT_LINGERING_CLOSE_H_
 
 #include <chrono>
+#include <limits>
 
 namespace denoised {
 
-// From its shutdown on, a descriptor of this process's own stands for it until the peer has closed.
-void LingerOnClose(int socket);
+// From its shutdown on, a descriptor of this process's own stands for it until the peer has closed. Its number is below
+// `descriptors`, so that those from there on stay for others; where none is free below, the connection is cut.
+void LingerOnClose(int socket, int descriptors = std::numeric_limits<int>::max());
 
 // Its shutdown is the system's again.
 void CloseAtOnce(int socket);

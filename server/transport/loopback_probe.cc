@@ -16,7 +16,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "common/support/clock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
@@ -77,14 +76,12 @@ LoopbackProbe::~LoopbackProbe() {
   thread_.join();
 }
 
-void LoopbackProbe::Stop() {
-  if (!stop_.HasBeenNotified()) stop_.Notify();
-}
+void LoopbackProbe::Stop() { stop_.Set(); }
 
 void LoopbackProbe::Run() {
   do {
     const absl::Status status = Probe();
-    if (stop_.HasBeenNotified()) return;
+    if (stop_.is_set()) return;
     if (status.ok()) {
       failures_ = 0;
       seen_alive_ = true;
@@ -93,7 +90,7 @@ void LoopbackProbe::Run() {
                     std::string(status.message()));
     }
     report_(status.ok(), alive());
-  } while (!stop_.WaitForNotificationWithTimeout(absl::Seconds(options_.interval_seconds)));
+  } while (!stop_.WaitFor(Nanoseconds(options_.interval_seconds)));
 }
 
 // Any answer is one: whether the server serves is readiness, not life.

@@ -21,7 +21,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/notification.h"
+#include "common/support/steady_event.h"
 #include "server/transport/listen_address.h"
 
 namespace denoised {
@@ -53,7 +53,7 @@ class LoopbackProbe {
   // it is something else that is wrong then, and no restart would mend it.
   bool alive() const { return !seen_alive_ || failures_ < options_.failures_in_a_row; }
 
-  // No more probes, and nothing is made of one under way: the port is about to be closed. By one thread.
+  // No more probes, and nothing is made of one under way: the port is about to be closed.
   void Stop();
 
  private:
@@ -67,7 +67,7 @@ class LoopbackProbe {
 
   std::atomic<bool> seen_alive_ = false;
   std::atomic<int> failures_ = 0;
-  absl::Notification stop_;
+  SteadyEvent stop_;
   std::thread thread_;
 };
 

@@ -332,6 +332,15 @@ TEST(DenoisedTest, HeaderThatNamesClientsMustBeAName) {
   }
 }
 
+// A token would be in the log as its client's name.
+TEST(DenoisedTest, HeaderThatNamesClientsIsForThatAlone) {
+  for (const char* header : {"Authorization", "te", "x-request-id", "traceparent"}) {
+    const ProgramResult result = RunProgram({"denoised", "--client_header", header});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr("--client_header: must be a header for that alone, got "));
+  }
+}
+
 TEST(DenoisedTest, HealthcheckAsksTheServerThatTheSameFlagsStart) {
   const Served served;
   const ProgramResult well = RunProgram({"denoised", "--healthcheck", "--listen", served.address()});

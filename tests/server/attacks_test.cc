@@ -79,8 +79,19 @@ TEST_F(AttackTest, MethodsThatThereAreNotAreOneInTheMetrics) {
     connection.Send(CallOf(2 * i + 1, http2::CallHeaders(absl::StrCat("/made.Up", i, "/Method"))));
     frames.Stream(2 * i + 1);
   }
+  // Those of a client, of a service that is off, and of another spelling are linked, too.
+  uint32_t stream = 101;
+  for (const char* path : {"/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+                           "/grpc.channelz.v1.Channelz/GetServers", "/denoised/v1.DigitService.GenerateDigit"}) {
+    connection.Send(CallOf(stream, http2::CallHeaders(path)));
+    frames.Stream(stream);
+    stream += 2;
+  }
   const std::string page = MetricsPage();
   EXPECT_THAT(page, Not(HasSubstr("made.Up")));
+  EXPECT_THAT(page, Not(HasSubstr("Channelz")));
+  EXPECT_THAT(page, Not(HasSubstr("TraceService")));
+  EXPECT_THAT(page, Not(HasSubstr("\"denoised\"")));
   EXPECT_THAT(page, HasSubstr("grpc_method=\"unknown\""));
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/http/http_server.h"
 #include "server/preflight.h"
 #include "tests/testing/free_port.h"
 #include "tests/testing/puppet_engine.h"
@@ -130,6 +131,19 @@ TEST_F(TwoAuthoritiesTest, MetricsPortSaysThatItStarts) {
                                   absl::StrCat("the server at ", options_.listen, " does not serve: http://127.0.0.1",
                                                options_.metrics_listen.substr(options_.metrics_listen.find(':')),
                                                "/healthz says \"not serving\"")));
+}
+
+// Of another program that has the port `--check` would say that this server answers there.
+TEST_F(TwoAuthoritiesTest, AnotherProgramAtTheMetricsPortIsNotThisServer) {
+  const auto another = HttpServer::Start({.host = "127.0.0.1"}, {});
+  ASSERT_THAT(another, IsOk());
+  options_.metrics_listen = absl::StrCat("127.0.0.1:", (*another)->port());
+  EXPECT_THAT(CheckHealth(options_, kTimeoutSeconds),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       absl::StrCat("whoever answers at http://", options_.metrics_listen,
+                                    "/livez is not this server: \"nothing is here; what there is:\"")));
+  EXPECT_THAT(Preflight(options_, LoadPuppet),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot listen on ")));
 }
 
 TEST_F(TwoAuthoritiesTest, WithoutItTheErrorSaysWhatToDo) {

@@ -308,6 +308,7 @@ TEST_F(GatewayTest, TokensAreAskedForAsEverywhere) {
   EXPECT_EQ(Get("/").status, 200) << "the page asks for the token";
 }
 
+// Longer than any time that a drain gives to answers: gRPC's server, which has no client here, is closed at once.
 TEST_F(GatewayTest, ADrainFinishesWhatHttpClientsAskedFor) {
   Start();
   engine_->HoldSteps();
@@ -318,12 +319,29 @@ TEST_F(GatewayTest, ADrainFinishesWhatHttpClientsAskedFor) {
     EXPECT_EQ(report.dropped_requests, 0);
     EXPECT_TRUE(report.closed);
   });
+  std::this_thread::sleep_for(std::chrono::seconds(4));
   engine_->LetGo();
   const std::vector<json> lines = Lines(client.Receive());
   drain.join();
   ASSERT_FALSE(lines.empty());
   EXPECT_TRUE(lines.back().contains("image")) << lines.back();
   EXPECT_EQ(Get("/v1/digits/7.png").status, 503);
+}
+
+TEST_F(GatewayTest, ADrainThatIsOverCountsHttpsCallsAmongTheDropped) {
+  options_.drain_timeout_seconds = 0.5;
+  Start();
+  engine_->HoldSteps();
+  HttpConnection client = Begin(R"({"digit": 7, "count": 2, "steps": 1})");
+  AwaitMetric("denoised_requests_in_flight", "1");
+  std::thread let_go([this] {
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    engine_->LetGo();
+  });
+  const DrainReport report = server_->Drain();
+  let_go.join();
+  EXPECT_EQ(report.dropped_requests, 1);
+  EXPECT_EQ(report.dropped_images, 2);
 }
 
 // Calls under way, readers that read nothing, and a server that goes.

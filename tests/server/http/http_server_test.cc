@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 
 #include <stdexcept>
 #include <string>
@@ -203,6 +204,70 @@ TEST_F(HttpServerTest, WhoIsBeingAnsweredIsNotClosedForOthers) {
   EXPECT_EQ(slow.Receive().body, "at last");
 }
 
+// Slow answers leave room for quick ones, such as a probe's, and whoever is too many is told.
+TEST_F(HttpServerTest, RequestsThatAreTooManyAreToldAndQuickOnesAnswered) {
+  absl::Notification go_on;
+  routes_.Add("GET", "/slow", [&](const HttpRequest&) {
+    go_on.WaitForNotification();
+    return HttpResponse{.body = "at last"};
+  });
+  routes_.Add(
+      "GET", "/quick", [](const HttpRequest&) { return HttpResponse{}; }, HttpRoutes::Where::kIoThread);
+  options_.max_connections = 16;
+  Start();
+  std::vector<HttpConnection> slow;
+  for (int i = 0; i < 40; ++i) {
+    slow.emplace_back(port());
+    slow.back().Send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+  }
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(HttpGet(port(), "/quick").status, 200);
+  go_on.Notify();
+  int answered = 0;
+  for (HttpConnection& client : slow) {
+    const HttpAnswer answer = client.Receive();
+    if (answer.status == 200) ++answered;
+    if (answer.status == 200) continue;
+    EXPECT_EQ(answer.status, 503) << "nobody is left without a word";
+    EXPECT_EQ(answer.header("Retry-After"), "1");
+    EXPECT_EQ(answer.body, "as many requests are being answered as this port has room for; try again\n");
+  }
+  EXPECT_GE(answered, 14);
+}
+
+// Whoever comes in a crowd is not closed before what it asks for can have come.
+TEST_F(HttpServerTest, NobodyOfACrowdIsClosedUnheard) {
+  routes_.Add(
+      "GET", "/quick", [](const HttpRequest&) { return HttpResponse{}; }, HttpRoutes::Where::kIoThread);
+  options_.max_connections = 8;
+  Start();
+  std::vector<HttpConnection> crowd;
+  for (int i = 0; i < 60; ++i) crowd.emplace_back(port());
+  for (HttpConnection& client : crowd) client.Send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
+  for (HttpConnection& client : crowd) EXPECT_EQ(client.Receive().status, 200);
+}
+
+// RFC 9110, 10.1.1: such a client holds the body back until it hears that it is wanted, or a second has passed.
+TEST_F(HttpServerTest, WhoAsksBeforeItsBodyIsToldToSendIt) {
+  Start();
+  HttpConnection client(port());
+  client.Send("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+  EXPECT_EQ(client.ReceiveAll(milliseconds(500)), "HTTP/1.1 100 Continue\r\n\r\n");
+  client.Send("body");
+  const HttpAnswer answer = client.Receive();
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "body");
+}
+
+TEST_F(HttpServerTest, ABodyThatIsNotWantedIsNotAskedFor) {
+  Start();
+  EXPECT_THAT(Ask("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n"),
+              StartsWith("HTTP/1.1 413 "));
+  EXPECT_THAT(Ask("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab"),
+              StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(Ask("POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab"),
+              StartsWith("HTTP/1.0 200 "));
+}
+
 TEST_F(HttpServerTest, TheEndWaitsForNoClient) {
   Start();
   HttpConnection silent(port());
@@ -218,6 +283,21 @@ TEST_F(HttpServerTest, APortIsTakenOnce) {
               StatusIs(absl::StatusCode::kUnavailable,
                        absl::StrCat("cannot listen on 127.0.0.1:", port(),
                                     ": the port is taken, or the address is not this machine's")));
+}
+
+// A client may try any of a name's addresses.
+TEST_F(HttpServerTest, EveryAddressOfANameIsListenedOn) {
+  options_.host = "localhost";
+  auto server = HttpServer::Start(options_, routes_);
+  ASSERT_THAT(server, IsOk());
+  addrinfo wanted{}, *found = nullptr;
+  wanted.ai_socktype = SOCK_STREAM;
+  ASSERT_EQ(getaddrinfo("localhost", nullptr, &wanted, &found), 0);
+  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
+    const std::string address = each->ai_family == AF_INET6 ? "::1" : "127.0.0.1";
+    EXPECT_TRUE(HttpConnection((*server)->port(), address).connected()) << address;
+  }
+  freeaddrinfo(found);
 }
 
 TEST_F(HttpServerTest, AnUnknownHostIsSaid) {

@@ -63,6 +63,24 @@ TEST_F(CheckpointWatchTest, MissingFileIsNoNewsUntilAnotherIsThere) {
   EXPECT_TRUE(Replaced());
 }
 
+// Whoever loads it says why it cannot be.
+TEST_F(CheckpointWatchTest, FileThatCannotBeReadIsToldOnce) {
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);  // which root cannot read either
+  EXPECT_TRUE(Replaced());
+  EXPECT_FALSE(Replaced());
+  std::filesystem::remove(path_);
+  Replace("old");
+  EXPECT_TRUE(Replaced()) << "it can be loaded again";
+}
+
+TEST_F(CheckpointWatchTest, FileLargerThanAnyCheckpointIsToldOnceAndNotRead) {
+  Replace("new");
+  std::filesystem::resize_file(path_, uintmax_t{5} << 30);
+  EXPECT_TRUE(Replaced());
+  EXPECT_FALSE(Replaced());
+}
+
 TEST_F(CheckpointWatchTest, ContentThatSomebodyElseLoadedIsNoNews) {
   Replace("new");
   watch_.Know(Sha256Hex("new"));

@@ -77,8 +77,11 @@ class ModelManagerTest : public testing::Test {
           engine_ = engine.get();
           return engine;
         },
-        {.max_batch_rows = 4, .max_queued_images = 4, .taken_places = wanted.taken_places}, observer,
-        wanted.beside.get());
+        {.max_batch_rows = 4,
+         .max_queued_images = 4,
+         .max_client_images = max_client_images_,
+         .taken_places = wanted.taken_places},
+        observer, wanted.beside.get());
     if (model.ok()) {
       const absl::MutexLock lock(&mu_);
       generations_.push_back(*model);
@@ -150,6 +153,7 @@ class ModelManagerTest : public testing::Test {
   bool at_work_while_loading_ = false;                    // likewise
   std::atomic<PuppetEngine*> engine_ = nullptr;           // of the generation loaded last
   Metrics metrics_;
+  int64_t max_client_images_ = 0;
 
   absl::Mutex mu_;
   int64_t loads_allowed_ ABSL_GUARDED_BY(mu_) = 1'000'000;
@@ -273,6 +277,29 @@ TEST_F(ModelManagerTest, ImagesOfTheOldModelCountAgainstTheNewOnesQueue) {
   EXPECT_THAT(serving()->scheduler().Submit(seven, std::make_shared<Listener>()), IsOk());
 }
 
+TEST_F(ModelManagerTest, OneClientsImagesCountInAllGenerations) {
+  max_client_images_ = 3;
+  Start();
+  const std::shared_ptr<ServingModel> old = serving();
+  PuppetEngine* const old_engine = engine_;
+  old_engine->HoldSteps();
+  DrawRequest three = OneImage(1);
+  three.count = 3;
+  three.client = "alice";
+  const absl::StatusOr<Admission> admission = old->scheduler().Submit(three, std::make_shared<Listener>());
+  ASSERT_THAT(admission, IsOk());
+  ASSERT_THAT(Reload(), IsOk());
+  DrawRequest one = OneImage(1);
+  one.client = "alice";
+  EXPECT_THAT(serving()->scheduler().Submit(one, std::make_shared<Listener>()),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "this client has enough here: its images take 3 of the 3 places that one client may have, and "
+                       "this request needs 1; others still have room; try again in about 1 s"));
+  one.client = "bob";
+  EXPECT_THAT(serving()->scheduler().Submit(one, std::make_shared<Listener>()), IsOk());
+  old_engine->LetGo();
+}
+
 TEST_F(ModelManagerTest, FirstStepsThatFailBringTheOldModelBack) {
   Start();
   Replace("second");
@@ -283,6 +310,37 @@ TEST_F(ModelManagerTest, FirstStepsThatFailBringTheOldModelBack) {
   EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second"), Sha256Hex("first")));
   EXPECT_THAT(Draw(*serving()), IsOk());
   while (Reloads("rolled_back") != "1") std::this_thread::yield();
+}
+
+// The supervisor may be the first to notice. What it asks for then is not the same file once more.
+TEST_F(ModelManagerTest, NewModelThatIsTakenAwayBringsTheOldOneBack) {
+  for (const bool hangs : {false, true}) {
+    Replace("first");
+    loads_begun_ = 0;
+    Start({.probation_time = std::chrono::milliseconds(500)});
+    Replace("second");
+    ASSERT_THAT(Reload(), IsOk());
+    PuppetEngine* const hanging = engine_;
+    hanging->HoldSteps();
+    const auto listener = std::make_shared<Listener>();
+    absl::StatusOr<Admission> admission = serving()->scheduler().Submit(OneImage(1), listener);
+    ASSERT_THAT(admission, IsOk());
+    hanging->WaitForHeldStep();
+    std::this_thread::sleep_for(std::chrono::seconds(1));  // a generation that has yet to make a step is not believed
+    if (hangs) {
+      manager_->Disown(serving());
+    } else {
+      manager_->Forget(serving());
+    }
+    EXPECT_THAT(Reload(), IsOk());
+    EXPECT_EQ(serving()->info().sha256, Sha256Hex("first"));
+    EXPECT_EQ(loads_begun(), 2);
+    hanging->LetGo();
+    EXPECT_THAT(listener->Await(), IsOk());
+    admission = absl::CancelledError();  // its ticket knows the scheduler
+    EXPECT_THAT(Draw(*serving()), IsOk());
+    manager_.reset();
+  }
 }
 
 // Whoever sends a request that makes steps fail just after a reload cannot undo it.
@@ -396,6 +454,17 @@ TEST_F(ModelManagerTest, WatchedFileIsLoadedWhenItIsReplaced) {
   Replace("second");
   while (published().size() < 2) std::this_thread::yield();
   EXPECT_THAT(published(), ElementsAre(Sha256Hex("first"), Sha256Hex("second")));
+}
+
+TEST_F(ModelManagerTest, WatchedFileThatCannotBeReadIsTriedOnce) {
+  Start({.watch_interval = std::chrono::milliseconds(1)});
+  std::filesystem::resize_file(folder_.Write("new", ""), uintmax_t{5} << 30);
+  std::filesystem::rename(folder_.File("new"), path_);
+  HoldLoads();
+  AwaitLoadsBegun(2);
+  Replace("corrupt");  // what the loader says of it
+  AllowLoads(1'000'000);
+  while (Reloads("error") != "1") std::this_thread::yield();
 }
 
 TEST_F(ModelManagerTest, WatchedFileThatIsCorruptIsToldOnce) {

@@ -267,7 +267,7 @@ class Schedule {
     options_.max_queued_images = random_.UpTo(12);
     if (random_.OneIn(2)) options_.max_client_images = 1 + random_.UpTo(8);
     if (random_.OneIn(3)) options_.max_queued_steps = 10 + random_.UpTo(60);
-    options_.taken_places = std::make_shared<TakenPlaces>(0);
+    options_.taken_places = std::make_shared<TakenPlaces>();
     LoadModel();
   }
   ~Schedule() {
@@ -406,7 +406,7 @@ class Schedule {
   void CheckPlaces() {
     int64_t held = 0;
     for (const auto& client : clients_) held += client->places();
-    const int64_t taken = *options_.taken_places;
+    const int64_t taken = options_.taken_places->total();
     books_.Expect(taken <= capacity(), "no more images are here than there are places");
     books_.Expect(taken >= held, "an image that is not delivered has its place");
   }
@@ -424,7 +424,7 @@ class Schedule {
       client->ticket.reset();
     }
     StepAll();
-    books_.Expect(*options_.taken_places == 0, "all places are free again");
+    books_.Expect(options_.taken_places->total() == 0, "all places are free again");
     books_.Expect(books_.advanced == books_.delivered + books_.wasted,
                   absl::StrCat("each step is in an image or told as waste: ", books_.advanced, " are not ",
                                books_.delivered, " and ", books_.wasted));

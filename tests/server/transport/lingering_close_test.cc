@@ -114,6 +114,14 @@ TEST_F(LingeringCloseTest, WhoSendsWithoutEndIsReset) {
   EXPECT_TRUE(AwaitLingering(kLongEnough));
 }
 
+// Those above are kept for checkpoints, logs and other ports.
+TEST_F(LingeringCloseTest, ADescriptorOfThoseKeptForOthersIsNotTaken) {
+  const RawConnection client = Connect();
+  LingerOnClose(server_, /*descriptors=*/server_ + 1);
+  End();
+  EXPECT_EQ(LingeringConnections(), 0);
+}
+
 TEST_F(LingeringCloseTest, ShutdownOfOneWayIsTheSystems) {
   const RawConnection client = Connect();
   LingerOnClose(server_);
