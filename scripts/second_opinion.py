@@ -123,6 +123,8 @@ def main() -> None:
     for folder in arguments.drawn:
         of = "samples" if (folder / f"samples-{labels}").exists() else "train"
         meant = read_idx(folder, f"{of}-{labels}", None)
+        if missing := set(range(10)) - set(meant.tolist()):
+            sys.exit(f"{folder} has no {min(missing)}: is its drawing complete? the command that began it goes on")
         chosen = random.permutation(len(meant))[: arguments.count]
         drawn = read_idx(folder, f"{of}-{images}", None)[chosen]
         side = drawn.shape[1]

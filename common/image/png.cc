@@ -87,6 +87,7 @@ absl::StatusOr<GreyImage> DecodePng(std::string_view png) {
   if (png_image_begin_read_from_memory(&image, png.data(), png.size()) == 0) return refused(image.message);
   if (uint64_t{image.width} * image.height > kMaxPixels) return refused("it has too many pixels");
   image.format = PNG_FORMAT_GRAY;
+  image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // 16 bits are levels as 8 are, and not of linear light
   GreyImage decoded{.width = static_cast<int>(image.width),
                     .height = static_cast<int>(image.height),
                     .pixels = std::vector<uint8_t>(PNG_IMAGE_SIZE(image))};

@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/support/class_names.h"
 #include "common/support/file.h"
 #include "common/support/quoted.h"
@@ -74,8 +75,9 @@ absl::StatusOr<std::vector<std::string>> ParseClassNames(const std::string& sour
 }
 
 absl::StatusOr<std::vector<std::string>> ReadClassNames(const std::string& path) {
+  constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";  // which editors of Windows write
   DENOISED_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxFileBytes));
-  std::vector<std::string> names = SplitNames(text, '\n');
+  std::vector<std::string> names = SplitNames(std::string(absl::StripPrefix(text, kByteOrderMark)), '\n');
   while (!names.empty() && names.back().empty()) names.pop_back();
   DENOISED_RETURN_IF_ERROR(CheckClassNames(path, names));
   return names;

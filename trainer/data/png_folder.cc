@@ -83,6 +83,12 @@ class Reader {
  private:
   absl::Status ReadClass(uint8_t label) {
     const std::string folder = absl::StrCat(folder_, "/", data_.class_names[label]);
+    DENOISED_ASSIGN_OR_RETURN(const std::vector<std::string> below, NamesIn(folder, /*folders=*/true));
+    if (!below.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(folder, "/", below[0],
+                       " is a folder within a class, and images in it would not be read: move them up, or it away"));
+    }
     DENOISED_ASSIGN_OR_RETURN(const std::vector<std::string> files, NamesIn(folder, /*folders=*/false));
     if (files.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("class \"", data_.class_names[label], "\" has no images: ", folder,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/command_line/progress_bar.h"
 #include "common/image/image.h"
@@ -84,6 +85,18 @@ absl::Status WriteFiles(const Drawing& drawing, const Nearest& nearest, const Ru
   return WriteFileAtomically(files.report, ToJson(report));
 }
 
+// Whether a checkpoint was trained on these data and fewer of them were held out than for the judges. Not known of one
+// that does not say how many.
+bool LearntFromReference(const TrainingRecord& training, const EvaluationReport& report) {
+  if (report.reference == ReferenceName(Reference::kTest)) return false;
+  if (training.data_sha256 != report.data_sha256) return false;
+  int held_out = 0;
+  for (const auto& [flag, value] : training.flags) {
+    if (flag == "--validation_images" && absl::SimpleAtoi(value, &held_out)) return held_out < report.held_out_images;
+  }
+  return false;
+}
+
 }  // namespace
 
 absl::Status CheckCount(int count) {
@@ -103,6 +116,7 @@ absl::StatusOr<EvaluationReport> Evaluate(EvaluationOptions options, Ruler& rule
   if (absl::IsCancelled(nearest.status())) return Stopped(drawing.labels.size(), options.count);
   DENOISED_RETURN_IF_ERROR(nearest.status());
   report.scoring_seconds = SecondsSince(start);
+  report.reference_was_learnt = LearntFromReference(drawing.metadata.training, report);
   ClearProgress();
   DENOISED_RETURN_IF_ERROR(WriteFiles(drawing, *nearest, ruler, report, options.draw.out));
   return report;

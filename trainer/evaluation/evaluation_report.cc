@@ -18,6 +18,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kFullCount = 10'000;  // at which distances are usually reported
+constexpr int kFullDraw = 4'900;    // of such a count half, less what is lost class by class
+constexpr int kFewForShares = 100;
 
 // ---- The table ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +160,22 @@ std::string Notes(const EvaluationReport& report) {
         "ask for more with --count, or give a larger set with --data.\n",
         report.classes_left_out, report.class_names.size());
   }
-  if (report.count < kFullCount) {
+  if (report.reference_was_learnt) {
+    absl::StrAppendFormat(
+        &notes,
+        "NOTE: the checkpoint has learnt from reference images, so that what it has only copied passes\n"
+        "for good: train with --validation_images %d, or compare by --reference test.\n",
+        report.held_out_images);
+  }
+  const bool by_data = report.held_out_images / 2 <= report.count;  // a larger --count makes no larger draws
+  if (by_data && report.draw_count < kFullDraw) {
+    absl::StrAppendFormat(
+        &notes,
+        "NOTE: the distances of as few as %d images are too high, real or generated, so that their\n"
+        "ratio is too close to 1: compare equal counts only. A larger set has larger draws.%s\n",
+        report.draw_count,
+        report.draw_count < kFewForShares ? "\nPrecision, recall, density and coverage of so few say nothing." : "");
+  } else if (report.count < kFullCount) {
     absl::StrAppendFormat(&notes,
                           "NOTE: the distances of as few as %d images are too high, real or generated, so that their\n"
                           "ratio is too close to 1: compare equal counts only. For a claim, draw %d, with --seeds 3.\n",
@@ -228,6 +245,7 @@ Json DataToJson(const EvaluationReport& report) {
           {"reference_images", report.reference_images},
           {"training_images", report.training_images},
           {"held_out_images", report.held_out_images},
+          {"reference_was_learnt", report.reference_was_learnt},
           {"draws", report.draws},
           {"prdc_draws", report.prdc_draws},
           {"draw_count", report.draw_count},

@@ -89,8 +89,9 @@ struct EvaluationReport {
   int training_images = 0;  // among which neighbours are looked for
   int held_out_images = 0;
   int draws = 0, prdc_draws = 0;
-  int draw_count = 0;        // images on each side of a draw
-  int classes_left_out = 0;  // too rare for a draw
+  int draw_count = 0;                 // images on each side of a draw
+  bool reference_was_learnt = false;  // the checkpoint has learnt from some of the reference, or from all of it
+  int classes_left_out = 0;           // too rare for a draw
   JudgeFigures lenet5, convnet;
 
   // Squared Frechet distances, in lenet5's features: of a draw, and of infinitely many images.

@@ -110,11 +110,12 @@ void AddOptions(CLI::App& app, Flags& flags) {
       "--train_on", flags.train_on,
       "Train a classifier on the drawn images of this folder alone (of denoise-eval's --out, or files as "
       "MNIST's training set has them), read the real test images with it, and end");
-  for (const char* drawing : {"--checkpoint", "--class_names", "--reference", "--count", "--sampler", "--steps",
-                              "--eta", "--guidance_scale", "--device", "--precision"}) {
+  for (const char* drawing : {"--checkpoint", "--reference", "--count", "--sampler", "--steps", "--eta",
+                              "--guidance_scale", "--device", "--precision"}) {
     train_judges->excludes(drawing);
     train_on->excludes(drawing);
   }
+  train_on->excludes("--class_names");
   train_judges->excludes("--out")->excludes("--seeds")->excludes(train_on);
   train_on->excludes("--judges");
 }

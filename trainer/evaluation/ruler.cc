@@ -23,7 +23,9 @@ constexpr int kNearest = 5;             // k of precision and its kin
 constexpr double kCopyRatio = 1.0 / 3;  // Gu et al., arXiv 2310.02664
 constexpr uint64_t kFloorSeed = 1;      // not --seed: the floor of a count is always the same
 
-constexpr char kTrainJudges[] = "; denoise-eval --train_judges --judges FOLDER trains judges on these";
+constexpr char kTrainJudges[] =
+    "; denoise-eval --train_judges --judges FOLDER, with the same --data and --class_names, trains judges on these";
+constexpr int kEnoughToTell = 5;  // images of a class
 
 // Of real images, for a judge that is to judge: halfway from chance to all of them. Those of MNIST read 0.99.
 double LeastAccuracy(int num_classes) { return (1 + 1.0 / num_classes) / 2; }
@@ -117,11 +119,24 @@ absl::StatusOr<std::unique_ptr<Ruler>> Ruler::Make(const RulerOptions& options) 
 
 // Figures of a judge that cannot read the real images say nothing.
 absl::Status Ruler::CheckJudgeKnowsTheData() const {
-  const double accuracy = ClassAccuracy(convnet_classes_, reference().labels, num_classes()).overall;
-  if (accuracy >= LeastAccuracy(num_classes())) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrFormat("%s reads only %.1f %% of %d real images of %s: it has learnt from other data%s",
-                      convnet_->info().path, 100 * accuracy, reference().size(), options_.data, kTrainJudges));
+  const Accuracy accuracy = ClassAccuracy(convnet_classes_, reference().labels, num_classes());
+  if (accuracy.overall < LeastAccuracy(num_classes())) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s reads only %.1f %% of %d real images of %s: it has learnt from other data, or these are too few or too "
+        "hard for it%s",
+        convnet_->info().path, 100 * accuracy.overall, reference().size(), options_.data, kTrainJudges));
+  }
+  const ClassCounts counts = CountClasses(reference().labels, num_classes());
+  for (int i = 0; i < num_classes(); ++i) {
+    if (counts[i] < kEnoughToTell || accuracy.by_class[i] >= 1.0 / num_classes()) continue;
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s reads only %.1f %% of %d real images of class %s, less than by chance: it has learnt the "
+                        "classes in another "
+                        "order, or other data%s",
+                        convnet_->info().path, 100 * accuracy.by_class[i], counts[i],
+                        ClassText(held_out_.class_names, i), kTrainJudges));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Judge>> Ruler::LoadJudgeOfTheseClasses(JudgeKind kind) const {
@@ -174,15 +189,17 @@ absl::StatusOr<ClassCounts> Ruler::HalfOfADraw(const ClassCounts& drawn) const {
   const int sets = options_.reference == Reference::kTest ? 1 : 2;  // the reference is taken from them as well
   const int all_drawn = Sum(drawn), count = std::min(all_drawn, static_cast<int>(held_out_.size()) / 2);
   const ClassCounts held_out = CountClasses(held_out_.labels, num_classes()),
-                    wanted = InProportion(proportions(), count / 2);
+                    test = CountClasses(test_.labels, num_classes()), wanted = InProportion(proportions(), count / 2);
   ClassCounts half;
   for (int i = 0; i < num_classes(); ++i) {
     half.push_back(std::min({wanted[i], held_out[i] / (2 * sets), drawn[i] / 2}));
+    if (options_.reference == Reference::kTest) half[i] = std::min(half[i], test[i] / 2);
   }
   if (2 * Sum(half) > kNearest) return half;
   return absl::InvalidArgumentError(
-      absl::StrCat(all_drawn, " drawn and ", held_out_.size(), " held-out images of ", num_classes(),
-                   " classes are too few to compare: ask for more with --count, or give a larger set with --data"));
+      absl::StrCat(all_drawn, " drawn and ", held_out_.size(), " held-out images of ", num_classes(), " classes",
+                   options_.reference == Reference::kTest ? absl::StrCat(", and ", test_.size(), " test images,") : "",
+                   " are too few to compare: ask for more with --count, or give a larger set with --data"));
 }
 
 absl::StatusOr<const Ruler::Floor*> Ruler::FloorOf(const ClassCounts& half) {

@@ -31,7 +31,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kBatch = 128;
-constexpr int kReportEvery = 20;  // batches
+constexpr int kReportEvery = 20;       // batches
+constexpr int64_t kFewestSteps = 200;  // in which a judge learns anything; MNIST's take thousands
 
 struct Recipe {
   int epochs;
@@ -82,12 +83,12 @@ class JudgeTrainer {
   JudgeTrainer(JudgeKind kind, const Dataset& data, const JudgeTrainingOptions& options)
       : kind_(kind),
         recipe_(RecipeOf(kind)),
-        epochs_(options.epochs > 0 ? options.epochs : recipe_.epochs),
         pixels_(torch::from_blob(const_cast<uint8_t*>(data.pixels.data()),
                                  {static_cast<int64_t>(data.size()), kModelSize, kModelSize}, torch::kUInt8)),
         labels_(torch::from_blob(const_cast<uint8_t*>(data.labels.data()), {pixels_.size(0)}, torch::kUInt8)),
         rows_(std::min(kBatch, pixels_.size(0))),
         batches_per_epoch_(pixels_.size(0) / rows_),
+        epochs_(options.epochs > 0 ? options.epochs : EpochsFor(batches_per_epoch_)),
         network_(SeededNetwork(kind, static_cast<int>(data.class_names.size()), options.seed)),
         parameters_(network_->parameters()),
         adam_(parameters_, torch::optim::AdamOptions(recipe_.learning_rate)),
@@ -104,6 +105,11 @@ class JudgeTrainer {
   }
 
  private:
+  // Small sets are gone through more often.
+  int EpochsFor(int64_t batches) const {
+    return std::max(recipe_.epochs, static_cast<int>((kFewestSteps + batches - 1) / batches));
+  }
+
   static JudgeNetwork SeededNetwork(JudgeKind kind, int classes, uint64_t seed) {
     torch::manual_seed(seed);
     return JudgeNetwork(kind, classes);
@@ -173,10 +179,10 @@ class JudgeTrainer {
   // Constant after construction.
   const JudgeKind kind_;
   const Recipe recipe_;
-  const int epochs_;
   const at::Tensor pixels_, labels_;  // views of the data, which outlives this
   const int64_t rows_;                // of a batch
   const int64_t batches_per_epoch_;
+  const int epochs_;
   const Clock::time_point start_ = Clock::now();
 
   JudgeNetwork network_;

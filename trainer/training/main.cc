@@ -178,12 +178,13 @@ absl::Status AddEvaluationsTo(const std::string& checkpoint, const std::vector<s
 }
 
 absl::Status SetBlackBelowOf(const std::string& checkpoint, int level) {
-  if (level < 1 || level > kMostBlackBelow) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("--to needs --add_evaluation, or --black_below with 1 to %d", kMostBlackBelow));
+  if (level < 0 || level > kMostBlackBelow) {
+    return absl::InvalidArgumentError(absl::StrFormat("--black_below must be 0 to %d", kMostBlackBelow));
   }
   DENOISED_RETURN_IF_ERROR(SetBlackBelow(checkpoint, level));
-  absl::PrintF("%s: pixels below %d of 255 are now black; figures that it had are gone\n", checkpoint, level);
+  const std::string what =
+      level == 0 ? "no pixels are made black any more" : absl::StrFormat("pixels below %d of 255 are now black", level);
+  absl::PrintF("%s: %s; figures that it had are gone\n", checkpoint, what);
   return absl::OkStatus();
 }
 
@@ -234,6 +235,11 @@ absl::StatusOr<TrainingOptions> RecipeFromArguments(int argc, char** argv) {
   return DefaultTrainingOptions(architecture);
 }
 
+bool IsIgnored(int number) {
+  struct sigaction action {};
+  return sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 // The exit status of a run that ended well, or was stopped.
 absl::StatusOr<int> Learn(const Flags& flags, TrainingOptions options) {
   // A wrong flag is told before the data are read, and to other processes as data that cannot be read are.
@@ -242,7 +248,11 @@ absl::StatusOr<int> Learn(const Flags& flags, TrainingOptions options) {
       valid.ok()
           ? LoadTrainingSet(flags.data, {.verify_checksums = flags.verify_data, .class_names = flags.class_names})
           : valid;
-  SignalQueue signals({SIGINT, SIGTERM});
+  // A terminal that closes stops it as Ctrl-C does, unless nohup says otherwise. A third Ctrl-C ends it whatever it
+  // waits for; not the second, which torchrun sends after the terminal's own.
+  SignalQueue signals = IsIgnored(SIGHUP) ? SignalQueue({SIGINT, SIGTERM}) : SignalQueue({SIGINT, SIGTERM, SIGHUP});
+  signals.EndAtOnceAfter(2);
+  signal(SIGPIPE, SIG_IGN);  // whoever reads what is reported may go
   options.stop_requested = [&signals] { return signals.WaitFor(std::chrono::milliseconds(0)).has_value(); };
   DENOISED_ASSIGN_OR_RETURN(const TrainingSummary summary, Train(data, options));
   if (summary.writes_files) Report(summary, options);
@@ -274,6 +284,10 @@ absl::Status Make(const Amendment& amendment, const std::set<std::string>& typed
     if (amendment.flags.contains(flag)) continue;
     return absl::InvalidArgumentError(absl::StrCat(flag, " does not go with ", *amendment.flags.begin(),
                                                    ", which changes a checkpoint and trains nothing: leave one out"));
+  }
+  if (typed.contains("--to") && typed.size() == 1) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("--to needs --add_evaluation, or --black_below with 0 to %d", kMostBlackBelow));
   }
   return amendment.make();
 }

@@ -165,7 +165,15 @@ std::unique_ptr<ProcessGroup> MakeNcclGroup(c10::intrusive_ptr<c10d::Store> stor
 
 absl::StatusOr<ProcessPlace> PlaceFromEnvironment() {
   ProcessPlace place;
-  if (Variable("WORLD_SIZE").empty()) return place;
+  if (Variable("WORLD_SIZE").empty()) {
+    for (const char* name : {"RANK", "LOCAL_RANK"}) {
+      if (Variable(name).empty()) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the environment variable ", name,
+          " is set and WORLD_SIZE, the number of processes, is not: set both, or neither for one process"));
+    }
+    return place;
+  }
   DENOISED_ASSIGN_OR_RETURN(place.size, NumberVariable("WORLD_SIZE", 1, 1 << 16));
   DENOISED_ASSIGN_OR_RETURN(place.rank, NumberVariable("RANK", 0, place.size - 1));
   if (Variable("LOCAL_RANK").empty()) return place;

@@ -1,6 +1,8 @@
 #include "trainer/training/run_folder.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -58,6 +60,17 @@ absl::Status RunFolder::Prepare(bool resume) const {
   DENOISED_RETURN_IF_ERROR(EnsureWritableFolder(path_));
   RemoveHalfWrittenFiles(path_);
   return absl::OkStatus();
+}
+
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) close(lock_);
+}
+
+absl::Status RunFolder::Lock() {
+  lock_ = open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0 || flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("another denoise-train writes to ", path_, ": let it end, or choose another --out"));
 }
 
 bool RunFolder::HasSamples() const {

@@ -39,12 +39,19 @@ struct TrainingFiles {
 class RunFolder {
  public:
   explicit RunFolder(const std::string& path) : path_(path), files_(path) {}
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
 
   const TrainingFiles& files() const { return files_; }
 
   // Makes the folder, and removes half-written files that a killed run left in it. ALREADY_EXISTS if it holds a run
   // that is not to be resumed; errors of EnsureWritableFolder.
   absl::Status Prepare(bool resume) const;
+
+  // No other process has the folder from here on until this object is gone. FAILED_PRECONDITION if one has it. On a
+  // file system that knows no locks it does nothing.
+  absl::Status Lock();
 
   // Whether there is a picture of what a checkpoint draws.
   bool HasSamples() const;
@@ -64,6 +71,7 @@ class RunFolder {
  private:
   const std::string path_;
   const TrainingFiles files_;
+  int lock_ = -1;  // a descriptor of the folder
 };
 
 }  // namespace denoised

@@ -31,6 +31,7 @@ RunReporter::RunReporter(const TrainingOptions& options, const TrainingBatches& 
     : options_(options),
       total_steps_(total_steps),
       batches_(batches.per_epoch()),
+      epochs_((total_steps + batches.per_epoch() - 1) / batches.per_epoch()),
       batch_images_(batches.global_rows()),
       epoch_images_(batches.images_per_epoch()),
       images_left_out_(batches.images() - batches.images_per_epoch()),
@@ -45,6 +46,10 @@ void RunReporter::SayWhatIsLearntFrom(const std::string& device) const {
         "each epoch leaves out %d images, which fill no batch: --keep_last_batch or a smaller --batch_size "
         "takes them in",
         images_left_out_));
+  }
+  if (options_.max_steps > total_steps_) {
+    Line(absl::StrFormat("--epochs %d is over after %d steps, before --max_steps %d: raise it for more",
+                         options_.epochs, total_steps_, options_.max_steps));
   }
   if (!options_.resume && total_steps_ < 2 * int64_t{options_.warmup_steps}) {
     Line(
@@ -66,7 +71,7 @@ void RunReporter::Begin(const std::string& device, const TrainingProgressState& 
   const std::string where = progress.batch == 0 ? absl::StrCat("with epoch ", progress.epoch + 1)
                                                 : absl::StrCat("after batch ", progress.batch, " of ", batches_,
                                                                " in epoch ", progress.epoch + 1);
-  Line(absl::StrCat("going on ", where, " of ", options_.epochs, "; ", FormatDuration(progress.seconds), " so far",
+  Line(absl::StrCat("going on ", where, " of ", epochs_, "; ", FormatDuration(progress.seconds), " so far",
                     std::isfinite(progress.best_loss) ? absl::StrFormat(", best loss %.5f", progress.best_loss) : ""));
 }
 
@@ -91,9 +96,8 @@ void RunReporter::Batch(const TrainingProgressState& progress, int64_t images, d
 void RunReporter::Epoch(const EpochRecord& record, bool best) const {
   const std::string validation =
       record.validation_loss ? absl::StrFormat("  validation %.5f", *record.validation_loss) : "";
-  Line(absl::StrFormat("epoch %d/%d  loss %.5f%s%s  %s  %s so far", record.epoch, options_.epochs, record.loss,
-                       validation, best ? " (best)" : "", FormatSpeed(record.images_per_second),
-                       FormatDuration(record.seconds)));
+  Line(absl::StrFormat("epoch %d/%d  loss %.5f%s%s  %s  %s so far", record.epoch, epochs_, record.loss, validation,
+                       best ? " (best)" : "", FormatSpeed(record.images_per_second), FormatDuration(record.seconds)));
 }
 
 void RunReporter::Line(const std::string& line) const {
@@ -105,14 +109,17 @@ void RunReporter::Line(const std::string& line) const {
 double RunReporter::SecondsLeft(const TrainingProgressState& progress) const {
   int64_t left = (options_.epochs - progress.epoch) * batches_ - progress.batch;
   if (options_.max_steps > 0) left = std::min(left, options_.max_steps - progress.step);
-  return static_cast<double>(left) * (seconds_ + other_seconds_) / static_cast<double>(std::max<int64_t>(1, done_));
+  // Files and pictures come with epochs and minutes, so that they are shared out over the whole run.
+  const double batch = seconds_ / static_cast<double>(std::max<int64_t>(1, done_)),
+               others = progress.other_seconds / static_cast<double>(std::max<int64_t>(1, progress.step));
+  return static_cast<double>(left) * (batch + others);
 }
 
 double RunReporter::ImagesPerSecond() const { return static_cast<double>(images_) / seconds_; }
 
 TrainingProgress RunReporter::ProgressOf(const TrainingProgressState& progress) const {
   return {.epoch = progress.epoch + 1,
-          .epochs = options_.epochs,
+          .epochs = static_cast<int>(epochs_),
           .epoch_fraction = static_cast<double>(progress.batch) / static_cast<double>(batches_),
           .loss = progress.MeanLoss(),
           .images_per_second = ImagesPerSecond(),
@@ -124,8 +131,8 @@ void RunReporter::SayHowLongItTakes(const TrainingProgressState& progress) const
   if (const double every = options_.checkpoint_every_seconds; every > 0) {
     first_checkpoint = std::min(first_checkpoint, every);
   }
-  const std::string end = options_.max_steps > 0 ? absl::StrCat("of step ", options_.max_steps)
-                                                 : absl::StrCat("of epoch ", options_.epochs);
+  const std::string end =
+      options_.max_steps == total_steps_ ? absl::StrCat("of step ", total_steps_) : absl::StrCat("of epoch ", epochs_);
   Line(absl::StrFormat("about %s to the end %s, at %s; %s can be served in %s, or after Ctrl-C",
                        FormatDuration(SecondsLeft(progress)), end, FormatSpeed(ImagesPerSecond()),
                        TrainingFiles(options_.out).last, FormatDuration(first_checkpoint)));

@@ -33,9 +33,6 @@ class RunReporter {
   // A batch more, of so many images over all processes, which took so many seconds.
   void Batch(const TrainingProgressState& progress, int64_t images, double seconds);
 
-  // So many seconds went to files or pictures.
-  void Other(double seconds) { other_seconds_ += seconds; }
-
   void Epoch(const EpochRecord& record, bool best) const;
 
   // A line of its own.
@@ -52,6 +49,7 @@ class RunReporter {
   const TrainingOptions options_;
   const int64_t total_steps_;
   const int64_t batches_;
+  const int64_t epochs_;        // that there will be
   const int64_t batch_images_;  // of all but perhaps the last
   const int64_t epoch_images_;
   const int64_t images_left_out_;  // of each epoch
@@ -61,7 +59,6 @@ class RunReporter {
   int64_t done_ = 0;  // batches
   int64_t images_ = 0;
   double seconds_ = 0;
-  double other_seconds_ = 0;
   std::chrono::steady_clock::time_point last_line_;
 };
 

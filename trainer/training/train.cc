@@ -144,6 +144,9 @@ class Trainer {
     DENOISED_RETURN_IF_ERROR(OpenStepLog());
     reporter_.Begin(workplace_.device.str(), progress_);
     last_save_ = last_checkpoint_ = Clock::now();
+    // Before anything is learnt, so that there is no time at which a run that is killed could not be resumed; and a
+    // disk that is too small is found out now.
+    if (state.empty() && writes_files()) DENOISED_RETURN_IF_ERROR(SaveState());
     while (progress_.epoch < options_.epochs && progress_.epochs_without_progress < options_.patience && !stopping_ &&
            !(AllStepsTaken() && progress_.batch == 0)) {
       DENOISED_RETURN_IF_ERROR(RunEpoch());
@@ -245,10 +248,7 @@ class Trainer {
     CountApart(SecondsSince(start));
     return status;
   }
-  void CountApart(double seconds) {
-    progress_.other_seconds += seconds;
-    reporter_.Other(seconds);
-  }
+  void CountApart(double seconds) { progress_.other_seconds += seconds; }
 
   absl::StatusOr<StepResult> RunBatch() {
     TrainingBatch batch = batches_.Make(progress_.batch);
@@ -298,9 +298,10 @@ class Trainer {
     if (!std::isfinite(decisive)) {
       return Diverged(absl::StrCat("the validation loss of epoch ", progress_.epoch + 1, " is ", decisive));
     }
-    // After weights that made the epoch's last batches bad the mean says nothing about them; that of an epoch which
-    // --max_steps has cut short is of fewer batches than the others'.
-    const bool counts = validation_loss.has_value() || progress_.epoch == 0 || progress_.batch == batches_.per_epoch();
+    // After weights that made the epoch's last batches bad the mean says nothing about them; nor does that of an epoch
+    // which --max_steps has cut to a few batches.
+    const bool counts =
+        validation_loss.has_value() || progress_.epoch == 0 || 2 * progress_.batch >= batches_.per_epoch();
     const bool best = counts && decisive < progress_.best_loss && progress_.bad_batches_in_a_row == 0;
     const int64_t bad_batches = std::exchange(progress_.bad_batches, 0);
     const double images_per_second = EpochSpeed();
@@ -546,13 +547,14 @@ absl::StatusOr<SplitIndices> Split(const Dataset& data, int64_t held_out) {
   return split;
 }
 
-// Makes the folder ready, and reads the state where a run is to be resumed: no bytes where one begins.
-absl::StatusOr<std::string> OpenRun(const TrainingOptions& options) {
-  const RunFolder folder(options.out);
+// Makes the folder ready, and this process's alone as long as `folder` is there. Reads the state where a run is to be
+// resumed: no bytes where one begins.
+absl::StatusOr<std::string> OpenRun(const TrainingOptions& options, RunFolder& folder) {
   absl::StatusOr<std::string> state = std::string();
   if (options.resume) state = folder.ReadState();  // where there is none, no folder is made
   DENOISED_RETURN_IF_ERROR(state.status());
   DENOISED_RETURN_IF_ERROR(folder.Prepare(options.resume));
+  DENOISED_RETURN_IF_ERROR(folder.Lock());
   return state;
 }
 
@@ -602,7 +604,8 @@ absl::StatusOr<TrainingSummary> TrainHere(const absl::StatusOr<Dataset>& read, c
   const Dataset& data = *read;
   // Process 0 reads the state and hands it to the others, which may run on machines without the file.
   absl::StatusOr<std::string> opened = std::string();
-  if (place.rank == 0) opened = OpenRun(options);
+  RunFolder folder(options.out);
+  if (place.rank == 0) opened = OpenRun(options, folder);
   DENOISED_ASSIGN_OR_RETURN(const std::string state, AnswerOfFirst(group.get(), device, opened));
   const int threads = static_cast<int>(NumberOfFirst(group.get(), device, ThreadsFor(options, state)));
   const int64_t count = options.validation_images;

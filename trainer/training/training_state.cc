@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/checkpoint/tensor_storage.h"
@@ -97,6 +98,9 @@ std::string WhyItMatters(const std::string& flag) {
 
 constexpr char kAdvice[] = "; resume with that run's flags, or name another --out";
 
+// The data of a folder of PNGs are named by how many there are (LoadPngFolder).
+bool IsDataOfPngs(const std::string& name) { return absl::StrContains(name, " PNG"); }
+
 absl::Status CheckRecipe(const std::string& path, const std::string& found_text, const Recipe& recipe) {
   const Json found = Json::parse(found_text);
   for (const auto& [flag, value] : recipe) {
@@ -104,6 +108,11 @@ absl::Status CheckRecipe(const std::string& path, const std::string& found_text,
     if (!before && !found.contains(flag)) continue;
     const std::string was = found.value(flag, before.value_or(""));
     if (was == value) continue;
+    if (IsDataOfPngs(flag)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(path, " belongs to a run that learnt from other images than the ", flag,
+                       " in --data: bring back those of then, or name another --out"));
+    }
     return absl::FailedPreconditionError(
         absl::StrCat(path, " belongs to a run with ", flag, " ", was, ", not ", value, WhyItMatters(flag), kAdvice));
   }

@@ -22,7 +22,7 @@ namespace denoised {
 
 class Validation {
  public:
-  // `held_out` outlives this and holds at least one image; so does the options' teacher.
+  // `held_out` holds at least one image; the options' teacher outlives this.
   Validation(const Dataset& held_out, const NoiseSchedule& schedule, const GradientOptions& options);
 
   // The mean squared error over all images, of the target that training has, without weights. `unet` is on the options'
@@ -31,6 +31,7 @@ class Validation {
 
  private:
   // Constant after construction.
+  const Dataset held_out_;
   const int64_t images_;
   const GradientOptions options_;
   const TrainingBatches batches_;

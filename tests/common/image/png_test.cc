@@ -65,6 +65,14 @@ TEST(PngTest, TransparencyIsFoundAndLiesOnBlack) {
   EXPECT_FALSE(HasTransparentPixels("GIF89a"));
 }
 
+// As levels, like those of 8 bits: libpng takes them for linear light otherwise, and brightens them.
+TEST(PngTest, SixteenBitsAreRoundedToEight) {
+  std::vector<uint8_t> png;
+  ASSERT_TRUE(cv::imencode(".png", cv::Mat(1, 3, CV_16UC1, cv::Scalar(0x8080)), png));
+  EXPECT_EQ(DecodePng({reinterpret_cast<const char*>(png.data()), png.size()})->pixels,
+            (std::vector<uint8_t>{128, 128, 128}));
+}
+
 TEST(PngTest, ColoursBecomeGrey) {
   std::vector<uint8_t> png;
   ASSERT_TRUE(cv::imencode(".png", cv::Mat(2, 3, CV_8UC3, cv::Scalar(90, 90, 90)), png));

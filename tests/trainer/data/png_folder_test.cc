@@ -110,6 +110,10 @@ TEST_F(PngFolderTest, WhatCannotBeLearntIsNamed) {
   ExpectRefused(folder_.File("a/1.png") +
                 " is transparent in places, which could mean black or white: put it on a background; MNIST's is black, "
                 "with white strokes");
+  std::filesystem::create_directory(folder_.File("a/more"));
+  ExpectRefused(folder_.File("a/more") +
+                " is a folder within a class, and images in it would not be read: move them up, or it away");
+  std::filesystem::remove(folder_.File("a/more"));
   Put("a", "0.jpg", "JFIF");
   ExpectRefused(folder_.File("a/0.jpg") +
                 " is not named .png, and only PNGs are read; convert it, or move it elsewhere");

@@ -50,7 +50,9 @@ TEST_F(TrainingSetTest, OtherIdxFilesHaveAsManyClassesAsTheirLabels) {
 
 TEST_F(TrainingSetTest, NamesComeFromTheFlagOrFromAFile) {
   WriteIdx({"\x02\x00\x01", 3});
-  folder_.Write("class_names.txt", "ant\nbee\ncat\n");
+  folder_.Write("class_names.txt",
+                "\xEF\xBB\xBF"
+                "ant\nbee\ncat\n");  // as an editor of Windows writes it
   EXPECT_THAT(Load()->class_names, ElementsAre("ant", "bee", "cat"));
   EXPECT_THAT(Load("x,y,z")->class_names, ElementsAre("x", "y", "z"));
 }

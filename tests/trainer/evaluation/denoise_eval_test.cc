@@ -238,8 +238,29 @@ TEST_F(DenoiseEvalTest, JudgesOfOtherDataAreNotAsked) {
   EXPECT_THAT(Error({"--data", folder_.path()}),
               testing::MatchesRegex("denoise-eval: error: .*/convnet.pt reads only [0-9.]+ % of 42 real images of " +
                                     folder_.path() +
-                                    ": it has learnt from other data; denoise-eval --train_judges --judges FOLDER "
-                                    "trains judges on these\n"));
+                                    ": it has learnt from other data, or these are too few or too hard for it; "
+                                    "denoise-eval --train_judges --judges FOLDER, with the same --data and "
+                                    "--class_names, trains judges on these\n"));
+}
+
+// Eight of ten classes are where they were, so that most images are read as before.
+TEST_F(DenoiseEvalTest, JudgesOfTheClassesInAnotherOrderAreNotAsked) {
+  for (const auto& [split, name] : {std::pair(Split::kTrain, "train"), std::pair(Split::kTest, "t10k")}) {
+    const Dataset data = *LoadMnist(SmallMnistFolder(), split, {.verify_checksums = false});
+    std::string labels;
+    for (const uint8_t label : data.labels) {
+      labels.push_back(static_cast<char>(label == 1 ? 7 : label == 7 ? 1 : label));
+    }
+    folder_.Write(absl::StrCat(name, "-labels-idx1-ubyte"), IdxHeader({static_cast<uint32_t>(labels.size())}) + labels);
+    const std::string images = absl::StrCat(name, "-images-idx3-ubyte.gz");
+    folder_.Write(images, Slurp(SmallMnistFolder() + "/" + images));
+  }
+  EXPECT_THAT(
+      Error({"--data", folder_.path(), "--reference", "test"}),
+      testing::MatchesRegex("denoise-eval: error: .*/convnet.pt reads only 0.0 % of [0-9]+ real images of class "
+                            "1, less than by chance: it has learnt the classes in another order, or other "
+                            "data; denoise-eval --train_judges --judges FOLDER, with the same --data and "
+                            "--class_names, trains judges on these\n"));
 }
 
 // A network as small as it gets, with random weights, that draws clothes by its names.
@@ -356,7 +377,8 @@ TEST_F(DenoiseEvalClassesTest, JudgesAndCheckpointsOfAnotherNumberOfClassesAreRe
   MakeModel({"ant", "bee", "cat"});
   EXPECT_EQ(Error(OwnSet()), "denoise-eval: error: " + std::string(kModels) + "/judges/lenet5.pt tells 10 classes " +
                                  "apart, and " + folder_.path() +
-                                 " has 3; denoise-eval --train_judges --judges FOLDER trains judges on these\n");
+                                 " has 3; denoise-eval --train_judges --judges FOLDER, with the same --data and "
+                                 "--class_names, trains judges on these\n");
   EXPECT_EQ(Error({"--checkpoint", "model.pt"}),
             "denoise-eval: error: model.pt draws 3 classes, \"ant\", \"bee\" and \"cat\", and --data has 10, \"0\", "
             "\"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\" and \"9\"; give it its own data\n");

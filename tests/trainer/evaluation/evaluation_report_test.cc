@@ -116,6 +116,28 @@ TEST(FormatTableTest, FewImagesAreABias) {
   EXPECT_THAT(FormatTable(report), HasSubstr("NOTE: the distances of as few as 1000 images are too high"));
 }
 
+// However many are drawn: no more of them can be compared.
+TEST(FormatTableTest, FewHeldOutImagesAreABiasToo) {
+  EvaluationReport report = SomeReport();
+  report.held_out_images = report.reference_images = 50;
+  report.draw_count = 24;
+  const std::string table = FormatTable(report);
+  EXPECT_THAT(table, HasSubstr("NOTE: the distances of as few as 24 images are too high"));
+  EXPECT_THAT(table, HasSubstr("A larger set has larger draws.\n"
+                               "Precision, recall, density and coverage of so few say nothing.\n"));
+  EXPECT_THAT(table, testing::Not(HasSubstr("For a claim")));
+}
+
+TEST(FormatTableTest, ReferenceThatWasLearntFromIsSaid) {
+  EvaluationReport report = SomeReport();
+  EXPECT_THAT(FormatTable(report), testing::Not(HasSubstr("has learnt from reference images")));
+  report.reference_was_learnt = true;
+  EXPECT_THAT(
+      FormatTable(report),
+      HasSubstr("NOTE: the checkpoint has learnt from reference images, so that what it has only copied passes\n"
+                "for good: train with --validation_images 10000, or compare by --reference test.\n"));
+}
+
 TEST(FormatTableTest, OtherJudgesAreSaid) {
   EvaluationReport report = SomeReport();
   report.convnet.pinned = false;

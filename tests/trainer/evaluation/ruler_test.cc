@@ -230,8 +230,8 @@ TEST_F(RulerClassesTest, JudgesOfAnotherNumberOfClassesAreRefused) {
                 StatusIs(absl::StatusCode::kFailedPrecondition,
                          folder_.File("lenet5.pt") + " tells " + std::to_string(classes) + " classes apart, and " +
                              folder_.path() +
-                             " has 3; denoise-eval --train_judges --judges FOLDER trains judges on "
-                             "these"));
+                             " has 3; denoise-eval --train_judges --judges FOLDER, with the same --data and "
+                             "--class_names, trains judges on these"));
   }
 }
 

@@ -177,6 +177,18 @@ TEST(TrainJudgeTest, LearnsAndTheSameSeedGivesTheSameBytes) {
   }
 }
 
+// The recipe's epochs of so few are a few steps.
+TEST(TrainJudgeTest, SmallSetsAreGoneThroughMoreOften) {
+  const TempFolder folder;
+  Dataset few = *LoadMnist(SmallMnistFolder(), Split::kTrain, kAnyData);
+  few.labels.resize(60);
+  few.pixels.resize(size_t{60} * kModelPixels);
+  const absl::StatusOr<TrainedJudge> judge =
+      TrainJudge(JudgeKind::kLeNet5, few, few, {.folder = folder.path(), .threads = 2});
+  ASSERT_THAT(judge, IsOk());
+  EXPECT_EQ(judge->accuracy.overall, 1);
+}
+
 TEST(TrainJudgeTest, LearnsAnyNumberOfClasses) {
   for (const int classes : {3, 26}) {
     const Dataset train = PatternSet(classes, 240 / classes), unseen = PatternSet(classes, 4, /*seed=*/2);

@@ -128,6 +128,10 @@ TEST_F(AmendCheckpointTest, BlackLevelIsSetAndFiguresOfOtherPixelsAreGone) {
   EXPECT_EQ(after.black_below, 4);
   EXPECT_EQ(after.evaluation_json, "{}");
   EXPECT_EQ(after.parameters_sha256, before);
+  const ProgramResult back = RunProgram({"denoise-train", "--black_below", "0", "--to", "m.pt"}, {}, folder_.path());
+  ASSERT_EQ(back.exit_code, 0) << back.err;
+  EXPECT_EQ(back.out, "m.pt: no pixels are made black any more; figures that it had are gone\n");
+  EXPECT_EQ(Load().metadata.black_below, 0);
 }
 
 // Such a command may have been meant to train; the file stays as it is.
@@ -152,7 +156,7 @@ TEST_F(AmendCheckpointTest, FlagsOfATrainingAreRefused) {
 TEST_F(AmendCheckpointTest, CheckpointAloneIsNothingToDo) {
   const ProgramResult result = RunProgram({"denoise-train", "--to", "m.pt"}, {}, folder_.path());
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_EQ(result.err, "denoise-train: error: --to needs --add_evaluation, or --black_below with 1 to 32\n");
+  EXPECT_EQ(result.err, "denoise-train: error: --to needs --add_evaluation, or --black_below with 0 to 32\n");
 }
 
 }  // namespace

@@ -167,6 +167,55 @@ TEST(DenoiseTrainTest, FullDiskKeepsTheLastGoodCheckpoint) {
   EXPECT_TRUE(Slurp(folder.File("run/state.pt")) == state);
 }
 
+// A state, which is four times as large as a checkpoint, was first written after the first epoch's checkpoints: of a
+// run that ended there nothing could be resumed, and nothing begun.
+TEST(DenoiseTrainTest, DiskThatIsTooSmallIsFoundBeforeTraining) {
+  const TempFolder folder;
+  const std::string command = "trap '' XFSZ; ulimit -f 8192; exec " DENOISED_BIN_DIR "/denoise-train --data " +
+                              SmallMnistFolder() + " --noverify_data --sample_every 0 --out run --epochs 1";
+  const ProgramResult result = RunProgram({"/bin/bash", "-c", command}, {}, folder.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("denoise-train: error: cannot write run/state.pt"));
+  EXPECT_FALSE(std::filesystem::exists(folder.File("run/best.pt")));
+  const ProgramResult again = RunProgram({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--epochs",
+                                          "1", "--sample_every", "0", "--out", "run"},
+                                         {}, folder.path());
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+}
+
+TEST(DenoiseTrainTest, FolderOfARunIsItsAlone) {
+  const TempFolder folder;
+  const std::vector<std::string> command = {"denoise-train", "--data", SmallMnistFolder(), "--noverify_data",
+                                            "--epochs",      "10000",  "--sample_every",   "0",
+                                            "--patience",    "10000"};
+  BackgroundProgram first(command, {}, folder.path());
+  first.AwaitLine("epoch 1/10000");
+  std::vector<std::string> resume = command;
+  resume.emplace_back("--resume");
+  const ProgramResult second = RunProgram(resume, {}, folder.path());
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_EQ(second.err,
+            "denoise-train: error: another denoise-train writes to run: let it end, or choose another --out\n");
+  first.Signal(SIGHUP);  // its terminal closes
+  EXPECT_EQ(first.Wait(), 130);
+  EXPECT_TRUE(LoadCheckpoint(folder.File("run/last.pt")).ok());
+}
+
+TEST(DenoiseTrainTest, StepsBeyondTheEpochsAreTold) {
+  const TempFolder folder;
+  const ProgramResult result = RunProgram({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--epochs",
+                                           "6", "--max_steps", "5000", "--sample_every", "0", "--channels", "8,16,16"},
+                                          {}, folder.path());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("--epochs 6 is over after 24 steps, before --max_steps 5000: raise it for more\n"));
+  EXPECT_THAT(result.err, HasSubstr(" to the end of epoch 6, at "));
+  const ProgramResult few =
+      RunProgram({"denoise-train", "--data", SmallMnistFolder(), "--noverify_data", "--epochs", "150", "--max_steps",
+                  "7", "--sample_every", "0", "--channels", "8,16,16", "--out", "few"},
+                 {}, folder.path());
+  EXPECT_THAT(few.err, HasSubstr("\nepoch 2/2  loss "));
+}
+
 TEST(DenoiseTrainTest, OtherDataIsRefusedUnlessAskedFor) {
   const TempFolder folder;
   const ProgramResult result = RunProgram({"denoise-train", "--data", SmallMnistFolder()}, {}, folder.path());

@@ -213,6 +213,8 @@ TEST_F(ProcessGroupTest, MalformedEnvironmentIsSaid) {
       error({"WORLD_SIZE=two"}),
       HasSubstr("denoise-train: error: the environment variable WORLD_SIZE must be a number from 1 to 65536, got "
                 "\"two\"; torchrun sets it, and to train in one process WORLD_SIZE must not be set\n"));
+  EXPECT_THAT(error({"RANK=1"}), HasSubstr("the environment variable RANK is set and WORLD_SIZE, the number of "
+                                           "processes, is not: set both, or neither for one process\n"));
   EXPECT_THAT(error({"WORLD_SIZE=2"}),
               HasSubstr("the environment variable RANK must be a number from 0 to 1, got \"\""));
   EXPECT_THAT(error({"WORLD_SIZE=2", "RANK=0"}),

@@ -538,9 +538,12 @@ TEST_F(TrainTest, WeightsBeyondFloat32ReachNoFile) {
   options.warmup_steps = 0;
   EXPECT_THAT(Train(data_, options),
               StatusIs(absl::StatusCode::kAborted, HasSubstr("step 1 made weights that are not finite numbers. The")));
-  for (const char* file : {"run/state.pt", "run/last.pt", "run/best.pt", "run/log.jsonl"}) {
+  for (const char* file : {"run/last.pt", "run/best.pt", "run/log.jsonl"}) {
     EXPECT_FALSE(std::filesystem::exists(folder_.File(file))) << file;
   }
+  options.resume = true;
+  EXPECT_THAT(Train(data_, options), StatusIs(absl::StatusCode::kAborted, HasSubstr("step 1 made weights")))
+      << "the state is that of the beginning";
 }
 
 TEST_F(TrainTest, FinishedRunIsNotOverwritten) {

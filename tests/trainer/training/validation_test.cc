@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "common/checkpoint/unet.h"
+#include "common/image/image.h"
 #include "tests/testing/mnist_folder.h"
 #include "trainer/data/mnist.h"
 
@@ -38,6 +39,19 @@ TEST_F(ValidationTest, OfANetworkThatSaysNothingIsTheNoisesOwn) {
           .item<double>() /
       (50 * 1024);
   EXPECT_NEAR(Loss({}), expected, 1e-6);
+}
+
+// As folders of PNGs do. Each class would have timesteps of its own otherwise. A network that says nothing is wrong
+// about v by the noise's share of the image, squared, which grey images have least of.
+TEST_F(ValidationTest, ClassesThatComeOneAfterTheOtherMeetAllTimesteps) {
+  const NoiseSchedule schedule = *NoiseSchedule::Create({.prediction_type = PredictionType::kVPrediction});
+  const auto loss_of = [&](uint8_t first, uint8_t second) {
+    data_.labels.assign(200, 0);
+    data_.pixels.assign(size_t{100} * kModelPixels, first);
+    data_.pixels.insert(data_.pixels.end(), size_t{100} * kModelPixels, second);
+    return Validation(data_, schedule, {}).Loss(unet_);
+  };
+  EXPECT_NEAR(loss_of(127, 255), loss_of(255, 127), 0.05);
 }
 
 TEST_F(ValidationTest, ThreadsDoNotChangeItsBits) {
