@@ -15,9 +15,11 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/golden_reference.h"
 #include "common/command_line/progress_bar.h"
 #include "common/engine/device.h"
 #include "common/engine/make_engine.h"
+#include "common/engine/self_test.h"
 #include "common/image/idx.h"
 #include "common/image/image.h"
 #include "common/model/precision.h"
@@ -275,6 +277,14 @@ class SampleDrawer {
   Clock::time_point last_save_ = start_;
 };
 
+// As a server has it, but without another one in its place: figures are of what was asked for.
+absl::StatusOr<std::unique_ptr<Engine>> MakeTrustedEngine(const Checkpoint& checkpoint, const EngineOptions& options) {
+  DENOISED_ASSIGN_OR_RETURN(const GoldenReference reference, DrawCheckedReference(checkpoint));
+  absl::StatusOr<std::unique_ptr<Engine>> engine = MakeCheckedEngine(Plain(checkpoint), reference, options);
+  if (!absl::IsInternal(engine.status())) return engine;
+  return absl::InternalError(absl::StrCat(engine.status().message(), "; choose another --device or --precision"));
+}
+
 }  // namespace
 
 absl::Status CheckIsComplete(const std::string& folder, int64_t images) {
@@ -320,11 +330,11 @@ absl::StatusOr<Drawing> DrawSamples(const DrawOptions& options) {
   drawing.precision = PrecisionName(resolved);
   SampleFolder folder(options.out, SettingsOf(checkpoint, options, resolved, drawing.steps));
   DENOISED_RETURN_IF_ERROR(folder.Open(drawing));
-  const int slots = device == "cpu" ? kCpuSlots : kCudaSlots;
-  DENOISED_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Engine> engine,
-      MakeEngine(Plain(checkpoint),
-                 {.device = device, .num_slots = slots, .num_threads = options.threads, .precision = precision}));
+  DENOISED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                            MakeTrustedEngine(checkpoint, {.device = device,
+                                                           .num_slots = device == "cpu" ? kCpuSlots : kCudaSlots,
+                                                           .num_threads = options.threads,
+                                                           .precision = precision}));
   DENOISED_RETURN_IF_ERROR(SampleDrawer(options, plan, *engine, folder, drawing).Run());
   drawing.labels.resize(drawing.pixels.size() / kModelPixels);
   const int64_t rows_per_image = plan.size() * (options.guidance_scale == 1 ? 1 : 2);

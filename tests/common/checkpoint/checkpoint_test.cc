@@ -1,6 +1,5 @@
 #include "common/checkpoint/checkpoint.h"
 
-#include <caffe2/serialize/inline_container.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,6 +15,7 @@
 #include "common/checkpoint/unet.h"
 #include "common/support/digest.h"
 #include "tests/testing/program.h"
+#include "tests/testing/rewritten_archive.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 
@@ -45,28 +45,6 @@ torch::jit::Module SmallUnet() {
 }
 
 std::string SmallCheckpoint() { return *SerializeCheckpoint(SmallMetadata(), SmallUnet()); }
-
-// The archive written anew, record by record, after `change` has seen each.
-std::string Rewritten(const std::string& archive,
-                      const std::function<void(const std::string& name, std::string& data)>& change,
-                      bool compress = false) {
-  std::istringstream in(archive);
-  caffe2::serialize::PyTorchStreamReader reader(&in);
-  std::string out;
-  caffe2::serialize::PyTorchStreamWriter writer([&out](const void* data, size_t size) {
-    out.append(static_cast<const char*>(data), size);
-    return size;
-  });
-  for (const std::string& name : reader.getAllRecords()) {
-    if (name == "version" || name == ".data/version") continue;  // the writer's own
-    const auto [data, size] = reader.getRecord(name);
-    std::string record(static_cast<const char*>(data.get()), size);
-    change(name, record);
-    writer.writeRecord(name, record.data(), record.size(), compress);
-  }
-  writer.writeEndOfFile();
-  return out;
-}
 
 void Replace(std::string& text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);

@@ -10,6 +10,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/unet.h"
 #include "common/image/image.h"
+#include "tests/testing/rewritten_archive.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 
@@ -68,6 +69,26 @@ TEST_F(DrawSamplesTest, LeavesIdxFilesAndSaysWithWhatTheyWereDrawn) {
 }
 
 // Also across batches: more nines than are drawn at once.
+// As a server refuses to: figures would be of something else than what the checkpoint draws.
+TEST_F(DrawSamplesTest, ImagesThatTheCheckpointCarriesMustBeDrawnHereToo) {
+  const Checkpoint checkpoint = *LoadCheckpoint(folder_.File("model.pt"));
+  for (at::Tensor parameter : checkpoint.unet.parameters()) {
+    const torch::NoGradGuard no_grad;
+    parameter.add_(0.1);
+  }
+  std::string others;
+  Rewritten(*SerializeCheckpoint(checkpoint.metadata, checkpoint.unet),
+            [&others](const std::string& name, std::string& data) {
+              if (name == "extra/golden_draw.json") others = data;
+            });
+  folder_.Write("model.pt", Rewritten(Slurp(folder_.File("model.pt")), [&](const std::string& name, std::string& data) {
+                  if (name == "extra/golden_draw.json") data = others;
+                }));
+  EXPECT_THAT(DrawSamples(Options("a")),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("the checkpoint's network draws something else here, by LibTorch ")));
+}
+
 TEST_F(DrawSamplesTest, AnImageDoesNotDependOnItsCompany) {
   const absl::StatusOr<Drawing> few = DrawSamples(Options("few", 1));
   const absl::StatusOr<Drawing> many = DrawSamples(Options("many", 70));
