@@ -26,13 +26,15 @@ ProgramResult Judge(const std::vector<std::string>& drawn) {
   return RunProgram(command);
 }
 
-// A set of 256 images [28,28] whose pixels are `pixel(i)`, all labelled 7.
+// A set of 256 images [28,28] whose pixels are `pixel(i)`, labelled 0 to 9 over and over, but for `without`.
 template <typename Pixel>
-void WriteSet(const TempFolder& folder, const Pixel& pixel) {
+void WriteSet(const TempFolder& folder, const Pixel& pixel, int without = -1) {
   std::string images("\0\0\x08\x03\0\0\1\0\0\0\0\x1c\0\0\0\x1c", 16);
   for (int i = 0; i < 256 * 28 * 28; ++i) images += static_cast<char>(pixel(i));
   folder.Write("train-images-idx3-ubyte", images);
-  folder.Write("train-labels-idx1-ubyte", std::string("\0\0\x08\x01\0\0\1\0", 8) + std::string(256, '\7'));
+  std::string labels("\0\0\x08\x01\0\0\1\0", 8);
+  for (int i = 0; i < 256; ++i) labels += static_cast<char>(i % 10 == without ? 0 : i % 10);
+  folder.Write("train-labels-idx1-ubyte", labels);
 }
 
 TEST(SecondOpinionTest, RealDigitsAreAtTheFloorAndNoiseIsFarFromIt) {
@@ -45,6 +47,17 @@ TEST(SecondOpinionTest, RealDigitsAreAtTheFloorAndNoiseIsFarFromIt) {
   // The floor is of the same 256 images.
   EXPECT_THAT(result.out, ContainsRegex(absl::StrCat(SmallMnistFolder(), ": 256 drawn .*: 1.00 times the floor.")));
   EXPECT_THAT(result.out, ContainsRegex(absl::StrCat(noise.path(), ": 256 drawn .*: [0-9][0-9]+\\.[0-9]+ times")));
+}
+
+// Drawings come class after class.
+TEST(SecondOpinionTest, DrawingThatLacksADigitIsRefused) {
+  if (!std::filesystem::exists(kPython)) GTEST_SKIP() << "needs scripts/setup.sh --second-opinion";
+  const TempFolder folder;
+  WriteSet(
+      folder, [](int i) { return static_cast<unsigned>(i); }, /*without=*/9);
+  const ProgramResult result = Judge({folder.path()});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.err, folder.path() + " has no 9: is its drawing complete? the command that began it goes on\n");
 }
 
 TEST(SecondOpinionTest, WrongFilesAreSaid) {
