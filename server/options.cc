@@ -24,8 +24,9 @@ CLI::Validator MetadataKey() {
     absl::AsciiStrToLower(&key);
     for (const char* taken : {"authorization", "content-type", "te", "user-agent", "x-request-id", "traceparent",
                               "tracestate", "denoised-caller"}) {
-      if (key == taken)
+      if (key == taken) {
         return absl::StrCat("must be a header for that alone, got ", key, ", which has another meaning");
+      }
     }
     const bool spelt = std::all_of(key.begin(), key.end(),
                                    [](unsigned char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_'; });
