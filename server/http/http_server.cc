@@ -34,10 +34,10 @@ constexpr size_t kReservedDescriptors = 4;
 constexpr int kShareOfDescriptors = 8;
 constexpr int kFewestConnections = 4;
 constexpr int kAcceptsAtATime = 32;  // before the open connections have their turn
-constexpr std::chrono::milliseconds kAcceptPause{50};
-// A client's request comes a little later than it does itself. A client of TLS has to speak twice before. Neither is
-// closed for another one sooner.
-constexpr std::chrono::milliseconds kLeastStay{10}, kLeastStayOfTls{50};
+constexpr std::chrono::milliseconds kAcceptPause{5};
+// A client's request comes a little later than it does itself, by TLS after it has spoken twice. Nobody is closed for
+// another one sooner. Longer ones let who holds connections hold up those who come.
+constexpr std::chrono::milliseconds kLeastStay{20}, kLeastStayOfTls{50};
 constexpr size_t kShareOfNewcomers = 8;
 
 // An IPv6 address as it is written before a port.
