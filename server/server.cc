@@ -293,7 +293,10 @@ bool Server::EndCalls(const std::shared_ptr<ServingModel>& model, EngineTrouble 
 bool Server::Rebuild() {
   constexpr std::chrono::seconds kMostSeconds(60);
   if (models_.stopping()) return false;
-  if (service_.model() != nullptr) return true;  // the one before a generation on probation
+  if (service_.model() != nullptr) {  // the one before a generation on probation
+    health_.SetServing(true);
+    return true;
+  }
   const auto status = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> result = status->get_future();
   const int64_t load = models_.RequestReload("the engine is lost");
