@@ -40,18 +40,24 @@ Counts Shares(const Counts& images, int64_t total, int64_t count) {
 
 }  // namespace
 
+std::vector<int64_t> MixedOrder(int64_t count, const std::string& purpose) {
+  std::vector<std::pair<std::string, int64_t>> order;
+  for (int64_t i = 0; i < count; ++i) order.emplace_back(Sha256Hex(absl::StrCat(purpose, " ", i)), i);
+  std::sort(order.begin(), order.end());
+  std::vector<int64_t> indices;
+  for (const auto& [unused, index] : order) indices.push_back(index);
+  return indices;
+}
+
 absl::StatusOr<SplitIndices> HeldOutSplit(const std::vector<uint8_t>& labels, int64_t count) {
   const auto total = static_cast<int64_t>(labels.size());
   if (count < 0 || count >= total) {
     return absl::InvalidArgumentError(
         absl::StrCat("cannot hold out ", count, " of ", total, " images: some must be left to learn from"));
   }
-  std::vector<std::pair<std::string, int64_t>> order;
-  for (int64_t i = 0; i < total; ++i) order.emplace_back(Sha256Hex(absl::StrCat("held out ", i)), i);
-  std::sort(order.begin(), order.end());
   Counts to_take = Shares(CountLabels(labels), total, count);
   SplitIndices split;
-  for (const auto& [unused, image] : order) {
+  for (const int64_t image : MixedOrder(total, "held out")) {
     const bool held_out = to_take[labels[image]] > 0;
     if (held_out) --to_take[labels[image]];
     (held_out ? split.held_out : split.kept).push_back(image);

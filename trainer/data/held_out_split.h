@@ -21,6 +21,7 @@
 #define DENOISED_TRAINER_DATA_HELD_OUT_SPLIT_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -36,6 +37,9 @@ inline constexpr int64_t kHeldOutImages = 10'000;
 inline constexpr int64_t JudgesHeldOut(int64_t images) {
   return images / 6 < kHeldOutImages ? images / 6 : kHeldOutImages;
 }
+
+// 0 to `count` - 1 in an order as good as random and always the same: by the SHA-256 of "<purpose> <i>".
+std::vector<int64_t> MixedOrder(int64_t count, const std::string& purpose);
 
 // Places in a data set, from 0, ascending. Every image is in one of the two.
 struct SplitIndices {

@@ -131,8 +131,7 @@ absl::Status Ruler::CheckJudgeKnowsTheData() const {
     if (counts[i] < kEnoughToTell || accuracy.by_class[i] >= 1.0 / num_classes()) continue;
     return absl::FailedPreconditionError(
         absl::StrFormat("%s reads only %.1f %% of %d real images of class %s, less than by chance: it has learnt the "
-                        "classes in another "
-                        "order, or other data%s",
+                        "classes in another order, or other data%s",
                         convnet_->info().path, 100 * accuracy.by_class[i], counts[i],
                         ClassText(held_out_.class_names, i), kTrainJudges));
   }

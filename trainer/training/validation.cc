@@ -6,12 +6,9 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "common/checkpoint/torch_error.h"
-#include "common/support/digest.h"
 #include "trainer/data/held_out_split.h"
 
 namespace denoised {
@@ -22,14 +19,7 @@ constexpr int64_t kRows = 32;
 
 // Each image has a timestep by its place, and images often come class by class: in an order that is as good as random,
 // and always the same, every class meets all timesteps.
-Dataset Mixed(const Dataset& data) {
-  std::vector<std::pair<std::string, int64_t>> order;
-  for (size_t i = 0; i < data.size(); ++i) order.emplace_back(Sha256Hex(absl::StrCat("validation ", i)), i);
-  std::sort(order.begin(), order.end());
-  std::vector<int64_t> indices;
-  for (const auto& [unused, image] : order) indices.push_back(image);
-  return Subset(data, indices);
-}
+Dataset Mixed(const Dataset& data) { return Subset(data, MixedOrder(static_cast<int64_t>(data.size()), "validation")); }
 
 }  // namespace
 
